@@ -1,0 +1,1 @@
+//! corosync.conf: syntax, schema, timing model

@@ -1,0 +1,1 @@
+//! libqb IPC and the corosync client ABI: server half and client half

@@ -1,0 +1,603 @@
+//! What goes into a [`Node`](crate::Node) and what comes out of it.
+
+use std::sync::Arc;
+
+use holdfast_types::{BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes};
+
+/// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `totem.cluster_name`; part of what every packet is bound to.
+    pub cluster_name: String,
+    /// This node.
+    pub me: NodeId,
+    /// All configured nodes, this one included, in ascending order of id.
+    pub nodes: Vec<NodeEntry>,
+    /// Secret that seals packets: 32 bytes from the key file, or made from the cluster name.
+    pub key: [u8; 32],
+    /// This life of the daemon; greater than that of every earlier start on this node.
+    pub incarnation: Incarnation,
+    /// Which boot of the machine this is.
+    pub boot_id: BootId,
+    /// Highest ring sequence number that may have been used by an earlier life (as persisted).
+    pub ring_seq_reserved: u64,
+    /// Intervals and limits.
+    pub timers: Timers,
+    /// Ring window in frames a rotation, all members together (`totem.window_size`).
+    pub window_frames: u32,
+    /// Frames one member may send a token visit (`totem.max_messages`).
+    pub frames_per_visit: u32,
+    /// Votes and quorum options.
+    pub quorum: QuorumConfig,
+}
+
+/// One configured node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// Its id.
+    pub id: NodeId,
+    /// `nodelist.node.N.quorum_votes`, 1 by default.
+    pub votes: Votes,
+}
+
+/// Intervals and limits, named as in corosync.conf where that has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// A token not seen for this long is lost (`totem.token`).
+    pub token: Span,
+    /// The last token is sent again when nothing was heard for this long.
+    pub token_retransmit: Span,
+    /// How long the representative keeps the token of a quiet ring.
+    pub hold: Span,
+    /// Interval of JOIN packets in Gather.
+    pub join: Span,
+    /// Gather waits this long for a silent node that is not known to be gone.
+    pub consensus: Span,
+    /// Interval of merge-detect packets on a quiet ring.
+    pub merge: Span,
+    /// Rotations with a stuck aru before a member counts as failed to receive.
+    pub fail_recv_rotations: u32,
+    /// Interval of heartbeats to every member.
+    pub heartbeat: Span,
+    /// A member silent for this long is suspected: the detector's floor.
+    pub heartbeat_limit: Span,
+    /// How long one echo of a heartbeat counts, from the send time of the heartbeat echoed.
+    pub lease: Span,
+    /// Drift and scheduling allowance on a foreign lease; `lease + lease_margin ≤ heartbeat_limit` makes takeover waits zero.
+    pub lease_margin: Span,
+    /// A reconfiguration step may take this long before the reconfiguration starts again.
+    pub step_limit: Span,
+}
+
+impl Timers {
+    /// Defaults derived from one token timeout, as `cmm-conf` does where the configuration names nothing else.
+    #[must_use]
+    pub fn from_token(token: Span) -> Self {
+        let token_retransmit = token.scale(10, 42);
+        Self {
+            token,
+            token_retransmit,
+            hold: token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10)),
+            join: Span::from_millis(50).min(token.scale(1, 10)),
+            consensus: token.scale(12, 10),
+            merge: Span::from_millis(200).min(token.scale(1, 2)),
+            fail_recv_rotations: 2_500,
+            heartbeat: token.scale(1, 20),
+            heartbeat_limit: token.scale(1, 2),
+            lease: token.scale(2, 5),
+            lease_margin: token.scale(1, 20),
+            step_limit: Span::from_secs(30),
+        }
+    }
+}
+
+/// Votes and the options of votequorum(5) that are served so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// `quorum.expected_votes`; `None`: the sum of the node list's votes.
+    pub expected_votes: Option<Votes>,
+    /// Two nodes, each quorate alone: the named exception to "one quorum"; takeover needs confirmed death.
+    pub two_node: bool,
+    /// Quorate for the first time only when all nodes have been seen together.
+    pub wait_for_all: bool,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To one node.
+    Node(NodeId),
+    /// To every configured node but this one. The driver sends one copy each.
+    AllPeers,
+}
+
+/// A configuration as extended virtual synchrony knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// Transitional or regular.
+    pub kind: ConfigurationKind,
+    /// For a regular one its own id; for a transitional one the id of the regular configuration it leads out of.
+    pub ring: RingId,
+    /// Members in ascending order.
+    pub members: Vec<NodeId>,
+    /// Against the previous regular configuration (empty in a transitional one).
+    pub joined: Vec<NodeId>,
+    /// In the previous configuration but not in the transitional one between: includes a node that restarted so fast
+    /// that it is a member again.
+    pub left: Vec<NodeId>,
+}
+
+/// Which kind a configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigurationKind {
+    /// Members of the old configuration that go on together; messages of the old one end here.
+    Transitional,
+    /// A new ring in operation.
+    Regular,
+}
+
+/// How strictly a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// In total order.
+    Agreed,
+    /// In total order, and only when every member of the configuration has received it.
+    Safe,
+}
+
+/// One process of a process group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupMember {
+    /// Its node.
+    pub node: NodeId,
+    /// Its pid, as it named itself.
+    pub pid: u32,
+}
+
+/// Why a process is in a joined or left list; numbers as in `cpg_reason_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum GroupReason {
+    /// It joined.
+    Join = 1,
+    /// It left.
+    Leave = 2,
+    /// Its node left the membership.
+    NodeDown = 3,
+    /// Its node joined the membership.
+    NodeUp = 4,
+    /// It ended or was killed.
+    ProcDown = 5,
+}
+
+/// Name of a process group: bytes, may contain NUL, at most [`crate::limits::GROUP_NAME_MAX`].
+pub type GroupName = Arc<[u8]>;
+
+/// What the daemon asks of the core, mostly for a client.
+#[derive(Clone, Debug)]
+pub enum Request<'a> {
+    /// `cpg_join` of a local connection. Answered at once; the confchg comes in order.
+    CpgJoin {
+        /// The connection.
+        conn: ConnId,
+        /// Pid the client gave.
+        pid: u32,
+        /// Group to join.
+        group: &'a [u8],
+    },
+    /// `cpg_leave`.
+    CpgLeave {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// `cpg_mcast_joined`, and each fragment of a large message (then `fragment` says where it belongs).
+    CpgMcast {
+        /// The connection.
+        conn: ConnId,
+        /// Delivered as agreed whatever libcpg's caller asked, unless it asked for safe.
+        guarantee: Guarantee,
+        /// Whole length and position for libcpg's fragments of messages beyond 1 MiB (request 12).
+        fragment: Option<CpgFragment>,
+        /// The bytes.
+        payload: &'a [u8],
+    },
+    /// The connection is gone (crash, exit, or finalize): PROCDOWN if it was joined.
+    CpgDisconnect {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// `votequorum_setexpected`: checked here, told to all.
+    SetExpectedVotes(Votes),
+    /// `votequorum_setvotes`.
+    SetVotes {
+        /// Whose.
+        node: NodeId,
+        /// How many.
+        votes: Votes,
+    },
+    /// `cmap quorum.cancel_wait_for_all=1`.
+    CancelWaitForAll,
+    /// Death of an incarnation is confirmed (successful fence, operator's word). Told to all, in order.
+    ConfirmDeath {
+        /// Who.
+        node: NodeId,
+        /// Which life; `None`: the last one known.
+        incarnation: Option<Incarnation>,
+        /// In words, for logs and for `holdfast.confirmed.*`.
+        why: &'a str,
+    },
+    /// The local userland has finished this step of this reconfiguration (`holdfast.step.done`).
+    StepDone {
+        /// Which reconfiguration.
+        epoch: Epoch,
+        /// Which step.
+        step: StepNumber,
+    },
+    /// Whether the local userland takes part in steps; without it steps complete by themselves here.
+    StepParticipant(bool),
+    /// `corosync_cfg_kill_node`.
+    KillNode {
+        /// Who.
+        node: NodeId,
+        /// In words.
+        why: &'a str,
+    },
+    /// Orderly leave: give up quorum, send the leave, then [`Output::Left`].
+    Leave,
+}
+
+/// Position of one of libcpg's fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpgFragment {
+    /// Length of the whole message.
+    pub whole_len: u32,
+    /// 1 first, 2 continued, 3 last, as on libcpg's wire.
+    pub position: u32,
+}
+
+/// Why a request was not taken. The daemon maps each to its `cs_error_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Queue full, or a membership change is under way: `CS_ERR_TRY_AGAIN` (6).
+    #[error("try again: the order queue is full or a membership change is under way")]
+    TryAgain,
+    /// `CS_ERR_INVALID_PARAM` (7).
+    #[error("invalid parameter")]
+    InvalidParam,
+    /// `CS_ERR_BUSY` (10).
+    #[error("busy")]
+    Busy,
+    /// `CS_ERR_NOT_EXIST` (12).
+    #[error("does not exist")]
+    NotExist,
+    /// `CS_ERR_NAME_TOO_LONG` (13).
+    #[error("name too long")]
+    NameTooLong,
+    /// `CS_ERR_EXIST` (14).
+    #[error("exists already")]
+    Exist,
+    /// `CS_ERR_INTERRUPT` (16): a confchg reached the sender inside a fragmented message.
+    #[error("interrupted by a membership change")]
+    Interrupt,
+    /// `CS_ERR_NAME_NOT_FOUND` (17).
+    #[error("no such node")]
+    NameNotFound,
+    /// `CS_ERR_TOO_BIG` (26).
+    #[error("too big")]
+    TooBig,
+}
+
+/// What a node wants done, in order. Drain after every call of a `handle_*` or of `submit`.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send this sealed packet.
+    Transmit {
+        /// To whom.
+        to: Destination,
+        /// Which link to use.
+        link: LinkId,
+        /// Token, membership and heartbeat packets go before data.
+        urgent: bool,
+        /// The bytes, ready for UDP.
+        packet: Vec<u8>,
+    },
+    /// Write this durably (temporary file, fsync, rename, fsync the folder), off the loop; then `handle_persisted`.
+    Persist(Record),
+    /// A configuration was installed.
+    Configuration(Configuration),
+    /// For one local CPG connection.
+    Cpg {
+        /// The connection.
+        conn: ConnId,
+        /// What happened.
+        event: CpgEvent,
+    },
+    /// The membership as synchronised and what it means for quorum: for QUORUM and VOTEQUORUM clients.
+    NodeList(NodeListNotice),
+    /// Quorum, votes or expected votes changed, or were confirmed for a new configuration.
+    Quorum(QuorumView),
+    /// A reconfiguration step begins, or ended everywhere.
+    Step(StepNotice),
+    /// The death of an incarnation is confirmed (for `holdfast.confirmed.<nodeid>`).
+    Confirmed {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// In words.
+        why: String,
+    },
+    /// Clients may send again (`true`) or must wait (`false`): the CPG gate (flow-control value 2).
+    Gate {
+        /// Open for multicasts.
+        open: bool,
+    },
+    /// The node must go down, and this is why (a killed node, a broken invariant).
+    TakeDown(String),
+    /// The leave is out; the daemon may exit.
+    Left,
+    /// For log, counters and CMAP.
+    Event(Event),
+}
+
+/// What must survive a crash of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// No ring with a higher sequence number is used before a higher reservation is durable.
+    pub ring_seq_reserved: u64,
+}
+
+/// Event for one CPG connection; the daemon encodes it for libcpg.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CpgEvent {
+    /// Membership of the group changed.
+    Confchg {
+        /// The group.
+        group: GroupName,
+        /// All members now, sorted by node, then pid.
+        members: Vec<GroupMember>,
+        /// Who left, and why.
+        left: Vec<(GroupMember, GroupReason)>,
+        /// Who joined, and why.
+        joined: Vec<(GroupMember, GroupReason)>,
+    },
+    /// A message.
+    Deliver {
+        /// The group.
+        group: GroupName,
+        /// Its sender.
+        sender: GroupMember,
+        /// Set for libcpg's fragments of large messages.
+        fragment: Option<CpgFragment>,
+        /// The bytes; shared by all local members of the group.
+        payload: Arc<[u8]>,
+    },
+    /// The ring changed (every connection gets it; libcpg drops it where no callback is set).
+    Totem {
+        /// Its id.
+        ring: RingId,
+        /// Its members.
+        members: Vec<NodeId>,
+    },
+}
+
+/// A completed membership change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeListNotice {
+    /// The ring.
+    pub ring: RingId,
+    /// All members.
+    pub members: Vec<NodeId>,
+    /// New ones.
+    pub joined: Vec<NodeId>,
+    /// Lost ones.
+    pub left: Vec<NodeId>,
+}
+
+/// Votes and quorum as this node sees them now. `quorate` is true only within a valid lease.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct QuorumView {
+    /// Whether this node's partition may act.
+    pub quorate: bool,
+    /// Configuration the view belongs to.
+    pub ring: RingId,
+    /// Its members.
+    pub members: Vec<NodeId>,
+    /// Every node ever seen or configured, ascending.
+    pub nodes: Vec<NodeVotes>,
+    /// This node's expected votes.
+    pub expected: Votes,
+    /// Highest expected votes of any member.
+    pub highest_expected: Votes,
+    /// Votes present.
+    pub total: Votes,
+    /// Votes needed.
+    pub quorum: Votes,
+    /// `two_node` is in force.
+    pub two_node: bool,
+    /// `wait_for_all` is configured.
+    pub wait_for_all: bool,
+    /// Still waiting for all.
+    pub wait_for_all_status: bool,
+    /// Votes would do, but a lost member's lease may still run: when this is set the partition waits.
+    pub waits_for_lease: bool,
+    /// Why the node is not quorate, in words, e.g. `lease ran out`, `1 of 3 votes, 2 needed`.
+    pub reason: String,
+}
+
+/// One node's votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeVotes {
+    /// Who.
+    pub node: NodeId,
+    /// Its state, numbers as in votequorum.h: 1 member, 2 dead, 3 leaving.
+    pub state: u32,
+    /// Its votes.
+    pub votes: Votes,
+    /// Its expected votes.
+    pub expected: Votes,
+    /// Its life, if known.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// Progress of the reconfiguration automaton.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepNotice {
+    /// Which reconfiguration.
+    pub epoch: Epoch,
+    /// The ring it belongs to.
+    pub ring: RingId,
+    /// Which step.
+    pub step: StepNumber,
+    /// Its name: `sync`, `quorum`, `fence`, `resources`; `end` when all are done.
+    pub name: &'static str,
+    /// Begins, ended everywhere, or was aborted by a newer reconfiguration.
+    pub phase: StepPhase,
+}
+
+/// Phase of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepPhase {
+    /// Begins here.
+    Begin,
+    /// Ended on every member.
+    Done,
+    /// Void: a newer reconfiguration started.
+    Aborted,
+}
+
+/// Things worth a log line or a counter, with their fields. The daemon's event table turns them into the wording that
+/// operators know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// `entering GATHER state from N(text).`
+    EnterGather {
+        /// corosync's number of the cause.
+        cause: u8,
+        /// corosync's text of the cause.
+        text: &'static str,
+    },
+    /// `entering COMMIT state.`
+    EnterCommit,
+    /// `entering RECOVERY state.`
+    EnterRecovery,
+    /// `entering OPERATIONAL state.`
+    EnterOperational,
+    /// `A processor failed, forming new configuration: token timed out (…)`.
+    TokenLost {
+        /// The limit that ran out.
+        token: Span,
+    },
+    /// A member has been silent for longer than the limit, or there is firm news of it.
+    Suspect {
+        /// Who.
+        node: NodeId,
+        /// `heartbeat`, `gasp`, `leave`, `new incarnation`.
+        why: &'static str,
+        /// For how long it was silent.
+        silent: Span,
+    },
+    /// `A new membership (1.a4) was formed. Members joined: 2 left: 3`.
+    NewMembership(Configuration),
+    /// `Retransmit List: …`.
+    Retransmit {
+        /// How many frames are asked for.
+        frames: u32,
+    },
+    /// `FAILED TO RECEIVE`.
+    FailedToReceive,
+    /// The token is late but not lost.
+    TokenLate {
+        /// For how long.
+        late: Span,
+    },
+    /// `Process pause detected for %d ms, flushing membership messages.`
+    Paused {
+        /// How long.
+        gap: Span,
+    },
+    /// A packet that does not open or does not parse; counted, changes nothing else.
+    PacketRejected {
+        /// Which check failed.
+        why: RejectReason,
+    },
+    /// A gasp or last word arrived.
+    Gasp {
+        /// From whom.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// Whether it says that the whole process tree was seen empty.
+        last_word: bool,
+        /// In words.
+        why: String,
+    },
+    /// `This node is within the primary component and will provide service.` or its opposite.
+    Quorate(bool),
+    /// A step went over its limit; reconfiguration starts again.
+    StepLate {
+        /// Which step.
+        step: StepNumber,
+        /// Who has not finished.
+        missing: Vec<NodeId>,
+    },
+    /// A message of a member that does not decode; counted and skipped the same way everywhere.
+    MessageSkipped {
+        /// From whom.
+        sender: NodeId,
+    },
+}
+
+/// Why a packet was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RejectReason {
+    /// Shorter than a header, or wrong magic or version.
+    Malformed,
+    /// Sender is not configured, or is this node.
+    UnknownSender,
+    /// The seal does not open.
+    Seal,
+    /// Counter seen before, or of an older incarnation.
+    Replay,
+    /// Opened, but its content does not parse.
+    Content,
+}
+
+/// Counters of one node, for `stats.*` in CMAP and for the simulator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Tokens received.
+    pub token_rx: u64,
+    /// Frames multicast first by this node.
+    pub mcast_tx: u64,
+    /// Frames sent again.
+    pub mcast_retx: u64,
+    /// Frames received.
+    pub mcast_rx: u64,
+    /// Times Gather was entered.
+    pub gather_entered: u64,
+    /// Times consensus timed out.
+    pub consensus_timeouts: u64,
+    /// Tokens lost in Operational.
+    pub operational_token_lost: u64,
+    /// Rings installed.
+    pub operational_entered: u64,
+    /// Packets rejected, all reasons.
+    pub packets_rejected: u64,
+    /// Messages delivered.
+    pub delivered: u64,
+}
+
+/// Kinds of packets that are sealed in advance and handed to the guardian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaspKind {
+    /// `cmmd` is dead or stuck; the node goes down now. Firm news: ends lease and membership of this incarnation.
+    CmmdDied,
+    /// A unit died; the node goes down now.
+    UnitDied,
+    /// Mode `exit` only: the node's process tree was killed and seen empty. Confirms the death.
+    LastWord,
+}
+
+/// Handed in with each call: the current time. Here for documentation; see [`Boottime`].
+pub type Now = Boottime;

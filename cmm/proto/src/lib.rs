@@ -1,0 +1,11 @@
+//! The protocol core of `cmmd`: Totem ring, detector, reconfiguration steps, votes and lease, and the state behind
+//! the cluster services. No socket, no file, no thread, no clock: bytes, timer expiries and the current time go in;
+//! packets, deliveries, notices and decisions come out of [`Node::poll_output`]. `cmmd` drives it with mio, the
+//! simulator with a virtual network.
+
+#![forbid(unsafe_code)]
+
+mod api;
+pub mod limits;
+
+pub use api::*;

@@ -1,0 +1,25 @@
+//! Every maximum of the core in one place, with what relates them.
+
+/// Nodes in one cluster.
+pub const NODES_MAX: usize = 64;
+/// Links of one node. The packet format has room for all of them; one is used so far.
+pub const LINKS_MAX: usize = 8;
+/// UDP payload of one packet, seal included: fits an Ethernet frame with IPv6 and a tunnel header around it.
+pub const PACKET_MAX: usize = 1_400;
+/// One message of a client, before fragmentation. A libqb request is at most 1 MiB, header included.
+pub const MESSAGE_MAX: usize = 1_048_576 + 4_096;
+/// Messages that wait for the token. Beyond it [`crate::Refusal::TryAgain`].
+pub const QUEUE_MESSAGES_MAX: usize = 4_096;
+/// Bytes that wait for the token.
+pub const QUEUE_BYTES_MAX: usize = 8 * MESSAGE_MAX;
+/// Frames one ring may have outstanding between the lowest aru and the highest sequence number.
+pub const WINDOW_FRAMES_MAX: usize = 1_024;
+/// Requests for retransmission that one token carries.
+pub const RETRANSMIT_REQUESTS_MAX: usize = 30;
+/// Bytes in a process-group name (`cpg_name_t`).
+pub const GROUP_NAME_MAX: usize = 128;
+/// Members of one process group: libcpg copies member lists into arrays of 128 without looking.
+pub const GROUP_MEMBERS_MAX: usize = 128;
+
+const _: () = assert!(NODES_MAX * 8 < PACKET_MAX, "a join with two full lists fits one packet");
+const _: () = assert!(QUEUE_BYTES_MAX >= 2 * MESSAGE_MAX);

@@ -1,0 +1,1 @@
+//! The only unsafe code of Holdfast: thin safe wrappers over system calls

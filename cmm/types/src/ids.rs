@@ -1,0 +1,85 @@
+//! Who and which: nodes, links, rings, incarnations, sequence numbers, votes.
+
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name($inner);
+        impl $name {
+            /// Wraps a raw value.
+            pub const fn new(raw: $inner) -> Self { Self(raw) }
+            /// The raw value, for the wire and for display.
+            pub const fn get(self) -> $inner { self.0 }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { fmt::Display::fmt(&self.0, f) }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, concat!(stringify!($name), "({})"), self.0) }
+        }
+    };
+}
+
+number!(
+    /// A machine of the cluster, as `nodelist.node.N.nodeid` names it. Zero is not a node.
+    NodeId, u32);
+number!(
+    /// One of up to eight links of a node (`ring0_addr` … `ring7_addr`).
+    LinkId, u8);
+number!(
+    /// One life of the daemon on a node. Grows with every start, also across reboots.
+    Incarnation, u64);
+number!(
+    /// Number of a token pass on one ring.
+    TokenSeq, u64);
+number!(
+    /// Number of a step of the reconfiguration automaton.
+    StepNumber, u32);
+number!(
+    /// Quorum votes.
+    Votes, u32);
+number!(
+    /// Number of a reconfiguration; a higher one makes every lower one void.
+    Epoch, u64);
+number!(
+    /// A client connection of the local daemon. Never reused within one incarnation.
+    ConnId, u64);
+number!(
+    /// Sequence number of a frame on one ring. Starts at 1 on every ring; 64 bits wide, so it never wraps.
+    MsgSeq, u64);
+
+impl MsgSeq {
+    /// The sequence number after this one.
+    #[must_use]
+    pub const fn next(self) -> Self { Self(self.0 + 1) }
+}
+
+/// Identity of a ring: the representative (lowest node id) that made it and a sequence number that grows with
+/// every ring the cluster forms. No id is ever used with two member lists.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub struct RingId {
+    /// The member with the lowest id, which made the commit token.
+    pub representative: NodeId,
+    /// Grows by at least 1 with each ring; persisted before first use.
+    pub seq: u64,
+}
+
+impl PartialOrd for RingId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> { Some(self.cmp(other)) }
+}
+impl Ord for RingId {
+    /// Orders by sequence number first: a later ring is greater whoever made it.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.seq, self.representative).cmp(&(other.seq, other.representative))
+    }
+}
+impl fmt::Display for RingId {
+    /// As corosync prints it: representative in decimal, sequence in hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{}.{:x}", self.representative, self.seq) }
+}
+
+/// The kernel's `/proc/sys/kernel/random/boot_id`: two different ones mean that the machine has rebooted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, PartialOrd, Ord)]
+pub struct BootId(pub [u8; 16]);

@@ -1,0 +1,1 @@
+//! Failfast registry: units, deadlines, decisions, reasons; no I/O

@@ -1,0 +1,1 @@
+//! Fencing: devices, topology, requests, history; no I/O

@@ -1,0 +1,1 @@
+//! Clusters of real daemons in namespaces, for tests and benches

@@ -1,0 +1,1 @@
+//! Simulator: the protocol core on a virtual network and clock, from one seed

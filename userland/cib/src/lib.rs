@@ -1,0 +1,1 @@
+//! Pacemaker's CIB: tree, parser with positions, digests

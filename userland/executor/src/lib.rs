@@ -1,0 +1,1 @@
+//! Runs OCF agents and fence agents: process groups, timeouts, output limits

@@ -1,0 +1,1 @@
+//! From a CIB to a transition graph; pure

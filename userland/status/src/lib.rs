@@ -1,0 +1,1 @@
+//! One model of cluster state; its text, crm_mon and JSON forms
