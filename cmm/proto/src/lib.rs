@@ -7,5 +7,7 @@
 
 mod api;
 pub mod limits;
+mod node;
 
 pub use api::*;
+pub use node::{ConfigError, Node};
