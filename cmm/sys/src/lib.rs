@@ -1,1 +1,3 @@
-//! The only unsafe code of Holdfast: thin safe wrappers over system calls
+//! The only unsafe code of Holdfast: thin safe wrappers over system calls, one module a concern.
+
+pub mod spawn;

@@ -53,7 +53,9 @@ number!(
 impl MsgSeq {
     /// The sequence number after this one.
     #[must_use]
-    pub const fn next(self) -> Self { Self(self.0 + 1) }
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// Identity of a ring: the representative (lowest node id) that made it and a sequence number that grows with
@@ -67,7 +69,9 @@ pub struct RingId {
 }
 
 impl PartialOrd for RingId {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> { Some(self.cmp(other)) }
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
 }
 impl Ord for RingId {
     /// Orders by sequence number first: a later ring is greater whoever made it.
@@ -77,7 +81,9 @@ impl Ord for RingId {
 }
 impl fmt::Display for RingId {
     /// As corosync prints it: representative in decimal, sequence in hexadecimal.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{}.{:x}", self.representative, self.seq) }
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:x}", self.representative, self.seq)
+    }
 }
 
 /// The kernel's `/proc/sys/kernel/random/boot_id`: two different ones mean that the machine has rebooted.

@@ -8,5 +8,7 @@
 mod ids;
 mod time;
 
-pub use ids::{BootId, ConnId, Epoch, Incarnation, LinkId, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes};
+pub use ids::{
+    BootId, ConnId, Epoch, Incarnation, LinkId, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes,
+};
 pub use time::{Boottime, Span, WallTime};

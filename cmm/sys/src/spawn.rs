@@ -1,0 +1,140 @@
+//! Starting an agent: own process group, no inherited descriptor, a pidfd for its death.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+/// What to run and in what surroundings. The environment is exactly `env`; nothing is inherited.
+#[derive(Debug)]
+pub struct Spawn {
+    /// Absolute path of the program.
+    pub program: PathBuf,
+    /// Arguments behind the program's name.
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory.
+    pub dir: PathBuf,
+    /// Give the child a pipe on standard input (else `/dev/null`).
+    pub stdin: bool,
+}
+
+/// A running child that leads its own process group. Dropping it neither kills nor reaps.
+#[derive(Debug)]
+pub struct Spawned {
+    child: Child,
+    pidfd: OwnedFd,
+}
+
+impl Spawn {
+    /// Starts the program: stdout and stderr are non-blocking pipes, umask 0026, default signal dispositions, and every
+    /// descriptor above 2 closed.
+    ///
+    /// # Errors
+    /// What `fork`, `exec` or `pidfd_open` say; `ErrorKind::NotFound` where there is no such program.
+    pub fn start(&self) -> io::Result<Spawned> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .current_dir(&self.dir)
+            .stdin(if self.stdin { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        // SAFETY: the closure runs in the forked child before exec and calls only async-signal-safe functions; it
+        // captures nothing.
+        unsafe {
+            command.pre_exec(|| {
+                libc::umask(0o026);
+                // Close on exec rather than now: the standard library still reports a failed exec over a pipe of its own.
+                libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn()?;
+        let pid = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
+        // SAFETY: plain system call; the child is not reaped yet, so the pid is still its own.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        if fd < 0 {
+            let error = io::Error::last_os_error();
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
+        // SAFETY: the kernel has just handed us this descriptor, nobody else owns it, and it fits an int.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(libc::c_int::try_from(fd).map_err(io::Error::other)?) };
+        let spawned = Spawned { child, pidfd };
+        if let Some(out) = &spawned.child.stdout {
+            set_nonblocking(out.as_fd())?;
+        }
+        if let Some(err) = &spawned.child.stderr {
+            set_nonblocking(err.as_fd())?;
+        }
+        Ok(spawned)
+    }
+}
+
+impl Spawned {
+    /// The child's pid, which is also its process group.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+    /// Readable once the child has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+    /// Takes the read end of its standard output.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+    /// Takes the read end of its standard error.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+    /// Takes the write end of its standard input, where one was asked for.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+    /// Its exit status if it has ended; reaps it.
+    ///
+    /// # Errors
+    /// What `waitpid` says.
+    pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+    /// SIGKILL to the whole process group. Call it before the child is reaped: until then its number cannot have gone
+    /// to someone else.
+    ///
+    /// # Errors
+    /// What `kill` says; a group that is already empty is not an error.
+    pub fn kill_group(&self) -> io::Result<()> {
+        let group = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
+        // SAFETY: plain system call with a process group that we made and whose leader is not reaped.
+        if unsafe { libc::kill(-group, libc::SIGKILL) } < 0 {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() != Some(libc::ESRCH) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: plain system calls on a descriptor that the caller holds open.
+    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! The executor with real agents: shell agents written here, and `ocf:heartbeat:Dummy` where it is installed.
+
+#![forbid(unsafe_code)]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use executor::{Executor, ExecutorConfig, Job, JobId, OpStatus, Outcome, Work, rc};
+use holdfast_types::Span;
+
+/// A private OCF root with the agents of one test, removed at the end.
+struct Bench {
+    root: PathBuf,
+    config: ExecutorConfig,
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("holdfast-executor-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("resource.d/test")).expect("temporary folder");
+        let mut config = ExecutorConfig::new("node1", 1, root.clone());
+        config.ocf_roots.insert(0, root.clone());
+        config.fence_dirs.insert(0, root.clone());
+        config.parallel_max = 4;
+        Self { root, config }
+    }
+
+    fn agent(&self, name: &str, body: &str) {
+        write_executable(&self.root.join("resource.d/test").join(name), body);
+    }
+
+    fn start(&self) -> (Executor, Receiver<Outcome>) {
+        Executor::new(self.config.clone(), || {}).expect("executor starts")
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn write_executable(path: &Path, body: &str) {
+    // Written under another name and renamed: a concurrent fork of this test process must not hold it open for writing
+    // when it is executed (ETXTBSY).
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, format!("#!/bin/sh\n{body}\n")).expect("agent written");
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).expect("mode set");
+    std::fs::rename(&draft, path).expect("agent in place");
+}
+
+fn job(id: u64, resource: &str, agent: &str, action: &str) -> Job {
+    Job {
+        id: JobId(id),
+        resource: resource.into(),
+        work: Work::Ocf { provider: "test".into(), agent: agent.into(), action: action.into() },
+        params: Vec::new(),
+        meta: Vec::new(),
+        timeout: Span::from_secs(60),
+        interval: Span::ZERO,
+    }
+}
+
+fn next(outcomes: &Receiver<Outcome>) -> Outcome {
+    outcomes.recv_timeout(Duration::from_secs(60)).expect("an outcome arrives")
+}
+
+#[test]
+fn an_agent_sees_the_contract_and_nothing_of_our_environment() {
+    let bench = Bench::new("env");
+    bench.agent("Env", "env; echo \"args=$*\"; echo fds=$(ls /proc/self/fd | wc -l); umask; exit 0");
+    let (executor, outcomes) = bench.start();
+    let mut j = job(1, "db", "Env", "monitor");
+    j.params = vec![("ip".into(), "10.0.0.1 with blanks".into())];
+    j.meta = vec![("migration-threshold".into(), "3".into()), ("OCF_CHECK_LEVEL".into(), "10".into())];
+    executor.submit(j);
+    let out = next(&outcomes);
+    assert!(out.is_ok(), "{out:?}");
+    for line in [
+        "OCF_RESOURCE_INSTANCE=db",
+        "OCF_RESOURCE_TYPE=Env",
+        "OCF_RESOURCE_PROVIDER=test",
+        "OCF_RA_VERSION_MAJOR=1",
+        "OCF_RESKEY_ip=10.0.0.1 with blanks",
+        "OCF_RESKEY_CRM_meta_migration_threshold=3",
+        "OCF_RESKEY_CRM_meta_timeout=60000",
+        "OCF_RESKEY_CRM_meta_on_node=node1",
+        "OCF_CHECK_LEVEL=10",
+        "LC_ALL=C",
+        "args=monitor",
+        "0026",
+    ] {
+        assert!(out.stdout.lines().any(|l| l == line), "{line} missing in\n{}", out.stdout);
+    }
+    assert!(!out.stdout.contains("CARGO"), "our environment leaks:\n{}", out.stdout);
+    assert!(!out.stdout.contains("CRM_meta_interval"), "a probe has no interval");
+    // `ls` itself has 0, 1, 2 and the folder it reads.
+    assert!(out.stdout.contains("fds=4\n"), "descriptors leak:\n{}", out.stdout);
+}
+
+#[test]
+fn a_hanging_agent_is_killed_with_its_whole_group() {
+    let bench = Bench::new("hang");
+    let pids = bench.root.join("pids");
+    bench.agent("Hang", &format!("trap '' TERM; sleep 1000 & echo $$ $! > {}; wait", pids.display()));
+    let (executor, outcomes) = bench.start();
+    let mut j = job(1, "r", "Hang", "start");
+    j.timeout = Span::from_millis(500);
+    executor.submit(j);
+    let out = next(&outcomes);
+    assert_eq!((out.status, out.rc), (OpStatus::Timeout, rc::TIMED_OUT));
+    assert!(out.reason.contains("timeout of 500 ms"), "{}", out.reason);
+    let pids = std::fs::read_to_string(pids).expect("the agent ran");
+    for pid in pids.split_whitespace() {
+        let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Err(_) => true,
+            Ok(stat) => stat.contains(") Z "),
+        };
+        assert!(eventually(gone), "process {pid} survived its group's SIGKILL");
+    }
+}
+
+#[test]
+fn a_daemon_left_by_start_does_not_hold_the_result_back() {
+    let bench = Bench::new("daemon");
+    let pid = bench.root.join("pid");
+    bench.agent("Daemon", &format!("sleep 1000 & echo $! > {}; exit 0", pid.display()));
+    let (executor, outcomes) = bench.start();
+    executor.submit(job(1, "r", "Daemon", "start"));
+    assert!(next(&outcomes).is_ok());
+    let pid = std::fs::read_to_string(pid).expect("the daemon's pid");
+    assert!(Path::new("/proc").join(pid.trim()).exists(), "the daemon lives on");
+    let killed = std::process::Command::new("kill").args(["-9", pid.trim()]).status().expect("kill runs");
+    assert!(killed.success());
+}
+
+#[test]
+fn a_flood_of_output_is_drained_and_capped() {
+    let bench = Bench::new("flood");
+    bench.agent("Flood", "head -c 5000000 /dev/zero | tr '\\0' x; echo ocf-exit-reason:no room >&2; exit 1");
+    let (executor, outcomes) = bench.start();
+    executor.submit(job(1, "r", "Flood", "start"));
+    let out = next(&outcomes);
+    assert_eq!((out.status, out.rc, out.stdout.len()), (OpStatus::Done, 1, 64 * 1024));
+    assert_eq!(out.reason, "no room");
+}
+
+#[test]
+fn operations_of_one_resource_never_overlap_and_others_run_beside_it() {
+    let bench = Bench::new("serial");
+    let log = bench.root.join("log");
+    // The first operation of `a` ends only when `b` has started: without parallel resources this would time out.
+    bench.agent(
+        "Log",
+        &format!(
+            "echo \"+$OCF_RESOURCE_INSTANCE\" >> {0}; [ $OCF_RESOURCE_INSTANCE = a ] && until grep -q +b {0}; do :; done; echo \"-$OCF_RESOURCE_INSTANCE\" >> {0}",
+            log.display()
+        ),
+    );
+    let (executor, outcomes) = bench.start();
+    for (id, resource) in [(1, "a"), (2, "a"), (3, "b")] {
+        executor.submit(job(id, resource, "Log", "monitor"));
+    }
+    for _ in 0..3 {
+        assert!(next(&outcomes).status == OpStatus::Done);
+    }
+    let log = std::fs::read_to_string(log).expect("log written");
+    let of_a: Vec<&str> = log.lines().filter(|l| l.ends_with('a')).collect();
+    assert_eq!(of_a, ["+a", "-a", "+a", "-a"]);
+}
+
+#[test]
+fn a_recurring_monitor_reports_changes_and_can_be_cancelled() {
+    let bench = Bench::new("recurring");
+    let flag = bench.root.join("broken");
+    bench.agent("Flag", &format!("[ -e {} ] && exit 7; exit 0", flag.display()));
+    let (executor, outcomes) = bench.start();
+    let mut j = job(9, "r", "Flag", "monitor");
+    j.interval = Span::from_millis(20);
+    executor.submit(j);
+    let first = next(&outcomes);
+    assert!(first.is_ok() && first.recurring);
+    std::fs::write(&flag, "").expect("flag set");
+    let second = next(&outcomes);
+    assert_eq!(
+        (second.status, second.rc),
+        (OpStatus::Done, rc::NOT_RUNNING),
+        "the change, and nothing before it"
+    );
+    executor.cancel(JobId(9));
+    let last = next(&outcomes);
+    assert_eq!((last.status, last.recurring), (OpStatus::Cancelled, false));
+}
+
+#[test]
+fn a_missing_agent_and_an_unsafe_name_are_told_apart() {
+    let bench = Bench::new("missing");
+    let (executor, outcomes) = bench.start();
+    executor.submit(job(1, "r", "Nosuch", "start"));
+    let out = next(&outcomes);
+    assert_eq!((out.status, out.rc), (OpStatus::NotInstalled, rc::ERR_INSTALLED));
+    assert!(out.reason.contains("resource.d/test/Nosuch"), "{}", out.reason);
+    executor.submit(job(2, "r", "../../../bin/sh", "start"));
+    let out = next(&outcomes);
+    assert_eq!((out.status, out.rc), (OpStatus::Error, rc::ERR_CONFIGURED));
+}
+
+#[test]
+fn a_fence_agent_reads_its_parameters_from_standard_input() {
+    let bench = Bench::new("fence");
+    let seen = bench.root.join("seen");
+    write_executable(
+        &bench.root.join("fence_test"),
+        &format!("[ $# = 0 ] || exit 2; cat > {}", seen.display()),
+    );
+    let (executor, outcomes) = bench.start();
+    let mut j = job(1, "fence-node2", "", "");
+    j.work = Work::Fence { agent: "fence_test".into(), action: "off".into() };
+    j.params = vec![("port".into(), "node2".into()), ("ip".into(), "a\naction=on".into())];
+    executor.submit(j);
+    assert!(next(&outcomes).is_ok());
+    let seen = std::fs::read_to_string(seen).expect("input kept");
+    assert_eq!(seen, "port=node2\nip=a action=on\naction=off\n", "a value cannot smuggle a key in");
+}
+
+#[test]
+fn the_real_dummy_agent_starts_and_stops() {
+    if !Path::new("/usr/lib/ocf/resource.d/heartbeat/Dummy").exists() {
+        eprintln!("skipped: needs the package resource-agents");
+        return;
+    }
+    let bench = Bench::new("dummy");
+    let (executor, outcomes) = bench.start();
+    let state = bench.root.join("dummy.state").display().to_string();
+    for (id, action, want) in
+        [(1, "monitor", 7), (2, "start", 0), (3, "monitor", 0), (4, "stop", 0), (5, "monitor", 7)]
+    {
+        let mut j = job(id, "dummy", "", "");
+        j.work = Work::Ocf { provider: "heartbeat".into(), agent: "Dummy".into(), action: action.into() };
+        j.params = vec![("state".into(), state.clone())];
+        executor.submit(j);
+        let out = next(&outcomes);
+        assert_eq!((out.status, out.rc), (OpStatus::Done, want), "{action}: {out:?}");
+    }
+}
+
+fn eventually(mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while std::time::Instant::now() < deadline {
+        if holds() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    holds()
+}
