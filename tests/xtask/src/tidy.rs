@@ -1,0 +1,159 @@
+//! Tidiness is a test: which crate may depend on which, where `unsafe` may stand, that each file says what it is for.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// Crates without I/O: they may depend on each other (as listed) and on nothing that touches the system.
+const PURE: &[&str] =
+    &["holdfast-types", "cmm-proto", "cmm-conf", "failfast-core", "fencing", "cib", "scheduler", "status"];
+
+/// Which of our crates each one may use. What is not listed is a wrong arrow; see docs/ARCHITECTURE.md.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("holdfast-types", &[]),
+    ("holdfast-sys", &["holdfast-types"]),
+    ("cmm-conf", &["holdfast-types"]),
+    ("cmm-proto", &["holdfast-types"]),
+    ("cmm-ipc", &["holdfast-types", "holdfast-sys"]),
+    ("failfast-core", &["holdfast-types"]),
+    ("failfast", &["holdfast-types", "holdfast-sys", "failfast-core"]),
+    ("holdfast-guardian", &["holdfast-types", "holdfast-sys", "failfast-core", "failfast"]),
+    ("fencing", &["holdfast-types"]),
+    ("cib", &["holdfast-types"]),
+    ("scheduler", &["holdfast-types", "cib"]),
+    ("executor", &["holdfast-types", "holdfast-sys"]),
+    ("status", &["holdfast-types"]),
+    (
+        "cmmd",
+        &["holdfast-types", "holdfast-sys", "cmm-conf", "cmm-proto", "cmm-ipc", "failfast-core", "failfast"],
+    ),
+    (
+        "rgmd",
+        &[
+            "holdfast-types",
+            "holdfast-sys",
+            "cmm-ipc",
+            "failfast",
+            "cib",
+            "scheduler",
+            "executor",
+            "fencing",
+            "status",
+        ],
+    ),
+    ("holdfast", &["holdfast-types", "holdfast-sys", "cmm-ipc", "failfast", "status"]),
+];
+
+/// Runs every check and reports all findings at once.
+pub(crate) fn run() -> Result<()> {
+    let root = crate::root();
+    let mut findings = arrows(&root)?;
+    let files = tracked(&root)?;
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "rs")) {
+        let text = std::fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?;
+        findings.extend(rust_file(file, &text));
+    }
+    for file in &files {
+        if let Ok(text) = std::fs::read_to_string(root.join(file)) {
+            findings.extend(stray_paths(file, &text));
+        }
+    }
+    if findings.is_empty() {
+        println!("tidy: {} files, {} crates, nothing to say", files.len(), ARROWS.len());
+        return Ok(());
+    }
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    bail!("{} findings", findings.len())
+}
+
+fn arrows(root: &Path) -> Result<Vec<String>> {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()?;
+    if !out.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    let metadata: Value = serde_json::from_slice(&out.stdout)?;
+    let empty = Vec::new();
+    let packages = metadata["packages"].as_array().unwrap_or(&empty);
+    let ours: BTreeMap<&str, &Value> =
+        packages.iter().filter_map(|p| Some((p["name"].as_str()?, p))).collect();
+    let mut findings = Vec::new();
+    for (name, allowed) in ARROWS {
+        let Some(package) = ours.get(name) else {
+            findings.push(format!("tidy: crate {name} is in the table of arrows but not in the workspace"));
+            continue;
+        };
+        let deps = package["dependencies"].as_array().unwrap_or(&empty);
+        for dep in deps.iter().filter(|d| d["kind"].is_null()) {
+            let dep = dep["name"].as_str().unwrap_or_default();
+            if ours.contains_key(dep) && !allowed.contains(&dep) {
+                findings.push(format!(
+                    "{name}/Cargo.toml: may not depend on {dep} (docs/ARCHITECTURE.md, \"Arrows\")"
+                ));
+            }
+            if PURE.contains(name) && ["nix", "libc", "mio", "io-uring", "socket2"].contains(&dep) {
+                findings.push(format!("{name}/Cargo.toml: a crate without I/O may not depend on {dep}"));
+            }
+        }
+    }
+    for name in ours.keys().filter(|n| !ARROWS.iter().any(|(a, _)| a == *n)) {
+        let manifest = ours[name]["manifest_path"].as_str().unwrap_or_default();
+        if !manifest.contains("/tests/") {
+            findings.push(format!("{name}: a shipped crate that the table of arrows does not know"));
+        }
+    }
+    Ok(findings)
+}
+
+fn rust_file(file: &Path, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let name = file.display();
+    if !text.lines().take(3).any(|l| l.starts_with("//!")) && !file.ends_with("build.rs") {
+        findings.push(format!("{name}:1: no module comment; say in one line what the file is for"));
+    }
+    if !file.starts_with("cmm/sys") {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if ["unsafe {", "unsafe fn", "unsafe impl"].iter().any(|u| code.contains(u))
+                && !code.contains('"')
+            {
+                findings.push(format!("{name}:{}: unsafe outside cmm/sys; move it there", number + 1));
+            }
+        }
+    }
+    let lines = text.lines().count();
+    if lines > 1_200 {
+        findings.push(format!("{name}: {lines} lines; does one thing live here, or two?"));
+    }
+    findings
+}
+
+/// Paths of the machine that something was written on do not belong in the tree.
+fn stray_paths(file: &Path, text: &str) -> Vec<String> {
+    let needles = [concat!("/wo", "rk/main"), concat!("/tmp/", "t/"), concat!("/wo", "rk/shared")];
+    let hit = |line: &str| needles.iter().any(|n| line.contains(n));
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| hit(line))
+        .map(|(number, _)| format!("{}:{}: path of one machine", file.display(), number + 1))
+        .collect()
+}
+
+fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
+    let out =
+        Command::new("git").args(["ls-files", "-z"]).current_dir(root).output().context("git ls-files")?;
+    let listed = String::from_utf8_lossy(&out.stdout);
+    Ok(listed
+        .split('\0')
+        .filter(|f| !f.is_empty())
+        .map(PathBuf::from)
+        .filter(|f| root.join(f).is_file())
+        .collect())
+}
