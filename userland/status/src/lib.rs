@@ -1,13 +1,22 @@
 //! One model of cluster state; its text, crm_mon and JSON forms.
 //!
-//! [`ClusterStatus`] is the model and, through serde, the JSON form.
+//! [`ClusterStatus`] is the model and, through serde, the JSON form. [`crm_mon`] prints the screen that Pacemaker's
+//! users know, [`text`] our own. Renderers are pure: the time of the model, a zone, no environment.
 
 #![forbid(unsafe_code)]
 
+mod crm_mon;
 mod model;
+mod ocf;
+mod text;
+mod time;
+
+pub use crm_mon::{CrmMonOptions, crm_mon, crm_mon_simple};
+pub use text::text;
+pub use time::{Zone, age, ctime, interval, iso, utc};
 
 pub use model::{
-    Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, INFINITY, LastChange,
-    NodeRef, NodeStatus, OperationStatus, PendingAction, QuorumStatus, ResourceStatus, RingStatus, Role,
-    Timings, UnitStatus,
+    Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, INFINITY,
+    LastChange, NodeRef, NodeStatus, OperationStatus, PendingAction, QuorumStatus, ResourceStatus,
+    RingStatus, Role, Timings, UnitStatus,
 };

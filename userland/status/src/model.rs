@@ -18,6 +18,10 @@ pub struct ClusterStatus {
     pub node: NodeRef,
     /// When the model was filled.
     pub updated_unix_ms: u64,
+    /// Which daemons of the node answered: what the others know is missing here.
+    pub answered: Answered,
+    /// What is missing or wrong about this answer, and what helps.
+    pub notes: Vec<Note>,
     /// The ring as this node sees it.
     pub ring: RingStatus,
     /// Votes and quorum as this node sees them.
@@ -54,6 +58,26 @@ pub struct NodeRef {
     pub id: u32,
     /// `nodelist.node.N.name`.
     pub name: String,
+}
+
+/// Which daemons answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Answered {
+    /// The ring daemon: ring, quorum, units.
+    pub cmmd: bool,
+    /// The resource-group manager: resources, actions, fencing.
+    pub rgmd: bool,
+}
+
+/// Something to know about the answer as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    /// What, in words.
+    pub what: String,
+    /// The next command to type, or what else helps; may be empty.
+    pub remedy: String,
 }
 
 /// The ring.
@@ -289,7 +313,7 @@ pub struct OperationStatus {
     pub call: u64,
     /// Result as the agent gave it (OCF numbers).
     pub rc: i32,
-    /// `complete`, `Timed Out`, `error`, …
+    /// As Pacemaker names them: `complete`, `Timed Out`, `Error`, `Not installed`, …
     pub status: String,
     /// The agent's own words (`ocf-exit-reason:`).
     pub exit_reason: String,
