@@ -1,1 +1,42 @@
-//! Pacemaker's CIB: tree, parser with positions, digests
+//! Pacemaker's CIB: a tree that keeps order and positions, the typed view that the scheduler works on, and the writer.
+//!
+//! [`Cib::parse`] reads a whole document. Errors name file, line and remedy; what is valid but not honoured yet is
+//! kept in the tree and said in [`Cib::warnings`], never dropped in silence.
+//!
+//! ```
+//! let cib = cib::Cib::parse(
+//!     r#"<cib epoch="1"><configuration><resources>
+//!          <primitive id="db" class="ocf" provider="heartbeat" type="Dummy"/>
+//!        </resources></configuration></cib>"#,
+//!     "example.xml",
+//! )?;
+//! assert_eq!(cib.primitive("db").unwrap().agent(), "ocf:heartbeat:Dummy");
+//! # Ok::<(), cib::CibError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod digest;
+mod edit;
+mod error;
+pub mod limits;
+mod model;
+mod options;
+mod parse;
+mod read;
+mod rules;
+mod tree;
+mod values;
+mod write;
+
+pub use digest::md5_hex;
+pub use edit::EditError;
+pub use error::{CibError, Warning};
+pub use model::{
+    Cib, FencingLevel, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive, Resource,
+    TargetRole, Version,
+};
+pub use options::{NoQuorumPolicy, Options, StonithAction};
+pub use rules::{Comparison, Condition, NodeFacts, Rule};
+pub use tree::{Element, Position};
+pub use values::{Score, parse_bool, parse_duration_ms};
