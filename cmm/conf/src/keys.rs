@@ -1,0 +1,183 @@
+//! The configuration as CMAP keys, named and typed as corosync's clients expect them.
+
+use crate::schema::{self, Kind, Width, parse_number};
+use crate::{Node, Section, Timing};
+
+/// One CMAP key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigKey {
+    /// E.g. `nodelist.node.0.nodeid`.
+    pub name: String,
+    /// Typed value.
+    pub value: KeyValue,
+    /// Clients may not change it.
+    pub read_only: bool,
+}
+
+/// A typed value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum KeyValue {
+    U8(u8),
+    U16(u16),
+    U32(u32),
+    U64(u64),
+    Str(String),
+}
+
+/// Longest name of a CMAP key; longer ones are left out, as nobody could read them.
+const NAME_MAX: usize = 255;
+
+pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Timing) -> Vec<ConfigKey> {
+    let mut keys = Keys(Vec::new());
+    for section in &root.sections {
+        match section.name.as_str() {
+            "nodelist" => {}
+            "totem" => keys.totem(section),
+            "logging" => keys.logging(section),
+            "uidgid" => keys.uidgid(section),
+            _ => keys.tree(section, &section.name, &[section.name.as_str()]),
+        }
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        let base = format!("nodelist.node.{index}");
+        keys.add(format!("{base}.nodeid"), KeyValue::U32(node.id.get()));
+        if let Some(name) = &node.name {
+            keys.add(format!("{base}.name"), KeyValue::Str(name.clone()));
+        }
+        for (link, name) in node.names.iter().enumerate() {
+            if let Some(name) = name {
+                keys.add(format!("{base}.ring{link}_addr"), KeyValue::Str(name.clone()));
+            }
+        }
+        if node.votes.get() != 1 {
+            keys.add(format!("{base}.quorum_votes"), KeyValue::U32(node.votes.get()));
+        }
+    }
+    keys.add("nodelist.local_node_pos".into(), KeyValue::U32(local as u32));
+    for (name, span) in [
+        ("token", timing.token),
+        ("token_retransmit", timing.token_retransmit),
+        ("hold", timing.hold),
+        ("join", timing.join),
+        ("consensus", timing.consensus),
+        ("merge", timing.merge),
+        ("heartbeat_interval", timing.heartbeat),
+        ("heartbeat_limit", timing.heartbeat_limit),
+        ("lease", timing.lease),
+        ("lease_margin", timing.lease_margin),
+    ] {
+        let millis = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+        keys.add(format!("runtime.config.totem.{name}"), KeyValue::U32(millis));
+    }
+    keys.add(
+        "runtime.config.totem.token_retransmits_before_loss_const".into(),
+        KeyValue::U32(timing.retransmits),
+    );
+    keys.0.sort_by(|a, b| a.name.cmp(&b.name));
+    // A key set twice: the last one counts, as in corosync.
+    keys.0.reverse();
+    keys.0.dedup_by(|a, b| a.name == b.name);
+    keys.0.reverse();
+    keys.0
+}
+
+struct Keys(Vec<ConfigKey>);
+
+impl Keys {
+    fn add(&mut self, name: String, value: KeyValue) {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
+        if name.len() <= NAME_MAX && name.bytes().all(plain) {
+            let read_only = is_read_only(&name);
+            self.0.push(ConfigKey { name, value, read_only });
+        }
+    }
+
+    /// `section.key` for every key, `section.inner.key` for those of inner sections.
+    fn tree(&mut self, section: &Section, base: &str, path: &[&str]) {
+        for item in &section.items {
+            self.add(format!("{base}.{}", item.key), typed(path, &item.key, &item.value));
+        }
+        for inner in &section.sections {
+            let mut path = path.to_vec();
+            path.push(&inner.name);
+            self.tree(inner, &format!("{base}.{}", inner.name), &path);
+        }
+    }
+
+    /// Interfaces become `totem.interface.LINK.key`.
+    fn totem(&mut self, section: &Section) {
+        for item in &section.items {
+            // The shared secret is for nobody's eyes.
+            if item.key != "key" {
+                self.add(format!("totem.{}", item.key), typed(&["totem"], &item.key, &item.value));
+            }
+        }
+        for interface in section.all("interface") {
+            let number = |key| interface.get(&[], key).and_then(|i| parse_number(&i.value));
+            let link = number("linknumber").or(number("ringnumber")).unwrap_or(0);
+            for item in &interface.items {
+                let value = typed(&["totem", "interface"], &item.key, &item.value);
+                self.add(format!("totem.interface.{link}.{}", item.key), value);
+            }
+        }
+    }
+
+    /// Subsystems become `logging.logger_subsys.NAME.key`.
+    fn logging(&mut self, section: &Section) {
+        for item in &section.items {
+            self.add(format!("logging.{}", item.key), KeyValue::Str(item.value.clone()));
+        }
+        for subsystem in section.all("logger_subsys") {
+            let Some(name) = subsystem.get(&[], "subsys") else { continue };
+            for item in &subsystem.items {
+                let key = format!("logging.logger_subsys.{}.{}", name.value, item.key);
+                self.add(key, KeyValue::Str(item.value.clone()));
+            }
+        }
+    }
+
+    fn uidgid(&mut self, section: &Section) {
+        for item in &section.items {
+            if parse_number(&item.value).is_some() {
+                self.add(format!("uidgid.config.{}.{}", item.key, item.value), KeyValue::U8(1));
+            }
+        }
+    }
+}
+
+fn typed(path: &[&str], key: &str, value: &str) -> KeyValue {
+    let number = parse_number(value).unwrap_or(0);
+    match schema::kind_of(path, key) {
+        Some(Kind::Flag) => KeyValue::U8(number as u8),
+        Some(Kind::Number(_, _, Width::U8)) => KeyValue::U8(number as u8),
+        Some(Kind::Number(_, _, Width::U16)) => KeyValue::U16(number as u16),
+        Some(Kind::Number(_, _, Width::U32)) => KeyValue::U32(number as u32),
+        Some(Kind::Number(_, _, Width::U64)) => KeyValue::U64(number),
+        _ => KeyValue::Str(value.to_owned()),
+    }
+}
+
+/// corosync's rules of what clients may not set.
+fn is_read_only(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["runtime.config.", "uidgid.config.", "system.", "nodelist."];
+    const TOTEM: [&str; 15] = [
+        "crypto_cipher",
+        "crypto_hash",
+        "crypto_model",
+        "keyfile",
+        "key",
+        "secauth",
+        "ip_version",
+        "rrp_mode",
+        "transport",
+        "cluster_name",
+        "netmtu",
+        "threads",
+        "version",
+        "nodeid",
+        "clear_node_high_bit",
+    ];
+    PREFIXES.iter().any(|p| name.starts_with(p))
+        || name.strip_prefix("totem.").is_some_and(|k| TOTEM.contains(&k))
+}

@@ -1,0 +1,302 @@
+//! The timing model: every interval and limit, derived from the token time-out where the configuration names nothing
+//! else, and the rules that make them safe together.
+//!
+//! The chain that matters: heartbeats are sent every `heartbeat`; each echo of one counts for `lease` from the time
+//! the heartbeat was *sent*; a member silent for `heartbeat_limit` is suspected; whoever lost a member announces
+//! quorum only when that member's lease must have ended, `lease + lease_margin` after the last echo sent to it. With
+//! `lease + lease_margin ≤ heartbeat_limit` that wait is over when the suspicion begins.
+
+use std::fmt;
+
+use holdfast_types::Span;
+
+use crate::schema::parse_number;
+use crate::{Diagnostics, Failfast, Section};
+
+/// Every interval and limit in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Nodes in the node list.
+    pub nodes: usize,
+    /// `token` as configured, before the coefficient.
+    pub token_base: Span,
+    /// `token_coefficient`, for each node beyond two.
+    pub token_coefficient: Span,
+    /// The token time-out in force.
+    pub token: Span,
+    /// `token_retransmits_before_loss_const`.
+    pub retransmits: u32,
+    /// `token_retransmit`.
+    pub token_retransmit: Span,
+    /// `hold`.
+    pub hold: Span,
+    /// `join`.
+    pub join: Span,
+    /// `consensus`.
+    pub consensus: Span,
+    /// `merge`.
+    pub merge: Span,
+    /// `fail_recv_const`.
+    pub fail_recv_rotations: u32,
+    /// `heartbeat_interval`.
+    pub heartbeat: Span,
+    /// `heartbeat_limit`.
+    pub heartbeat_limit: Span,
+    /// `lease`.
+    pub lease: Span,
+    /// `lease_margin`.
+    pub lease_margin: Span,
+    /// `step_limit`.
+    pub step_limit: Span,
+    /// Worst case of the watchdog: twice its time-out (some devices), plus a tenth; `None` without a device.
+    pub watchdog_worst: Option<Span>,
+    /// `failfast.guardian_limit`.
+    pub guardian_limit: Span,
+}
+
+impl Timing {
+    /// From the death of a node to its resources starting elsewhere by time alone: only with a watchdog.
+    #[must_use]
+    pub fn takeover(&self) -> Option<Span> {
+        self.watchdog_worst.map(|w| self.lease + self.lease_margin + w)
+    }
+
+    /// How long a partition waits, after it has suspected a silent member, for that member's lease to end.
+    #[must_use]
+    pub fn lease_wait(&self) -> Span {
+        (self.lease + self.lease_margin).saturating_sub(self.heartbeat_limit)
+    }
+
+    /// What the measured lateness of wake-ups on this machine (99th percentile) breaks, in words, if anything.
+    #[must_use]
+    pub fn broken_by_jitter(&self, jitter: Span) -> Option<String> {
+        let drift = self.lease.scale(2 * DRIFT_PPM, 1_000_000);
+        let need = drift + jitter.scale(2, 1);
+        if self.lease_margin < need {
+            return Some(format!(
+                "totem.lease_margin {} is less than drift and lateness of this machine need ({need}: 2 x {jitter} measured, {drift} drift); \
+                 write a larger lease_margin, or a larger token",
+                self.lease_margin
+            ));
+        }
+        let slack = self.lease.saturating_sub(self.heartbeat.scale(2, 1));
+        (slack < jitter.scale(2, 1)).then(|| {
+            format!(
+                "totem.lease {} leaves {slack} behind two heartbeats of {}, less than twice this machine's lateness ({jitter} measured); \
+                 write a larger lease, or a larger token",
+                self.lease, self.heartbeat
+            )
+        })
+    }
+}
+
+/// Two clocks drift apart by at most this much each.
+const DRIFT_PPM: u64 = 200;
+/// corosync's default token time-out and its addition for each node beyond two.
+const TOKEN_MS: u64 = 3_000;
+const TOKEN_COEFFICIENT_MS: u64 = 650;
+
+pub(crate) fn read(root: &Section, nodes: usize, failfast: &Failfast, found: &mut Diagnostics) -> Timing {
+    let number = |key: &str| root.get(&["totem"], key).and_then(|i| parse_number(&i.value));
+    let millis = |key: &str| number(key).map(Span::from_millis);
+
+    let token_base = millis("token").unwrap_or(Span::from_millis(TOKEN_MS));
+    let token_coefficient = millis("token_coefficient").unwrap_or(Span::from_millis(TOKEN_COEFFICIENT_MS));
+    let more_nodes = (nodes as u64).saturating_sub(2);
+    let token = token_base + token_coefficient.scale(more_nodes, 1);
+    let retransmits = number("token_retransmits_before_loss_const").unwrap_or(4);
+    let token_retransmit = millis("token_retransmit").unwrap_or(token.scale(10, 10 * retransmits + 2));
+    let hold = token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10));
+    let timing = Timing {
+        nodes,
+        token_base,
+        token_coefficient,
+        token,
+        retransmits: retransmits as u32,
+        token_retransmit,
+        hold: millis("hold").unwrap_or(hold.max(token_retransmit.scale(1, 4))),
+        join: millis("join").unwrap_or(Span::from_millis(50).min(token.scale(1, 10))),
+        consensus: millis("consensus").unwrap_or(token.scale(12, 10)),
+        merge: millis("merge").unwrap_or(Span::from_millis(200).min(token.scale(1, 2))),
+        fail_recv_rotations: number("fail_recv_const").unwrap_or(2_500) as u32,
+        heartbeat: millis("heartbeat_interval").unwrap_or(token.scale(1, 20)),
+        heartbeat_limit: millis("heartbeat_limit").unwrap_or(token.scale(1, 2)),
+        lease: millis("lease").unwrap_or(token.scale(2, 5)),
+        lease_margin: millis("lease_margin").unwrap_or(token.scale(1, 20)),
+        step_limit: millis("step_limit").unwrap_or(Span::from_secs(30)),
+        watchdog_worst: failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(22, 10)),
+        guardian_limit: failfast.guardian_limit,
+    };
+    check(root, &timing, failfast, found);
+    timing
+}
+
+/// The rules, in the order in which they build on each other. Only the first broken one is told.
+fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut Diagnostics) {
+    let rules: [(bool, &[&str], String); 10] = [
+        (
+            t.heartbeat >= Span::from_millis(1),
+            &["heartbeat_interval", "token"],
+            format!(
+                "a heartbeat every {} is more than any machine keeps up with; write a token of at least 20",
+                t.heartbeat
+            ),
+        ),
+        (
+            t.token_retransmit.scale(2, 1) <= t.token,
+            &["token_retransmit", "token_retransmits_before_loss_const", "token"],
+            format!(
+                "token_retransmit {} leaves no second chance within token {}; write at most half of the token",
+                t.token_retransmit, t.token
+            ),
+        ),
+        (
+            t.hold < t.token_retransmit,
+            &["hold", "token_retransmit"],
+            format!(
+                "hold {} makes the others send the token again after {}; write a hold below token_retransmit",
+                t.hold, t.token_retransmit
+            ),
+        ),
+        (
+            t.join <= t.consensus,
+            &["consensus", "join"],
+            format!(
+                "consensus {} ends before the second JOIN is sent after {}; write a consensus of at least join",
+                t.consensus, t.join
+            ),
+        ),
+        (
+            t.heartbeat.scale(3, 1) <= t.heartbeat_limit,
+            &["heartbeat_limit", "heartbeat_interval", "token"],
+            format!(
+                "heartbeat_limit {} suspects a node after fewer than three lost heartbeats of {}; write at least three times heartbeat_interval",
+                t.heartbeat_limit, t.heartbeat
+            ),
+        ),
+        (
+            t.heartbeat.scale(3, 1) <= t.lease,
+            &["lease", "heartbeat_interval", "token"],
+            format!(
+                "lease {} ends after fewer than three lost heartbeats of {}; write at least three times heartbeat_interval",
+                t.lease, t.heartbeat
+            ),
+        ),
+        (
+            t.lease.scale(2 * DRIFT_PPM, 1_000_000) < t.lease_margin,
+            &["lease_margin", "lease"],
+            format!(
+                "lease_margin {} does not even cover the drift of two clocks over lease {}; write a larger lease_margin",
+                t.lease_margin, t.lease
+            ),
+        ),
+        (
+            t.step_limit > t.token + t.consensus,
+            &["step_limit", "token"],
+            format!(
+                "step_limit {} ends before a lost node is noticed and left out ({}); write a larger step_limit",
+                t.step_limit,
+                t.token + t.consensus
+            ),
+        ),
+        (
+            failfast.watchdog_device.is_none() || failfast.watchdog_timeout > t.heartbeat_limit,
+            &["watchdog_timeout"],
+            format!(
+                "the watchdog fires after {}, before a member is even suspected ({}); write a larger failfast.watchdog_timeout",
+                failfast.watchdog_timeout, t.heartbeat_limit
+            ),
+        ),
+        (
+            failfast.guardian_limit > t.heartbeat_limit,
+            &["guardian_limit"],
+            format!(
+                "the guardian takes the node down after {}, before a member is even suspected ({}); write a larger failfast.guardian_limit",
+                failfast.guardian_limit, t.heartbeat_limit
+            ),
+        ),
+    ];
+    for (ok, keys, text) in rules {
+        if !ok {
+            let set = keys.iter().find_map(|k| {
+                root.get(&["totem"], k).or(root.get(&["failfast"], k)).or(root.get(&["resources"], k))
+            });
+            let at = set.map_or_else(
+                || root.all("totem").last().map_or(root.at(), Section::at),
+                |i| (i.line, i.column),
+            );
+            found.error(at, format!("unsafe timing: {text}"));
+            return;
+        }
+    }
+    let at = |key: &str| {
+        root.get(&["totem"], key)
+            .map_or_else(|| root.all("totem").last().map_or(root.at(), Section::at), |i| i.at())
+    };
+    if t.lease_wait() > Span::ZERO {
+        let text = format!(
+            "lease {} and lease_margin {} are longer than heartbeat_limit {}: after a silent death the survivors wait {} more; \
+             write a shorter lease, or a longer heartbeat_limit",
+            t.lease,
+            t.lease_margin,
+            t.heartbeat_limit,
+            t.lease_wait()
+        );
+        found.warn(at("lease"), text);
+    }
+    if t.heartbeat_limit > t.token {
+        let text = format!(
+            "heartbeat_limit {} is longer than token {}, which then notices a death first; write less",
+            t.heartbeat_limit, t.token
+        );
+        found.warn(at("heartbeat_limit"), text);
+    }
+}
+
+impl fmt::Display for Timing {
+    /// The arithmetic, a line each, as `cmmd -t` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: Span, why: String| {
+            let value = value.to_string();
+            writeln!(f, "  {name:<18} {value:>12}   {why}")
+        };
+        let token = match self.nodes.saturating_sub(2) {
+            0 => "totem.token".to_owned(),
+            n => format!(
+                "totem.token {} + {n} x token_coefficient {}",
+                self.token_base, self.token_coefficient
+            ),
+        };
+        row("token", self.token, token)?;
+        row("token_retransmit", self.token_retransmit, format!("token / ({} + 0.2)", self.retransmits))?;
+        row("hold", self.hold, "the representative keeps the token of a quiet ring".into())?;
+        row("join", self.join, "between two JOINs while members gather".into())?;
+        row("consensus", self.consensus, "wait for a silent node nobody has news of".into())?;
+        row("merge", self.merge, "between two probes for other rings".into())?;
+        row("heartbeat", self.heartbeat, "between two heartbeats to every member".into())?;
+        row("heartbeat_limit", self.heartbeat_limit, "silence after which a member is suspected".into())?;
+        row("lease", self.lease, "an echo of a heartbeat counts this long from its sending".into())?;
+        row("lease_margin", self.lease_margin, "drift and scheduling allowance on a foreign lease".into())?;
+        row("step_limit", self.step_limit, "one step of a reconfiguration".into())?;
+        row(
+            "guardian_limit",
+            self.guardian_limit,
+            "standstill of cmmd after which the guardian acts".into(),
+        )?;
+        let wait = self.lease_wait();
+        row(
+            "silent death",
+            self.heartbeat_limit + wait,
+            format!("heartbeat_limit + {wait} wait for its lease, then a new ring"),
+        )?;
+        match self.takeover() {
+            Some(t) => {
+                row("takeover", t, "lease + lease_margin + 2.2 x watchdog time-out: by time alone".into())
+            }
+            None => writeln!(
+                f,
+                "  takeover           by confirmed death only (fence device, guardian, operator): no watchdog"
+            ),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Configurations as they are found in the field, and what becomes of them.
+
+use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity, UnitWatch};
+use holdfast_types::{Span, Votes};
+
+use crate::{read, three};
+
+/// The file the distribution ships.
+const DEBIAN: &str = include_str!("testdata/debian.conf");
+/// What a cluster of five with everything knet offers looks like.
+const KNET: &str = include_str!("testdata/knet.conf");
+/// corosync 1.x with udpu members.
+const WHITETANK: &str = include_str!("testdata/whitetank.conf");
+
+#[test]
+fn the_distributions_file_works_unchanged() {
+    let (config, found) = read(&DEBIAN.replace("127.0.0.1", "10.0.0.1"));
+    let config = config.expect("it runs");
+    assert_eq!(found.to_string(), "");
+    assert_eq!(config.totem.cluster_name, "debian");
+    assert_eq!(config.me().id.get(), 1);
+    assert_eq!(config.timing.token, Span::from_millis(3_000));
+    assert_eq!(config.logging.logfile.as_deref(), Some("/var/log/corosync/corosync.log"));
+    assert!(config.logging.sinks.file && config.logging.sinks.stderr && config.logging.sinks.syslog);
+    assert_eq!(config.totem.key.required_by, None);
+    assert_eq!(config.failfast.mode, Mode::Exit);
+    assert_eq!(config.failfast.watchdog_device, None);
+}
+
+#[test]
+fn a_file_full_of_knet_settings_only_warns() {
+    let (config, found) = read(KNET);
+    let config = config.expect("it runs");
+    let errors: Vec<_> = found.iter().filter(|d| d.severity != Severity::Warning).collect();
+    assert!(errors.is_empty(), "{found}");
+    assert!(found.to_string().contains("c.conf:12: warning: totem.knet_compression_model has no effect: Holdfast has its own transport; remove the line"), "{found}");
+    // token 1000 + 3 x 650 for five nodes.
+    assert_eq!(config.timing.token, Span::from_millis(2_950));
+    assert_eq!(config.totem.ports[..2], [5_555, 5_556]);
+    assert_eq!(config.totem.key.required_by, Some((6, "totem.crypto_cipher: aes256".into())));
+    assert_eq!(config.totem.key.file.as_deref(), Some("/etc/cluster/authkey"));
+    assert_eq!(config.nodes.len(), 5);
+    assert_eq!(config.nodes[1].addrs[1], Some("10.1.0.2".parse().expect("v4")));
+    assert_eq!(config.nodes[4].votes, Votes::new(3));
+    assert_eq!(config.logging.subsystems[0].name, "TOTEM");
+    assert_eq!(config.logging.subsystems[0].sinks.debug, Debug::On);
+    assert_eq!(config.logging.sinks.file_priority, Priority::Warning);
+    assert_eq!(config.ipc_users, ["hacluster"]);
+    assert_eq!(config.ipc_groups, ["189"]);
+}
+
+#[test]
+fn members_of_the_old_days_become_nodes_with_ids_from_their_addresses() {
+    let (config, found) = read(WHITETANK);
+    let config = config.unwrap_or_else(|| panic!("{found}"));
+    let ids: Vec<u32> = config.nodes.iter().map(|n| n.id.get()).collect();
+    assert_eq!(ids, [0x0a00_0001, 0x0a00_0002]);
+    assert_eq!(config.local, 0);
+    assert!(found.iter().all(|d| d.severity == Severity::Warning), "{found}");
+}
+
+#[test]
+fn the_local_node_is_found_by_id_then_name_then_address() {
+    let named = three("", "");
+    assert_eq!(read(&named).0.expect("runs").me().id.get(), 1);
+    assert_eq!(read(&three("  nodeid: 3\n", "")).0.expect("runs").me().id.get(), 3);
+    let by_address = named.replace("name: node", "name: other");
+    assert_eq!(read(&by_address).0.expect("runs").me().id.get(), 1);
+    let domain =
+        named.replace("name: node2", "name: node1.example.org").replace("name: node1\n", "name: x\n");
+    assert_eq!(read(&domain).0.expect("runs").me().id.get(), 2);
+}
+
+#[test]
+fn names_resolve_as_ip_version_says() {
+    let text = |v: &str| {
+        three(v, "").replace("10.0.0.1", "alpha").replace("10.0.0.2", "beta").replace("10.0.0.3", "fd00::3")
+    };
+    let (config, found) = read(&text(""));
+    assert_eq!(
+        config.unwrap_or_else(|| panic!("{found}")).nodes[1].addrs[0],
+        Some("fd00::2".parse().expect("v6"))
+    );
+    let (config, found) = read(&text("  ip_version: ipv4\n"));
+    assert!(
+        config.is_none() && found.to_string().contains("IPv4 on some nodes and IPv6 on others"),
+        "{found}"
+    );
+}
+
+#[test]
+fn times_follow_the_token_and_can_be_set_one_by_one() {
+    let timing = |totem: &str| read(&three(totem, "")).0.expect("runs").timing;
+    let t = timing("  token: 1000\n  token_coefficient: 0\n");
+    let ms = Span::from_millis;
+    assert_eq!((t.token, t.consensus, t.join), (ms(1_000), ms(1_200), ms(50)));
+    assert_eq!(t.token_retransmit, Span::from_nanos(1_000_000_000 * 10 / 42));
+    assert_eq!((t.heartbeat, t.heartbeat_limit, t.lease, t.lease_margin), (ms(50), ms(500), ms(400), ms(50)));
+    assert_eq!(t.lease_wait(), Span::ZERO);
+    assert_eq!(t.takeover(), None);
+    let t = timing(
+        "  token: 1000\n  consensus: 2000\n  lease: 480\n  heartbeat_limit: 500\n  token_coefficient: 100\n",
+    );
+    assert_eq!((t.token, t.consensus, t.lease_wait()), (ms(1_100), ms(2_000), ms(35)));
+    assert!(
+        t.to_string()
+            .contains("token                   1100 ms   totem.token 1000 ms + 1 x token_coefficient 100 ms"),
+        "{t}"
+    );
+}
+
+#[test]
+fn lateness_of_the_machine_is_held_against_the_margin() {
+    let t = read(&three("  token: 100\n  token_coefficient: 0\n", "")).0.expect("runs").timing;
+    assert_eq!(t.broken_by_jitter(Span::from_millis(1)), None);
+    assert!(
+        t.broken_by_jitter(Span::from_millis(3))
+            .expect("too late")
+            .starts_with("totem.lease_margin 5 ms is less")
+    );
+}
+
+#[test]
+fn failfast_defaults_to_exit_and_takes_corosyncs_watchdog() {
+    let more = "resources {\n  watchdog_device: /dev/watchdog1\n  watchdog_timeout: 8000\n}\n";
+    let failfast = read(&three("", more)).0.expect("runs").failfast;
+    assert_eq!(failfast.watchdog_device.as_deref(), Some("/dev/watchdog1"));
+    assert_eq!(failfast.watchdog_timeout, Span::from_millis(8_000));
+    let more = "failfast {\n  mode: reset\n  exit_scope: pid-namespace\n  watchdog_device: off\n  unit {\n    name: dlm\n    delay: 2000\n    pidfile: /run/dlm.pid\n  }\n}\nresources {\n  watchdog_device: /dev/watchdog\n}\n";
+    let (config, found) = read(&three("", more));
+    let failfast = config.unwrap_or_else(|| panic!("{found}")).failfast;
+    assert_eq!((failfast.mode, failfast.exit_scope), (Mode::Reset, ExitScope::PidNamespace));
+    assert_eq!(failfast.watchdog_device, None);
+    assert_eq!(failfast.units[0].watch, UnitWatch::PidFile("/run/dlm.pid".into()));
+    assert_eq!(failfast.units[0].delay, Span::from_secs(2));
+}
+
+#[test]
+fn realtime_priority_comes_from_system() {
+    let of = |system: &str| {
+        read(&three("", &format!("system {{\n{system}}}\n"))).0.expect("runs").system.scheduling
+    };
+    assert_eq!(of(""), Scheduling::Realtime(20));
+    assert_eq!(of("priority: 40\n"), Scheduling::Realtime(40));
+    assert_eq!(of("priority: max\n"), Scheduling::Realtime(20));
+    assert_eq!(of("sched_rr: no\n"), Scheduling::Nice(0));
+    assert_eq!(of("sched_rr: no\npriority: max\n"), Scheduling::Nice(-20));
+}
+
+#[test]
+fn clients_see_the_keys_they_expect_with_their_types() {
+    let (config, _) = read(&three("  transport: udpu\n  config_version: 7\n  token: 1000\n", "").replace(
+        "provider: corosync_votequorum",
+        "provider: corosync_votequorum\n  expected_votes: 3\n  wait_for_all: 1",
+    ));
+    let keys = config.expect("runs").keys;
+    let get =
+        |name: &str| keys.iter().find(|k| k.name == name).map(|k: &ConfigKey| (k.value.clone(), k.read_only));
+    assert_eq!(get("totem.cluster_name"), Some((KeyValue::Str("c".into()), true)));
+    assert_eq!(get("totem.config_version"), Some((KeyValue::U64(7), false)));
+    assert_eq!(get("totem.token"), Some((KeyValue::U32(1_000), false)));
+    assert_eq!(get("runtime.config.totem.token"), Some((KeyValue::U32(1_650), true)));
+    assert_eq!(get("nodelist.node.2.nodeid"), Some((KeyValue::U32(3), true)));
+    assert_eq!(get("nodelist.node.0.ring0_addr"), Some((KeyValue::Str("10.0.0.1".into()), true)));
+    assert_eq!(get("nodelist.local_node_pos"), Some((KeyValue::U32(0), true)));
+    assert_eq!(get("quorum.wait_for_all"), Some((KeyValue::U8(1), false)));
+    assert_eq!(get("quorum.expected_votes"), Some((KeyValue::U32(3), false)));
+    assert_eq!(get("quorum.provider"), Some((KeyValue::Str("corosync_votequorum".into()), false)));
+    assert!(keys.is_sorted_by(|a, b| a.name < b.name));
+}
+
+#[test]
+fn the_secret_itself_is_no_key() {
+    let (config, _) = read(&three("  key: geheim\n", ""));
+    let config = config.expect("runs");
+    assert_eq!(config.totem.key.inline.as_deref(), Some("geheim"));
+    assert!(config.keys.iter().all(|k| k.value != KeyValue::Str("geheim".into())));
+}

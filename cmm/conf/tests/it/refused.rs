@@ -1,0 +1,260 @@
+//! What is refused, by whom and in which words. One row a mistake.
+
+use cmm_conf::Severity::{self, Error, Fatal, Warning};
+
+use crate::{read, three};
+
+/// (lines in totem, more sections, worst severity, a line that must be said)
+const ROWS: &[(&str, &str, Severity, &str)] = &[
+    // Names
+    ("  tokn: 1000\n", "", Error, "c.conf:4: unknown key \"tokn\" in totem; did you mean \"token\"?"),
+    (
+        "  quorum_votes: 1\n",
+        "",
+        Error,
+        "c.conf:4: unknown key \"quorum_votes\" in totem; it belongs into section nodelist.node",
+    ),
+    ("", "qourum {\n}\n", Error, "c.conf:22: unknown section \"qourum\"; did you mean \"quorum\"?"),
+    ("", "blabla {\n}\n", Error, "c.conf:22: unknown section \"blabla\"; remove it, or correct its name"),
+    (
+        "  token: 1000\n  token: 2000\n",
+        "",
+        Error,
+        "c.conf:5: token is set in line 4 already, and this one counts; remove one",
+    ),
+    // Values
+    (
+        "  token: fast\n",
+        "",
+        Fatal,
+        "c.conf:4: \"fast\" is not a value of totem.token; write a number from 1 to 600000",
+    ),
+    (
+        "  token: -5\n",
+        "",
+        Fatal,
+        "c.conf:4: \"-5\" is not a value of totem.token; write a number from 1 to 600000",
+    ),
+    (
+        "  token: 1000 # a second\n",
+        "",
+        Fatal,
+        "c.conf:4: \"1000 # a second\" is not a value of totem.token (a comment needs a line of its own); write a number from 1 to 600000",
+    ),
+    (
+        "  transport: upd\n",
+        "",
+        Fatal,
+        "c.conf:4: \"upd\" is not a value of totem.transport; write knet, udpu, udp (did you mean \"udp\"?)",
+    ),
+    ("  secauth: maybe\n", "", Fatal, "c.conf:4: \"maybe\" is not a value of totem.secauth; write yes or no"),
+    (
+        "  config_version: 99999999999999999999\n",
+        "",
+        Fatal,
+        "c.conf:4: \"99999999999999999999\" is not a value of totem.config_version; write a number from 0 to 18446744073709551615",
+    ),
+    // Relics and what is not served
+    (
+        "  rrp_mode: passive\n",
+        "",
+        Warning,
+        "c.conf:4: warning: totem.rrp_mode has no effect: corosync dropped it long ago; remove the line",
+    ),
+    (
+        "",
+        "quorum {\n  auto_tie_breaker: 1\n}\n",
+        Error,
+        "c.conf:23: quorum.auto_tie_breaker is not served yet: the node counts as if it was off, which is the stricter choice; remove the line",
+    ),
+    (
+        "",
+        "fencing {\n}\n",
+        Error,
+        "c.conf:22: section fencing is not served yet; fence devices stand in the CIB as stonith: primitives",
+    ),
+    // Times
+    ("  heartbeat_interval: 700\n", "", Error, "c.conf:4: unsafe timing: heartbeat_limit 1825 ms"),
+    (
+        "  token: 1000\n  token_retransmit: 900\n",
+        "",
+        Error,
+        "c.conf:5: unsafe timing: token_retransmit 900 ms leaves no second chance within token 1650 ms; write at most half of the token",
+    ),
+    ("  hold: 1000\n", "", Error, "c.conf:4: unsafe timing: hold 1000 ms"),
+    (
+        "  join: 100\n  consensus: 60\n",
+        "",
+        Error,
+        "c.conf:5: unsafe timing: consensus 60 ms ends before the second JOIN is sent after 100 ms; write a consensus of at least join",
+    ),
+    ("  lease_margin: 0\n", "", Error, "c.conf:4: unsafe timing: lease_margin 0 ms does not even cover"),
+    (
+        "  token: 10\n  token_coefficient: 0\n",
+        "",
+        Error,
+        "c.conf:4: unsafe timing: a heartbeat every 0.500 ms",
+    ),
+    (
+        "  lease: 2000\n",
+        "",
+        Warning,
+        "c.conf:4: warning: lease 2000 ms and lease_margin 182.500 ms are longer than heartbeat_limit 1825 ms",
+    ),
+    (
+        "",
+        "failfast {\n  guardian_limit: 500\n}\n",
+        Error,
+        "c.conf:23: unsafe timing: the guardian takes the node down after 500 ms",
+    ),
+    // Options that void each other
+    (
+        "",
+        "quorum {\n  two_node: 1\n}\n",
+        Error,
+        "c.conf:23: two_node with 3 nodes; remove the line (it is for exactly two)",
+    ),
+    (
+        "",
+        "quorum {\n  expected_votes: 1\n}\n",
+        Error,
+        "c.conf:23: expected_votes 1 with 3 votes in the node list lets two halves be quorate at once; write 3, or remove the line",
+    ),
+    (
+        "",
+        "quorum {\n  expected_votes: 9\n}\n",
+        Error,
+        "c.conf:23: expected_votes 9 can never be reached by half with 3 votes",
+    ),
+    (
+        "",
+        "quorum {\n  auto_tie_breaker: 1\n  device {\n    model: net\n  }\n}\n",
+        Error,
+        "c.conf:24: a quorum device and auto_tie_breaker void each other; remove auto_tie_breaker",
+    ),
+    (
+        "",
+        "logging {\n  to_logfile: yes\n}\n",
+        Error,
+        "c.conf:22: to_logfile without a logfile; write \"logfile: PATH\", or \"to_logfile: no\"",
+    ),
+    (
+        "",
+        "logging {\n  logger_subsys {\n    debug: on\n  }\n}\n",
+        Error,
+        "c.conf:23: logger_subsys names no subsystem; write \"subsys: NAME\"",
+    ),
+    (
+        "",
+        "system {\n  priority: -10\n}\n",
+        Error,
+        "c.conf:23: priority \"-10\" does not go with sched_rr; write a number from 1 to 98, or \"sched_rr: no\"",
+    ),
+    // Nodes
+    ("  nodeid: 9\n", "", Fatal, "c.conf:4: totem.nodeid 9 is in no node section; write one of 1, 2, 3"),
+    (
+        "",
+        "nodelist {\n  node {\n    nodeid: 3\n    ring0_addr: 10.0.0.9\n  }\n}\n",
+        Fatal,
+        "c.conf:23: nodeid 3 belongs to the node in line 16 already; give this one another number",
+    ),
+    (
+        "",
+        "nodelist {\n  node {\n    nodeid: 4\n    ring0_addr: 10.0.0.3\n  }\n}\n",
+        Fatal,
+        "c.conf:23: address 10.0.0.3 belongs to the node in line 16 already; write this node's own address",
+    ),
+    (
+        "",
+        "nodelist {\n  node {\n    nodeid: 4\n    ring0_addr: nowhere\n  }\n}\n",
+        Fatal,
+        "c.conf:25: ring0_addr \"nowhere\" is neither an address nor a name that resolves; write an IP address, or add the name to /etc/hosts",
+    ),
+    (
+        "",
+        "nodelist {\n  node {\n    nodeid: 4\n  }\n}\n",
+        Fatal,
+        "c.conf:23: node has no ring0_addr; write \"ring0_addr: ADDRESS\"",
+    ),
+    (
+        "",
+        "nodelist {\n  node {\n    nodeid: 0\n    ring0_addr: 10.0.0.4\n  }\n}\n",
+        Fatal,
+        "c.conf:24: \"0\" is not a value of nodelist.node.nodeid; write a number from 1 to 4294967295",
+    ),
+    (
+        "",
+        "failfast {\n  watchdog_device: watchdog\n}\n",
+        Fatal,
+        "c.conf:23: watchdog_device \"watchdog\" is no absolute path; write \"/dev/watchdog\", or \"off\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    delay: 3\n  }\n}\n",
+        Fatal,
+        "c.conf:23: unit has no name; write \"name: NAME\"",
+    ),
+];
+
+#[test]
+fn every_mistake_is_named_with_its_line_and_its_remedy() {
+    for (totem, more, worst, line) in ROWS {
+        let (config, found) = read(&three(totem, more));
+        let said = found.to_string();
+        assert!(
+            said.lines().any(|l| l.starts_with(line)),
+            "expected\n  {line}\nfor {totem:?} {more:?}, but was told\n{said}"
+        );
+        assert_eq!(found.worst(), Some(*worst), "for {totem:?} {more:?}: {said}");
+        assert_eq!(config.is_none(), *worst == Fatal, "for {totem:?} {more:?}");
+    }
+}
+
+#[test]
+fn a_file_without_nodes_cannot_run() {
+    let (config, found) = read("totem {\n  version: 2\n  cluster_name: c\n}\n");
+    assert!(config.is_none());
+    assert!(
+        found.to_string().contains("c.conf:4: no nodelist section with nodes; write \"nodelist {"),
+        "{found}"
+    );
+    assert!(read("").0.is_none());
+}
+
+#[test]
+fn a_machine_that_is_no_node_is_told_so() {
+    let text = three("", "").replace("node1\n", "other\n").replace("10.0.0.1", "10.9.9.9");
+    let (config, found) = read(&text);
+    assert!(config.is_none());
+    assert!(
+        found.to_string().contains("c.conf:5: no node section is this machine: none has the name \"node1\""),
+        "{found}"
+    );
+}
+
+#[test]
+fn two_nodes_with_two_node_are_told_to_fence() {
+    let text = "totem {\n  version: 2\n  cluster_name: c\n  nodeid: 1\n}\nnodelist {\n  node {\n    nodeid: 1\n    ring0_addr: 10.0.0.1\n  }\n  node {\n    nodeid: 2\n    ring0_addr: 10.0.0.2\n  }\n}\nquorum {\n  provider: corosync_votequorum\n  two_node: 1\n}\n";
+    let (config, found) = read(text);
+    let quorum = config.expect("runs").quorum;
+    assert!(quorum.two_node && quorum.wait_for_all);
+    assert!(found.to_string().contains("configure a fence device"), "{found}");
+    let (config, found) = read(&text.replace("two_node: 1", "two_node: 1\n  wait_for_all: 0"));
+    assert!(!config.expect("runs").quorum.wait_for_all);
+    assert_eq!(found.worst(), Some(Error));
+}
+
+#[test]
+fn garbage_never_panics_and_never_fills_the_screen() {
+    let seeds =
+        [three("  token: 1000\n", "logging {\n  debug: on\n}\n"), "a {\n".repeat(50), "x: y\n".repeat(499)];
+    for seed in &seeds {
+        for cut in (0..seed.len()).step_by(1 + seed.len() / 100) {
+            let _ = read(&seed[..cut]);
+            let mut bytes = seed.clone().into_bytes();
+            bytes[cut] = bytes[cut].wrapping_mul(31).wrapping_add(7) & 0x7f;
+            let (_, found) = read(&String::from_utf8_lossy(&bytes));
+            assert!(found.iter().count() <= 100);
+        }
+    }
+}
