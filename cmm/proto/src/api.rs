@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use holdfast_types::{BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes};
+use holdfast_types::{
+    BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes,
+};
 
 /// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@
 mod api;
 pub mod limits;
 mod node;
+pub mod ring;
+pub mod wire;
 
 pub use api::*;
 pub use node::{ConfigError, Node};

@@ -1,0 +1,121 @@
+//! The packet header: in the clear, but authenticated with the body.
+
+use holdfast_types::{Incarnation, LinkId, NodeId};
+
+use super::{Put, Reader, WireError};
+use crate::limits::LINKS_MAX;
+
+/// What a packet's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum PacketKind {
+    /// One frame of the ring.
+    Ring = 1,
+    /// A [`super::Heartbeat`].
+    Heartbeat = 2,
+    /// A [`super::Gasp`]; sealed in advance, with a key and counters of its own.
+    Gasp = 3,
+}
+
+/// The first [`HEADER_LEN`] bytes of every packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the body is.
+    pub kind: PacketKind,
+    /// The sender's link, for which the packet was sealed.
+    pub link: LinkId,
+    /// Who sealed it.
+    pub sender: NodeId,
+    /// Which life of the sender.
+    pub incarnation: Incarnation,
+    /// Grows with each packet of one life; the nonce.
+    pub counter: u64,
+}
+
+impl Header {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.put(&MAGIC);
+        out.put_u8(VERSION);
+        out.put_u8(self.kind as u8);
+        out.put_u8(self.link.get());
+        out.put_u8(0);
+        out.put_u32(self.sender.get());
+        out.put_u64(self.incarnation.get());
+        out.put_u64(self.counter);
+    }
+
+    /// From the front of a packet. Nothing in it may be believed before the seal is opened.
+    pub fn decode(packet: &[u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(packet);
+        if r.bytes(MAGIC.len())? != MAGIC {
+            return Err(WireError::BadValue("magic"));
+        }
+        if r.u8()? != VERSION {
+            return Err(WireError::BadValue("version"));
+        }
+        let kind = match r.u8()? {
+            1 => PacketKind::Ring,
+            2 => PacketKind::Heartbeat,
+            3 => PacketKind::Gasp,
+            _ => return Err(WireError::BadValue("packet kind")),
+        };
+        let link = r.u8()?;
+        if usize::from(link) >= LINKS_MAX {
+            return Err(WireError::BadValue("link"));
+        }
+        if r.u8()? != 0 {
+            return Err(WireError::BadValue("reserved byte"));
+        }
+        Ok(Self {
+            kind,
+            link: LinkId::new(link),
+            sender: r.node()?,
+            incarnation: Incarnation::new(r.u64()?),
+            counter: r.u64()?,
+        })
+    }
+}
+
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 4 + 4 + 4 + 8 + 8;
+const MAGIC: [u8; 4] = *b"HFst";
+const VERSION: u8 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_what_it_encodes() {
+        let header = Header {
+            kind: PacketKind::Heartbeat,
+            link: LinkId::new(7),
+            sender: NodeId::new(0xdead_beef),
+            incarnation: Incarnation::new(5),
+            counter: u64::MAX,
+        };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        assert_eq!(bytes.len(), HEADER_LEN);
+        assert_eq!(Header::decode(&bytes), Ok(header));
+        super::super::tests::all_truncations_fail(&bytes, |b| Header::decode(b).is_err());
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        let header = Header {
+            kind: PacketKind::Ring,
+            link: LinkId::new(0),
+            sender: NodeId::new(1),
+            incarnation: Incarnation::new(1),
+            counter: 1,
+        };
+        let mut good = Vec::new();
+        header.encode(&mut good);
+        for (at, value) in [(0, b'X'), (4, 2), (5, 0), (5, 4), (6, 8), (7, 1), (8, 0)] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            assert!(Header::decode(&bad).is_err(), "byte {at} = {value}");
+        }
+    }
+}
