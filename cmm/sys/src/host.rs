@@ -1,0 +1,38 @@
+//! Questions to the machine that the configuration has: its name, its users and groups, its addresses.
+
+use std::io;
+use std::net::{IpAddr, UdpSocket};
+
+use nix::unistd::{Group, User};
+
+/// `uname -n`.
+///
+/// # Errors
+/// What `gethostname` says.
+pub fn hostname() -> io::Result<String> {
+    Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
+}
+
+/// Number of a user given by number or name. Asks the name service: only before the realtime thread starts.
+#[must_use]
+pub fn user_id(user: &str) -> Option<u32> {
+    user.parse().ok().or_else(|| User::from_name(user).ok().flatten().map(|u| u.uid.as_raw()))
+}
+
+/// Number of a group given by number or name. Asks the name service: only before the realtime thread starts.
+#[must_use]
+pub fn group_id(group: &str) -> Option<u32> {
+    group.parse().ok().or_else(|| Group::from_name(group).ok().flatten().map(|g| g.gid.as_raw()))
+}
+
+/// Whether a socket can be bound to this address here.
+#[must_use]
+pub fn is_local(addr: IpAddr) -> bool {
+    UdpSocket::bind((addr, 0)).is_ok()
+}
+
+/// Numeric id of the user that runs this.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
