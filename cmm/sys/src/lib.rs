@@ -1,4 +1,15 @@
 //! The only unsafe code of Holdfast: thin safe wrappers over system calls, one module a concern.
 
+pub mod clock;
+pub mod counting;
+pub mod daemonize;
+pub mod host;
+pub mod kmsg;
+pub mod net;
+pub mod pidfd;
+pub mod process_tree;
+pub mod realtime;
 pub mod shm;
 pub mod spawn;
+pub mod stamp;
+pub mod watchdog;
