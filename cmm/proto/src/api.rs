@@ -178,6 +178,12 @@ pub type GroupName = Arc<[u8]>;
 /// What the daemon asks of the core, mostly for a client.
 #[derive(Clone, Debug)]
 pub enum Request<'a> {
+    /// A new CPG connection: from now on it gets [`CpgEvent::Totem`] after each membership change. A join does the
+    /// same. Never refused.
+    CpgConnect {
+        /// The connection.
+        conn: ConnId,
+    },
     /// `cpg_join` of a local connection. Answered at once; the confchg comes in order.
     CpgJoin {
         /// The connection.

@@ -9,6 +9,7 @@ mod api;
 pub mod limits;
 mod node;
 pub mod ring;
+pub mod service;
 pub mod wire;
 
 pub use api::*;

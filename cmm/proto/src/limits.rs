@@ -20,6 +20,11 @@ pub const RETRANSMIT_REQUESTS_MAX: usize = 30;
 pub const GROUP_NAME_MAX: usize = 128;
 /// Members of one process group: libcpg copies member lists into arrays of 128 without looking.
 pub const GROUP_MEMBERS_MAX: usize = 128;
+/// Bytes of one group message, the fields before them taken off [`MESSAGE_MAX`].
+pub const PAYLOAD_MAX: usize = MESSAGE_MAX - 512;
+/// Processes of one node in groups: all of them go into one message when members synchronise.
+pub const LOCAL_PROCESSES_MAX: usize = 4_096;
 
 const _: () = assert!(NODES_MAX * 8 < PACKET_MAX, "a join with two full lists fits one packet");
 const _: () = assert!(QUEUE_BYTES_MAX >= 2 * MESSAGE_MAX);
+const _: () = assert!(LOCAL_PROCESSES_MAX * (5 + GROUP_NAME_MAX) + NODES_MAX * 128 + 512 < MESSAGE_MAX);

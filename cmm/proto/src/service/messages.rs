@@ -1,0 +1,482 @@
+//! Codec of the ordered messages: what members tell each other through the ring.
+//!
+//! Little endian, a kind byte first, counts before lists. A message of another version or a malformed one is an error
+//! here and is skipped by every member alike; nothing is allocated beyond what the bytes at hand can fill.
+
+use holdfast_types::{BootId, Epoch, Incarnation, NodeId, RingId, Span, StepNumber, Votes};
+
+use crate::api::{CpgFragment, GroupReason};
+use crate::limits::{GROUP_NAME_MAX, NODES_MAX};
+use crate::wire::{Put, Reader, WireError};
+
+/// Longest reason text that is passed on; longer ones are cut at a character.
+pub const WHY_MAX: usize = 256;
+
+/// One ordered message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// What a member brings into a new configuration; one of each member ends step `sync`.
+    State(State),
+    /// A member has finished its part of a step.
+    StepDone {
+        /// Ring of the reconfiguration; left-overs of an older one are void.
+        ring: RingId,
+        /// Which reconfiguration.
+        epoch: Epoch,
+        /// Which step.
+        step: StepNumber,
+    },
+    /// A step took too long, or lost a participant: start this reconfiguration again with a higher epoch.
+    StepAgain {
+        /// Ring of the reconfiguration.
+        ring: RingId,
+        /// The one that becomes void.
+        epoch: Epoch,
+    },
+    /// A process of the sender joins a group.
+    Join {
+        /// Process.
+        pid: u32,
+        /// Group.
+        group: &'a [u8],
+    },
+    /// A process of the sender leaves a group.
+    Leave {
+        /// Process.
+        pid: u32,
+        /// Group.
+        group: &'a [u8],
+        /// [`GroupReason::Leave`] or [`GroupReason::ProcDown`].
+        reason: GroupReason,
+    },
+    /// A process of the sender multicasts to its group.
+    Mcast {
+        /// Process.
+        pid: u32,
+        /// Group.
+        group: &'a [u8],
+        /// Set for fragments of libcpg.
+        fragment: Option<CpgFragment>,
+        /// The bytes.
+        payload: &'a [u8],
+    },
+    /// Death of an incarnation, and with it of every earlier one, is confirmed.
+    ConfirmDeath {
+        /// Who.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// In words.
+        why: &'a str,
+    },
+    /// The administrator sets expected votes.
+    SetExpected(Votes),
+    /// The administrator sets a node's votes.
+    SetVotes {
+        /// Whose.
+        node: NodeId,
+        /// How many.
+        votes: Votes,
+    },
+    /// The administrator ends waiting for all.
+    CancelWaitForAll,
+    /// The administrator takes a node down.
+    KillNode {
+        /// Who.
+        node: NodeId,
+        /// In words.
+        why: &'a str,
+    },
+}
+
+/// What one member states in step `sync`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The ring it is stated for.
+    pub ring: RingId,
+    /// Counts attempts to synchronise on this ring.
+    pub round: u32,
+    /// Highest epoch this member has seen, the one it proposes now included.
+    pub epoch: Epoch,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// Its boot.
+    pub boot_id: BootId,
+    /// Its votes.
+    pub votes: Votes,
+    /// Its expected votes.
+    pub expected: Votes,
+    /// It is quorate now, within a valid lease.
+    pub quorate: bool,
+    /// It still waits for all.
+    pub waits_for_all: bool,
+    /// Its lease; the shortest of all members counts.
+    pub lease: Span,
+    /// The ring whose synchronisation it completed last.
+    pub previous: RingId,
+    /// How long an echo that an earlier life of this member may have sent can still count, whoever got it.
+    pub start_wait: Span,
+    /// Echoes sent to nodes that are not members: who, which life, how long the last one can still count.
+    pub promised: Vec<(NodeId, Incarnation, Span)>,
+    /// Firm news: up to which incarnation of a node no lease can be valid.
+    pub ended: Vec<(NodeId, Incarnation)>,
+    /// Up to which incarnation the death of a node is confirmed.
+    pub confirmed: Vec<(NodeId, Incarnation)>,
+    /// Latest life and boot known of each node.
+    pub lives: Vec<(NodeId, Incarnation, BootId)>,
+    /// Local processes in groups, as far as their joins were delivered.
+    pub joined: Vec<(Vec<u8>, u32)>,
+}
+
+mod kind {
+    pub(super) const STATE: u8 = 1;
+    pub(super) const STEP_DONE: u8 = 2;
+    pub(super) const STEP_AGAIN: u8 = 3;
+    pub(super) const JOIN: u8 = 4;
+    pub(super) const LEAVE: u8 = 5;
+    pub(super) const MCAST: u8 = 6;
+    pub(super) const CONFIRM_DEATH: u8 = 7;
+    pub(super) const SET_EXPECTED: u8 = 8;
+    pub(super) const SET_VOTES: u8 = 9;
+    pub(super) const CANCEL_WAIT_FOR_ALL: u8 = 10;
+    pub(super) const KILL_NODE: u8 = 11;
+}
+
+impl<'a> Message<'a> {
+    /// The bytes for the ring.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Vec::with_capacity(64);
+        match self {
+            Self::State(state) => {
+                w.put_u8(kind::STATE);
+                state.encode(&mut w);
+            }
+            Self::StepDone { ring, epoch, step } => {
+                w.put_u8(kind::STEP_DONE);
+                w.put_ring(*ring);
+                w.put_u64(epoch.get());
+                w.put_u32(step.get());
+            }
+            Self::StepAgain { ring, epoch } => {
+                w.put_u8(kind::STEP_AGAIN);
+                w.put_ring(*ring);
+                w.put_u64(epoch.get());
+            }
+            Self::Join { pid, group } => {
+                w.put_u8(kind::JOIN);
+                w.put_u32(*pid);
+                w.put_group(group);
+            }
+            Self::Leave { pid, group, reason } => {
+                w.put_u8(kind::LEAVE);
+                w.put_u32(*pid);
+                w.put_group(group);
+                w.put_u8(*reason as u8);
+            }
+            Self::Mcast { pid, group, fragment, payload } => {
+                w.reserve(payload.len() + group.len());
+                w.put_u8(kind::MCAST);
+                w.put_u32(*pid);
+                w.put_group(group);
+                w.put_u32(fragment.map_or(0, |f| f.position));
+                w.put_u32(fragment.map_or(0, |f| f.whole_len));
+                w.put(payload);
+            }
+            Self::ConfirmDeath { node, incarnation, why } => {
+                w.put_u8(kind::CONFIRM_DEATH);
+                w.put_u32(node.get());
+                w.put_u64(incarnation.get());
+                w.put(cut(why).as_bytes());
+            }
+            Self::SetExpected(votes) => {
+                w.put_u8(kind::SET_EXPECTED);
+                w.put_u32(votes.get());
+            }
+            Self::SetVotes { node, votes } => {
+                w.put_u8(kind::SET_VOTES);
+                w.put_u32(node.get());
+                w.put_u32(votes.get());
+            }
+            Self::CancelWaitForAll => w.put_u8(kind::CANCEL_WAIT_FOR_ALL),
+            Self::KillNode { node, why } => {
+                w.put_u8(kind::KILL_NODE);
+                w.put_u32(node.get());
+                w.put(cut(why).as_bytes());
+            }
+        }
+        w
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// When the bytes are not exactly one message of this version.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(bytes);
+        let message = match r.u8()? {
+            kind::STATE => Self::State(State::decode(&mut r)?),
+            kind::STEP_DONE => Self::StepDone {
+                ring: r.ring()?,
+                epoch: Epoch::new(r.u64()?),
+                step: StepNumber::new(r.u32()?),
+            },
+            kind::STEP_AGAIN => Self::StepAgain { ring: r.ring()?, epoch: Epoch::new(r.u64()?) },
+            kind::JOIN => Self::Join { pid: r.u32()?, group: group(&mut r)? },
+            kind::LEAVE => Self::Leave {
+                pid: r.u32()?,
+                group: group(&mut r)?,
+                reason: match r.u8()? {
+                    2 => GroupReason::Leave,
+                    5 => GroupReason::ProcDown,
+                    _ => return Err(WireError::BadValue("reason")),
+                },
+            },
+            kind::MCAST => {
+                let (pid, group) = (r.u32()?, group(&mut r)?);
+                let fragment = match (r.u32()?, r.u32()?) {
+                    (0, 0) => None,
+                    (position @ 1..=3, whole_len) => Some(CpgFragment { whole_len, position }),
+                    _ => return Err(WireError::BadValue("fragment")),
+                };
+                return Ok(Self::Mcast { pid, group, fragment, payload: r.rest() });
+            }
+            kind::CONFIRM_DEATH => {
+                let (node, incarnation) = (r.node()?, Incarnation::new(r.u64()?));
+                return Ok(Self::ConfirmDeath { node, incarnation, why: text(r)? });
+            }
+            kind::SET_EXPECTED => Self::SetExpected(Votes::new(r.u32()?)),
+            kind::SET_VOTES => Self::SetVotes { node: r.node()?, votes: Votes::new(r.u32()?) },
+            kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll,
+            kind::KILL_NODE => {
+                let node = r.node()?;
+                return Ok(Self::KillNode { node, why: text(r)? });
+            }
+            _ => return Err(WireError::BadValue("kind")),
+        };
+        r.end()?;
+        Ok(message)
+    }
+}
+
+impl State {
+    fn encode(&self, w: &mut Vec<u8>) {
+        w.put_ring(self.ring);
+        w.put_u32(self.round);
+        w.put_u64(self.epoch.get());
+        w.put_u64(self.incarnation.get());
+        w.put(&self.boot_id.0);
+        w.put_u32(self.votes.get());
+        w.put_u32(self.expected.get());
+        w.put_u8(u8::from(self.quorate) | u8::from(self.waits_for_all) << 1);
+        w.put_u64(self.lease.as_nanos());
+        w.put_ring(self.previous);
+        w.put_u64(self.start_wait.as_nanos());
+        w.put_count(self.promised.len());
+        for (node, life, wait) in &self.promised {
+            w.put_u32(node.get());
+            w.put_u64(life.get());
+            w.put_u64(wait.as_nanos());
+        }
+        for lives in [&self.ended, &self.confirmed] {
+            w.put_count(lives.len());
+            for (node, life) in lives {
+                w.put_u32(node.get());
+                w.put_u64(life.get());
+            }
+        }
+        w.put_count(self.lives.len());
+        for (node, life, boot) in &self.lives {
+            w.put_u32(node.get());
+            w.put_u64(life.get());
+            w.put(&boot.0);
+        }
+        w.put_u32(u32::try_from(self.joined.len()).expect("bounded by LOCAL_PROCESSES_MAX"));
+        for (group, pid) in &self.joined {
+            w.put_u32(*pid);
+            w.put_group(group);
+        }
+    }
+
+    fn decode(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let ring = r.ring()?;
+        let round = r.u32()?;
+        let epoch = Epoch::new(r.u64()?);
+        let incarnation = Incarnation::new(r.u64()?);
+        let boot_id = BootId(r.id16()?);
+        let votes = Votes::new(r.u32()?);
+        let expected = Votes::new(r.u32()?);
+        let flags = r.u8()?;
+        if flags > 3 {
+            return Err(WireError::BadValue("flags"));
+        }
+        Ok(Self {
+            ring,
+            round,
+            epoch,
+            incarnation,
+            boot_id,
+            votes,
+            expected,
+            quorate: flags & 1 != 0,
+            waits_for_all: flags & 2 != 0,
+            lease: Span::from_nanos(r.u64()?),
+            previous: r.ring()?,
+            start_wait: Span::from_nanos(r.u64()?),
+            promised: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?), Span::from_nanos(r.u64()?))))?,
+            ended: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?))))?,
+            confirmed: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?))))?,
+            lives: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?), BootId(r.id16()?))))?,
+            joined: {
+                // No capacity in advance: the vector grows only with bytes that are there.
+                let count = r.u32()?;
+                let mut joined = Vec::new();
+                for _ in 0..count {
+                    let pid = r.u32()?;
+                    joined.push((group(r)?.to_vec(), pid));
+                }
+                joined
+            },
+        })
+    }
+}
+
+/// `text`, cut to [`WHY_MAX`] bytes at a character.
+#[must_use]
+pub fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(WHY_MAX)]
+}
+
+trait PutMore: Put {
+    fn put_group(&mut self, name: &[u8]) {
+        assert!(name.len() <= GROUP_NAME_MAX, "group names are checked when they come in");
+        self.put_count(name.len());
+        self.put(name);
+    }
+}
+impl PutMore for Vec<u8> {}
+
+fn group<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
+    let len = r.count("bytes of a group name", GROUP_NAME_MAX)?;
+    r.bytes(len)
+}
+
+fn text(r: Reader<'_>) -> Result<&str, WireError> {
+    match std::str::from_utf8(r.rest()) {
+        Ok(why) if why.len() <= WHY_MAX => Ok(why),
+        _ => Err(WireError::BadValue("reason")),
+    }
+}
+
+/// A list of at most [`NODES_MAX`] items.
+fn list<'a, T>(
+    r: &mut Reader<'a>,
+    mut get: impl FnMut(&mut Reader<'a>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let count = r.count("nodes", NODES_MAX)?;
+    (0..count).map(|_| get(r)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(seq: u64) -> RingId {
+        RingId { representative: NodeId::new(1), seq }
+    }
+
+    fn samples() -> Vec<Message<'static>> {
+        let (node, life) = (NodeId::new(3), Incarnation::new(77));
+        vec![
+            Message::State(State {
+                ring: ring(8),
+                round: 2,
+                epoch: Epoch::new(5),
+                incarnation: life,
+                boot_id: BootId([7; 16]),
+                votes: Votes::new(1),
+                expected: Votes::new(3),
+                quorate: true,
+                waits_for_all: true,
+                lease: Span::from_millis(400),
+                previous: ring(4),
+                start_wait: Span::from_millis(3),
+                promised: vec![(node, life, Span::from_millis(9))],
+                ended: vec![(node, life)],
+                confirmed: vec![(node, life), (NodeId::new(4), life)],
+                lives: vec![(node, life, BootId([1; 16]))],
+                joined: vec![(b"a\0".to_vec(), 12), (Vec::new(), 13)],
+            }),
+            Message::StepDone { ring: ring(8), epoch: Epoch::new(5), step: StepNumber::new(3) },
+            Message::StepAgain { ring: ring(8), epoch: Epoch::new(5) },
+            Message::Join { pid: 12, group: b"cib\0" },
+            Message::Leave { pid: 12, group: b"", reason: GroupReason::ProcDown },
+            Message::Mcast { pid: 12, group: &[9; GROUP_NAME_MAX], fragment: None, payload: b"" },
+            Message::Mcast {
+                pid: 12,
+                group: b"g",
+                fragment: Some(CpgFragment { whole_len: 1 << 30, position: 2 }),
+                payload: b"xyz",
+            },
+            Message::ConfirmDeath { node, incarnation: life, why: "fenced by ipmi" },
+            Message::SetExpected(Votes::new(3)),
+            Message::SetVotes { node, votes: Votes::new(0) },
+            Message::CancelWaitForAll,
+            Message::KillNode { node, why: "operator" },
+        ]
+    }
+
+    #[test]
+    fn every_message_survives_the_wire() {
+        for message in samples() {
+            assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(&message));
+        }
+    }
+
+    #[test]
+    fn a_cut_message_is_an_error_unless_its_tail_is_free() {
+        for message in samples() {
+            let bytes = message.encode();
+            for len in 0..bytes.len() {
+                let cut = Message::decode(&bytes[..len]);
+                match message {
+                    // A payload and a text reach to the end: shorter ones are other messages, never this one.
+                    Message::Mcast { .. } | Message::ConfirmDeath { .. } | Message::KillNode { .. } => {
+                        assert_ne!(cut, Ok(message.clone()));
+                    }
+                    _ => assert!(cut.is_err(), "{message:?} cut to {len}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic_or_allocate() {
+        // Every single byte of every sample set to each of a few telling values.
+        for message in samples() {
+            let good = message.encode();
+            for at in 0..good.len() {
+                for value in [0, 1, 0x7f, 0x80, 0xff] {
+                    let mut bytes = good.clone();
+                    bytes[at] = value;
+                    if let Ok(read) = Message::decode(&bytes) {
+                        assert_eq!(Message::decode(&read.encode()), Ok(read.clone()));
+                    }
+                }
+            }
+        }
+        let Message::State(state) = &samples()[0] else { panic!("the first sample is a state") };
+        let mut bytes = Message::State(State { joined: Vec::new(), ..state.clone() }).encode();
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(Message::decode(&bytes), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let why = "ä".repeat(200);
+        let bytes = Message::KillNode { node: NodeId::new(1), why: &why }.encode();
+        let Ok(Message::KillNode { why: read, .. }) = Message::decode(&bytes) else { panic!("must decode") };
+        assert_eq!(read, "ä".repeat(128));
+    }
+}
