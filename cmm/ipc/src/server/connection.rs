@@ -1,0 +1,257 @@
+//! A client that has been let in.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv, send};
+
+use super::files::{RingFiles, Rings};
+use super::{Credentials, QUEUE_BYTES_MAX};
+use crate::abi::Service;
+use crate::ring::{Broken, Ring};
+
+/// Why a connection must be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Gone {
+    /// It broke the protocol.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// It did not take its events, and too many wait.
+    #[error("client does not take its events: {0} bytes wait")]
+    Slow(usize),
+    /// It has not taken a reply and asks again, or a reply is larger than its ring.
+    #[error("no room for a reply")]
+    NoRoom,
+}
+
+/// What [`Connection::next_request`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// A request, now in the buffer.
+    Request,
+    /// None now.
+    Nothing,
+    /// The client has hung up, and everything it had asked was handed out.
+    HungUp,
+}
+
+/// What passed over a connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests taken.
+    pub requests: u64,
+    /// Replies given.
+    pub responses: u64,
+    /// Events put into the ring.
+    pub events: u64,
+    /// Times an event found the ring full.
+    pub event_waits: u64,
+    /// Times the client was told to hold back.
+    pub flow_controls: u64,
+}
+
+/// One connection: a stream socket for notification bytes, and three rings.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    service: Service,
+    credentials: Credentials,
+    request: Ring,
+    response: Ring,
+    event: Ring,
+    /// Until the client has attached to all rings; then their names are of no more use.
+    files: Option<RingFiles>,
+    /// Notification bytes read whose chunks were not taken yet.
+    announced: usize,
+    /// Notification bytes of committed events that did not fit the socket yet.
+    owed: usize,
+    queue: VecDeque<Vec<u8>>,
+    queued_bytes: usize,
+    flow_control: u32,
+    counters: Counters,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: UnixStream,
+        service: Service,
+        credentials: Credentials,
+        files: RingFiles,
+        [request, response, event]: Rings,
+    ) -> Self {
+        Self {
+            stream,
+            service,
+            credentials,
+            request,
+            response,
+            event,
+            files: Some(files),
+            announced: 0,
+            owed: 0,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            flow_control: 0,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Its service.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Who the client is.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        self.credentials
+    }
+
+    /// What passed so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Events that wait for room, and whether the client is told to hold back.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, u32) {
+        (self.queue.len(), self.flow_control)
+    }
+
+    /// Takes the next request into `out`. To throttle a client, do not call this: what it sends stays in its ring.
+    ///
+    /// # Errors
+    /// [`Gone`]: close the connection.
+    pub fn next_request(&mut self, out: &mut Vec<u8>) -> Result<Next, Gone> {
+        if self.announced == 0 {
+            let mut bytes = [0; 64];
+            match recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Ok(Next::HungUp),
+                Ok(n) => self.announced = n,
+                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Next::Nothing),
+                Err(_) => return Ok(Next::HungUp),
+            }
+        }
+        self.announced -= 1;
+        if !self.request.pop(out, self.service.grant() as usize)? {
+            return Err(Broken("announced a request that is not there").into());
+        }
+        self.counters.requests += 1;
+        self.unlink_if_attached();
+        Ok(Next::Request)
+    }
+
+    /// Whether requests are known to wait: readiness will not be reported again for them.
+    #[must_use]
+    pub fn has_announced(&self) -> bool {
+        self.announced > 0
+    }
+
+    /// Gives the reply to the request handed out last.
+    ///
+    /// # Errors
+    /// [`Gone`]: close the connection.
+    pub fn send_response(&mut self, message: &[u8]) -> Result<(), Gone> {
+        if !self.response.push(&[message])? {
+            return Err(Gone::NoRoom);
+        }
+        self.counters.responses += 1;
+        Ok(())
+    }
+
+    /// Gives an event, made of `parts` one behind the other; it waits where the ring is full.
+    ///
+    /// # Errors
+    /// [`Gone`]: close the connection.
+    pub fn send_event(&mut self, parts: &[&[u8]]) -> Result<(), Gone> {
+        if self.queue.is_empty() && self.event.push(parts)? {
+            self.committed();
+            self.pay();
+            return Ok(());
+        }
+        let message = parts.concat();
+        self.queued_bytes += message.len();
+        self.counters.event_waits += 1;
+        self.queue.push_back(message);
+        if self.queued_bytes > QUEUE_BYTES_MAX { Err(Gone::Slow(self.queued_bytes)) } else { Ok(()) }
+    }
+
+    /// Tries again what did not fit before. True while something still waits for room in the ring: nothing announces
+    /// that room, so call again after a few milliseconds.
+    ///
+    /// # Errors
+    /// [`Gone`]: close the connection.
+    pub fn flush(&mut self) -> Result<bool, Gone> {
+        self.unlink_if_attached();
+        while let Some(message) = self.queue.front() {
+            if !self.event.push(&[message])? {
+                break;
+            }
+            self.queued_bytes -= message.len();
+            self.queue.pop_front();
+            self.committed();
+        }
+        self.pay();
+        Ok(!self.queue.is_empty() || self.files.is_some())
+    }
+
+    /// Tells the client to hold back: 0 go, 1 stop everything, 2 stop multicasts only.
+    pub fn set_flow_control(&mut self, value: u32) {
+        if value != 0 && self.flow_control == 0 {
+            self.counters.flow_controls += 1;
+        }
+        self.flow_control = value;
+        self.request.set_flow_control(value);
+    }
+
+    fn committed(&mut self) {
+        self.counters.events += 1;
+        self.owed += 1;
+    }
+
+    /// One byte an event, after its chunk; what the socket does not take now is owed until it is writable.
+    fn pay(&mut self) {
+        while self.owed > 0 {
+            let bytes = [0; 64];
+            let n = self.owed.min(bytes.len());
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.stream.as_raw_fd(), &bytes[..n], flags) {
+                Ok(sent) => self.owed -= sent,
+                Err(Errno::EINTR) => {}
+                // Full, or hung up, which reading will tell.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// The client bumps the counts in the order request, response, event. When the last is there it has opened
+    /// everything, and nothing is left behind whoever is killed from now on.
+    fn unlink_if_attached(&mut self) {
+        if self.files.is_some() && self.event.ref_count() >= 2 {
+            self.files = None;
+        }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl From<Gone> for io::Error {
+    fn from(e: Gone) -> Self {
+        Self::new(io::ErrorKind::ConnectionAborted, e)
+    }
+}
