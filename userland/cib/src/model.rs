@@ -166,7 +166,7 @@ impl Primitive {
 pub struct Meta {
     /// `resource-stickiness`.
     pub stickiness: Score,
-    /// `migration-threshold`; `None`: failures never ban a node.
+    /// `migration-threshold`; `None` (written 0): failures never ban a node. [`Self::NO_THRESHOLD`]: only fatal ones do.
     pub migration_threshold: Option<u32>,
     /// `failure-timeout`; `None`: failures do not expire.
     pub failure_timeout_ms: Option<u64>,
@@ -180,6 +180,11 @@ pub struct Meta {
     pub priority: i32,
     /// All in force, by name.
     pub all: IndexMap<String, String>,
+}
+
+impl Meta {
+    /// `migration-threshold` where none is configured: infinite, so that only a fatal failure reaches it.
+    pub const NO_THRESHOLD: u32 = 1_000_000;
 }
 
 /// What a resource shall do.

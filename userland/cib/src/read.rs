@@ -336,7 +336,8 @@ impl<'a> Reader<'a> {
         let get = |name: &str| all.get(name).map(String::as_str).filter(|v| !v.is_empty());
         let stickiness = get("resource-stickiness").map_or(Ok(Score::ZERO), |v| self.score(at, v))?;
         let migration_threshold = match get("migration-threshold").map(|v| self.score(at, v)).transpose()? {
-            None | Some(Score::ZERO | Score::INFINITY) => None,
+            None => Some(Meta::NO_THRESHOLD),
+            Some(Score::ZERO) => None,
             Some(score) => match u32::try_from(score.get()) {
                 Ok(n) => Some(n),
                 Err(_) => return self.error(at, "migration-threshold must not be negative; 0 means never"),

@@ -1,1 +1,22 @@
-//! From a CIB to a transition graph; pure
+//! From a configuration and the state of a cluster to what has to be done: [`plan`] is a pure function.
+//!
+//! The rules are Pacemaker's for what is supported so far: primitives and groups, location scores, stickiness, fail
+//! counts, standby, maintenance, quorum policies, fencing. One rule is stricter: a resource is started only when every
+//! node that may still run it is known to be dead ([`Presence`]).
+//!
+//! A plan that was carried out without failures leads to an empty plan.
+
+#![forbid(unsafe_code)]
+
+mod assign;
+mod graph;
+mod plan;
+mod state;
+mod view;
+
+pub use graph::{Action, ActionId, ActionKind, Blocked, TransitionGraph};
+pub use plan::{fence_targets, plan};
+pub use state::{
+    Activity, ClusterState, FAIL_COUNT_INFINITY, Failure, NodeState, OpResult, OpStatus, Pending, Presence,
+    ResourceState, params_digest,
+};
