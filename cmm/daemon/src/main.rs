@@ -1,2 +1,157 @@
-//! Placeholder while the workspace is laid out.
-fn main() {}
+//! `cmmd`, the membership daemon: reads the configuration, sets the process up, and runs the event loop.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod check;
+mod event_loop;
+mod events;
+mod exit;
+mod log;
+mod net;
+mod notify;
+mod persist;
+mod realtime;
+mod runtime_files;
+mod startup;
+
+use std::process::ExitCode;
+
+use cmm_conf::{Config, Diagnostics, Priority, Severity};
+use cmm_proto::Node;
+use holdfast_sys::daemonize::{self, Background, Signals};
+
+use crate::args::{Args, Other};
+use crate::event_loop::{EventLoop, State, WAKER};
+use crate::events::DaemonEvent;
+use crate::exit::Fatal;
+use crate::log::Log;
+use crate::net::Net;
+use crate::notify::Notify;
+use crate::persist::Persister;
+use crate::runtime_files::Paths;
+
+fn main() -> ExitCode {
+    let args = match Args::parse(std::env::args().skip(1)) {
+        Ok(args) => args,
+        Err(Other::Say(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(Other::Wrong(text)) => {
+            eprintln!("{text}");
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    let paths = Paths::find(args.config.as_deref());
+    let result = if args.test { check::run(&paths) } else { run(&args, &paths) };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(fatal) => {
+            eprintln!("cmmd: {fatal}");
+            ExitCode::from(fatal.status)
+        }
+    }
+}
+
+fn run(args: &Args, paths: &Paths) -> Result<u8, Fatal> {
+    let (config, found) = startup::read_config(&paths.config)?;
+    let Some(config) = config else {
+        eprint!("{found}");
+        return Err(Fatal::new(
+            exit::CONFIG,
+            "the configuration cannot be run; correct it and check it with \"cmmd -t\"",
+        ));
+    };
+    let key = startup::find_key(&config, &paths.config)?;
+    let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
+    let background = match args.foreground {
+        true => None,
+        false => Some(
+            daemonize::into_background(exit::SOFTWARE).map_err(|e| os("cannot go into the background", e))?,
+        ),
+    };
+    let _claim = paths.claim()?;
+    // Before any thread: they inherit it.
+    let signals = Signals::new().map_err(|e| os("cannot read signals", e))?;
+    let log = Log::start(&config.logging, args.json).map_err(|e| os("cannot start the log thread", e))?;
+    let start = Start { config, found, log: log.clone(), signals, background };
+    let result = start.run(paths, key);
+    if let Err(fatal) = &result {
+        log.text(Priority::Crit, fatal.text.clone());
+        log.flush();
+    }
+    result
+}
+
+/// What is there once the log thread runs.
+struct Start {
+    config: Config,
+    found: Diagnostics,
+    log: Log,
+    signals: Signals,
+    background: Option<Background>,
+}
+
+impl Start {
+    fn run(self, paths: &Paths, key: startup::Key) -> Result<u8, Fatal> {
+        let Self { config, found, log, signals, background } = self;
+        let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
+        log.text(Priority::Notice, format!("Holdfast cmmd {} starting", env!("CARGO_PKG_VERSION")));
+        for d in found.iter() {
+            let priority = if d.severity == Severity::Warning { Priority::Info } else { Priority::Warning };
+            log.text(priority, found.line(d));
+        }
+        for warning in &key.warnings {
+            log.text(Priority::Warning, warning.clone());
+        }
+        let node_config = startup::node_config(&config, paths, *key.bytes)?;
+        let me = config.me();
+        log.text(
+            Priority::Info,
+            format!(
+                "node {} of cluster \"{}\", incarnation {}",
+                me.id, config.totem.cluster_name, node_config.incarnation
+            ),
+        );
+        let node = Node::new(node_config, event_loop::now())
+            .map_err(|e| Fatal::new(exit::CONFIG, format!("the configuration cannot be run: {e}")))?;
+        let net_config = startup::net_config(&config);
+        if !holdfast_sys::host::is_local(net_config.local.ip()) {
+            let text = format!(
+                "address {} of this node is not configured on this machine yet",
+                net_config.local.ip()
+            );
+            log.text(Priority::Warning, text);
+        }
+        let net = Net::bind(&net_config).map_err(|e| {
+            let text = format!(
+                "cannot bind UDP {}: {e}; is another cluster daemon running on this address?",
+                net_config.local
+            );
+            Fatal::new(exit::OS, text)
+        })?;
+        let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
+        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?;
+        let persister = Persister::start(&paths.state, waker, log.clone())
+            .map_err(|e| os("cannot start the writing thread", e))?;
+        if let Some(background) = background {
+            log.quiet_stderr();
+            background.ready();
+            if let Err(e) = daemonize::detach_stderr() {
+                log.event(DaemonEvent::Degraded {
+                    what: "standard error cannot be closed",
+                    error: e.to_string(),
+                    then: "leaving it open",
+                });
+            }
+        }
+        realtime::set_up(&config.system, &log);
+        log.wake();
+        let token = config.timing.token;
+        let notify = Notify::from_env();
+        let event_loop =
+            EventLoop { node, log, net, persister, signals, notify, poll, token, state: State::default() };
+        event_loop.run().map_err(|e| os("the poller failed", e))
+    }
+}

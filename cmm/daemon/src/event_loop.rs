@@ -1,0 +1,272 @@
+//! The event loop: receive, feed, drain, send, sleep. It decides nothing about the cluster; the protocol core does.
+//!
+//! One turn: the core's timers first (so that a lease ends before anything else is looked at), then packets up to a budget,
+//! then what became durable, then clients, then everything goes out in one batch, urgent packets first. The thread that runs
+//! it never waits for a file, a name, a lock or a client.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
+use holdfast_sys::clock;
+use holdfast_sys::daemonize::{SIGHUP, Signals};
+use holdfast_types::{Boottime, Span};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::events::{DaemonEvent, Happening};
+use crate::log::Log;
+use crate::net::{self, Net};
+use crate::notify::Notify;
+use crate::persist::Persister;
+
+/// Everything the loop drives.
+pub(crate) struct EventLoop {
+    pub(crate) node: Node,
+    pub(crate) log: Log,
+    pub(crate) net: Net,
+    pub(crate) persister: Persister,
+    pub(crate) signals: Signals,
+    pub(crate) notify: Notify,
+    pub(crate) poll: Poll,
+    pub(crate) token: Span,
+    pub(crate) state: State,
+}
+
+/// What the loop itself remembers.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Set when a leave was asked for: after this the daemon exits anyway.
+    leave_by: Option<Boottime>,
+    left: bool,
+    ready: bool,
+    quorate: bool,
+    reason: String,
+    rejected: [u64; 5],
+    report_at: Option<Boottime>,
+    /// When the thread last slept for real.
+    slept_at: Boottime,
+    writing: bool,
+}
+
+/// The ring's socket.
+const NET: Token = Token(0);
+/// Something became durable.
+pub(crate) const WAKER: Token = Token(1);
+const SIGNALS: Token = Token(2);
+
+const EVENTS_MAX: usize = 256;
+/// Longest sleep: the progress stamp and the watchdog want a turn.
+const SLEEP_MAX: Span = Span::from_millis(250);
+const LEAVE_LIMIT: Span = Span::from_secs(2);
+/// A realtime thread that is busy for this long gives ordinary threads, clients among them, a moment.
+const BUSY_MAX: Span = Span::from_millis(50);
+const BREATH: Duration = Duration::from_micros(100);
+
+/// Now, on the clock of decisions.
+pub(crate) fn now() -> Boottime {
+    Boottime::from_nanos(clock::boottime_nanos())
+}
+
+impl EventLoop {
+    /// Runs until the node has left. Returns the exit status.
+    ///
+    /// # Errors
+    /// When the poller fails, which it does not.
+    pub(crate) fn run(mut self) -> io::Result<u8> {
+        let registry = self.poll.registry();
+        registry.register(&mut SourceFd(&self.net.raw_fd()), NET, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&self.signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        self.state.slept_at = now();
+        loop {
+            self.turn(&events);
+            if self.state.left {
+                break;
+            }
+            self.sleep(&mut events)?;
+        }
+        self.net.flush();
+        self.log.event(DaemonEvent::Stopped);
+        self.log.flush();
+        Ok(0)
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let start = now();
+        self.node.handle_timeout(start);
+        self.drain(start);
+        for event in events {
+            match event.token() {
+                NET => self.net.set_readable(),
+                WAKER => {}
+                SIGNALS => self.on_signals(start),
+                _ => {}
+            }
+        }
+        self.take_packets();
+        while let Some(record) = self.persister.done() {
+            let at = now();
+            self.node.handle_persisted(at, &record);
+            self.drain(at);
+        }
+        self.housekeeping(now());
+        self.net.flush();
+        self.log.wake();
+    }
+
+    fn take_packets(&mut self) {
+        let Self { node, net, log, persister, state, .. } = self;
+        net.receive(node, now, |node, queue, at| {
+            while let Some(output) = node.poll_output() {
+                match output {
+                    Output::Transmit { to, urgent, packet, .. } => queue.push(to, urgent, packet),
+                    output => act(output, node, at, log, persister, state),
+                }
+            }
+        });
+    }
+
+    fn drain(&mut self, at: Boottime) {
+        let Self { node, net, log, persister, state, .. } = self;
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Transmit { to, urgent, packet, .. } => net.queue().push(to, urgent, packet),
+                output => act(output, node, at, log, persister, state),
+            }
+        }
+    }
+
+    fn on_signals(&mut self, at: Boottime) {
+        while let Some(signal) = self.signals.next_signal() {
+            if signal == SIGHUP {
+                self.log.reopen();
+            } else {
+                self.leave(at, "a signal");
+            }
+        }
+    }
+
+    /// Gives up quorum, tells the cluster, and exits when that is done.
+    fn leave(&mut self, at: Boottime, why: &'static str) {
+        if self.state.leave_by.is_some() {
+            return;
+        }
+        self.notify.say("STOPPING=1");
+        self.log.event(DaemonEvent::Leaving { why });
+        self.state.leave_by = Some(at + LEAVE_LIMIT);
+        if self.node.submit(at, Request::Leave).is_err() {
+            self.state.left = true;
+        }
+        self.drain(at);
+    }
+
+    fn housekeeping(&mut self, at: Boottime) {
+        if !self.state.ready && self.node.is_synced() {
+            self.state.ready = true;
+            self.notify.say("READY=1");
+        }
+        if self.state.leave_by.is_some_and(|by| at >= by) && !self.state.left {
+            self.log.event(DaemonEvent::LeaveLate);
+            self.state.left = true;
+        }
+        if self.state.report_at.is_none_or(|by| at >= by) {
+            self.state.report_at = Some(at + net::REPORT_INTERVAL);
+            self.net.report(&self.log);
+            for (why, count) in REASONS.into_iter().zip(&mut self.state.rejected) {
+                if *count > 0 {
+                    self.log.event(DaemonEvent::Rejected { why, count: std::mem::take(count) });
+                }
+            }
+        }
+        if self.net.wants_write() != self.state.writing {
+            self.state.writing = !self.state.writing;
+            let interest =
+                if self.state.writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            // The descriptor is registered and open: nothing can fail but the whole poller.
+            let _ = self.poll.registry().reregister(&mut SourceFd(&self.net.raw_fd()), NET, interest);
+        }
+    }
+
+    /// Sleeps until something is ready or due, and notes if the wake-up was late.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let before = now();
+        let mut due = before + SLEEP_MAX;
+        for at in [self.node.next_timeout(), self.state.leave_by].into_iter().flatten() {
+            due = due.min(at);
+        }
+        if self.net.has_work() {
+            due = before;
+        }
+        let wait = due.since(before);
+        if let Err(e) = self.poll.poll(events, Some(wait.to_duration())) {
+            if e.kind() != io::ErrorKind::Interrupted {
+                return Err(e);
+            }
+        }
+        let mut after = now();
+        if after.since(before) > BREATH.into() {
+            self.state.slept_at = after;
+        } else if after.since(self.state.slept_at) > BUSY_MAX {
+            std::thread::sleep(BREATH);
+            after = now();
+            self.state.slept_at = after;
+        }
+        let late = after.since(due.max(before));
+        let limit = self.token.scale(8, 10);
+        if late > limit {
+            self.log.event(DaemonEvent::NotScheduled { at: after, late, limit });
+        }
+        Ok(())
+    }
+}
+
+/// Does what the core wants done, packets excepted.
+fn act(output: Output, node: &Node, at: Boottime, log: &Log, persister: &Persister, state: &mut State) {
+    let _ = (node, at);
+    match output {
+        Output::Transmit { .. } => {}
+        Output::Persist(record) => persister.push(record),
+        Output::Event(Event::PacketRejected { why }) => state.rejected[why as usize] += 1,
+        Output::Event(event) => log.push(Happening::Core(event)),
+        Output::NodeList(n) => {
+            log.event(DaemonEvent::NodeList { members: n.members, joined: n.joined, left: n.left });
+        }
+        Output::Quorum(view) => {
+            if !view.quorate && (state.quorate || view.reason != state.reason) {
+                log.event(DaemonEvent::NoQuorum { reason: view.reason.clone() });
+            }
+            if view.waits_for_lease {
+                log.event(DaemonEvent::LeaseWait { ring: view.ring });
+            }
+            state.quorate = view.quorate;
+            state.reason = view.reason;
+        }
+        Output::Step(step) => {
+            if step.name == "sync" && step.phase == StepPhase::Done {
+                log.event(DaemonEvent::Synchronised);
+            }
+            log.event(DaemonEvent::Step {
+                epoch: step.epoch,
+                step: step.step,
+                name: step.name,
+                phase: step.phase,
+            });
+        }
+        Output::Confirmed { node, incarnation, why } => {
+            log.event(DaemonEvent::Confirmed { node, incarnation, why });
+        }
+        Output::TakeDown(why) => log.event(DaemonEvent::TakeDown { why }),
+        Output::Left => state.left = true,
+        Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } => {}
+    }
+}
+
+const REASONS: [RejectReason; 5] = [
+    RejectReason::Malformed,
+    RejectReason::UnknownSender,
+    RejectReason::Seal,
+    RejectReason::Replay,
+    RejectReason::Content,
+];

@@ -1,0 +1,369 @@
+//! The event table: every line `cmmd` writes about the cluster, in the wording that operators and their scripts already
+//! search for. Each event has a name, a subsystem, a priority, its text and its fields, and stands here once; the test
+//! compares the whole table with `events.txt`.
+
+use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
+use cmm_proto::{ConfigurationKind, Event, RejectReason, StepPhase};
+use holdfast_types::{Boottime, Epoch, Incarnation, NodeId, RingId, Span, StepNumber};
+
+/// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// Told by the protocol core.
+    Core(Event),
+    /// Told by the failfast registry.
+    Failfast(failfast_core::Event),
+    /// Told by the daemon itself.
+    Daemon(DaemonEvent),
+    /// A line of the start, made off the loop.
+    Text(Priority, &'static str, String),
+}
+
+/// What the daemon itself has to say.
+#[derive(Debug)]
+pub(crate) enum DaemonEvent {
+    /// The membership, synchronised.
+    NodeList { members: Vec<NodeId>, joined: Vec<NodeId>, left: Vec<NodeId> },
+    /// Services are synchronised.
+    Synchronised,
+    /// A reconfiguration step.
+    Step { epoch: Epoch, step: StepNumber, name: &'static str, phase: StepPhase },
+    /// Why the node is not quorate.
+    NoQuorum { reason: String },
+    /// The partition waits for the lease of those it lost.
+    LeaseWait { ring: RingId },
+    /// A death is confirmed.
+    Confirmed { node: NodeId, incarnation: Incarnation, why: String },
+    /// The loop was not scheduled when it should have been.
+    NotScheduled { at: Boottime, late: Span, limit: Span },
+    /// Packets refused since the last such line.
+    Rejected { why: RejectReason, count: u64 },
+    /// Packets of senders that are not in the node list.
+    Unlisted { from: std::net::SocketAddr, count: u64 },
+    /// Packets that could not be sent.
+    SendFailed { to: NodeId, error: std::io::ErrorKind, count: u64 },
+    /// Packets dropped because the socket took none for too long.
+    SendOverflow { count: u64 },
+    /// A state file cannot be written.
+    PersistFailed { error: String },
+    /// It can again.
+    PersistRecovered,
+    /// A signal to stop.
+    Leaving { why: &'static str },
+    /// The leave took too long.
+    LeaveLate,
+    /// The end.
+    Stopped,
+    /// The node goes down.
+    TakeDown { why: String },
+    /// Feeding the watchdog stops or goes on.
+    Watchdog { fed: bool, why: &'static str },
+    /// The guardian ended, or a new one runs.
+    Guardian { error: Option<String> },
+    /// A right or resource is missing; said once.
+    Degraded { what: &'static str, error: String, then: &'static str },
+    /// The log file is open again.
+    LogsReopened,
+    /// The local IPC refused or lost something.
+    Client { text: String },
+}
+
+/// One line of the log.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) subsystem: &'static str,
+    pub(crate) priority: Priority,
+    pub(crate) text: String,
+    pub(crate) fields: Vec<(&'static str, String)>,
+}
+
+/// Renders an event. On the log thread only.
+pub(crate) fn lines(happening: &Happening, out: &mut Vec<Line>) {
+    match happening {
+        Happening::Core(event) => core(event, out),
+        Happening::Failfast(event) => failfast(event, out),
+        Happening::Daemon(event) => daemon(event, out),
+        Happening::Text(priority, subsystem, text) => {
+            push(out, "text", subsystem, *priority, text.clone(), vec![])
+        }
+    }
+}
+
+fn push(
+    out: &mut Vec<Line>,
+    name: &'static str,
+    subsystem: &'static str,
+    priority: Priority,
+    text: String,
+    fields: Vec<(&'static str, String)>,
+) {
+    out.push(Line { name, subsystem, priority, text, fields });
+}
+
+/// `1 2 3`, as corosync lists nodes.
+fn list(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn millis(span: Span) -> String {
+    format!("{}.{:03}", span.as_millis(), span.as_micros() % 1_000)
+}
+
+fn core(event: &Event, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String, fields| push(out, name, "TOTEM", priority, text, fields);
+    match event {
+        Event::EnterGather { cause, text } => {
+            let fields = vec![("cause", cause.to_string())];
+            line("enter_gather", Debug, format!("entering GATHER state from {cause}({text})."), fields);
+        }
+        Event::EnterCommit => line("enter_commit", Debug, "entering COMMIT state.".into(), vec![]),
+        Event::EnterRecovery => line("enter_recovery", Debug, "entering RECOVERY state.".into(), vec![]),
+        Event::EnterOperational => {
+            line("enter_operational", Debug, "entering OPERATIONAL state.".into(), vec![])
+        }
+        Event::TokenLost { token } => {
+            let ms = token.as_millis();
+            let text = format!("A processor failed, forming new configuration: token timed out ({ms}ms).");
+            line("token_lost", Notice, text, vec![("token_ms", ms.to_string())]);
+        }
+        Event::Suspect { node, why, silent } => {
+            let text = match *why {
+                "heartbeat" => format!("Node {node} is suspected: no heartbeat for {silent}."),
+                why => format!("Node {node} is gone ({why}), forming new configuration."),
+            };
+            let fields =
+                vec![("node", node.to_string()), ("why", (*why).to_owned()), ("silent_ms", millis(*silent))];
+            line("suspect", Notice, text, fields);
+        }
+        Event::NewMembership(c) => {
+            if c.kind != ConfigurationKind::Regular {
+                return;
+            }
+            let part = |word: &str, nodes: &[NodeId]| {
+                if nodes.is_empty() { String::new() } else { format!(" {word}: {}", list(nodes)) }
+            };
+            let text = format!(
+                "A new membership ({}) was formed. Members{}{}",
+                c.ring,
+                part("joined", &c.joined),
+                part("left", &c.left)
+            );
+            let fields = vec![
+                ("ring", c.ring.to_string()),
+                ("members", list(&c.members)),
+                ("joined", list(&c.joined)),
+                ("left", list(&c.left)),
+            ];
+            line("new_membership", Notice, text, fields);
+        }
+        Event::Retransmit { frames } => {
+            let text = format!("Retransmit List: {frames} frames");
+            line("retransmit", Debug, text, vec![("frames", frames.to_string())]);
+        }
+        Event::FailedToReceive => line("failed_to_receive", Notice, "FAILED TO RECEIVE".into(), vec![]),
+        Event::TokenLate { late } => {
+            let text = format!("Token has not been received in {} ms ", late.as_millis());
+            line("token_late", Warning, text, vec![("late_ms", millis(*late))]);
+        }
+        Event::Paused { gap } => {
+            let text =
+                format!("Process pause detected for {} ms, flushing membership messages.", gap.as_millis());
+            line("paused", Notice, text, vec![("gap_ms", millis(*gap))]);
+        }
+        Event::PacketRejected { why } => rejected(*why, 1, out),
+        Event::Gasp { node, incarnation, last_word, why } => {
+            let (name, text) = if *last_word {
+                ("last_word", format!("Node {node} is down for good, its last word: {why}"))
+            } else {
+                ("gasp", format!("Node {node} goes down: {why}"))
+            };
+            let fields = vec![("node", node.to_string()), ("incarnation", incarnation.to_string())];
+            push(out, name, "FAILFAST", Notice, text, fields);
+        }
+        Event::Quorate(true) => {
+            let text = "This node is within the primary component and will provide service.";
+            push(out, "quorum_gained", "QUORUM", Notice, text.into(), vec![]);
+        }
+        Event::Quorate(false) => {
+            let text = "This node is within the non-primary component and will NOT provide any services.";
+            push(out, "quorum_lost", "QUORUM", Notice, text.into(), vec![]);
+        }
+        Event::StepLate { step, missing } => {
+            let text = format!(
+                "Reconfiguration step {step} took too long, starting again. Missing: {}",
+                list(missing)
+            );
+            let fields = vec![("step", step.to_string()), ("missing", list(missing))];
+            push(out, "step_late", "SYNC", Warning, text, fields);
+        }
+        Event::MessageSkipped { sender } => {
+            let text = format!("A message of node {sender} does not decode and was skipped on every node.");
+            push(out, "message_skipped", "SYNC", Warning, text, vec![("sender", sender.to_string())]);
+        }
+    }
+}
+
+fn rejected(why: RejectReason, count: u64, out: &mut Vec<Line>) {
+    let (word, text) = match why {
+        RejectReason::Malformed => ("malformed", "are no packets of this cluster"),
+        RejectReason::UnknownSender => ("unknown_sender", "name a sender that is not in the node list"),
+        RejectReason::Seal => ("seal", "do not open; do all nodes have the same key file and cluster_name?"),
+        RejectReason::Replay => ("replay", "were seen before, or are of an earlier life of their sender"),
+        RejectReason::Content => ("content", "opened but do not parse; do all nodes run the same version?"),
+    };
+    let fields = vec![("why", word.to_owned()), ("count", count.to_string())];
+    push(out, "packets_rejected", "TOTEM", Warning, format!("{count} packets {text}"), fields);
+}
+
+fn failfast(event: &failfast_core::Event, out: &mut Vec<Line>) {
+    use failfast_core::{Event as E, Level};
+    let priority = match event.level() {
+        Level::Info => Info,
+        Level::Warning => Warning,
+        Level::Error => Err,
+        Level::Emergency => Emerg,
+    };
+    let name = match event {
+        E::Armed { .. } => "unit_armed",
+        E::Rearmed { .. } => "unit_rearmed",
+        E::Recovered { .. } => "unit_recovered",
+        E::Disarmed { .. } => "unit_disarmed",
+        E::Triggered { .. } => "unit_triggered",
+        E::TimedOut { .. } => "unit_timed_out",
+        E::TakingDown { .. } => "unit_taking_down",
+        E::Paused { .. } => "units_paused",
+        E::Dropped { .. } => "unit_events_dropped",
+    };
+    push(out, name, "FAILFAST", priority, event.to_string(), vec![]);
+}
+
+fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
+    let mut line =
+        |name, subsystem, priority, text: String, fields| push(out, name, subsystem, priority, text, fields);
+    match event {
+        DaemonEvent::NodeList { members, joined, left } => {
+            for (name, word, nodes) in [
+                ("sync_members", "members", members),
+                ("sync_joined", "joined", joined),
+                ("sync_left", "left", left),
+            ] {
+                if !nodes.is_empty() {
+                    let text = format!("Sync {word}[{}]: {}", nodes.len(), list(nodes));
+                    line(name, "QUORUM", Notice, text, vec![]);
+                }
+            }
+            let text = format!("Members[{}]: {}", members.len(), list(members));
+            line("members", "QUORUM", Notice, text, vec![("members", list(members))]);
+        }
+        DaemonEvent::Synchronised => {
+            let text = "Completed service synchronization, ready to provide service.";
+            line("synchronised", "MAIN", Notice, text.into(), vec![]);
+        }
+        DaemonEvent::Step { epoch, step, name, phase } => {
+            let word = match phase {
+                StepPhase::Begin => "begins",
+                StepPhase::Done => "is done on all members",
+                StepPhase::Aborted => "is void, a newer reconfiguration began",
+            };
+            let fields = vec![
+                ("epoch", epoch.to_string()),
+                ("step", step.to_string()),
+                ("step_name", (*name).to_owned()),
+            ];
+            line(
+                "step",
+                "SYNC",
+                Debug,
+                format!("Reconfiguration {epoch} step {step} ({name}) {word}."),
+                fields,
+            );
+        }
+        DaemonEvent::NoQuorum { reason } => {
+            line("no_quorum", "QUORUM", Notice, format!("Not quorate: {reason}"), vec![])
+        }
+        DaemonEvent::LeaseWait { ring } => {
+            let text = format!(
+                "Votes of ring {ring} make a quorum; waiting until the lease of the lost nodes has ended."
+            );
+            line("lease_wait", "QUORUM", Notice, text, vec![("ring", ring.to_string())]);
+        }
+        DaemonEvent::Confirmed { node, incarnation, why } => {
+            let text = format!("Death of node {node} is confirmed: {why}");
+            let fields = vec![("node", node.to_string()), ("incarnation", incarnation.to_string())];
+            line("confirmed", "QUORUM", Notice, text, fields);
+        }
+        DaemonEvent::NotScheduled { at, late, limit } => {
+            let at = at.as_nanos() / 1_000_000;
+            let (late, limit) = (millis(*late), millis(*limit));
+            let text = format!(
+                "cmmd main process was not scheduled (@{at}) for {late} ms (threshold is {limit} ms). Consider token timeout increase."
+            );
+            line("not_scheduled", "MAIN", Warning, text, vec![("late_ms", late)]);
+        }
+        DaemonEvent::Rejected { why, count } => rejected(*why, *count, out),
+        DaemonEvent::Unlisted { from, count } => {
+            let text =
+                format!("{count} packets from addresses that are not in the node list, the last from {from}");
+            line("packets_unlisted", "TOTEM", Warning, text, vec![("from", from.to_string())]);
+        }
+        DaemonEvent::SendFailed { to, error, count } => {
+            let text = format!("{count} packets to node {to} could not be sent: {error}");
+            line("send_failed", "TOTEM", Warning, text, vec![("node", to.to_string())]);
+        }
+        DaemonEvent::SendOverflow { count } => {
+            let text = format!("{count} packets were dropped: the network takes less than the ring sends");
+            line("send_overflow", "TOTEM", Warning, text, vec![("count", count.to_string())]);
+        }
+        DaemonEvent::PersistFailed { error } => {
+            let text = format!(
+                "The state cannot be written, trying again until it can: {error}; make room, or repair the file system"
+            );
+            line("persist_failed", "MAIN", Crit, text, vec![]);
+        }
+        DaemonEvent::PersistRecovered => {
+            line("persist_recovered", "MAIN", Notice, "The state is written again.".into(), vec![])
+        }
+        DaemonEvent::Leaving { why } => {
+            line(
+                "leaving",
+                "MAIN",
+                Notice,
+                format!("Node was shut down by {why}"),
+                vec![("why", (*why).to_owned())],
+            );
+        }
+        DaemonEvent::LeaveLate => {
+            line("leave_late", "MAIN", Warning, "The leave was not sent in time; exiting.".into(), vec![])
+        }
+        DaemonEvent::Stopped => {
+            line("stopped", "MAIN", Notice, "Holdfast cmmd exiting normally".into(), vec![])
+        }
+        DaemonEvent::TakeDown { why } => line("take_down", "FAILFAST", Emerg, why.clone(), vec![]),
+        DaemonEvent::Watchdog { fed: false, why } => {
+            line("watchdog_unfed", "WD", Alert, format!("The watchdog is not fed any more: {why}"), vec![]);
+        }
+        DaemonEvent::Watchdog { fed: true, why } => {
+            line("watchdog_fed", "WD", Notice, format!("The watchdog is fed: {why}"), vec![]);
+        }
+        DaemonEvent::Guardian { error: Some(error) } => {
+            line(
+                "guardian_died",
+                "FAILFAST",
+                Err,
+                format!("The guardian died, starting another: {error}"),
+                vec![],
+            );
+        }
+        DaemonEvent::Guardian { error: None } => {
+            line("guardian_runs", "FAILFAST", Info, "The guardian watches this node.".into(), vec![]);
+        }
+        DaemonEvent::Degraded { what, error, then } => {
+            line("degraded", "MAIN", Warning, format!("{what}: {error}; {then}"), vec![]);
+        }
+        DaemonEvent::LogsReopened => {
+            line("logs_reopened", "MAIN", Info, "Log file opened again.".into(), vec![])
+        }
+        DaemonEvent::Client { text } => line("client", "IPC", Warning, text.clone(), vec![]),
+    }
+}

@@ -1,0 +1,435 @@
+//! The way of a log line: the event loop pushes a record into a bounded queue; the log thread renders it through the
+//! event table into `tracing`, and one layer writes it to standard error, the log file and syslog.
+//!
+//! The loop never waits for any of them: a full queue drops the record and counts it, and the next line that gets
+//! through says how many were lost. A blocked terminal or a full disk stops the log thread and nothing else.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use cmm_conf::{Debug as DebugLevel, Logging, Priority, Sinks, Timestamp};
+use crossbeam_queue::ArrayQueue;
+use holdfast_sys::clock;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::events::{self, DaemonEvent, Happening, Line};
+
+/// The loop's end. Cheap to clone; pushing never waits and never allocates.
+#[derive(Clone)]
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    queue: ArrayQueue<(u64, Happening)>,
+    dropped: AtomicU64,
+    reopen: AtomicBool,
+    flush: AtomicBool,
+    flushed: AtomicBool,
+    quiet: AtomicBool,
+}
+
+/// Records that wait for the log thread. At some 200 bytes each this is less than a megabyte.
+const QUEUE_MAX: usize = 4_096;
+const STACK_BYTES: usize = 192 * 1_024;
+
+impl Log {
+    /// Starts the log thread and installs the subscriber for the whole process.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub(crate) fn start(logging: &Logging, json: bool) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: ArrayQueue::new(QUEUE_MAX),
+            dropped: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+            flush: AtomicBool::new(false),
+            flushed: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
+        });
+        let writer = Writer::new(logging.clone(), json, Arc::clone(&shared));
+        // A second start in one process (tests) keeps the first subscriber.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(writer));
+        let for_thread = Arc::clone(&shared);
+        let handle = thread::Builder::new()
+            .name("log".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || run(&for_thread))?;
+        Ok(Self { shared, thread: handle.thread().clone() })
+    }
+
+    /// Hands over what happened.
+    pub(crate) fn push(&self, happening: Happening) {
+        if self.shared.queue.push((clock::wall_nanos(), happening)).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Hands over an event of the daemon.
+    pub(crate) fn event(&self, event: DaemonEvent) {
+        self.push(Happening::Daemon(event));
+    }
+
+    /// A line of the start. Not for the loop.
+    pub(crate) fn text(&self, priority: Priority, text: impl Into<String>) {
+        self.push(Happening::Text(priority, "MAIN", text.into()));
+        self.wake();
+    }
+
+    /// Wakes the log thread: once at the end of a turn that pushed something.
+    pub(crate) fn wake(&self) {
+        if !self.shared.queue.is_empty() {
+            self.thread.unpark();
+        }
+    }
+
+    /// Opens the log file again (SIGHUP).
+    pub(crate) fn reopen(&self) {
+        self.shared.reopen.store(true, Ordering::Release);
+        self.event(DaemonEvent::LogsReopened);
+        self.wake();
+    }
+
+    /// Writes no more to standard error: it is about to be closed.
+    pub(crate) fn quiet_stderr(&self) {
+        self.flush();
+        self.shared.quiet.store(true, Ordering::Release);
+    }
+
+    /// Waits until everything pushed so far is written, or for a second: the end must not hang on a blocked terminal.
+    pub(crate) fn flush(&self) {
+        let until = Instant::now() + Duration::from_secs(1);
+        self.shared.flush.store(true, Ordering::Release);
+        while !self.shared.flushed.swap(false, Ordering::AcqRel) && Instant::now() < until {
+            self.thread.unpark();
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn run(shared: &Shared) {
+    let mut lines = Vec::new();
+    loop {
+        let asked_to_flush = shared.flush.swap(false, Ordering::AcqRel);
+        while let Some((wall, happening)) = shared.queue.pop() {
+            let dropped = shared.dropped.swap(0, Ordering::Relaxed);
+            if dropped > 0 {
+                let text = format!(
+                    "{dropped} log records were dropped before this line: the log thread could not keep up"
+                );
+                events::lines(&Happening::Text(Priority::Warning, "MAIN", text), &mut lines);
+            }
+            events::lines(&happening, &mut lines);
+            for line in lines.drain(..) {
+                emit(wall, &line);
+            }
+        }
+        if asked_to_flush {
+            shared.flushed.store(true, Ordering::Release);
+        }
+        // The time-out only covers a wake-up that the loop left out on purpose.
+        thread::park_timeout(Duration::from_millis(500));
+    }
+}
+
+/// Hands a line to `tracing`: levels are part of an event's static description, hence the match.
+fn emit(wall: u64, line: &Line) {
+    let mut fields = String::new();
+    for (name, value) in &line.fields {
+        let comma = if fields.is_empty() { "" } else { "," };
+        fields.push_str(comma);
+        json_string(&mut fields, name);
+        fields.push(':');
+        json_string(&mut fields, value);
+    }
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(
+                tracing::Level::$level,
+                wall,
+                priority = line.priority.name(),
+                subsystem = line.subsystem,
+                event = line.name,
+                fields,
+                message = line.text
+            )
+        };
+    }
+    match line.priority {
+        Priority::Emerg | Priority::Alert | Priority::Crit | Priority::Err => event!(ERROR),
+        Priority::Warning => event!(WARN),
+        Priority::Notice | Priority::Info => event!(INFO),
+        Priority::Debug => event!(DEBUG),
+    }
+}
+
+/// The layer that writes. Locked by the log thread, and at the start by the main thread; never by the loop.
+struct Writer {
+    logging: Logging,
+    json: bool,
+    hostname: String,
+    shared: Arc<Shared>,
+    file: Mutex<LogFile>,
+    syslog: Mutex<Syslog>,
+}
+
+/// What the layer reads from one event.
+#[derive(Default)]
+struct Record {
+    wall: u64,
+    priority: String,
+    subsystem: String,
+    event: String,
+    fields: String,
+    message: String,
+}
+
+impl Visit for Record {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "wall" {
+            self.wall = value;
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let part = match field.name() {
+            "priority" => &mut self.priority,
+            "subsystem" => &mut self.subsystem,
+            "event" => &mut self.event,
+            "fields" => &mut self.fields,
+            "message" => &mut self.message,
+            _ => return,
+        };
+        value.clone_into(part);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Writer {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut record = Record::default();
+        event.record(&mut record);
+        if record.priority.is_empty() {
+            // An event of a library, not of the table.
+            let level = *event.metadata().level();
+            record.priority = match level {
+                tracing::Level::ERROR => "error",
+                tracing::Level::WARN => "warning",
+                tracing::Level::INFO => "info",
+                _ => "debug",
+            }
+            .into();
+            record.subsystem = "MAIN".into();
+            record.wall = clock::wall_nanos();
+        }
+        self.write(&record);
+    }
+}
+
+impl Writer {
+    fn new(logging: Logging, json: bool, shared: Arc<Shared>) -> Self {
+        let path = logging.logfile.as_ref().map(PathBuf::from);
+        Self {
+            hostname: holdfast_sys::host::hostname().unwrap_or_default(),
+            logging,
+            json,
+            shared,
+            file: Mutex::new(LogFile { path, file: None, told: false }),
+            syslog: Mutex::new(Syslog { socket: None, next_try: None }),
+        }
+    }
+
+    fn write(&self, record: &Record) {
+        let sinks = self.sinks(&record.subsystem);
+        let priority = priority_of(&record.priority);
+        let debug = priority == Priority::Debug;
+        let wanted = |threshold: Priority| {
+            if debug {
+                sinks.debug >= DebugLevel::On
+            } else {
+                sinks.debug >= DebugLevel::On || priority <= threshold
+            }
+        };
+        if sinks.stderr && wanted(Priority::Info) && !self.shared.quiet.load(Ordering::Acquire) {
+            let line = if self.json { self.json_line(record) } else { self.text_line(record, false) };
+            // A closed terminal is no reason to stop.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        if sinks.file && wanted(sinks.file_priority) {
+            let line = if self.json { self.json_line(record) } else { self.text_line(record, true) };
+            if let Ok(mut file) = self.file.lock() {
+                if self.shared.reopen.swap(false, Ordering::AcqRel) {
+                    file.file = None;
+                }
+                file.write(&line);
+            }
+        }
+        if sinks.syslog && wanted(sinks.syslog_priority) {
+            let code = self.logging.facility.code() + priority as u32;
+            let text =
+                format!("<{code}>cmmd[{}]: [{:<6}] {}", std::process::id(), record.subsystem, record.message);
+            if let Ok(mut syslog) = self.syslog.lock() {
+                syslog.send(&text);
+            }
+        }
+    }
+
+    fn sinks(&self, subsystem: &str) -> Sinks {
+        let own = self.logging.subsystems.iter().rfind(|s| s.name == subsystem);
+        own.map_or(self.logging.sinks, |s| s.sinks)
+    }
+
+    /// `Nov 22 01:25:42.123 notice  [TOTEM ] text`; in the file with host and process behind the time.
+    fn text_line(&self, record: &Record, file: bool) -> String {
+        let mut line = String::with_capacity(160);
+        if self.logging.timestamp != Timestamp::Off {
+            let t = clock::local_time(record.wall);
+            let month = MONTHS[usize::from(t.month.clamp(1, 12)) - 1];
+            line.push_str(&format!("{month} {:02} {:02}:{:02}:{:02}", t.day, t.hour, t.minute, t.second));
+            if self.logging.timestamp == Timestamp::Hires {
+                line.push_str(&format!(".{:03}", record.wall / 1_000_000 % 1_000));
+            }
+            line.push(' ');
+        }
+        if file {
+            line.push_str(&format!("[{}] {} cmmd ", std::process::id(), self.hostname));
+        }
+        line.push_str(&format!("{:<7} [{:<6}] ", record.priority, record.subsystem));
+        // One event, one line, whatever a peer or client put into a reason.
+        line.extend(record.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+        line.push('\n');
+        line
+    }
+
+    fn json_line(&self, record: &Record) -> String {
+        let t = clock::local_time(record.wall);
+        let (sign, off) =
+            if t.offset_minutes < 0 { ('-', -t.offset_minutes) } else { ('+', t.offset_minutes) };
+        let mut line = format!(
+            "{{\"time\":\"{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}{sign}{:02}:{:02}\"",
+            t.year,
+            t.month,
+            t.day,
+            t.hour,
+            t.minute,
+            t.second,
+            record.wall / 1_000 % 1_000_000,
+            off / 60,
+            off % 60
+        );
+        for (name, value) in [
+            ("level", &record.priority),
+            ("subsystem", &record.subsystem),
+            ("event", &record.event),
+            ("message", &record.message),
+        ] {
+            line.push_str(&format!(",\"{name}\":"));
+            json_string(&mut line, value);
+        }
+        line.push_str(&format!(",\"fields\":{{{}}}}}\n", record.fields));
+        line
+    }
+}
+
+struct LogFile {
+    path: Option<PathBuf>,
+    file: Option<File>,
+    told: bool,
+}
+
+impl LogFile {
+    fn write(&mut self, line: &str) {
+        let Some(path) = &self.path else { return };
+        let written = match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => open_log(path).and_then(|mut file| {
+                file.write_all(line.as_bytes())?;
+                self.file = Some(file);
+                Ok(())
+            }),
+        };
+        match written {
+            Ok(()) => self.told = false,
+            // Said once, then again only after it worked in between.
+            Err(e) if !self.told => {
+                self.told = true;
+                self.file = None;
+                let _ = writeln!(io::stderr(), "cmmd: cannot write the log file {}: {e}", path.display());
+            }
+            Err(_) => self.file = None,
+        }
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    File::options().create(true).append(true).open(path)
+}
+
+struct Syslog {
+    socket: Option<UnixDatagram>,
+    next_try: Option<Instant>,
+}
+
+impl Syslog {
+    fn send(&mut self, text: &str) {
+        if self.socket.is_none() && self.next_try.is_none_or(|t| Instant::now() >= t) {
+            self.next_try = Some(Instant::now() + Duration::from_secs(5));
+            self.socket = UnixDatagram::unbound()
+                .and_then(|s| {
+                    s.set_nonblocking(true)?;
+                    s.connect("/dev/log")?;
+                    Ok(s)
+                })
+                .ok();
+        }
+        let Some(socket) = &self.socket else { return };
+        match socket.send(text.as_bytes()) {
+            Ok(_) => {}
+            // A slow syslog daemon loses the line; a restarted one is connected to again.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.socket = None,
+        }
+    }
+}
+
+fn priority_of(name: &str) -> Priority {
+    use Priority::{Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
+    [Emerg, Alert, Crit, Err, Warning, Notice, Info, Debug]
+        .into_iter()
+        .find(|p| p.name() == name)
+        .unwrap_or(Info)
+}
+
+/// Appends a JSON string, quotes included.
+fn json_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

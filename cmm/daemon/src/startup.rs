@@ -1,0 +1,285 @@
+//! From the command line to a node: configuration, key, this life's number, the machine's boot id.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use aws_lc_rs::hkdf;
+use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
+use cmm_proto::{NodeConfig, NodeEntry, QuorumConfig, Timers};
+use holdfast_sys::{clock, host};
+use holdfast_types::{BootId, Incarnation};
+use zeroize::Zeroizing;
+
+use crate::exit::{self, Fatal};
+use crate::net::NetConfig;
+use crate::persist::{self, INCARNATION_FILE, RING_FILE};
+use crate::runtime_files::Paths;
+
+/// Reads the configuration, asking this machine what the configuration leaves open.
+///
+/// # Errors
+/// When the file cannot be read. What is wrong inside is in the diagnostics.
+pub(crate) fn read_config(path: &Path) -> Result<(Option<Config>, Diagnostics), Fatal> {
+    let text = fs::read(path).map_err(|e| {
+        let text =
+            format!("{}:1: cannot be read: {e}; name the file with -c or HOLDFAST_CONF", path.display());
+        Fatal::new(exit::CONFIG, text)
+    })?;
+    let hostname = host::hostname().unwrap_or_default();
+    let resolve = |name: &str| -> Vec<IpAddr> {
+        (name, 0).to_socket_addrs().map(|all| all.map(|a| a.ip()).collect()).unwrap_or_default()
+    };
+    let host = Host { hostname: &hostname, resolve: &resolve, is_local: &host::is_local };
+    Ok(cmm_conf::parse(&path.display().to_string(), &text, &host))
+}
+
+/// The cluster key with what is to be said about where it came from.
+pub(crate) struct Key {
+    pub(crate) bytes: Zeroizing<[u8; 32]>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Finds the cluster key: `totem.keyfile`, `totem.key`, the default files, else the cluster name.
+///
+/// # Errors
+/// When a named file is missing or no key file, or cryptography is asked for and there is no key.
+pub(crate) fn find_key(config: &Config, config_path: &Path) -> Result<Key, Fatal> {
+    let source = &config.totem.key;
+    let mut warnings = Vec::new();
+    if let Some(path) = &source.file {
+        let secret = read_key_file(Path::new(path), &mut warnings)
+            .map_err(|why| Fatal::new(exit::CONFIG, format!("totem.keyfile {path}: {why}")))?;
+        return Ok(Key { bytes: derive("key file", &secret), warnings });
+    }
+    if let Some(secret) = &source.inline {
+        if secret.len() < INLINE_BYTES_SAFE {
+            warnings.push(format!(
+                "totem.key has fewer than {INLINE_BYTES_SAFE} characters and can be guessed; use a key file (corosync-keygen)"
+            ));
+        }
+        return Ok(Key { bytes: derive("key file", secret.as_bytes()), warnings });
+    }
+    for path in KEY_FILES {
+        if Path::new(path).exists() {
+            let secret = read_key_file(Path::new(path), &mut warnings)
+                .map_err(|why| Fatal::new(exit::CONFIG, format!("{path}: {why}")))?;
+            return Ok(Key { bytes: derive("key file", &secret), warnings });
+        }
+    }
+    if let Some((line, setting)) = &source.required_by {
+        let text = format!(
+            "{}:{line}: {setting} asks for a key, and there is no {}; create one with \"corosync-keygen -k {}\" and copy it to all nodes",
+            config_path.display(),
+            KEY_FILES.join(" nor "),
+            KEY_FILES[0]
+        );
+        return Err(Fatal::new(exit::CONFIG, text));
+    }
+    warnings.push(format!(
+        "no key file: packets are sealed with a key made from the cluster name, which keeps other clusters apart but not attackers out; \
+         create {} with \"corosync-keygen -k {}\" and copy it to all nodes",
+        KEY_FILES[0], KEY_FILES[0]
+    ));
+    Ok(Key { bytes: derive("cluster name", config.totem.cluster_name.as_bytes()), warnings })
+}
+
+fn read_key_file(path: &Path, warnings: &mut Vec<String>) -> Result<Zeroizing<Vec<u8>>, String> {
+    let remedy = "create one with corosync-keygen";
+    let meta = fs::metadata(path).map_err(|e| format!("{e}; {remedy}"))?;
+    if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&meta.len()) {
+        return Err(format!("has {} bytes, not {KEY_BYTES_MIN} to {KEY_BYTES_MAX}; {remedy}", meta.len()));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        warnings.push(format!(
+            "{} can be read by others; run \"chmod 400 {}\"",
+            path.display(),
+            path.display()
+        ));
+    }
+    Ok(Zeroizing::new(fs::read(path).map_err(|e| format!("{e}; {remedy}"))?))
+}
+
+/// 32 bytes from a secret of any length. `kind` keeps keys of different origin apart.
+fn derive(kind: &str, secret: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"holdfast cluster key 1");
+    salt.extract(secret)
+        .expand(&[kind.as_bytes()], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(key.as_mut()))
+        .expect("32 bytes are one block of SHA-256");
+    key
+}
+
+/// Takes the next incarnation: greater than every earlier one, and durable before the first packet.
+///
+/// # Errors
+/// When the state directory cannot be read or written.
+pub(crate) fn next_incarnation(state: &Path) -> Result<Incarnation, Fatal> {
+    let path = state.join(INCARNATION_FILE);
+    let last = persist::read_number(&path)?.unwrap_or(0);
+    let next = last.saturating_add(1).max(clock::wall_nanos());
+    persist::write_durably(&path, format!("{next}\n").as_bytes())
+        .map_err(|e| Fatal::new(exit::FILES, format!("cannot write {}: {e}", path.display())))?;
+    Ok(Incarnation::new(next))
+}
+
+/// Which boot of the machine this is.
+///
+/// # Errors
+/// Without /proc.
+pub(crate) fn boot_id() -> Result<BootId, Fatal> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let parse = |text: String| {
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        u128::from_str_radix(&digits, 16).map(|n| BootId(n.to_be_bytes())).map_err(io::Error::other)
+    };
+    fs::read_to_string(path)
+        .and_then(parse)
+        .map_err(|e| Fatal::new(exit::OS, format!("cannot read {path}: {e}; mount /proc")))
+}
+
+/// What the protocol core is told.
+///
+/// # Errors
+/// When the state directory cannot be read or written.
+pub(crate) fn node_config(config: &Config, paths: &Paths, key: [u8; 32]) -> Result<NodeConfig, Fatal> {
+    let mut nodes: Vec<NodeEntry> =
+        config.nodes.iter().map(|n| NodeEntry { id: n.id, votes: n.votes }).collect();
+    nodes.sort_by_key(|n| n.id);
+    let t = &config.timing;
+    Ok(NodeConfig {
+        cluster_name: config.totem.cluster_name.clone(),
+        me: config.me().id,
+        nodes,
+        key,
+        incarnation: next_incarnation(&paths.state)?,
+        boot_id: boot_id()?,
+        ring_seq_reserved: persist::read_number(&paths.state.join(RING_FILE))?.unwrap_or(0),
+        timers: Timers {
+            token: t.token,
+            token_retransmit: t.token_retransmit,
+            hold: t.hold,
+            join: t.join,
+            consensus: t.consensus,
+            merge: t.merge,
+            fail_recv_rotations: t.fail_recv_rotations,
+            heartbeat: t.heartbeat,
+            heartbeat_limit: t.heartbeat_limit,
+            lease: t.lease,
+            lease_margin: t.lease_margin,
+            step_limit: t.step_limit,
+        },
+        window_frames: config.totem.window_size,
+        frames_per_visit: config.totem.max_messages,
+        quorum: QuorumConfig {
+            expected_votes: config.quorum.expected_votes,
+            two_node: config.quorum.two_node,
+            wait_for_all: config.quorum.wait_for_all,
+        },
+    })
+}
+
+/// Addresses of link 0.
+pub(crate) fn net_config(config: &Config) -> NetConfig {
+    let port = config.totem.ports[0];
+    let addr = |n: &cmm_conf::Node| SocketAddr::new(n.addrs[0].expect("checked with the node list"), port);
+    let me = config.me();
+    NetConfig {
+        local: addr(me),
+        peers: config.nodes.iter().filter(|n| n.id != me.id).map(|n| (n.id, addr(n))).collect(),
+        block_unlisted: config.totem.block_unlisted_ips,
+        dscp: config.totem.ip_dscp,
+        ttl: config.totem.ttl[0],
+    }
+}
+
+/// Users and groups allowed to use the local IPC: those of the configuration and of `uidgid.d` beside it, as CMAP keys.
+pub(crate) fn ipc_access(
+    config: &Config,
+    config_path: &Path,
+    warnings: &mut Vec<(Priority, String)>,
+) -> Vec<ConfigKey> {
+    let (mut users, mut groups) = (config.ipc_users.clone(), config.ipc_groups.clone());
+    let dir = config_path.parent().unwrap_or(Path::new("/")).join("uidgid.d");
+    let mut files: Vec<_> = fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    files.sort();
+    for file in files.iter().filter(|f| f.is_file()) {
+        let name = file.display().to_string();
+        let mut found = Diagnostics::new(&name);
+        let root = cmm_conf::parse_sections(&fs::read(file).unwrap_or_default(), &mut found);
+        warnings.extend(found.iter().map(|d| (Priority::Warning, found.line(d))));
+        for section in root.all("uidgid") {
+            users.extend(section.all_items("uid").map(|i| i.value.clone()));
+            groups.extend(section.all_items("gid").map(|i| i.value.clone()));
+        }
+    }
+    let mut keys = Vec::new();
+    let mut add = |kind: &str, name: &str, id: Option<u32>| match id {
+        Some(id) => keys.push(ConfigKey {
+            name: format!("uidgid.config.{kind}.{id}"),
+            value: KeyValue::U8(1),
+            read_only: true,
+        }),
+        None => {
+            let text = format!(
+                "uidgid: this machine has no {kind} \"{name}\"; correct the name, or write its number"
+            );
+            warnings.push((Priority::Warning, text));
+        }
+    };
+    users.iter().for_each(|u| add("uid", u, host::user_id(u)));
+    groups.iter().for_each(|g| add("gid", g, host::group_id(g)));
+    keys
+}
+
+const KEY_FILES: [&str; 2] = ["/etc/holdfast/authkey", "/etc/corosync/authkey"];
+/// As corosync-keygen makes them.
+const KEY_BYTES_MIN: u64 = 128;
+const KEY_BYTES_MAX: u64 = 4_096;
+const INLINE_BYTES_SAFE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_different_origin_or_content_differ() {
+        assert_eq!(derive("key file", b"a"), derive("key file", b"a"));
+        assert_ne!(derive("key file", b"a"), derive("cluster name", b"a"));
+        assert_ne!(derive("key file", b"a"), derive("key file", b"b"));
+    }
+
+    #[test]
+    fn key_files_of_a_wrong_size_are_refused_and_open_ones_warned_about() {
+        let path = std::env::temp_dir().join(format!("cmmd-key-{}", std::process::id()));
+        let mut warnings = Vec::new();
+        fs::write(&path, [7; 127]).expect("writes");
+        let refused = read_key_file(&path, &mut warnings).expect_err("too short");
+        assert_eq!(refused, "has 127 bytes, not 128 to 4096; create one with corosync-keygen");
+        fs::write(&path, [7; 128]).expect("writes");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("is ours");
+        assert_eq!(read_key_file(&path, &mut warnings).expect("fits").len(), 128);
+        assert!(warnings[0].contains("can be read by others; run \"chmod 400"), "{warnings:?}");
+        fs::remove_file(&path).expect("removes");
+    }
+
+    #[test]
+    fn incarnations_grow_whatever_the_clock_says() {
+        let dir = std::env::temp_dir().join(format!("cmmd-incarnation-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("a folder");
+        let first = next_incarnation(&dir).expect("writes");
+        assert!(next_incarnation(&dir).expect("writes") > first);
+        let ahead = u64::MAX / 2;
+        fs::write(dir.join(INCARNATION_FILE), ahead.to_string()).expect("writes");
+        assert_eq!(next_incarnation(&dir).expect("writes").get(), ahead + 1);
+        fs::remove_dir_all(&dir).expect("removes");
+    }
+
+    #[test]
+    fn the_machine_has_a_boot_id() {
+        assert_ne!(boot_id().expect("/proc is there"), BootId::default());
+    }
+}
