@@ -1,0 +1,517 @@
+//! The cluster under test: machines with their clocks and daemons, the network between them, and the loop that takes
+//! one event after another. Every output of every node passes the oracle.
+
+use std::rc::Rc;
+
+use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice};
+use holdfast_types::{Boottime, Incarnation, LinkId, NodeId};
+
+use crate::agenda::Agenda;
+use crate::clients::Clients;
+use crate::clock::{Clock, Instant, MS};
+use crate::faults::{Strike, Undo};
+use crate::network::{BUFFER_MAX, Damage, Flight, Network};
+use crate::options::Options;
+use crate::oracle::{LifeIndex, Oracle, Violation, ViolationKind, What};
+use crate::random::{Random, Stream};
+use crate::sabotage::{Bug, Saboteur};
+use crate::sniffer::{Content, Sniffer};
+use crate::trace::{Mode, Trace};
+
+/// Name of the simulated cluster.
+pub const CLUSTER_NAME: &str = "simulated";
+
+/// All machines and everything between them.
+pub struct Cluster {
+    /// What this run is like.
+    pub options: Options,
+    /// Real time.
+    pub now: Instant,
+    /// Sees everything.
+    pub oracle: Oracle,
+    /// Between the machines.
+    pub network: Network,
+    /// What happened.
+    pub trace: Trace,
+    /// Counters of the run.
+    pub counters: Counters,
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) agenda: Agenda<Event>,
+    pub(crate) faults: Random,
+    pub(crate) load: Random,
+    pub(crate) chance: Random,
+    pub(crate) key: [u8; 32],
+    pub(crate) saboteur: Saboteur,
+    /// Faults have stopped.
+    pub(crate) healed: bool,
+    /// Expected votes were changed by an operator.
+    pub(crate) expected_changed: bool,
+    /// Nodes that somebody has asked to kill.
+    pub(crate) kills: Vec<NodeId>,
+    sniffer: Sniffer,
+    packet: Vec<u8>,
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Inputs handled.
+    pub events: u64,
+    /// Regular configurations installed.
+    pub installs: u64,
+    /// Deliveries to clients.
+    pub deliveries: u64,
+    /// Messages accepted.
+    pub submitted: u64,
+    /// Requests refused with "try again".
+    pub try_again: u64,
+    /// Crashes, leaves and kills.
+    pub deaths: u64,
+    /// Pauses.
+    pub pauses: u64,
+    /// Losses of quorum told to clients.
+    pub quorum_lost: u64,
+}
+
+/// One machine.
+pub(crate) struct Machine {
+    pub(crate) id: NodeId,
+    pub(crate) clock: Clock,
+    pub(crate) boot: holdfast_types::BootId,
+    pub(crate) incarnation: u64,
+    /// What its disk holds.
+    pub(crate) durable: u64,
+    /// The daemon, if it runs.
+    pub(crate) running: Option<Running>,
+    /// Since when it stands still.
+    pub(crate) paused: Option<Instant>,
+    pub(crate) inbox: Vec<Flight>,
+    pub(crate) inbox_bytes: usize,
+}
+
+/// A running daemon.
+pub(crate) struct Running {
+    pub(crate) life: LifeIndex,
+    pub(crate) node: Node,
+    pub(crate) deadline: Option<Boottime>,
+    pub(crate) wake_at: Instant,
+    /// A millisecond and the turns in it that had no input: many are a loop that spins.
+    pub(crate) spins: (u64, u32),
+    pub(crate) writes: Vec<Record>,
+    pub(crate) clients: Clients,
+    pub(crate) gasps: [Rc<[u8]>; 3],
+    pub(crate) participant: bool,
+    pub(crate) leaving: bool,
+    /// For each node, the life and own send time of the newest packet read from it.
+    pub(crate) heard: Vec<Option<(LifeIndex, Boottime)>>,
+    /// The daemon dies after so many more outputs.
+    pub(crate) doom: Option<u32>,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Arrive(Flight),
+    Durable {
+        node: usize,
+        life: LifeIndex,
+    },
+    Resume {
+        node: usize,
+        since: Instant,
+    },
+    Restart {
+        node: usize,
+    },
+    Strike(Strike),
+    Undo(Undo),
+    Connect {
+        node: usize,
+        life: LifeIndex,
+    },
+    Multicast {
+        node: usize,
+        life: LifeIndex,
+    },
+    Churn {
+        node: usize,
+        life: LifeIndex,
+    },
+    StepDone {
+        node: usize,
+        life: LifeIndex,
+        notice: StepNotice,
+    },
+    /// The guardian of a dead node sends a packet; the last word confirms the death.
+    Guardian {
+        node: usize,
+        life: LifeIndex,
+        packet: Rc<[u8]>,
+        last_word: bool,
+    },
+    FenceReport {
+        node: usize,
+        life: LifeIndex,
+        tries: u32,
+    },
+    LeaveLimit {
+        node: usize,
+        life: LifeIndex,
+    },
+    Belated {
+        node: usize,
+        life: LifeIndex,
+        output: Box<Output>,
+    },
+}
+
+impl Cluster {
+    /// A cluster whose machines are all down.
+    #[must_use]
+    pub fn new(options: Options, mode: Mode, bug: Option<Bug>) -> Self {
+        let seed = options.seed;
+        let mut chance = Random::new(seed, Stream::Machines);
+        let mut key = [0; 32];
+        chance.fill(&mut key);
+        let machines = options.nodes.iter().map(|n| Machine::new(n.id, &options, &mut chance)).collect();
+        let lateness_max = lateness_max(&options);
+        let all = options.faults.kind_loss.is_some() || mode != Mode::Off;
+        let sniffer = Sniffer::new(&key, options.nodes.iter().map(|n| n.id), all);
+        Self {
+            now: 0,
+            oracle: Oracle::new(&options, lateness_max),
+            network: Network::new(seed, options.nodes.len(), options.network, options.faults),
+            trace: Trace::new(mode),
+            counters: Counters::default(),
+            machines,
+            agenda: Agenda::default(),
+            faults: Random::new(seed, Stream::Faults),
+            load: Random::new(seed, Stream::Load),
+            chance,
+            key,
+            saboteur: Saboteur::new(seed, bug),
+            healed: false,
+            expected_changed: false,
+            kills: Vec::new(),
+            sniffer,
+            packet: Vec::new(),
+            options,
+        }
+    }
+
+    /// How many machines there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.machines.is_empty()
+    }
+
+    /// The daemon on a machine, if it runs.
+    #[must_use]
+    pub fn node(&self, n: usize) -> Option<&Node> {
+        self.machines[n].running.as_ref().map(|r| &r.node)
+    }
+
+    /// Lets events happen until `until`.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn run_until(&mut self, until: Instant) -> Result<(), Violation> {
+        while self.step(until)? {}
+        Ok(())
+    }
+
+    /// Lets events happen until `done` holds; false if it does not by `deadline`.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn run_while_not(
+        &mut self,
+        deadline: Instant,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Result<bool, Violation> {
+        loop {
+            if done(self) {
+                return Ok(true);
+            }
+            if !self.step(deadline)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Lets the next event happen, if it is due by `until`; else moves time there and says false.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn step(&mut self, until: Instant) -> Result<bool, Violation> {
+        let awake = self.machines.iter().enumerate().filter(|(_, m)| m.paused.is_none());
+        let wakes = awake.filter_map(|(n, m)| m.running.as_ref().map(|r| (r.wake_at, n)));
+        let wake = wakes.min();
+        let event = self.agenda.next_at();
+        let (at, node) = match (wake, event) {
+            (Some((at, node)), Some(event)) if at < event => (at, Some(node)),
+            (_, Some(event)) => (event, None),
+            (Some((at, node)), None) => (at, Some(node)),
+            (None, None) => (Instant::MAX, None),
+        };
+        if at > until {
+            self.now = self.now.max(until);
+            return Ok(false);
+        }
+        self.now = self.now.max(at);
+        self.counters.events += 1;
+        match node {
+            Some(node) => self.wake(node)?,
+            None => match self.agenda.pop() {
+                Some(event) => self.happen(event)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Arrive(flight) => self.arrive(flight),
+            Event::Durable { node, life } if self.lives(node, life) => self.durable(node),
+            Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
+            Event::Restart { node } => self.start(node),
+            Event::Strike(strike) => self.strike(strike),
+            Event::Undo(undo) => self.undo(undo),
+            Event::Connect { node, life } if self.lives(node, life) => self.connect(node),
+            Event::Multicast { node, life } if self.lives(node, life) => self.multicast_some(node),
+            Event::Churn { node, life } if self.lives(node, life) => self.churn(node),
+            Event::StepDone { node, life, notice } if self.lives(node, life) => self.step_done(node, notice),
+            Event::Guardian { node, life, packet, last_word } => self.guardian(node, life, packet, last_word),
+            Event::FenceReport { node, life, tries } => self.fence_report(node, life, tries),
+            Event::LeaveLimit { node, life } if self.lives(node, life) => {
+                let seen = format!("node {} does not finish its leave", self.machines[node].id);
+                Err(self.liveness("L3", "each acknowledged request finishes", seen))
+            }
+            Event::Belated { node, life, output } if self.lives(node, life) => self.output(node, *output),
+            _ => Ok(()), // of a daemon that is no more
+        }
+    }
+
+    /// Whether this life still runs on this machine.
+    pub(crate) fn lives(&self, node: usize, life: LifeIndex) -> bool {
+        self.machines[node].running.as_ref().is_some_and(|r| r.life == life)
+    }
+
+    /// A violation of liveness, now.
+    pub(crate) fn liveness(&self, name: &'static str, claim: &'static str, seen: String) -> Violation {
+        Violation { kind: ViolationKind::Liveness, name, claim, seen, at: self.now }
+    }
+
+    /// Timers are due.
+    fn wake(&mut self, n: usize) -> Result<(), Violation> {
+        self.timeout(n)?;
+        let Some(running) = self.machines[n].running.as_mut() else { return Ok(()) };
+        let millisecond = self.now / MS;
+        let count = if running.spins.0 == millisecond { running.spins.1 + 1 } else { 0 };
+        running.spins = (millisecond, count);
+        if count > SPINS_MAX {
+            let seen = format!("node {} asks to be woken at once, again and again", self.machines[n].id);
+            return Err(self.liveness("L3", "a turn ends: the loop does not spin", seen));
+        }
+        self.end_turn(n)
+    }
+
+    /// `handle_timeout` and what comes out: the beginning of every turn.
+    pub(crate) fn timeout(&mut self, n: usize) -> Result<(), Violation> {
+        let now = self.local(n);
+        let Some(running) = self.machines[n].running.as_mut() else { return Ok(()) };
+        running.node.handle_timeout(now);
+        self.drain(n).map(drop)
+    }
+
+    /// What the clock of machine `n` shows.
+    #[must_use]
+    pub fn local(&self, n: usize) -> Boottime {
+        self.machines[n].clock.local(self.now)
+    }
+
+    fn arrive(&mut self, flight: Flight) -> Result<(), Violation> {
+        let n = flight.to;
+        let machine = &mut self.machines[n];
+        if machine.running.is_none() || self.healed && self.saboteur.bug == Some(Bug::Deaf) && n == 0 {
+            return Ok(());
+        }
+        if machine.paused.is_some() {
+            if machine.inbox_bytes + flight.bytes.len() <= BUFFER_MAX {
+                machine.inbox_bytes += flight.bytes.len();
+                machine.inbox.push(flight);
+            }
+            return Ok(());
+        }
+        self.timeout(n)?;
+        self.read(&flight)?;
+        self.end_turn(n)
+    }
+
+    /// The daemon reads one packet.
+    pub(crate) fn read(&mut self, flight: &Flight) -> Result<(), Violation> {
+        let n = flight.to;
+        let now = self.local(n);
+        let Some(running) = self.machines[n].running.as_mut() else { return Ok(()) };
+        let life = running.life;
+        self.trace.mix(&[self.now, n as u64, flight.from as u64, flight.bytes.len() as u64]);
+        let mut packet = std::mem::take(&mut self.packet);
+        flight.arrive_into(&mut packet);
+        running.node.handle_packet(now, LinkId::new(0), &mut packet);
+        self.packet = packet;
+        if flight.damage == Damage::None {
+            let heard = &mut running.heard[flight.from];
+            *heard = (*heard).max(Some((flight.sender, flight.sent)));
+            if let Some((_, own)) = flight.echo.filter(|(of, _)| *of == life) {
+                let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
+                *echoed = (*echoed).max(Some(own));
+            }
+            self.drain(n)?;
+        } else {
+            let lie = self.saboteur.strikes(Bug::AnswerDamaged, 10_000);
+            let outputs = self.drain(n)? + usize::from(lie);
+            if self.lives(n, life) {
+                self.observe(life, What::Damaged(outputs))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn durable(&mut self, n: usize) -> Result<(), Violation> {
+        if self.machines[n].paused.is_some() {
+            // The helper thread stands still as well.
+            let life = self.machines[n].running.as_ref().map_or(0, |r| r.life);
+            self.agenda.at(self.now + 10 * MS, Event::Durable { node: n, life });
+            return Ok(());
+        }
+        self.timeout(n)?;
+        let now = self.local(n);
+        let machine = &mut self.machines[n];
+        let Some(running) = machine.running.as_mut() else { return Ok(()) };
+        if running.writes.is_empty() {
+            return Ok(());
+        }
+        let record = running.writes.remove(0);
+        machine.durable = machine.durable.max(record.ring_seq_reserved);
+        running.node.handle_persisted(now, &record);
+        self.drain(n)?;
+        self.end_turn(n)
+    }
+
+    /// A request of the local userland, in a turn of its own.
+    pub(crate) fn submit(&mut self, n: usize, request: Request<'_>) -> Result<Accepted, Violation> {
+        let now = self.local(n);
+        let Some(running) = self.machines[n].running.as_mut() else { return Ok(Accepted(false)) };
+        let answer = running.node.submit(now, request);
+        self.trace.mix(&[self.now, n as u64, answer.map_or_else(|r| r as u64 + 1, |()| 0)]);
+        self.counters.try_again += u64::from(answer.is_err());
+        self.drain(n)?;
+        self.end_turn(n)?;
+        Ok(Accepted(answer.is_ok()))
+    }
+
+    /// After an input and its outputs: the next wake-up, and a look at everything.
+    pub(crate) fn end_turn(&mut self, n: usize) -> Result<(), Violation> {
+        let machine = &mut self.machines[n];
+        let Some(running) = machine.running.as_mut() else { return Ok(()) };
+        let deadline = running.node.next_timeout();
+        if deadline != running.deadline {
+            running.deadline = deadline;
+            let late = match self.options.faults.lateness {
+                mean if mean > 0 && !self.healed => {
+                    self.chance.exponential(mean).min(lateness_max(&self.options))
+                }
+                _ => 0,
+            };
+            running.wake_at =
+                deadline.map_or(Instant::MAX, |d| machine.clock.instant(d).max(self.now) + late);
+        } else if running.wake_at < self.now {
+            running.wake_at = self.now;
+        }
+        let life = running.life;
+        self.observe(life, What::Turn)
+    }
+
+    pub(crate) fn observe(&mut self, life: LifeIndex, what: What<'_>) -> Result<(), Violation> {
+        self.oracle.observe(self.now, life, what)
+    }
+
+    /// Sends a packet of node `n`, from `life`.
+    pub(crate) fn transmit(&mut self, n: usize, life: LifeIndex, to: Destination, packet: &Rc<[u8]>) {
+        let content = self.sniffer.look(packet);
+        if let Content::Heartbeat(heartbeat) = &content {
+            self.note_grants(n, heartbeat);
+        }
+        let kind = content.number();
+        let now = self.now;
+        self.trace.mix_bytes(packet);
+        self.trace
+            .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(&content)));
+        for peer in 0..self.machines.len() {
+            let wanted = match to {
+                Destination::Node(id) => self.machines[peer].id == id,
+                Destination::AllPeers => peer != n,
+            };
+            if !wanted {
+                continue;
+            }
+            let flight = Flight {
+                from: n,
+                to: peer,
+                bytes: Rc::clone(packet),
+                damage: Damage::None,
+                sender: life,
+                sent: self.machines[n].clock.local(now),
+                echo: self.machines[n].running.as_ref().and_then(|r| r.heard[peer]),
+            };
+            let agenda = &mut self.agenda;
+            self.network.send(now, kind, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
+        }
+    }
+
+    /// A heartbeat names what was heard of others: each name is a grant, whether the packet arrives or not.
+    fn note_grants(&mut self, n: usize, heartbeat: &cmm_proto::wire::Heartbeat) {
+        let Some(running) = self.machines[n].running.as_ref() else { return };
+        for echo in &heartbeat.echoes {
+            let Some(peer) = self.machines.iter().position(|m| m.id == echo.node) else { continue };
+            // An echo of an earlier life of that node grants nothing to this one.
+            let Some((life, _)) = running.heard[peer] else { continue };
+            let granted = &mut self.oracle.history.lives[life].granted[n];
+            *granted = (*granted).max(Some(echo.send_time));
+        }
+    }
+
+    /// What `node` knows about a dead life's incarnation, for fences.
+    pub(crate) fn incarnation_of(&self, life: LifeIndex) -> (NodeId, Incarnation) {
+        let life = &self.oracle.history.lives[life];
+        (life.id, life.incarnation)
+    }
+}
+
+/// Whether a request was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Accepted(pub(crate) bool);
+
+/// How late a timer may fire at most: half of what the margin on foreign leases allows for.
+fn lateness_max(options: &Options) -> u64 {
+    if options.faults.lateness == 0 { 0 } else { options.timers.lease_margin.as_nanos() / 2 }
+}
+
+fn describe(content: &Content) -> String {
+    match content {
+        Content::Frame(kind) => format!("{kind:?}"),
+        Content::Heartbeat(h) => format!("Heartbeat {} {:?}", h.ring, h.echoes.len()),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Turns of one node without input within a millisecond before it counts as spinning.
+const SPINS_MAX: u32 = 1_000;

@@ -1,0 +1,338 @@
+//! Faults: each class strikes at random intervals, does something to the network or to a machine, and undoes it later.
+
+use crate::clock::MS;
+use crate::cluster::{Accepted, Cluster, Event};
+use crate::machine::Death;
+use crate::oracle::Violation;
+use crate::sabotage::Bug;
+
+/// A class of faults that strikes at random intervals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strike {
+    Split,
+    OneWay,
+    Pair,
+    Flap,
+    Swizzle,
+    DelayStep,
+    Thin,
+    Pause,
+    Crash,
+    Blackout,
+    Leave,
+    Kill,
+    Expected,
+}
+
+/// What ends later.
+#[derive(Clone, Debug)]
+pub(crate) enum Undo {
+    /// The cuts of these pairs, and some of them may come back: flaps left, length of each.
+    Cuts { pairs: Vec<(usize, usize)>, flaps: u32, each: u64 },
+    /// One more pair of a swizzle is cut.
+    Cut { pair: (usize, usize) },
+    /// Extra delay or a thin pipe between these pairs.
+    Slow { pairs: Vec<(usize, usize)> },
+}
+
+const ALL: [Strike; 13] = [
+    Strike::Split,
+    Strike::OneWay,
+    Strike::Pair,
+    Strike::Flap,
+    Strike::Swizzle,
+    Strike::DelayStep,
+    Strike::Thin,
+    Strike::Pause,
+    Strike::Crash,
+    Strike::Blackout,
+    Strike::Leave,
+    Strike::Kill,
+    Strike::Expected,
+];
+
+impl Cluster {
+    /// Every class of faults that is on will strike from now on.
+    pub fn unleash(&mut self) {
+        for strike in ALL {
+            self.next(strike);
+        }
+    }
+
+    fn next(&mut self, strike: Strike) {
+        let (f, l) = (&self.options.faults, &self.options.load);
+        let every = match strike {
+            Strike::Split => f.split_every,
+            Strike::OneWay => f.one_way_every,
+            Strike::Pair => f.pair_every,
+            Strike::Flap => f.flap_every,
+            Strike::Swizzle => f.swizzle_every,
+            Strike::DelayStep => f.delay_step_every,
+            Strike::Thin => f.thin_every,
+            Strike::Pause => f.pause_every,
+            Strike::Crash => f.crash_every,
+            Strike::Blackout => f.blackout_every,
+            Strike::Leave => f.leave_every,
+            Strike::Kill => f.kill_every,
+            Strike::Expected => l.expected_every,
+        };
+        if every > 0 {
+            let at = self.now + self.faults.exponential(every) + 1;
+            self.agenda.at(at, Event::Strike(strike));
+        }
+    }
+
+    pub(crate) fn strike(&mut self, strike: Strike) -> Result<(), Violation> {
+        if self.healed {
+            return Ok(());
+        }
+        self.next(strike);
+        self.trace.mix(&[self.now, strike as u64]);
+        let n = self.machines.len();
+        match strike {
+            Strike::Split => {
+                let pairs = self.groups().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect();
+                self.cut_for_a_while(pairs, 0);
+            }
+            Strike::OneWay => {
+                let pairs = self.groups();
+                self.cut_for_a_while(pairs, 0);
+            }
+            Strike::Pair => {
+                let (a, b) = self.two();
+                let pairs = if self.faults.chance(500_000) { vec![(a, b), (b, a)] } else { vec![(a, b)] };
+                self.cut_for_a_while(pairs, 0);
+            }
+            Strike::Flap => {
+                let pairs = if self.faults.chance(500_000) {
+                    let (a, b) = self.two();
+                    vec![(a, b), (b, a)]
+                } else {
+                    self.groups().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect()
+                };
+                let flaps = u32::try_from(self.faults.between(2, 20)).unwrap_or(2);
+                self.cut_for_a_while(pairs, flaps);
+            }
+            Strike::Swizzle => self.swizzle(),
+            Strike::DelayStep => {
+                let pairs = self.some_pairs();
+                let token = self.options.timers.token.as_nanos();
+                let extra = self.faults.log_uniform(MS, token);
+                for (a, b) in &pairs {
+                    self.network.set_extra_delay(*a, *b, extra);
+                }
+                self.slow_for_a_while(pairs);
+            }
+            Strike::Thin => {
+                let pairs = self.some_pairs();
+                let nanos_per_byte = self.faults.log_uniform(80, 80_000); // 100 Mbit/s to 100 kbit/s
+                for (a, b) in &pairs {
+                    self.network.set_thin(*a, *b, nanos_per_byte);
+                }
+                self.slow_for_a_while(pairs);
+            }
+            Strike::Pause => {
+                let length = self.faults.log_uniform(MS, self.options.faults.pause_max.max(MS));
+                let victims = if self.faults.chance(100_000) { self.faults.between(1, n as u64) } else { 1 };
+                for victim in self.faults.shuffled(n).into_iter().take(usize::try_from(victims).unwrap_or(1))
+                {
+                    self.pause(victim, length);
+                }
+            }
+            Strike::Crash => {
+                let victim = self.faults.index(n);
+                self.kill_and_restart(victim)?;
+            }
+            Strike::Blackout => {
+                for victim in 0..n {
+                    let delay = self.restart_delay();
+                    if self.machines[victim].running.is_some() {
+                        self.crash(victim, Death::Silent)?;
+                        self.restart_after(victim, delay, true);
+                    }
+                }
+            }
+            Strike::Leave => {
+                let victim = self.faults.index(n);
+                self.leave(victim)?;
+            }
+            Strike::Kill => self.kill()?,
+            Strike::Expected => {
+                let by = self.faults.index(n);
+                let votes = self.options.votes_total() + u32::try_from(self.faults.below(3)).unwrap_or(0);
+                if self.machines[by].paused.is_none() {
+                    self.change_expected(by, votes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kill_and_restart(&mut self, victim: usize) -> Result<(), Violation> {
+        let f = self.options.faults;
+        let Some(running) = self.machines[victim].running.as_mut() else { return Ok(()) };
+        let life = running.life;
+        if self.faults.chance(200_000) {
+            // In the middle of its work: between two outputs of some turn soon.
+            running.doom = Some(u32::try_from(self.faults.below(40)).unwrap_or(0));
+        }
+        let doomed = running.doom.is_some();
+        let death = if self.faults.chance(f.gasp) {
+            Death::Gasp
+        } else if self.faults.chance(f.fence) {
+            Death::Fenced
+        } else {
+            Death::Silent
+        };
+        if death == Death::Fenced && self.saboteur.strikes(Bug::FenceLies, 1_000_000) {
+            let at = self.now + 10 * MS;
+            self.agenda.at(at, Event::FenceReport { node: victim, life, tries: 0 });
+            return Ok(());
+        }
+        let delay = self.restart_delay();
+        if doomed {
+            // Whoever restarts it looks a little later than that.
+            self.agenda.at(self.now + delay + 500 * MS, Event::Restart { node: victim });
+            return Ok(());
+        }
+        self.crash(victim, death)?;
+        let reboot = death == Death::Fenced || self.faults.chance(500_000);
+        self.restart_after(victim, delay, reboot);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> Result<(), Violation> {
+        let (by, victim) = self.two();
+        let node = self.machines[victim].id;
+        if self.machines[by].running.is_none() || self.machines[by].paused.is_some() {
+            return Ok(());
+        }
+        self.kills.push(node);
+        if self.submit(by, cmm_proto::Request::KillNode { node, why: "the operator wants it" })?
+            == Accepted(true)
+        {
+            let (by, id) = (self.machines[by].id, self.machines[by].id.get());
+            self.trace.line(self.now, Some(id), || format!("{by} asks to kill {node}"));
+        }
+        Ok(())
+    }
+
+    /// Ends every fault: nothing is cut, slow or paused any more, and what is down comes up.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn heal(&mut self) -> Result<(), Violation> {
+        self.healed = true;
+        self.trace.line(self.now, None, || "faults stop".to_owned());
+        self.network.heal();
+        self.agenda.purge(|event| matches!(event, Event::Strike(_) | Event::Undo(_) | Event::Restart { .. }));
+        for n in 0..self.machines.len() {
+            if let Some(running) = self.machines[n].running.as_mut() {
+                running.doom = None;
+            }
+            if self.machines[n].paused.is_some() {
+                self.resume(n)?;
+            }
+            if self.machines[n].running.is_none() {
+                let at = self.now + self.chance.below(10 * MS);
+                self.agenda.at(at, Event::Restart { node: n });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn undo(&mut self, undo: Undo) -> Result<(), Violation> {
+        if self.healed {
+            return Ok(());
+        }
+        match undo {
+            Undo::Cuts { pairs, flaps, each } => {
+                let cut = self.network.reaches(pairs[0].0, pairs[0].1);
+                for (a, b) in &pairs {
+                    if flaps > 0 && cut { self.network.cut(*a, *b) } else { self.network.mend(*a, *b) }
+                }
+                self.trace
+                    .line(self.now, None, || format!("reachable again: {}, {pairs:?}", !cut || flaps == 0));
+                if flaps > 0 || cut {
+                    let at = self.now + self.faults.exponential(each) + 1;
+                    self.agenda
+                        .at(at, Event::Undo(Undo::Cuts { pairs, flaps: flaps.saturating_sub(1), each }));
+                }
+            }
+            Undo::Cut { pair } => self.network.cut(pair.0, pair.1),
+            Undo::Slow { pairs } => {
+                for (a, b) in pairs {
+                    self.network.set_extra_delay(a, b, 0);
+                    self.network.set_thin(a, b, 0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn cut_for_a_while(&mut self, pairs: Vec<(usize, usize)>, flaps: u32) {
+        if pairs.is_empty() {
+            return;
+        }
+        self.trace.line(self.now, None, || format!("cut: {pairs:?}, {flaps} flaps"));
+        for (a, b) in &pairs {
+            self.network.cut(*a, *b);
+        }
+        let length = self.faults.log_uniform(MS, self.options.faults.cut_max.max(MS));
+        let each = if flaps > 0 { length / u64::from(flaps) + MS } else { length };
+        self.agenda.at(self.now + length.min(each), Event::Undo(Undo::Cuts { pairs, flaps, each }));
+    }
+
+    /// Cuts a random subset of the pairs one by one, and mends them in another order.
+    fn swizzle(&mut self) {
+        let mut pairs = self.some_pairs();
+        pairs.truncate(24);
+        let length = self.faults.log_uniform(10 * MS, self.options.faults.cut_max.max(10 * MS));
+        self.trace.line(self.now, None, || format!("swizzle: {pairs:?}"));
+        for pair in pairs {
+            let cut = self.now + self.faults.below(length);
+            let mend = cut.max(self.now + length) + self.faults.below(length);
+            self.agenda.at(cut, Event::Undo(Undo::Cut { pair }));
+            self.agenda.at(mend, Event::Undo(Undo::Cuts { pairs: vec![pair], flaps: 0, each: MS }));
+        }
+    }
+
+    fn slow_for_a_while(&mut self, pairs: Vec<(usize, usize)>) {
+        self.trace.line(self.now, None, || format!("slow: {pairs:?}"));
+        let length = self.faults.log_uniform(10 * MS, 4 * self.options.timers.token.as_nanos());
+        self.agenda.at(self.now + length, Event::Undo(Undo::Slow { pairs }));
+    }
+
+    /// The pairs from one group to another, of a random split in two, neither empty.
+    fn groups(&mut self) -> Vec<(usize, usize)> {
+        let n = self.machines.len();
+        let order = self.faults.shuffled(n);
+        let size = 1 + self.faults.index(n - 1);
+        let (one, other) = order.split_at(size);
+        one.iter().flat_map(|a| other.iter().map(move |b| (*a, *b))).collect()
+    }
+
+    /// Pairs of one node, or a random subset of all.
+    fn some_pairs(&mut self) -> Vec<(usize, usize)> {
+        let n = self.machines.len();
+        let one = self.faults.index(n);
+        let of_one = self.faults.chance(500_000);
+        let mut pairs = Vec::new();
+        for a in 0..n {
+            for b in 0..n {
+                let wanted = if of_one { a == one || b == one } else { self.faults.chance(300_000) };
+                if a != b && wanted {
+                    pairs.push((a, b));
+                }
+            }
+        }
+        pairs
+    }
+
+    fn two(&mut self) -> (usize, usize) {
+        let n = self.machines.len();
+        let a = self.faults.index(n);
+        let b = (a + 1 + self.faults.index(n - 1)) % n;
+        (a, b)
+    }
+}

@@ -1,0 +1,147 @@
+//! M7: nodes that go together from one configuration to the next delivered the same messages in the first.
+//! M8: a node is in another one's transitional set if and only if both came from the same configuration.
+
+use cmm_proto::ConfigurationKind;
+
+use super::Invariant;
+use crate::oracle::{History, LifeIndex, Observation, Stay, What};
+
+#[derive(Default)]
+pub(crate) struct VirtualSynchrony;
+
+impl Invariant for VirtualSynchrony {
+    fn name(&self) -> &'static str {
+        "M7"
+    }
+
+    fn claim(&self) -> &'static str {
+        "nodes that go together from one configuration to the next delivered the same messages in the first"
+    }
+
+    fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
+        let Some((from, others)) = fellows(history, seen) else { return Ok(()) };
+        let old = &history.rings[&from].stays;
+        let mine = &old[&seen.life];
+        for other in others {
+            let theirs = &old[&other];
+            let (a, b) = (history.lives[seen.life].id, history.lives[other].id);
+            let Some((x, y)) = common_part(mine, theirs) else {
+                return Err(format!(
+                    "nodes {a} and {b} go together from {from}, but one missed the other's join"
+                ));
+            };
+            if x != y {
+                let i = x.iter().zip(y).position(|(x, y)| x != y).unwrap_or(x.len().min(y.len()));
+                return Err(format!(
+                    "nodes {a} and {b} go together from {from}; of {} and {} deliveries there, number {} is {:?} \
+                     on one and {:?} on the other",
+                    x.len(),
+                    y.len(),
+                    i + 1,
+                    x.get(i),
+                    y.get(i),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// After a regular configuration: the one before it, and the other lives that went the same way already.
+fn fellows(history: &History, seen: &Observation<'_>) -> Option<(holdfast_types::RingId, Vec<LifeIndex>)> {
+    let What::Configuration(c, _) = seen.what else { return None };
+    if c.kind != ConfigurationKind::Regular {
+        return None;
+    }
+    let (ring, stay) = history.stay(seen.life)?;
+    let from = stay.from?;
+    let others = history.rings[&ring].stays.iter();
+    let others = others.filter(|(life, other)| **life != seen.life && other.from == Some(from));
+    Some((from, others.map(|(life, _)| *life).collect()))
+}
+
+/// The parts of two orders that both observers were there for; none if one lacks the join of the other.
+fn common_part<'a>(
+    a: &'a Stay,
+    b: &'a Stay,
+) -> Option<(&'a [crate::oracle::Item], &'a [crate::oracle::Item])> {
+    let since = |long: &'a Stay, short: &'a Stay| {
+        let join = short.items.first()?;
+        long.items.iter().position(|item| item == join).map(|i| &long.items[i..])
+    };
+    match (a.whole, b.whole) {
+        (true, true) => Some((&a.items, &b.items)),
+        _ if a.items.is_empty() && !a.whole || b.items.is_empty() && !b.whole => Some((&[], &[])),
+        (true, false) => Some((since(a, b)?, &b.items)),
+        (false, true) => Some((&a.items, since(b, a)?)),
+        (false, false) => since(a, b).map(|x| (x, &b.items[..])).or_else(|| Some((&a.items, since(b, a)?))),
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TransitionalSet;
+
+impl Invariant for TransitionalSet {
+    fn name(&self) -> &'static str {
+        "M8"
+    }
+
+    fn claim(&self) -> &'static str {
+        "a node is in the transitional set if and only if it came from the same configuration"
+    }
+
+    fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
+        let What::Configuration(c, _) = seen.what else { return Ok(()) };
+        let me = &history.lives[seen.life];
+        if c.kind == ConfigurationKind::Transitional {
+            return match me.ring {
+                Some(ring) if ring == c.ring => Ok(()),
+                other => {
+                    Err(format!("transitional configuration of {} on node {} in {other:?}", c.ring, me.id))
+                }
+            };
+        }
+        let Some((ring, stay)) = history.stay(seen.life) else { return Ok(()) };
+        let with = &stay.came_with;
+        if stay.from.is_some() && !with.contains(&me.id) {
+            return Err(format!(
+                "node {} is not in its own transitional set {with:?} on the way to {ring}",
+                me.id
+            ));
+        }
+        let stranger = with.iter().find(|n| !c.members.contains(n) || c.joined.contains(n));
+        if let Some(stranger) = stranger {
+            return Err(format!(
+                "{stranger} is in the transitional set of {}, but not one who stayed: {c:?}",
+                me.id
+            ));
+        }
+        for member in &c.members {
+            if !with.contains(member) && !c.joined.contains(member) && stay.from.is_some() {
+                return Err(format!(
+                    "{member} did not come along to {ring} and is not named as joined: {c:?}"
+                ));
+            }
+        }
+        let old = stay.from.map(|from| &history.rings[&from].members);
+        for member in old.into_iter().flatten() {
+            if with.contains(member) == c.left.contains(member) {
+                return Err(format!("{member} of the old ring must be in {with:?} or in left, of {c:?}"));
+            }
+        }
+        for (life, other) in &history.rings[&ring].stays {
+            if *life == seen.life {
+                continue;
+            }
+            let other_id = history.lives[*life].id;
+            let same = stay.from.is_some() && other.from == stay.from;
+            if with.contains(&other_id) != same || other.came_with.contains(&me.id) != same {
+                return Err(format!(
+                    "on the way to {ring} node {} came from {:?} with {with:?}, node {other_id} from {:?} with {:?}",
+                    me.id, stay.from, other.from, other.came_with
+                ));
+            }
+        }
+        Ok(())
+    }
+}

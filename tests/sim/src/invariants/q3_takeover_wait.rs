@@ -1,0 +1,49 @@
+//! Q3: a partition that gains or keeps quorum without a node has waited until every lease of that node must have
+//! ended, drift and scheduling included, or its death is a fact.
+//!
+//! A lease is what peers' heartbeats grant: the oracle reads each heartbeat when it is sent, whether it arrives or not.
+//! A node outside the configuration announced must not be able to muster a majority by the grants that are out, not
+//! even if the network delivered all of them.
+
+use super::Invariant;
+use super::q2_lease::lease_end;
+use crate::oracle::{History, Observation, What};
+
+#[derive(Default)]
+pub(crate) struct TakeoverWait;
+
+impl Invariant for TakeoverWait {
+    fn name(&self) -> &'static str {
+        "Q3"
+    }
+
+    fn claim(&self) -> &'static str {
+        "quorum without a node is announced only when every lease of that node must have ended"
+    }
+
+    fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
+        let What::Quorum(view) = seen.what else { return Ok(()) };
+        if !view.quorate || history.two_node {
+            return Ok(());
+        }
+        for lost in history.running.iter().flatten().map(|l| &history.lives[*l]) {
+            if view.members.contains(&lost.id) || lost.gave_up || never_a_peer(history, lost) {
+                continue;
+            }
+            let end = lease_end(history, lost, &lost.granted);
+            if end > history.now {
+                let (me, ms) = (history.lives[seen.life].id, (end - history.now) / 1_000);
+                return Err(format!(
+                    "node {me} announces quorum in {} {:?} without node {}, whose lease may run {ms} µs more",
+                    view.ring, view.members, lost.id
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A life that never was in a configuration with others holds no lease that anybody could have lost.
+fn never_a_peer(history: &History, life: &crate::oracle::Life) -> bool {
+    life.ring.and_then(|ring| history.rings.get(&ring)).is_none()
+}

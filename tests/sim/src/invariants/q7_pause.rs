@@ -1,0 +1,31 @@
+//! Q7: after a pause longer than the lease, "not quorate" is visible to clients before any packet is read.
+
+use super::Invariant;
+use crate::oracle::{History, Observation, What};
+
+#[derive(Default)]
+pub(crate) struct Pause;
+
+impl Invariant for Pause {
+    fn name(&self) -> &'static str {
+        "Q7"
+    }
+
+    fn claim(&self) -> &'static str {
+        "after a pause longer than the lease, \"not quorate\" is visible before any packet is read"
+    }
+
+    fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
+        let What::Resumed(gap) = seen.what else { return Ok(()) };
+        let life = &history.lives[seen.life];
+        let alone = history.two_node || history.votes_of(life.node) >= history.majority;
+        if gap > life.clock.real(history.lease) && life.view.quorate && !alone {
+            return Err(format!(
+                "node {} still believes it is quorate after {} ms of pause",
+                life.id,
+                gap / 1_000_000
+            ));
+        }
+        Ok(())
+    }
+}

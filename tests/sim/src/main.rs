@@ -1,0 +1,212 @@
+//! `sim`: runs the simulator from the command line.
+//!
+//! Exit status: 0 all went well, 1 bad usage, 127 a node crashed, 128 something did not happen in time, 129 something
+//! happened that never should.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use holdfast_sim::options::{Class, Options};
+use holdfast_sim::run::{Failure, Report, Summary, run, run_many};
+use holdfast_sim::sabotage::Bug;
+use holdfast_sim::trace::Mode;
+
+/// Deterministic simulator of the Holdfast protocol core.
+#[derive(Parser)]
+#[command(name = "sim")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run many seeds, on all cores.
+    Run {
+        /// Seeds, as FIRST..END (END is not run).
+        #[arg(long, default_value = "0..2000", value_parser = parse_seeds)]
+        seeds: (u64, u64),
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Run one seed and say what happens.
+    Replay {
+        /// The seed.
+        seed: u64,
+        /// Number of nodes, 2 to 16, instead of the one drawn.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=16))]
+        nodes: Option<u64>,
+        /// Print everything that happens.
+        #[arg(long)]
+        trace: bool,
+        /// Classes of faults to switch off, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        without: Vec<Class>,
+        /// Plant a bug.
+        #[arg(long)]
+        bug: Option<Bug>,
+        /// Print the options drawn.
+        #[arg(long)]
+        options: bool,
+    },
+    /// Run seeds until the time is over, beginning at a seed that depends on the time of day.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// The first seed, instead.
+        #[arg(long)]
+        from: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(clap::Args)]
+struct Common {
+    /// Number of nodes, 2 to 16, instead of the one drawn.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=16))]
+    nodes: Option<u64>,
+    /// Threads; as many as there are cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Stop after so many failures.
+    #[arg(long, default_value_t = 1)]
+    failures: usize,
+}
+
+fn main() -> ExitCode {
+    exit_with_seed_on_panic();
+    match Cli::parse().command {
+        Command::Run { seeds: (first, end), common } => {
+            many(&common, |i| first.checked_add(i).filter(|seed| *seed < end))
+        }
+        Command::Replay { seed, nodes, trace, without, bug, options: show } => {
+            let mut options = Options::draw_sized(seed, nodes.and_then(|n| usize::try_from(n).ok()));
+            for class in without {
+                options.without(class);
+            }
+            if show {
+                println!("{options:#?}");
+            }
+            replay(&options, trace, bug)
+        }
+        Command::Soak { minutes, from, common } => {
+            let first = from.unwrap_or_else(seed_of_the_day);
+            println!("soak from seed {first} for {minutes} minutes");
+            let end = now() + Duration::from_secs(60 * minutes);
+            many(&common, |i| (now() < end).then(|| first.wrapping_add(i)))
+        }
+    }
+}
+
+fn many(common: &Common, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = common.threads.unwrap_or(cores);
+    let nodes = common.nodes.and_then(|n| usize::try_from(n).ok());
+    let began = now();
+    let next = |i| {
+        let seed = next(i)?;
+        SEED.set(Some(seed));
+        Some(seed)
+    };
+    let summary = run_many(next, nodes, threads, common.failures, |result| {
+        if let Err(failure) = result {
+            println!("{failure}\n");
+        }
+    });
+    print_summary(&summary, began.elapsed(), threads);
+    summary.failures.iter().map(Failure::exit_code).max().map_or(ExitCode::SUCCESS, ExitCode::from)
+}
+
+fn replay(options: &Options, trace: bool, bug: Option<Bug>) -> ExitCode {
+    SEED.set(Some(options.seed));
+    let began = now();
+    match run(options, if trace { Mode::Print } else { Mode::Tail }, bug) {
+        Ok(report) => {
+            print_report(&report, began.elapsed());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn print_report(report: &Report, took: Duration) {
+    println!("{report:#?}");
+    let seconds = report.virtual_time as f64 / 1e9;
+    println!("{seconds:.1} simulated seconds in {took:.2?}: {:.0} per second", seconds / took.as_secs_f64());
+}
+
+fn print_summary(summary: &Summary, took: Duration, threads: usize) {
+    let seconds = summary.virtual_time as f64 / 1e9;
+    let cpu = took.as_secs_f64() * threads as f64;
+    let c = &summary.counters;
+    println!(
+        "{} seeds passed, {} failed in {took:.1?} on {threads} threads\n\
+         {seconds:.0} simulated seconds, {:.0} per CPU second; {} events, {} packets, {:.2} µs an event\n\
+         {} configurations, {} deaths, {} pauses, {} losses of quorum, {} messages in, {} deliveries, {} refused\n\
+         slowest convergence {:.1} s (seed {})",
+        summary.passed,
+        summary.failures.len(),
+        seconds / cpu,
+        c.events,
+        summary.packets,
+        cpu * 1e6 / (c.events.max(1) as f64),
+        c.installs,
+        c.deaths,
+        c.pauses,
+        c.quorum_lost,
+        c.submitted,
+        c.deliveries,
+        c.try_again,
+        summary.slowest.0 as f64 / 1e9,
+        summary.slowest.1,
+    );
+}
+
+fn parse_seeds(text: &str) -> Result<(u64, u64), String> {
+    let bad = || format!("\"{text}\" should be FIRST..END, such as 0..2000");
+    let (first, end) = text.split_once("..").ok_or_else(bad)?;
+    let number = |part: &str| part.trim().parse::<u64>().map_err(|_| bad());
+    let (first, end) = (number(first)?, number(end)?);
+    if first < end { Ok((first, end)) } else { Err(bad()) }
+}
+
+/// A release build ends at the first panic: it must have said which seed did it, and end with the right status.
+fn exit_with_seed_on_panic() {
+    if cfg!(panic = "unwind") {
+        return;
+    }
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        if let Some(seed) = SEED.get() {
+            eprintln!(
+                "seed {seed}: a node crashed\n  replay: cargo run -p holdfast-sim -- replay {seed} --trace"
+            );
+        }
+        std::process::exit(127);
+    }));
+}
+
+/// The real clock: for speed and the end of a soak, never for a run.
+#[expect(clippy::disallowed_methods, reason = "the command line is outside of the runs")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// A soak should not repeat the one before.
+fn seed_of_the_day() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_secs() * 1_000_000)
+}
+
+thread_local! {
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}

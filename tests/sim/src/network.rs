@@ -1,0 +1,257 @@
+//! The virtual network: who can reach whom, how long a packet takes, and what happens to it on the way.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use holdfast_types::Boottime;
+
+use crate::clock::{Instant, MS};
+use crate::options::{FaultOptions, NetworkOptions};
+use crate::oracle::LifeIndex;
+use crate::random::{Random, Stream};
+
+/// Old packets kept for replays.
+const REPLAY_MAX: usize = 512;
+/// A receiver's socket buffer and a thin pipe's queue hold this much; the rest is lost.
+pub const BUFFER_MAX: usize = 425_984;
+
+/// A packet under way, with what the oracle knows about it and its receiver does not.
+#[derive(Clone, Debug)]
+pub struct Flight {
+    /// Index of the sender.
+    pub from: usize,
+    /// Index of the receiver.
+    pub to: usize,
+    /// The bytes as sent.
+    pub bytes: Rc<[u8]>,
+    /// What happened to them since.
+    pub damage: Damage,
+    /// The life that sent it.
+    pub sender: LifeIndex,
+    /// When it was sent, on the sender's clock.
+    pub sent: Boottime,
+    /// The receiver's life and the send time of its newest packet that the sender had read by then: whatever the
+    /// packet says, it cannot vouch for the receiver later than that.
+    pub echo: Option<(LifeIndex, Boottime)>,
+}
+
+/// What happens to the bytes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// This bit is flipped.
+    Flip(usize),
+    /// Cut to this length.
+    Truncate(usize),
+}
+
+impl Flight {
+    /// The bytes as they arrive.
+    pub fn arrive_into(&self, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(&self.bytes);
+        match self.damage {
+            Damage::None => {}
+            Damage::Flip(bit) => buffer[bit / 8] ^= 1 << (bit % 8),
+            Damage::Truncate(len) => buffer.truncate(len),
+        }
+    }
+}
+
+/// The network between `n` nodes.
+#[derive(Debug)]
+pub struct Network {
+    n: usize,
+    options: NetworkOptions,
+    /// Faults in force; none in the liveness phase.
+    faults: FaultOptions,
+    rng: Random,
+    pairs: Vec<Pair>,
+    history: VecDeque<Flight>,
+    /// Counters for the report.
+    pub counters: Counters,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Debug)]
+struct Pair {
+    cuts: u32,
+    latency: u64,
+    extra: u64,
+    /// Nanoseconds a byte takes through the thin pipe, if there is one.
+    thin: u64,
+    pipe_free: Instant,
+    last_arrival: Instant,
+    bursting: bool,
+}
+
+/// What the network did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets handed in, one for each receiver.
+    pub sent: u64,
+    /// Packets lost to loss, cuts and full queues.
+    pub lost: u64,
+    /// Packets damaged.
+    pub damaged: u64,
+    /// Packets sent once more by the replayer.
+    pub replayed: u64,
+}
+
+impl Network {
+    /// A network in which everyone reaches everyone.
+    #[must_use]
+    pub fn new(seed: u64, n: usize, options: NetworkOptions, faults: FaultOptions) -> Self {
+        let mut rng = Random::new(seed, Stream::Network);
+        let pairs = (0..n * n)
+            .map(|_| Pair {
+                cuts: 0,
+                latency: options.latency + rng.below(options.latency / 2 + 1),
+                extra: 0,
+                thin: 0,
+                pipe_free: 0,
+                last_arrival: 0,
+                bursting: false,
+            })
+            .collect();
+        Self { n, options, faults, rng, pairs, history: VecDeque::new(), counters: Counters::default() }
+    }
+
+    /// Sends `flight` (of the given kind) at `now`; calls `arrive` for each copy that gets through, with its time.
+    pub fn send(&mut self, now: Instant, kind: u8, flight: Flight, mut arrive: impl FnMut(Instant, Flight)) {
+        self.counters.sent += 1;
+        if self.faults.replay > 0 {
+            if self.history.len() == REPLAY_MAX {
+                let old = self.rng.index(REPLAY_MAX);
+                self.history.swap_remove_back(old);
+            }
+            self.history.push_back(flight.clone());
+            if self.rng.chance(self.faults.replay) {
+                let (at, old) = self.replay(now);
+                arrive(at, old);
+            }
+        }
+        let index = flight.from * self.n + flight.to;
+        if self.lost(index, kind) {
+            self.counters.lost += 1;
+            return;
+        }
+        let copies = 1 + usize::from(self.rng.chance(self.faults.duplicate));
+        for _ in 0..copies {
+            match self.arrival(now, index, flight.bytes.len()) {
+                Some(at) => {
+                    let damage = self.damage(flight.bytes.len());
+                    arrive(at, Flight { damage, ..flight.clone() });
+                }
+                None => self.counters.lost += 1,
+            }
+        }
+    }
+
+    fn lost(&mut self, index: usize, kind: u8) -> bool {
+        let f = self.faults;
+        let pair = &mut self.pairs[index];
+        if pair.cuts > 0 {
+            return true;
+        }
+        if f.burst_enter > 0 {
+            let flip = if pair.bursting { f.burst_leave } else { f.burst_enter };
+            pair.bursting ^= self.rng.chance(flip);
+            if pair.bursting {
+                return true;
+            }
+        }
+        self.rng.chance(f.loss) || f.kind_loss.is_some_and(|(k, share)| k == kind && self.rng.chance(share))
+    }
+
+    fn arrival(&mut self, now: Instant, index: usize, len: usize) -> Option<Instant> {
+        let slow =
+            if self.rng.chance(self.faults.slow) { self.rng.exponential(self.faults.slow_mean) } else { 0 };
+        let jitter = self.rng.exponential(self.options.jitter);
+        let pair = &mut self.pairs[index];
+        let mut start = now;
+        if pair.thin > 0 {
+            if pair.pipe_free.saturating_sub(now) > pair.thin * BUFFER_MAX as u64 {
+                return None;
+            }
+            start = now.max(pair.pipe_free) + pair.thin * (len as u64 + 42);
+            pair.pipe_free = start;
+        }
+        let mut at = start + pair.latency + pair.extra + jitter + slow;
+        if !self.faults.reorder && slow == 0 {
+            at = at.max(pair.last_arrival + 1);
+            pair.last_arrival = at;
+        }
+        Some(at)
+    }
+
+    fn damage(&mut self, len: usize) -> Damage {
+        let damage = if self.rng.chance(self.faults.flip) {
+            Damage::Flip(self.rng.index(len * 8))
+        } else if self.rng.chance(self.faults.truncate) {
+            Damage::Truncate(self.rng.index(len))
+        } else {
+            return Damage::None;
+        };
+        self.counters.damaged += 1;
+        damage
+    }
+
+    /// An old packet once more, in one of three cases to a node it was not meant for.
+    fn replay(&mut self, now: Instant) -> (Instant, Flight) {
+        self.counters.replayed += 1;
+        let mut flight = self.history[self.rng.index(self.history.len())].clone();
+        if self.rng.chance(333_333) {
+            let to = self.rng.index(self.n);
+            if to != flight.to {
+                flight.to = to;
+                flight.echo = None;
+            }
+        }
+        (now + self.rng.exponential(20 * MS), flight)
+    }
+
+    /// Cuts the way from one node to another; cuts add up.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.pairs[from * self.n + to].cuts += 1;
+    }
+
+    /// Takes one cut away.
+    pub fn mend(&mut self, from: usize, to: usize) {
+        let pair = &mut self.pairs[from * self.n + to];
+        pair.cuts = pair.cuts.saturating_sub(1);
+    }
+
+    /// Whether packets from one node can get to another.
+    #[must_use]
+    pub fn reaches(&self, from: usize, to: usize) -> bool {
+        self.pairs[from * self.n + to].cuts == 0
+    }
+
+    /// Adds to the delay from one node to another (zero takes it back).
+    pub fn set_extra_delay(&mut self, from: usize, to: usize, extra: u64) {
+        self.pairs[from * self.n + to].extra = extra;
+    }
+
+    /// Makes the way a thin pipe of so many nanoseconds a byte (zero takes it back).
+    pub fn set_thin(&mut self, from: usize, to: usize, nanos_per_byte: u64) {
+        self.pairs[from * self.n + to].thin = nanos_per_byte;
+    }
+
+    /// Changes the share of packets lost evenly from now on (for scripted runs).
+    pub fn set_loss(&mut self, ppm: u32) {
+        self.faults.loss = ppm;
+    }
+
+    /// Ends every fault; packets under way still arrive.
+    pub fn heal(&mut self) {
+        self.faults = FaultOptions::default();
+        for pair in &mut self.pairs {
+            pair.cuts = 0;
+            pair.extra = 0;
+            pair.thin = 0;
+            pair.bursting = false;
+        }
+    }
+}

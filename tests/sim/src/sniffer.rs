@@ -1,0 +1,73 @@
+//! Reads sealed packets with the cluster's key, for the oracle and for faults that choose by kind. Nodes never see
+//! what it finds.
+
+use cmm_proto::wire::{FrameKind, Heartbeat, Opener, PacketKind};
+use holdfast_types::NodeId;
+
+use crate::cluster::CLUSTER_NAME;
+
+/// What a packet is, as far as the simulator wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A ring frame of this kind.
+    Frame(FrameKind),
+    /// A heartbeat.
+    Heartbeat(Heartbeat),
+    /// A gasp or last word.
+    Gasp,
+    /// Not looked into, or not to be opened.
+    Sealed,
+}
+
+impl Content {
+    /// A number for each kind, for faults that choose by kind: 0 to 7.
+    #[must_use]
+    pub(crate) fn number(&self) -> u8 {
+        match self {
+            Self::Frame(FrameKind::Token) => 0,
+            Self::Frame(FrameKind::Mcast) => 1,
+            Self::Frame(FrameKind::Join) => 2,
+            Self::Frame(FrameKind::Commit) => 3,
+            Self::Frame(FrameKind::MergeDetect) => 4,
+            Self::Frame(FrameKind::HoldCancel) => 5,
+            Self::Heartbeat(_) => 6,
+            Self::Gasp => 7,
+            Self::Sealed => u8::MAX,
+        }
+    }
+}
+
+/// Opens packets in the order they are sent.
+pub(crate) struct Sniffer {
+    opener: Opener,
+    buffer: Vec<u8>,
+    all: bool,
+}
+
+impl Sniffer {
+    /// A sniffer for a cluster; it opens heartbeats, and other packets only if asked for all.
+    #[must_use]
+    pub(crate) fn new(key: &[u8; 32], nodes: impl IntoIterator<Item = NodeId>, all: bool) -> Self {
+        let nobody = NodeId::new(u32::MAX);
+        Self { opener: Opener::new(key, CLUSTER_NAME, nobody, nodes), buffer: Vec::new(), all }
+    }
+
+    /// What `packet` is.
+    pub(crate) fn look(&mut self, packet: &[u8]) -> Content {
+        let Ok(header) = cmm_proto::wire::Header::decode(packet) else { return Content::Sealed };
+        match header.kind {
+            PacketKind::Gasp => return Content::Gasp,
+            PacketKind::Ring if !self.all => return Content::Sealed,
+            _ => {}
+        }
+        self.buffer.clear();
+        self.buffer.extend_from_slice(packet);
+        let Ok(opened) = self.opener.open(&mut self.buffer) else { return Content::Sealed };
+        match header.kind {
+            PacketKind::Heartbeat => {
+                Heartbeat::decode(opened.body).map_or(Content::Sealed, Content::Heartbeat)
+            }
+            _ => FrameKind::of(opened.body).map_or(Content::Sealed, Content::Frame),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The simulator on the protocol core: seeds, scenarios, and proof that the harness finds bugs.
