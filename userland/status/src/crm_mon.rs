@@ -270,7 +270,7 @@ impl Screen<'_> {
     /// Groups and resources that are not wholly active.
     fn inactive_resources(&self) -> Vec<String> {
         let mut lines = Vec::new();
-        for members in self.groups().into_iter().filter(|m| !m.iter().all(|r| active(r))) {
+        for members in self.groups().into_iter().filter(|m| !m.iter().all(active)) {
             self.one_group(&members, &members, &mut lines);
         }
         if lines.is_empty() {

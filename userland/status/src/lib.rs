@@ -17,6 +17,6 @@ pub use time::{Zone, age, ctime, interval, iso, utc};
 
 pub use model::{
     Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, INFINITY,
-    LastChange, NodeRef, NodeStatus, OperationStatus, PendingAction, QuorumStatus, ResourceStatus,
+    LastChange, NodeRef, NodeStatus, Note, OperationStatus, PendingAction, QuorumStatus, ResourceStatus,
     RingStatus, Role, Timings, UnitStatus,
 };
