@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod counting;
 pub mod daemonize;
+pub mod fdpass;
 pub mod host;
 pub mod kmsg;
 pub mod net;

@@ -1,0 +1,357 @@
+//! How a node goes down. Everything it takes is made in advance, so that it works without memory, descriptors, disk
+//! space or a log.
+//!
+//! The order, see [`PanicPath::execute`]:
+//! 1. the reason goes to the kernel log at emergency level, then (bounded, by a thread of its own) to the black box,
+//!    standard error and the log file;
+//! 2. `cmmd`, where it is another process, is killed and seen dead: it held the quorum lease, and a gasp says that it
+//!    has given that up;
+//! 3. the gasp goes out on every link;
+//! 4. the mode: `exit` kills the node's processes, sees that none is left, and sends the last word; `panic` and `reset`
+//!    write to the sysrq trigger; `off` does nothing more.
+//!
+//! If 4 does not take effect, the watchdog does.
+//!
+//! # Safety in tests
+//! The trigger is a path in the [`Setup`]. The kernel's own is refused where the run directory is not the machine's
+//! (several nodes may live there then) and below `cargo`: no test can reset the machine it runs on.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use failfast_core::{ExitScope, Mode, Reason, ReasonKind, Text};
+use holdfast_sys::process_tree::{Killed, ProcessTree, Scope, Tag};
+use holdfast_sys::{kmsg, pidfd};
+
+use crate::black_box::Class;
+use crate::guardian::{PACKET_MAX, Packets, Setup};
+use crate::scribe::Scribe;
+
+/// The run directory of a machine that is one node.
+pub const RUN_DIR_DEFAULT: &str = "/run/holdfast";
+
+/// A way down, ready to go.
+#[derive(Debug)]
+pub struct PanicPath {
+    mode: Mode,
+    kernel_log: Option<File>,
+    scribe: Scribe,
+    daemon: Option<OwnedFd>,
+    targets: Vec<Target>,
+    packets: Sealed,
+    tree: ProcessTree,
+    trigger: Option<File>,
+    reserve: Option<[File; RESERVE]>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Mode `off`: the reason is written, `cmmd` is stopped.
+    Logged,
+    /// Mode `exit`: killed, none left, and the last word is out.
+    Gone(Killed),
+    /// Mode `exit`: something is left, or may be; no last word was sent.
+    NotGone(Killed),
+    /// The sysrq trigger did not take effect; the node's processes were killed instead. The watchdog must do the rest.
+    TriggerFailed(Killed),
+}
+
+#[derive(Debug)]
+struct Target {
+    socket: UdpSocket,
+    peers: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    daemon_died: Packet,
+    unit_died: Packet,
+    last_word: Packet,
+}
+
+#[derive(Debug)]
+struct Packet {
+    bytes: [u8; PACKET_MAX],
+    len: usize,
+}
+
+/// Descriptors kept back for the reading of /proc: directory, environment, stat, pidfd, and one to spare each.
+const RESERVE: usize = 8;
+/// The black box and the log may take this long.
+const WRITE_LIMIT: Duration = Duration::from_millis(300);
+/// The same before a crash or reset of the machine, when they are also synced.
+const WRITE_LIMIT_SYNC: Duration = Duration::from_secs(1);
+/// A killed `cmmd` is dead within this, or it hangs in the kernel.
+const DEATH_LIMIT: Duration = Duration::from_secs(2);
+/// The node's processes are gone within this, or something hangs in the kernel.
+const TREE_LIMIT: Duration = Duration::from_secs(60);
+/// A machine that has been told to crash or reset is down within this.
+const TRIGGER_LIMIT: Duration = Duration::from_secs(5);
+const GASPS: u32 = 2;
+const LAST_WORDS: u32 = 3;
+const LAST_WORD_PAUSE: Duration = Duration::from_millis(10);
+
+impl PanicPath {
+    /// Makes everything ready. `daemon` is a pidfd on `cmmd` where the caller is not `cmmd` itself. Lines for the log
+    /// about what is missing but not needed are added to `warnings`.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where mode or scope are refused, `InvalidInput` for a bad run directory or packet; what opening
+    /// /proc or the trigger, making sockets and starting the writing thread say.
+    pub fn prepare(setup: &Setup, daemon: Option<OwnedFd>, warnings: &mut Vec<String>) -> io::Result<Self> {
+        let scope = match setup.scope {
+            ExitScope::RunDir => Scope::RunDir(Tag::of_run_dir(&setup.run_dir)?),
+            ExitScope::PidNamespace => Scope::PidNamespace,
+        };
+        let trigger = match setup.mode {
+            Mode::Panic | Mode::Reset => Some(open_trigger(setup)?),
+            Mode::Exit | Mode::Off => None,
+        };
+        let kernel_log = setup.kernel_log.as_deref().and_then(|path| match kmsg::open(path) {
+            Ok(file) => Some(file),
+            Err(e) => {
+                warnings.push(format!("Failfast: no kernel log {}: {e}", path.display()));
+                None
+            }
+        });
+        let targets = setup.links.iter().map(|link| {
+            let socket = bind(link.source).or_else(|e| {
+                warnings.push(format!("Failfast: gasps do not leave from {}: {e}", link.source));
+                bind(if link.source.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
+                })
+            })?;
+            Ok(Target { socket, peers: link.peers.clone() })
+        });
+        let targets = targets.collect::<io::Result<_>>()?;
+        let mut this = Self {
+            mode: setup.mode,
+            kernel_log,
+            scribe: Scribe::start(setup, trigger.is_some(), warnings)?,
+            daemon,
+            targets,
+            packets: Sealed {
+                daemon_died: Packet::empty(),
+                unit_died: Packet::empty(),
+                last_word: Packet::empty(),
+            },
+            tree: ProcessTree::open(scope)?,
+            trigger,
+            reserve: None,
+        };
+        this.set_packets(&setup.packets)?;
+        let null = File::open("/dev/null")?;
+        let mut reserve = [const { None }; RESERVE];
+        for slot in &mut reserve {
+            *slot = Some(null.try_clone()?);
+        }
+        this.reserve = Some(reserve.map(|file| file.expect("each was filled just now")));
+        Ok(this)
+    }
+
+    /// Other packets from now on.
+    ///
+    /// # Errors
+    /// `InvalidInput` where one is longer than [`PACKET_MAX`]; none has changed then.
+    pub fn set_packets(&mut self, packets: &Packets) -> io::Result<()> {
+        let Packets { daemon_died, unit_died, last_word } = packets;
+        if [daemon_died, unit_died, last_word].iter().any(|p| p.len() > PACKET_MAX) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "sealed packet too long"));
+        }
+        self.packets.daemon_died.set(daemon_died);
+        self.packets.unit_died.set(unit_died);
+        self.packets.last_word.set(last_word);
+        Ok(())
+    }
+
+    /// Takes the node down. Returns where the machine stays up, and always in mode `exit` and `off`. `gasp` goes out
+    /// instead of the packet that was sealed in advance, unless it is empty. Allocates nothing.
+    pub fn execute(&mut self, reason: &Reason, gasp: &[u8]) -> Outcome {
+        drop(self.reserve.take());
+        self.write(Class::Death, reason.kind.code(), &reason.text);
+        let daemon_dead = self.stop_daemon();
+        if daemon_dead {
+            self.gasp(reason.kind, gasp);
+        }
+        let outcome = match self.mode {
+            Mode::Off => Outcome::Logged,
+            Mode::Exit => self.kill_tree(),
+            Mode::Panic => self.pull(b"c"),
+            Mode::Reset => self.pull(b"b"),
+        };
+        self.tell(outcome);
+        // Killing the rest may have been what it took.
+        if !daemon_dead && self.daemon_is_dead() {
+            self.gasp(reason.kind, gasp);
+        }
+        outcome
+    }
+
+    fn write(&mut self, class: Class, detail: u8, text: &Text) {
+        if let Some(kernel_log) = &self.kernel_log {
+            let mut line = [0; 16 + failfast_core::limits::TEXT_MAX];
+            let mut at = 0;
+            for part in [kmsg::EMERGENCY, "holdfast: ", text.as_str()] {
+                line[at..at + part.len()].copy_from_slice(part.as_bytes());
+                at += part.len();
+            }
+            let _ = nix::unistd::write(kernel_log, &line[..at]); // the other places are still to come
+        }
+        let limit = if self.trigger.is_some() { WRITE_LIMIT_SYNC } else { WRITE_LIMIT };
+        self.scribe.write(class, detail, text, limit);
+    }
+
+    /// Kills `cmmd` and sees it dead. `true` where the caller is `cmmd`: it gives up quorum by coming here.
+    fn stop_daemon(&self) -> bool {
+        let Some(daemon) = &self.daemon else { return true };
+        let _ = pidfd::send_signal(daemon.as_fd(), pidfd::Signal::SIGKILL); // dead already: seen below
+        pidfd::wait_end(daemon.as_fd(), DEATH_LIMIT).unwrap_or(false)
+    }
+
+    fn daemon_is_dead(&self) -> bool {
+        self.daemon.as_ref().is_none_or(|daemon| pidfd::has_ended(daemon.as_fd()).unwrap_or(false))
+    }
+
+    fn gasp(&self, kind: ReasonKind, fresh: &[u8]) {
+        let packet = match kind {
+            _ if !fresh.is_empty() => fresh,
+            ReasonKind::UnitDied | ReasonKind::UnitLate => self.packets.unit_died.bytes(),
+            ReasonKind::DaemonDied
+            | ReasonKind::DaemonStuck
+            | ReasonKind::GuardianDied
+            | ReasonKind::Commanded => self.packets.daemon_died.bytes(),
+        };
+        for _ in 0..GASPS {
+            self.send(packet);
+        }
+    }
+
+    fn send(&self, packet: &[u8]) {
+        if packet.is_empty() {
+            return;
+        }
+        for target in &self.targets {
+            for peer in &target.peers {
+                // A peer that cannot be reached detects the death by itself.
+                let _ = target.socket.send_to(packet, peer);
+            }
+        }
+    }
+
+    fn kill_tree(&mut self) -> Outcome {
+        let killed = self.kill_all(TREE_LIMIT);
+        if !killed.is_empty() || !self.daemon_is_dead() {
+            return Outcome::NotGone(killed);
+        }
+        for i in 0..LAST_WORDS {
+            if i > 0 {
+                std::thread::sleep(LAST_WORD_PAUSE);
+            }
+            self.send(self.packets.last_word.bytes());
+        }
+        Outcome::Gone(killed)
+    }
+
+    /// As [`ProcessTree::kill`], tried again where /proc could not be read.
+    fn kill_all(&mut self, limit: Duration) -> Killed {
+        let start = Instant::now();
+        loop {
+            match self.tree.kill(limit.saturating_sub(start.elapsed())) {
+                Ok(killed) => return killed,
+                Err(_) if start.elapsed() < limit => std::thread::sleep(LAST_WORD_PAUSE),
+                Err(_) => return Killed { unreadable: 1, ..Killed::default() },
+            }
+        }
+    }
+
+    fn pull(&mut self, what: &[u8]) -> Outcome {
+        if let Some(trigger) = &self.trigger
+            && nix::unistd::write(trigger, what).is_ok()
+        {
+            std::thread::sleep(TRIGGER_LIMIT);
+        }
+        Outcome::TriggerFailed(self.kill_all(TREE_LIMIT))
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        let mut text = Text::new();
+        let _ = match outcome {
+            Outcome::Logged => return,
+            Outcome::Gone(killed) => {
+                write!(text, "Failfast: node is down, {} processes killed, none left", killed.signalled)
+            }
+            Outcome::NotGone(killed) | Outcome::TriggerFailed(killed) => {
+                let Killed { left, strays, unreadable, .. } = killed;
+                let what = if self.trigger.is_some() { "sysrq did not work" } else { "death not confirmed" };
+                write!(
+                    text,
+                    "Failfast: {what}: {left} processes left, {strays} without the node's variable, "
+                )
+                .and_then(|()| write!(text, "{unreadable} unreadable"))
+                .and_then(|()| killed.example.map_or(Ok(()), |pid| write!(text, ", e.g. pid {pid}")))
+            }
+        };
+        self.write(Class::Outcome, 0, &text);
+    }
+}
+
+impl Packet {
+    const fn empty() -> Self {
+        Self { bytes: [0; PACKET_MAX], len: 0 }
+    }
+
+    /// The caller has checked the length.
+    fn set(&mut self, bytes: &[u8]) {
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.len = bytes.len();
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+fn bind(source: IpAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Opens the trigger; the kernel's own only where it may be pulled. It is told by its path before it is opened, and by
+/// its file system after, since /proc may be mounted anywhere.
+fn open_trigger(setup: &Setup) -> io::Result<File> {
+    let trigger = &setup.sysrq_trigger;
+    let path = std::fs::canonicalize(trigger).unwrap_or_else(|_| trigger.clone());
+    if path.starts_with("/proc") {
+        check_machine_is_ours(setup)?;
+    }
+    let file = OpenOptions::new().write(true).open(trigger)?;
+    if nix::sys::statfs::fstatfs(&file)?.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC {
+        check_machine_is_ours(setup)?;
+    }
+    Ok(file)
+}
+
+fn check_machine_is_ours(setup: &Setup) -> io::Result<()> {
+    let refused = |text: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, text.to_owned()));
+    if setup.run_dir != Path::new(RUN_DIR_DEFAULT) {
+        return refused(
+            "failfast mode panic and reset take the whole machine down: refused with another HOLDFAST_RUN_DIR than \
+             /run/holdfast, where it may carry other nodes; use mode exit",
+        );
+    }
+    if ["CARGO", "CARGO_MANIFEST_DIR", "NEXTEST"].iter().any(|v| std::env::var_os(v).is_some()) {
+        return refused(
+            "failfast mode panic and reset are refused below cargo: no test takes its machine down",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! The watchdog device: armed once, fed by the event loop, stopped by a magic close on an orderly stop only.
+//!
+//! Opening the device arms it, so everything that can be known without that is known before: sysfs says whether it is
+//! running already. One that is was left armed by a dead incarnation (or belongs to another program): a new `cmmd`
+//! must not feed it, because the machine is about to be reset for a reason.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use holdfast_sys::watchdog as ioctl;
+use holdfast_types::Span;
+
+/// An armed watchdog. Dropping it does *not* disarm it: a `cmmd` that ends without [`Self::disarm`] is reset.
+#[derive(Debug)]
+pub struct Watchdog {
+    device: File,
+    identity: Identity,
+    timeout: Span,
+    pretimeout: Option<Span>,
+}
+
+/// What is known of a device without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// E.g. `/dev/watchdog0`.
+    pub path: PathBuf,
+    /// What the driver calls it, e.g. `Software Watchdog`, `iTCO_wdt`.
+    pub name: String,
+    /// Whether it is running.
+    pub active: bool,
+    /// Whether it cannot be stopped once it runs.
+    pub no_way_out: bool,
+}
+
+/// What to arm it with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// It fires this long after the last feed. Rounded up to whole seconds, since devices know no others.
+    pub timeout: Span,
+    /// Wanted notice (an NMI or a panic with a dump) before it fires; zero: none.
+    pub pretimeout: Span,
+}
+
+/// Why there is no watchdog.
+#[derive(Debug)]
+pub enum WatchdogError {
+    /// It cannot be found or opened.
+    Open {
+        /// The device.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is running: left armed by a dead incarnation, or in use by another program.
+    Running(Identity),
+    /// It does not take the time-out.
+    Timeout {
+        /// The device.
+        path: PathBuf,
+        /// Asked for, in seconds.
+        asked: u32,
+        /// What it is set to now, if that is known.
+        got: Result<u32, io::Error>,
+    },
+}
+
+impl Identity {
+    /// Looks a device up in sysfs. Does not open it.
+    ///
+    /// # Errors
+    /// [`WatchdogError::Open`] where it is no character device.
+    pub fn of(path: &Path) -> Result<Self, WatchdogError> {
+        let failed = |source| WatchdogError::Open { path: path.into(), source };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        if !metadata.file_type().is_char_device() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a character device")));
+        }
+        let device = metadata.rdev();
+        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        // The legacy /dev/watchdog is device 10:130 and has no attributes of its own: it is watchdog0.
+        let sysfs = if (major, minor) == (10, 130) {
+            PathBuf::from("/sys/class/watchdog/watchdog0")
+        } else {
+            PathBuf::from(format!("/sys/dev/char/{major}:{minor}"))
+        };
+        Ok(Self::read(path, &sysfs))
+    }
+
+    fn read(path: &Path, sysfs: &Path) -> Self {
+        let attribute =
+            |name| std::fs::read_to_string(sysfs.join(name)).unwrap_or_default().trim().to_owned();
+        let name = Some(attribute("identity")).filter(|n| !n.is_empty());
+        Self {
+            path: path.into(),
+            name: name.unwrap_or_else(|| "unknown".into()),
+            active: attribute("state") == "active",
+            no_way_out: attribute("nowayout") == "1",
+        }
+    }
+
+    /// Whether it is the kernel's own, which dies with the kernel.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.name == "Software Watchdog"
+    }
+}
+
+impl Watchdog {
+    /// Opens the device, which arms it, and sets it. Where setting fails it is stopped again.
+    ///
+    /// # Errors
+    /// [`WatchdogError`].
+    pub fn arm(identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+        if identity.active {
+            return Err(WatchdogError::Running(identity));
+        }
+        let device = OpenOptions::new().write(true).open(&identity.path);
+        let device = device.map_err(|source| WatchdogError::Open { path: identity.path.clone(), source })?;
+        Self::set_up(device, identity, figures)
+    }
+
+    fn set_up(device: File, mut identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+        let asked = whole_seconds(figures.timeout);
+        // What the device answers to the request is what it took; reading back is what it does. Believe the latter.
+        let set = ioctl::set_timeout(device.as_fd(), asked).and_then(|_| ioctl::timeout(device.as_fd()));
+        let path = identity.path.clone();
+        match set {
+            Ok(got) if got == asked => {}
+            got => {
+                let _ = magic_close(&device); // if it cannot be stopped, nobody feeds it, and the log says why
+                return Err(WatchdogError::Timeout { path, asked, got });
+            }
+        }
+        let support = ioctl::support(device.as_fd()).ok();
+        if let Some(support) = &support
+            && identity.name == "unknown"
+        {
+            identity.name.clone_from(&support.identity);
+        }
+        let wanted = whole_seconds(figures.pretimeout);
+        let can = support.is_some_and(|s| s.options & ioctl::HAS_PRETIMEOUT != 0);
+        let pretimeout = (can && figures.pretimeout > Span::ZERO && wanted < asked)
+            .then(|| {
+                ioctl::set_pretimeout(device.as_fd(), wanted).and_then(|_| ioctl::pretimeout(device.as_fd()))
+            })
+            .and_then(Result::ok)
+            .map(|s| Span::from_secs(s.into()));
+        Ok(Self { device, identity, timeout: Span::from_secs(asked.into()), pretimeout })
+    }
+
+    /// Feeds it: it fires no earlier than its time-out from now.
+    ///
+    /// # Errors
+    /// What writing to the device says; it was not fed then.
+    pub fn feed(&self) -> io::Result<()> {
+        // A write feeds every driver, also those without the keepalive request. Anything but `V` will do.
+        (&self.device).write_all(b"\0")
+    }
+
+    /// Stops it and closes it. Only for an orderly stop with nothing left to protect.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where the driver runs with `nowayout`: the machine will be reset. What writing says.
+    pub fn disarm(self) -> io::Result<()> {
+        magic_close(&self.device)?;
+        if self.identity.no_way_out {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the driver runs with nowayout"));
+        }
+        Ok(())
+    }
+
+    /// Which device it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The time-out in force.
+    #[must_use]
+    pub fn timeout(&self) -> Span {
+        self.timeout
+    }
+
+    /// The notice in force; `None` where the device cannot, or none was asked for.
+    #[must_use]
+    pub fn pretimeout(&self) -> Option<Span> {
+        self.pretimeout
+    }
+
+    /// At the latest this long after the last feed the machine is down: some devices fire at twice their time-out (two
+    /// stages), the software one 7 % late; a tenth on top for clocks.
+    #[must_use]
+    pub fn worst_case(&self) -> Span {
+        self.timeout.scale(22, 10)
+    }
+}
+
+fn magic_close(mut device: &File) -> io::Result<()> {
+    device.write_all(b"V")
+}
+
+fn whole_seconds(span: Span) -> u32 {
+    u32::try_from(span.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1)
+}
+
+impl fmt::Display for WatchdogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { path, source } => {
+                write!(
+                    f,
+                    "watchdog {}: {source}; name a device in failfast.watchdog_device, or off",
+                    path.display()
+                )
+            }
+            Self::Running(Identity { path, name, .. }) => write!(
+                f,
+                "watchdog {} ({name}) is running already: left armed by a cmmd that died, or used by another program \
+                 (systemd's RuntimeWatchdogSec, sbd); it is not fed",
+                path.display()
+            ),
+            Self::Timeout { path, asked, got: Ok(got) } => {
+                write!(
+                    f,
+                    "watchdog {} took {got} s instead of {asked} s; set failfast.watchdog_timeout",
+                    path.display()
+                )
+            }
+            Self::Timeout { path, asked, got: Err(e) } => {
+                write!(f, "watchdog {} does not take a time-out of {asked} s: {e}", path.display())
+            }
+        }
+    }
+}
+impl std::error::Error for WatchdogError {}
+
+/// No test opens a watchdog device: that arms it. A pipe stands in for it, and shows what is written.
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn identity(active: bool) -> Identity {
+        Identity { path: "/dev/none".into(), name: "test".into(), active, no_way_out: false }
+    }
+
+    fn figures() -> Figures {
+        Figures { timeout: Span::from_millis(9_500), pretimeout: Span::from_secs(1) }
+    }
+
+    fn written(mut pipe: std::io::PipeReader) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn over(device: File) -> Watchdog {
+        Watchdog { device, identity: identity(false), timeout: Span::from_secs(10), pretimeout: None }
+    }
+
+    #[test]
+    fn feeding_is_no_magic_close() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let watchdog = over(File::from(OwnedFd::from(writer)));
+        watchdog.feed().unwrap();
+        watchdog.feed().unwrap();
+        drop(watchdog);
+        assert_eq!(written(reader), b"\0\0", "dropping must not stop it");
+    }
+
+    #[test]
+    fn disarming_is_a_magic_close() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let watchdog = over(File::from(OwnedFd::from(writer)));
+        watchdog.feed().unwrap();
+        watchdog.disarm().unwrap();
+        assert_eq!(written(reader), b"\0V");
+    }
+
+    #[test]
+    fn a_device_without_time_out_is_stopped_again() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let device = File::from(OwnedFd::from(writer));
+        let error = Watchdog::set_up(device, identity(false), figures()).unwrap_err();
+        assert!(matches!(error, WatchdogError::Timeout { asked: 10, got: Err(_), .. }), "{error}");
+        assert_eq!(written(reader), b"V");
+    }
+
+    #[test]
+    fn one_that_runs_is_not_opened() {
+        let error = Watchdog::arm(identity(true), figures()).unwrap_err();
+        assert!(matches!(&error, WatchdogError::Running(_)), "{error}");
+        assert!(error.to_string().contains("is running already"));
+    }
+
+    #[test]
+    fn what_is_no_device_is_not_opened() {
+        for path in ["/nonexistent/watchdog", "/etc/passwd"] {
+            assert!(matches!(Identity::of(Path::new(path)), Err(WatchdogError::Open { .. })), "{path}");
+        }
+        let null = Identity::of(Path::new("/dev/null")).unwrap();
+        assert_eq!((null.name.as_str(), null.active, null.is_software()), ("unknown", false, false));
+    }
+
+    #[test]
+    fn sysfs_is_read() {
+        let dir = std::env::temp_dir().join(format!("holdfast-watchdog-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for (name, value) in [("identity", "Software Watchdog\n"), ("state", "active\n"), ("nowayout", "1\n")]
+        {
+            std::fs::write(dir.join(name), value).unwrap();
+        }
+        let identity = Identity::read(Path::new("/dev/watchdog0"), &dir);
+        let _ = std::fs::remove_dir_all(&dir);
+        assert!(identity.is_software() && identity.active && identity.no_way_out, "{identity:?}");
+    }
+
+    #[test]
+    fn the_worst_case_covers_two_stages() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(over(File::from(OwnedFd::from(writer))).worst_case(), Span::from_secs(22));
+        assert_eq!(whole_seconds(Span::ZERO), 1);
+        assert_eq!(whole_seconds(Span::from_millis(2_001)), 3);
+    }
+}
