@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice};
-use holdfast_types::{Boottime, Incarnation, LinkId, NodeId};
+use holdfast_types::{Boottime, Incarnation, LinkId, NodeId, RingId};
 
 use crate::agenda::Agenda;
 use crate::clients::Clients;
@@ -12,7 +12,7 @@ use crate::clock::{Clock, Instant, MS};
 use crate::faults::{Strike, Undo};
 use crate::network::{BUFFER_MAX, Damage, Flight, Network};
 use crate::options::Options;
-use crate::oracle::{LifeIndex, Oracle, Violation, ViolationKind, What};
+use crate::oracle::{Life, LifeIndex, Oracle, Violation, ViolationKind, What};
 use crate::random::{Random, Stream};
 use crate::sabotage::{Bug, Saboteur};
 use crate::sniffer::{Content, Sniffer};
@@ -215,6 +215,42 @@ impl Cluster {
     #[must_use]
     pub fn node(&self, n: usize) -> Option<&Node> {
         self.machines[n].running.as_ref().map(|r| &r.node)
+    }
+
+    /// The ring that machine `n` has installed last, and its members; none while its daemon is down or alone at start.
+    #[must_use]
+    pub fn ring(&self, n: usize) -> Option<(RingId, &[NodeId])> {
+        let ring = self.life(n)?.ring?;
+        Some((ring, &self.oracle.history.rings[&ring].members))
+    }
+
+    /// Whether clients of machine `n` believe that they may act.
+    #[must_use]
+    pub fn quorate(&self, n: usize) -> bool {
+        self.life(n).is_some_and(Life::believes)
+    }
+
+    /// Whether exactly these machines are one configuration, synchronised, and have told their clients what it means
+    /// for quorum.
+    #[must_use]
+    pub fn together(&self, machines: &[usize]) -> bool {
+        let ids: Vec<NodeId> = machines.iter().map(|n| self.machines[*n].id).collect();
+        machines.iter().all(|n| {
+            let ring = self.ring(*n).filter(|(_, members)| *members == ids);
+            let life = self.life(*n);
+            ring.is_some_and(|(ring, _)| life.is_some_and(|l| l.settled == Some(ring) && l.view.ring == ring))
+        })
+    }
+
+    fn life(&self, n: usize) -> Option<&Life> {
+        self.oracle.history.running[n].map(|life| &self.oracle.history.lives[life])
+    }
+
+    /// The daemon of machine `n` dies after so many more outputs.
+    pub fn crash_after_outputs(&mut self, n: usize, outputs: u32) {
+        if let Some(running) = self.machines[n].running.as_mut() {
+            running.doom = Some(outputs);
+        }
     }
 
     /// Lets events happen until `until`.

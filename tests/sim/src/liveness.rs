@@ -202,8 +202,7 @@ impl Cluster {
 /// # Errors
 /// The first invariant that does not hold.
 pub(crate) fn whole_run(cluster: &mut Cluster) -> Result<u64, Violation> {
-    let spread =
-        if cluster.options.faults.calm() { 100 * MS } else { cluster.options.timers.token.as_nanos() * 2 };
+    let spread = if cluster.options.calm() { 100 * MS } else { cluster.options.timers.token.as_nanos() * 2 };
     let duration: Instant = cluster.options.duration;
     cluster.start_all(spread);
     cluster.unleash();

@@ -301,7 +301,7 @@ impl Oracle {
             two_node: options.quorum.two_node,
             lease: options.timers.lease,
             lateness_max,
-            calm: options.faults.calm(),
+            calm: options.calm(),
             formed: false,
         };
         Self { history, invariants: invariants::all() }

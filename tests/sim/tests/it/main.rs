@@ -1,1 +1,5 @@
-//! The simulator on the protocol core: seeds, scenarios, and proof that the harness finds bugs.
+//! The simulator on the protocol core: many seeds, named scenarios, and proof that the harness finds bugs.
+
+mod planted_bugs;
+mod scenarios;
+mod seeds;
