@@ -1,8 +1,62 @@
-//! The Totem single-ring protocol as a state machine without I/O.
+//! The ring: Totem's single-ring protocol as a state machine without I/O.
+//!
+//! After Amir, Moser, Melliar-Smith, Agarwal and Ciarfella, "The Totem single-ring ordering and membership protocol",
+//! ACM TOCS 13(4), 1995, and extended virtual synchrony (ICDCS 1994). Opened frames, timer expiries and the current
+//! time go in; frames, messages in total order, configurations and events come out of [`Ring::poll_output`].
+//!
+//! | state | leaves to | when |
+//! |---|---|---|
+//! | Gather | Commit | all that are not held failed say the same; or the commit token names just these |
+//! | Gather | Gather | a join, a merge, a suspicion or silence changes who is considered or held failed |
+//! | Commit | Recovery | the commit token comes with everybody's entry |
+//! | Commit | Gather | token lost; a member of the new ring is suspected, leaves or has changed its mind |
+//! | Recovery | Operational | the token says that everybody has all frames of its old ring |
+//! | Recovery | Gather | token lost; a member of the new ring is suspected, leaves or gathers again |
+//! | Operational | Gather | token lost; a member is suspected, leaves or gathers; another ring shows itself |
+//! | any | Left | [`Ring::leave`] |
+//!
+//! Where it differs from the paper and from corosync:
+//!
+//! * A suspected member is held failed at once. Gather ends when all that are left agree; only a silent node that
+//!   nobody has news of costs the consensus timeout.
+//! * Joins carry the sender's incarnation and a counter, so a late one is recognised as such.
+//! * Recovery counts by masks in the token instead of rotations: which members may still have old frames to send,
+//!   and which have all. Where nobody lacks anything the first token of the new ring installs it.
+//! * Frames that one known member has are sent again by that member only.
+//! * The cut between what is delivered in the old regular configuration and in the transitional one is computed from
+//!   the commit token alone, so it is the same for all that go together; nothing behind a hole is lost that EVS lets
+//!   through.
+//! * The token leaves before most of the frames of a visit do; holes are asked for when they had a rotation's time.
+//! * No ring sequence number above the durable reservation is used, so that none is ever used twice.
 
-use holdfast_types::{Boottime, Incarnation, NodeId, RingId};
+mod commit;
+mod flow;
+mod gather;
+mod operational;
+mod pack;
+mod recovery;
+mod reservation;
+mod timer;
+mod turn;
+mod window;
 
-use crate::{Configuration, Destination, Event, Guarantee, Refusal, Stats, Timers};
+#[cfg(test)]
+mod testnet;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use holdfast_types::{Boottime, Incarnation, MsgSeq, NodeId, RingId};
+
+use self::commit::{Forming, Parts};
+use self::flow::Flow;
+use self::gather::{Cause, Gather, Peer};
+use self::pack::{Assembler, SendQueue};
+use self::reservation::Reservation;
+use self::timer::{Timer, TimerTable};
+use self::turn::Turn;
+use crate::limits::WINDOW_FRAMES_MAX;
+use crate::wire::{FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError};
+use crate::{Configuration, Destination, Event, Guarantee, Refusal, RejectReason, Stats, Timers};
 
 /// What a ring is told at start.
 #[derive(Clone, Debug)]
@@ -70,55 +124,170 @@ pub enum State {
 }
 
 /// One node's side of the ring.
+///
+/// Calling order: [`Ring::handle_timeout`] first on every wake-up, then inputs with the same or a later `now`; after
+/// each call [`Ring::poll_output`] until it is empty. The order of outputs has meaning: what is delivered before a
+/// configuration belongs to the one before.
 pub struct Ring {
     config: RingConfig,
+    me: NodeId,
     state: State,
-    id: RingId,
-    members: crate::wire::NodeSet,
+    timers: TimerTable,
+    outputs: VecDeque<RingOutput>,
     stats: Stats,
+    queue: SendQueue,
+    assembler: Assembler,
+    reservation: Reservation,
+    /// The last regular configuration that was installed, with its frames.
+    installed: Turn,
+    /// Nothing was ever installed: `installed` is the configuration of a node that has just started, with itself as
+    /// only member, no frame, and an id that no ring has.
+    newborn: bool,
+    /// Frames of the installed ring up to here were delivered.
+    delivered: MsgSeq,
+    /// Mask over the installed ring's members: whose frames must be delivered even behind a hole, because another
+    /// ring that was never installed here could count on it.
+    obligations: u64,
+    gather: Gather,
+    peers: BTreeMap<NodeId, Peer>,
+    /// The ring that Commit and Recovery are about.
+    forming: Option<Forming>,
+    parts: Parts,
+    /// The token, while it stays here: on a quiet ring, or because this node is alone.
+    held: Option<Token>,
+    /// A hold-cancel was sent since the token was here.
+    cancel_sent: bool,
 }
 
 impl Ring {
     /// A node that has just started: it gathers.
     #[must_use]
-    pub fn new(config: RingConfig, _now: Boottime) -> Self {
-        let id = RingId { representative: config.me, seq: 0 };
-        let members = crate::wire::NodeSet::of(config.me);
-        Self { config, state: State::Gather, id, members, stats: Stats::default() }
+    pub fn new(mut config: RingConfig, now: Boottime) -> Self {
+        config.frame_payload_max = config.frame_payload_max.clamp(16, FRAME_PAYLOAD_MAX);
+        config.window_frames = config.window_frames.clamp(1, WINDOW_FRAMES_MAX as u32);
+        let me = config.me;
+        let flow = Flow::new(config.window_frames, config.frames_per_visit);
+        let mut ring = Self {
+            me,
+            state: State::Gather,
+            timers: TimerTable::default(),
+            outputs: VecDeque::new(),
+            stats: Stats::default(),
+            queue: SendQueue::default(),
+            assembler: Assembler::default(),
+            reservation: Reservation::new(config.ring_seq_reserved),
+            installed: Turn::new(RingId { representative: me, seq: 0 }, NodeSet::of(me), flow),
+            newborn: true,
+            delivered: MsgSeq::new(0),
+            obligations: 0,
+            gather: Gather::new(NodeSet::of(me)),
+            peers: BTreeMap::new(),
+            forming: None,
+            parts: Parts::default(),
+            held: None,
+            cancel_sent: false,
+            config,
+        };
+        ring.reserve();
+        ring.begin_episode(now);
+        ring.enter_gather(now, Cause::Start);
+        ring
     }
 
-    /// An authenticated frame: token, mcast, join, commit, merge-detect or hold-cancel.
-    pub fn handle_frame(&mut self, _now: Boottime, _from: NodeId, _frame: &[u8]) {}
+    /// An authenticated frame: token, mcast, join, commit, merge-detect or hold-cancel. Bytes that are none of these
+    /// are counted and change nothing.
+    pub fn handle_frame(&mut self, now: Boottime, from: NodeId, frame: &[u8]) {
+        if self.state == State::Left || from == self.me {
+            return;
+        }
+        if self.dispatch(now, from, frame).is_err() {
+            self.stats.packets_rejected += 1;
+            self.outputs.push_back(RingOutput::Event(Event::PacketRejected { why: RejectReason::Content }));
+        }
+    }
+
+    fn dispatch(&mut self, now: Boottime, from: NodeId, frame: &[u8]) -> Result<(), WireError> {
+        match FrameKind::of(frame)? {
+            FrameKind::Token => self.handle_token(now, from, Token::decode(frame)?),
+            FrameKind::Mcast => self.handle_mcast(now, from, Mcast::decode(frame)?),
+            FrameKind::Join => self.handle_join(now, from, Join::decode(frame)?),
+            FrameKind::Commit => self.handle_commit(now, from, crate::wire::Commit::decode(frame)?),
+            FrameKind::MergeDetect => self.handle_merge_detect(now, from, &MergeDetect::decode(frame)?),
+            FrameKind::HoldCancel => self.handle_hold_cancel(now, from, HoldCancel::decode(frame)?),
+        }
+        Ok(())
+    }
 
     /// Call it first on every wake-up.
-    pub fn handle_timeout(&mut self, _now: Boottime) {}
+    pub fn handle_timeout(&mut self, now: Boottime) {
+        for timer in Timer::ALL {
+            if self.timers.take_expired(timer, now) {
+                self.fire(now, timer);
+            }
+        }
+    }
+
+    fn fire(&mut self, now: Boottime, timer: Timer) {
+        match timer {
+            Timer::TokenLoss => self.token_lost(now),
+            Timer::TokenLate => self.token_late(),
+            Timer::TokenRetransmit => self.retransmit_token(now),
+            Timer::Hold => self.release_token(now),
+            Timer::Join => self.join_tick(now),
+            Timer::Consensus => self.consensus_timed_out(now),
+            Timer::Merge => self.show_ring(now),
+        }
+    }
 
     /// The reservation asked for by [`RingOutput::Persist`] is durable.
-    pub fn handle_persisted(&mut self, _now: Boottime, _ring_seq_reserved: u64) {}
+    pub fn handle_persisted(&mut self, now: Boottime, ring_seq_reserved: u64) {
+        self.reservation.persisted(ring_seq_reserved);
+        self.resume_commit(now);
+    }
 
     /// Queues one message of any size up to [`crate::limits::MESSAGE_MAX`]. It survives configuration changes until
     /// it is sent, and is then delivered here too unless this node fails.
-    pub fn submit(&mut self, _now: Boottime, _guarantee: Guarantee, _payload: &[u8]) -> Result<(), Refusal> {
-        Err(Refusal::TryAgain)
+    ///
+    /// # Errors
+    /// [`Refusal::TooBig`]; [`Refusal::TryAgain`] when the queue is full or the node has left.
+    pub fn submit(&mut self, now: Boottime, guarantee: Guarantee, payload: &[u8]) -> Result<(), Refusal> {
+        if self.state == State::Left {
+            return Err(Refusal::TryAgain);
+        }
+        self.queue.push(guarantee, payload)?;
+        self.want_token(now);
+        Ok(())
     }
 
-    /// Holds `peer` failed at once: detector or firm news.
-    pub fn suspect(&mut self, _now: Boottime, _peer: NodeId, _why: &'static str) {}
+    /// Holds `peer` failed at once: the detector's word, or firm news. No effect on one that is not considered.
+    pub fn suspect(&mut self, now: Boottime, peer: NodeId, _why: &'static str) {
+        self.hold_failed(now, peer, Cause::Suspect);
+    }
 
-    /// Says goodbye to all and falls silent.
-    pub fn leave(&mut self, _now: Boottime) {
+    /// Says goodbye to all and falls silent. Messages still queued are lost.
+    pub fn leave(&mut self, now: Boottime) {
+        if self.state == State::Left {
+            return;
+        }
+        // Twice, because nobody will be there to say it again if the first one is lost.
+        for _ in 0..2 {
+            self.send_join(now, true);
+        }
         self.state = State::Left;
+        self.timers.clear();
+        self.forming = None;
+        self.held = None;
     }
 
     /// Next thing to do; drain after every call.
     pub fn poll_output(&mut self) -> Option<RingOutput> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When [`Ring::handle_timeout`] wants to be called.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Boottime> {
-        None
+        self.timers.next()
     }
 
     /// Where the protocol is.
@@ -127,28 +296,46 @@ impl Ring {
         self.state
     }
 
-    /// The regular configuration installed last.
+    /// The regular configuration installed last; sequence number 0 before the first one.
     #[must_use]
     pub fn ring_id(&self) -> RingId {
-        self.id
+        self.installed.id
     }
 
-    /// Its members, ascending.
+    /// Its members, ascending. Just this node before the first one.
     #[must_use]
     pub fn members(&self) -> &[NodeId] {
-        self.members.as_slice()
+        self.installed.members.as_slice()
     }
 
-    /// Percent of the send queue in use.
+    /// Percent of the send queue in use, 0 to 100.
     #[must_use]
     pub fn queue_level(&self) -> u8 {
-        let _ = &self.config;
-        0
+        self.queue.level()
     }
 
     /// Counters since start.
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(RingOutput::Event(event));
+    }
+
+    fn send(&mut self, to: Destination, urgent: bool, frame: Vec<u8>) {
+        self.outputs.push_back(RingOutput::Send { to, urgent, frame });
+    }
+
+    fn flow(&self) -> Flow {
+        Flow::new(self.config.window_frames, self.config.frames_per_visit)
+    }
+
+    /// Asks for a higher durable reservation when few sequence numbers are left of the one asked for last.
+    fn reserve(&mut self) {
+        if let Some(seq) = self.reservation.request() {
+            self.outputs.push_back(RingOutput::Persist(seq));
+        }
     }
 }

@@ -1,0 +1,442 @@
+//! Gather: who is there, and who is held failed, until all that are left say the same.
+//!
+//! Within one *episode* (from leaving Operational to being Operational again) both sets only grow, so every episode
+//! ends: at the latest with this node alone. A new episode starts with nobody held failed, so what has healed merges.
+
+use holdfast_types::{Boottime, Incarnation, NodeId, Span};
+
+use super::timer::Timer;
+use super::{Ring, State};
+use crate::wire::{Join, MergeDetect, NodeSet};
+use crate::{Destination, Event};
+
+/// What this node says in its joins.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// Nodes considered, the failed included.
+    pub(super) proc: NodeSet,
+    /// Nodes held failed.
+    pub(super) failed: NodeSet,
+    /// Number of the last join sent.
+    counter: u64,
+    last_join: Option<Boottime>,
+    /// A node that has just started and heard nobody waits one join interval before it goes on alone.
+    alone_is_enough: bool,
+}
+
+/// What is known of another node's membership doings.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    incarnation: Incarnation,
+    counter: u64,
+    /// What it said last in this episode.
+    word: Option<Word>,
+    /// Silence is counted from here: since it is considered, or since it spoke last.
+    silent_since: Boottime,
+    /// Until then what it says from outside starts nothing.
+    held_out_until: Boottime,
+    /// How often in a row it showed itself and then did not become a member.
+    vain: u8,
+}
+
+#[derive(Debug)]
+struct Word {
+    proc: NodeSet,
+    failed: NodeSet,
+}
+
+/// Why Gather is entered: corosync's numbers and texts, and two of our own at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Start,
+    Consensus,
+    ConsensusExpired,
+    TokenLostOperational,
+    TokenLostCommit,
+    TokenLostRecovery,
+    FailedToReceive,
+    Foreign,
+    ForeignInGather,
+    MergeOperational,
+    MergeGather,
+    MergeJoin,
+    JoinOperational,
+    JoinCommit,
+    JoinRecovery,
+    Suspect,
+    Leave,
+}
+
+impl Cause {
+    const fn numbered(self) -> (u8, &'static str) {
+        match self {
+            Self::Consensus => (0, "consensus timeout"),
+            Self::TokenLostOperational => (2, "The token was lost in the OPERATIONAL state."),
+            Self::ConsensusExpired => (3, "The consensus timeout expired."),
+            Self::TokenLostCommit => (4, "The token was lost in the COMMIT state."),
+            Self::TokenLostRecovery => (5, "The token was lost in the RECOVERY state."),
+            Self::FailedToReceive => (6, "failed to receive"),
+            Self::Foreign => (7, "foreign message in operational state"),
+            Self::ForeignInGather => (8, "foreign message in gather state"),
+            Self::MergeOperational => (9, "merge during operational state"),
+            Self::MergeGather => (10, "merge during gather state"),
+            Self::MergeJoin => (11, "merge during join"),
+            Self::JoinOperational => (12, "join during operational state"),
+            Self::JoinCommit => (13, "join during commit state"),
+            Self::JoinRecovery => (14, "join during recovery"),
+            Self::Start => (15, "interface change"),
+            Self::Suspect => (16, "member suspected"),
+            Self::Leave => (17, "member left"),
+        }
+    }
+}
+
+impl Gather {
+    pub(super) fn new(proc: NodeSet) -> Self {
+        Self { proc, failed: NodeSet::new(), counter: 0, last_join: None, alone_is_enough: false }
+    }
+
+    /// Nodes considered and not held failed.
+    pub(super) fn live(&self) -> NodeSet {
+        self.proc.minus(&self.failed)
+    }
+}
+
+impl Ring {
+    /// A new episode: the installed ring's members are considered, nobody is held failed.
+    pub(super) fn begin_episode(&mut self, now: Boottime) {
+        self.gather.proc = self.installed.members.clone();
+        self.gather.failed = NodeSet::new();
+        self.forget_words(now);
+    }
+
+    /// Everybody has to speak again. What they said before they committed to a ring proves nothing after it.
+    fn forget_words(&mut self, now: Boottime) {
+        for peer in self.peers.values_mut() {
+            peer.word = None;
+            peer.silent_since = now;
+        }
+        for id in self.gather.proc.clone().iter() {
+            self.peers.entry(id).or_default().silent_since = now;
+        }
+    }
+
+    /// To the state Gather from any other one. Says nothing yet: [`Ring::enter_gather`] does when the sets are right.
+    pub(super) fn open_gather(&mut self, now: Boottime) {
+        match self.state {
+            State::Gather | State::Left => return,
+            State::Operational => self.begin_episode(now),
+            State::Commit | State::Recovery => self.forget_words(now),
+        }
+        self.state = State::Gather;
+        self.forming = None;
+        self.held = None;
+        for timer in [Timer::TokenLoss, Timer::TokenLate, Timer::TokenRetransmit, Timer::Hold, Timer::Merge] {
+            self.timers.stop(timer);
+        }
+    }
+
+    /// Says what this node thinks now, and waits for the others to say the same.
+    pub(super) fn enter_gather(&mut self, now: Boottime, cause: Cause) {
+        assert_eq!(self.state, State::Gather);
+        let (cause, text) = cause.numbered();
+        self.stats.gather_entered += 1;
+        self.event(Event::EnterGather { cause, text });
+        self.timers.set(Timer::Consensus, now + self.config.timers.consensus);
+        match self.gather.last_join.map(|last| last + self.join_spacing()).filter(|next| *next > now) {
+            Some(next) => self.timers.set(Timer::Join, next),
+            None => self.say_join(now),
+        }
+        self.commit_if_agreed(now);
+    }
+
+    fn say_join(&mut self, now: Boottime) {
+        self.send_join(now, false);
+        self.timers.set(Timer::Join, now + self.config.timers.join);
+    }
+
+    /// A storm of changes becomes one join each this often.
+    fn join_spacing(&self) -> Span {
+        Span::from_millis(1).min(self.config.timers.join.scale(1, 10))
+    }
+
+    pub(super) fn send_join(&mut self, now: Boottime, leave: bool) {
+        self.gather.counter += 1;
+        self.gather.last_join = Some(now);
+        if self.config.nodes.iter().all(|id| *id == self.me) {
+            return;
+        }
+        let failed = if leave { NodeSet::of(self.me) } else { self.gather.failed.clone() };
+        let join = Join {
+            incarnation: self.config.incarnation,
+            counter: self.gather.counter,
+            leave,
+            ring_seq: self.reservation.used(),
+            old_ring: self.installed.id,
+            proc: self.gather.proc.clone(),
+            failed,
+        };
+        self.send(Destination::AllPeers, true, join.encode());
+    }
+
+    pub(super) fn handle_join(&mut self, now: Boottime, from: NodeId, join: Join) {
+        let peer = self.peers.entry(from).or_default();
+        if (join.incarnation, join.counter) <= (peer.incarnation, peer.counter) {
+            return; // Late or doubled: its sender has said something else since.
+        }
+        if join.incarnation > peer.incarnation {
+            (peer.held_out_until, peer.vain) = (Boottime::default(), 0);
+        }
+        (peer.incarnation, peer.counter) = (join.incarnation, join.counter);
+        self.reservation.hear(join.ring_seq);
+        if join.leave {
+            self.hold_failed(now, from, Cause::Leave);
+            return;
+        }
+        match self.state {
+            State::Left => {}
+            State::Gather => self.weigh_join(now, from, join),
+            State::Operational => {
+                if self.installed.members.contains(from) {
+                    // Below the ring's number it was sent before its sender came to this ring.
+                    if join.ring_seq < self.installed.id.seq {
+                        return;
+                    }
+                } else if self.is_held_out(now, from)
+                    || join.failed.contains(self.me)
+                    || join.failed.intersects(&self.installed.members)
+                {
+                    return; // It cannot be one ring with all of us.
+                }
+                self.open_gather(now);
+                self.weigh_join_after(now, from, join, Cause::JoinOperational);
+            }
+            State::Commit | State::Recovery => {
+                let Some(forming) = &self.forming else { return };
+                if !forming.turn.members.contains(from) {
+                    return; // It is heard again when this ring is installed.
+                }
+                let abandoned = join.ring_seq >= forming.turn.id.seq;
+                let declined = self.state == State::Commit && join.proc.minus(&join.failed) != forming.turn.members;
+                if abandoned || declined {
+                    let cause =
+                        if self.state == State::Commit { Cause::JoinCommit } else { Cause::JoinRecovery };
+                    self.open_gather(now);
+                    self.weigh_join_after(now, from, join, cause);
+                }
+            }
+        }
+    }
+
+    /// Gather was opened because of this join: something is to be said whether or not it changes the sets.
+    fn weigh_join_after(&mut self, now: Boottime, from: NodeId, join: Join, cause: Cause) {
+        self.merge_join(now, from, join);
+        self.enter_gather(now, cause);
+    }
+
+    /// A join in Gather.
+    fn weigh_join(&mut self, now: Boottime, from: NodeId, join: Join) {
+        if !self.gather.proc.contains(from) && self.is_held_out(now, from) {
+            return;
+        }
+        if self.merge_join(now, from, join) {
+            self.enter_gather(now, Cause::MergeJoin);
+        } else {
+            self.commit_if_agreed(now);
+        }
+    }
+
+    /// Takes the sender's word into the sets; whether they changed.
+    fn merge_join(&mut self, now: Boottime, from: NodeId, join: Join) -> bool {
+        let mut changed = self.consider(now, from);
+        let peer = self.peers.entry(from).or_default();
+        peer.silent_since = now;
+        if self.gather.failed.contains(from) {
+            return changed;
+        }
+        for id in join.proc.iter().filter(|id| self.config.nodes.contains(id)).collect::<NodeSet>().iter() {
+            changed |= self.consider(now, id);
+        }
+        if join.failed.contains(self.me) {
+            // It goes on without us, whatever we say.
+            changed |= self.gather.failed.insert(from);
+        } else {
+            for id in join.failed.iter().collect::<NodeSet>().iter() {
+                if self.gather.proc.contains(id) && self.believes(from, id) {
+                    changed |= self.gather.failed.insert(id);
+                }
+            }
+        }
+        self.peers.entry(from).or_default().word = Some(Word { proc: join.proc, failed: join.failed });
+        changed
+    }
+
+    /// Whether `accuser`'s word that `accused` has failed is taken over. A member of the ring we come from is
+    /// believed, since all of us gather because of what happens in it. Between strangers the lower id wins, so that
+    /// two which cannot hear each other do not take everybody apart; but nobody vouches for one that says nothing.
+    fn believes(&self, accuser: NodeId, accused: NodeId) -> bool {
+        let ours = &self.installed.members;
+        let heard = self.peers.get(&accused).is_some_and(|p| p.word.is_some());
+        ours.contains(accuser) || (!ours.contains(accused) && (accuser < accused || !heard))
+    }
+
+    /// Adds a node to those considered; `true` if it is new among them.
+    fn consider(&mut self, now: Boottime, id: NodeId) -> bool {
+        let new = self.gather.proc.insert(id);
+        if new {
+            let peer = self.peers.entry(id).or_default();
+            (peer.word, peer.silent_since) = (None, now);
+        }
+        new
+    }
+
+    /// If all that are not held failed say the same as this node: its representative makes the commit token, the
+    /// others wait for it.
+    fn commit_if_agreed(&mut self, now: Boottime) {
+        let live = self.gather.live();
+        if self.state != State::Gather || live.first() != Some(self.me) || !self.unagreed().is_empty() {
+            return;
+        }
+        if self.newborn && self.gather.proc.len() == 1 && !self.gather.alone_is_enough {
+            return;
+        }
+        self.start_commit(now, live);
+    }
+
+    /// Live nodes that have not said in this episode what this node says.
+    fn unagreed(&self) -> NodeSet {
+        let Gather { proc, failed, .. } = &self.gather;
+        let agrees = |id: NodeId| {
+            let word = self.peers.get(&id).and_then(|p| p.word.as_ref());
+            id == self.me || word.is_some_and(|w| w.proc == *proc && w.failed == *failed)
+        };
+        self.gather.live().iter().filter(|id| !agrees(*id)).collect()
+    }
+
+    pub(super) fn join_tick(&mut self, now: Boottime) {
+        if self.state != State::Gather {
+            return;
+        }
+        self.gather.alone_is_enough = true;
+        let limit = self.config.timers.consensus;
+        let silent = |id: &NodeId| self.peers.get(id).is_none_or(|p| now.since(p.silent_since) >= limit);
+        let gone: NodeSet = self.gather.live().iter().filter(|id| *id != self.me).filter(silent).collect();
+        if self.gather.failed.merge(&gone) {
+            self.stats.consensus_timeouts += 1;
+            self.gather.last_join = None;
+            self.enter_gather(now, Cause::Consensus);
+        } else {
+            self.say_join(now);
+            self.commit_if_agreed(now);
+        }
+    }
+
+    /// Those that speak but do not come to agree are held failed. Where all agree and yet no commit token comes,
+    /// everybody has to speak again: whoever is silent then is gone.
+    pub(super) fn consensus_timed_out(&mut self, now: Boottime) {
+        if self.state != State::Gather {
+            return;
+        }
+        self.stats.consensus_timeouts += 1;
+        let missing = self.unagreed();
+        if missing.is_empty() {
+            for peer in self.peers.values_mut() {
+                peer.word = None;
+            }
+            self.enter_gather(now, Cause::ConsensusExpired);
+        } else {
+            self.gather.failed.merge(&missing);
+            self.enter_gather(now, Cause::Consensus);
+        }
+    }
+
+    /// Holds `id` failed from now on in this episode; begins one if it is a member.
+    pub(super) fn hold_failed(&mut self, now: Boottime, id: NodeId, cause: Cause) {
+        let concerned = match self.state {
+            State::Left => false,
+            State::Operational => self.installed.members.contains(id),
+            State::Gather => self.gather.proc.contains(id) && !self.gather.failed.contains(id),
+            State::Commit | State::Recovery => {
+                self.forming.as_ref().is_some_and(|f| f.turn.members.contains(id))
+            }
+        };
+        if !concerned || id == self.me {
+            return;
+        }
+        if cause == Cause::Leave {
+            self.event(Event::Suspect { node: id, why: "leave", silent: Span::ZERO });
+        }
+        self.open_gather(now);
+        self.gather.failed.insert(id);
+        self.enter_gather(now, cause);
+    }
+
+    pub(super) fn handle_merge_detect(&mut self, now: Boottime, from: NodeId, detect: &MergeDetect) {
+        self.reservation.hear(detect.ring.seq);
+        if detect.ring == self.installed.id && self.state == State::Operational {
+            return;
+        }
+        // A member that shows another ring has gone on without us, if that ring is a later one; else it comes late.
+        if self.installed.members.contains(from) && detect.ring <= self.installed.id {
+            return;
+        }
+        self.approach(now, from, Cause::MergeOperational, Cause::MergeGather);
+    }
+
+    /// A node outside the ring shows that it is there.
+    pub(super) fn approach(&mut self, now: Boottime, from: NodeId, operational: Cause, gathering: Cause) {
+        if self.is_held_out(now, from) {
+            return;
+        }
+        match self.state {
+            State::Operational => {
+                self.open_gather(now);
+                self.consider(now, from);
+                self.enter_gather(now, operational);
+            }
+            State::Gather => {
+                if self.consider(now, from) {
+                    self.enter_gather(now, gathering);
+                }
+            }
+            State::Commit | State::Recovery | State::Left => {}
+        }
+    }
+
+    fn is_held_out(&self, now: Boottime, id: NodeId) -> bool {
+        self.peers.get(&id).is_some_and(|p| now < p.held_out_until)
+    }
+
+    /// At the end of an episode: who came from outside and did not get in is left alone for a while, longer each time,
+    /// so that a node that can reach only some of the ring does not keep all of it gathering.
+    pub(super) fn settle_held_out(&mut self, now: Boottime, before: &NodeSet) {
+        let consensus = self.config.timers.consensus;
+        for id in self.gather.proc.clone().iter() {
+            let peer = self.peers.entry(id).or_default();
+            if self.installed.members.contains(id) {
+                (peer.vain, peer.held_out_until) = (0, Boottime::default());
+            } else if !before.contains(id) {
+                peer.held_out_until = now + consensus.scale(1 << peer.vain, 1);
+                peer.vain = (peer.vain + 1).min(HELD_OUT_DOUBLINGS);
+            }
+        }
+    }
+
+    /// The representative shows the ring to configured nodes outside of it.
+    pub(super) fn show_ring(&mut self, now: Boottime) {
+        if self.state != State::Operational || self.installed.members.first() != Some(self.me) {
+            return;
+        }
+        self.timers.set(Timer::Merge, now + self.config.timers.merge);
+        let absent = self.config.nodes.iter().filter(|id| !self.installed.members.contains(**id));
+        let absent: NodeSet = absent.copied().collect();
+        let detect = MergeDetect { ring: self.installed.id, members: self.installed.members.clone() };
+        let frame = detect.encode();
+        for id in absent.iter() {
+            self.send(Destination::Node(id), true, frame.clone());
+        }
+    }
+}
+
+/// A node outside is left alone for at most `consensus × 2^this`.
+const HELD_OUT_DOUBLINGS: u8 = 3;

@@ -1,0 +1,307 @@
+//! Operational: the token's visit, frames, delivery, and the token that is held on a quiet ring.
+
+use holdfast_types::{Boottime, NodeId};
+
+use super::gather::Cause;
+use super::pack::Assembler;
+use super::timer::Timer;
+use super::turn::Turn;
+use super::window::Frame;
+use super::{Ring, RingOutput, State};
+use crate::wire::{Chunks, HoldCancel, Mcast, Token};
+use crate::{Destination, Event, Guarantee};
+
+impl Frame {
+    pub(super) fn of(m: &Mcast<'_>) -> Self {
+        Self { sender: m.sender, guarantee: m.guarantee, wrapped: m.wrapped, payload: m.payload.into() }
+    }
+}
+
+impl Ring {
+    /// The ring whose token and frames count: the installed one, or in Recovery the new one.
+    fn turn(&mut self) -> Option<&mut Turn> {
+        match self.state {
+            State::Operational => Some(&mut self.installed),
+            State::Recovery => self.forming.as_mut().map(|f| &mut f.turn),
+            State::Gather | State::Commit | State::Left => None,
+        }
+    }
+
+    pub(super) fn handle_token(&mut self, now: Boottime, from: NodeId, token: Token) {
+        let me = self.me;
+        let Some(turn) = self.turn() else { return };
+        let expected = token.ring == turn.id
+            && turn.members.before(me) == Some(from)
+            && token.token_seq > turn.token_seq
+            && turn.sent_seq().is_none_or(|sent| token.seq >= sent);
+        if !expected {
+            return;
+        }
+        self.stats.token_rx += 1;
+        self.visit(now, token, true);
+    }
+
+    /// One visit of the token. It has been all the way round if `rotated`; else it was held here.
+    pub(super) fn visit(&mut self, now: Boottime, mut token: Token, rotated: bool) {
+        let seq_on_arrival = token.seq;
+        self.cancel_sent = false;
+        let Some(turn) = self.turn() else { return };
+        if rotated {
+            turn.observe(&token);
+            if self.state == State::Operational && self.drops_laggard(now) {
+                return;
+            }
+        }
+        let mut frames = Vec::new();
+        let Some(turn) = self.turn() else { return };
+        turn.serve(&mut token, &mut frames);
+        let served = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+        self.stats.mcast_retx += u64::from(served);
+        let mut sent = served;
+        if self.state == State::Recovery {
+            sent += self.recover(now, &mut token, &mut frames, served);
+        }
+        // What was asked for and what others wait for goes ahead of the token.
+        let mut ahead = frames.len();
+        if self.state == State::Operational {
+            let ordered = self.order(&mut token, &mut frames, sent);
+            self.stats.mcast_tx += u64::from(ordered);
+            // A token that overtakes its only frame costs the aru a rotation; one that waits for many costs time.
+            if ordered <= FEW_FRAMES {
+                ahead = frames.len();
+            }
+        }
+        let me = self.me;
+        let Some(turn) = self.turn() else { return };
+        let requested = turn.request(&mut token);
+        turn.settle_aru(&mut token, me);
+        turn.end_visit(seq_on_arrival);
+        if turn.is_alone() {
+            (turn.safe, frames) = (turn.window.aru(), Vec::new());
+        }
+        let mut behind = frames.split_off(ahead.min(frames.len()));
+        for frame in frames {
+            self.send(Destination::AllPeers, true, frame);
+        }
+        self.pass_token(now, token, rotated);
+        for frame in behind.drain(..) {
+            self.send(Destination::AllPeers, false, frame);
+        }
+        if requested > 0 {
+            self.event(Event::Retransmit { frames: requested });
+        }
+        self.deliver();
+        if let Some(turn) = self.turn() {
+            turn.window.forget(turn.safe);
+        }
+    }
+
+    /// Puts waiting messages into frames and gives those their places. How many.
+    fn order(&mut self, token: &mut Token, frames: &mut Vec<Vec<u8>>, sent: u32) -> u32 {
+        let max = self.config.frame_payload_max;
+        let turn = &mut self.installed;
+        let backlog = self.queue.frames_waiting(max);
+        let allowance = turn.flow.allowance(token, backlog).saturating_sub(sent).min(turn.room(token));
+        let mut ordered = 0;
+        while ordered < allowance {
+            let Some((guarantee, payload)) = self.queue.next_payload(max) else { break };
+            let frame = Frame { sender: self.me, guarantee, wrapped: false, payload };
+            frames.push(turn.append(token, frame));
+            ordered += 1;
+        }
+        turn.flow.account(token, sent + ordered, self.queue.frames_waiting(max));
+        ordered
+    }
+
+    /// Sends the token on, or keeps it: because nobody else is there, or because the ring is quiet.
+    fn pass_token(&mut self, now: Boottime, mut token: Token, may_hold: bool) {
+        let (me, timers) = (self.me, self.config.timers);
+        let queue_empty = self.queue.is_empty();
+        let state = self.state;
+        let Some(turn) = self.turn() else { return };
+        if turn.is_alone() {
+            turn.note_sent(&token, Vec::new());
+            self.held = Some(token);
+            for timer in [Timer::TokenLoss, Timer::TokenLate, Timer::TokenRetransmit] {
+                self.timers.stop(timer);
+            }
+            if !queue_empty {
+                self.timers.set(Timer::Hold, now);
+            }
+            return;
+        }
+        let quiet = turn.idle_visits >= HOLD_AFTER_VISITS && queue_empty && state == State::Operational;
+        let hold = may_hold && quiet && turn.members.first() == Some(me) && timers.hold > holdfast_types::Span::ZERO;
+        let to = turn.members.after(me).expect("a ring has members");
+        if hold {
+            self.held = Some(token);
+            self.timers.stop(Timer::TokenRetransmit);
+            self.timers.set(Timer::Hold, now + timers.hold);
+        } else {
+            let frame = turn.pass(&mut token);
+            self.send(Destination::Node(to), true, frame);
+            self.timers.set(Timer::TokenRetransmit, now + timers.token_retransmit);
+        }
+        self.timers.set(Timer::TokenLoss, now + timers.token);
+        self.timers.set(Timer::TokenLate, now + timers.token.scale(3, 4));
+    }
+
+    /// Lets a held token go: it does its visit here once more, for what has come up since.
+    pub(super) fn release_token(&mut self, now: Boottime) {
+        self.timers.stop(Timer::Hold);
+        if let Some(token) = self.held.take() {
+            self.visit(now, token, false);
+        }
+    }
+
+    /// There is something to send.
+    pub(super) fn want_token(&mut self, now: Boottime) {
+        if self.state != State::Operational {
+            return;
+        }
+        if self.held.is_some() {
+            self.installed.idle_visits = 0;
+            self.release_token(now);
+        } else if !self.cancel_sent
+            && self.installed.idle_visits + 1 >= HOLD_AFTER_VISITS
+            && self.installed.members.first() != Some(self.me)
+        {
+            let representative = self.installed.id.representative;
+            self.cancel_sent = true;
+            let cancel = HoldCancel { ring: self.installed.id };
+            self.send(Destination::Node(representative), true, cancel.encode());
+        }
+    }
+
+    pub(super) fn handle_hold_cancel(&mut self, now: Boottime, from: NodeId, cancel: HoldCancel) {
+        if self.state != State::Operational
+            || cancel.ring != self.installed.id
+            || !self.installed.members.contains(from)
+        {
+            return;
+        }
+        self.installed.idle_visits = 0;
+        self.release_token(now);
+    }
+
+    pub(super) fn token_lost(&mut self, now: Boottime) {
+        let cause = match self.state {
+            State::Operational => {
+                self.stats.operational_token_lost += 1;
+                Cause::TokenLostOperational
+            }
+            State::Commit => Cause::TokenLostCommit,
+            State::Recovery => Cause::TokenLostRecovery,
+            State::Gather | State::Left => return,
+        };
+        self.event(Event::TokenLost { token: self.config.timers.token });
+        self.open_gather(now);
+        self.enter_gather(now, cause);
+    }
+
+    pub(super) fn token_late(&mut self) {
+        if self.state == State::Operational {
+            self.event(Event::TokenLate { late: self.config.timers.token.scale(3, 4) });
+        }
+    }
+
+    /// Holds a member failed that has kept the aru back for too many rotations. Whether it did.
+    fn drops_laggard(&mut self, now: Boottime) -> bool {
+        let limit = self.config.timers.fail_recv_rotations;
+        match self.installed.laggard() {
+            Some((id, visits)) if visits >= limit && id != self.me => {
+                self.event(Event::FailedToReceive);
+                self.hold_failed(now, id, Cause::FailedToReceive);
+                self.state != State::Operational
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn handle_mcast(&mut self, now: Boottime, from: NodeId, m: Mcast<'_>) {
+        let in_order = match self.state {
+            State::Operational | State::Gather => m.ring == self.installed.id,
+            State::Recovery => self.forming.as_ref().is_some_and(|f| f.turn.id == m.ring),
+            State::Commit | State::Left => false,
+        };
+        if !in_order {
+            self.foreign_frame(now, from, &m);
+            return;
+        }
+        let turn = match &mut self.forming {
+            Some(forming) => &mut forming.turn,
+            None => &mut self.installed,
+        };
+        if !turn.members.contains(from) || !turn.members.contains(m.sender) || m.sender == self.me {
+            return;
+        }
+        self.stats.mcast_rx += 1;
+        let new = turn.window.insert(m.seq, || Frame::of(&m));
+        // Somebody had the token after us.
+        if turn.sent_seq().is_some_and(|sent| m.seq > sent) {
+            self.timers.stop(Timer::TokenRetransmit);
+        }
+        if !new {
+            return;
+        }
+        if self.state == State::Recovery {
+            if m.wrapped {
+                self.unwrap_frame(m.payload);
+            }
+        } else {
+            self.deliver();
+        }
+    }
+
+    /// A frame of a ring that is not ours. A later one than ours means that there is one to merge with, or that ours
+    /// went on without us. An earlier one is late, or its members will see ours and come.
+    fn foreign_frame(&mut self, now: Boottime, from: NodeId, m: &Mcast<'_>) {
+        self.reservation.hear(m.ring.seq);
+        if m.ring > self.installed.id && matches!(self.state, State::Operational | State::Gather) {
+            self.approach(now, from, Cause::Foreign, Cause::ForeignInGather);
+        }
+    }
+
+    /// Delivers what may be delivered in the installed configuration.
+    pub(super) fn deliver(&mut self) {
+        loop {
+            let next = self.delivered.next();
+            let Some(frame) = self.installed.window.get(next) else { return };
+            if frame.guarantee == Guarantee::Safe && next > self.installed.safe {
+                return;
+            }
+            self.deliver_frame(next);
+            self.delivered = next;
+        }
+    }
+
+    /// The messages that end in one frame of the installed ring.
+    pub(super) fn deliver_frame(&mut self, seq: holdfast_types::MsgSeq) {
+        let Self { installed, assembler, outputs, stats, .. } = self;
+        let Some(frame) = installed.window.get(seq).filter(|f| !f.wrapped) else { return };
+        deliver_chunks(frame, assembler, |payload| {
+            stats.delivered += 1;
+            outputs.push_back(match payload {
+                Some(payload) => RingOutput::Deliver { ring: installed.id, sender: frame.sender, payload },
+                None => RingOutput::Event(Event::MessageSkipped { sender: frame.sender }),
+            });
+        });
+    }
+}
+
+/// Hands each message that ends in `frame` to `out`, and `None` for each chunk that does not parse or fit.
+fn deliver_chunks(frame: &Frame, assembler: &mut Assembler, mut out: impl FnMut(Option<Vec<u8>>)) {
+    for chunk in Chunks::new(&frame.payload) {
+        match chunk.map(|chunk| assembler.push(frame.sender, chunk)) {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(message))) => out(Some(message)),
+            Ok(Err(_)) | Err(_) => out(None),
+        }
+    }
+}
+
+/// Visits without news after which the representative holds the token: enough for everybody to know that all is
+/// safe, and for an answer to a message to find the token turning.
+const HOLD_AFTER_VISITS: u32 = 6;
+/// So many new frames of a visit leave ahead of the token.
+const FEW_FRAMES: u32 = 2;
