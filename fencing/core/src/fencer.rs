@@ -118,7 +118,9 @@ pub enum Output {
         device: String,
         /// The victim.
         target: NodeId,
-        /// What to run.
+        /// What is wanted: `off`, `reboot` or `on`.
+        action: String,
+        /// What to run for it.
         what: Call,
     },
     /// A request ended.
@@ -341,7 +343,14 @@ impl Fencer {
         running.last_executor = Some(executor);
         // The executor kills the agent at its timeout; the result needs a moment to come back.
         running.phase = Phase::Running { call, executor, until: now + what.timeout + RESULT_GRACE };
-        self.outputs.push_back(Output::Run { call, executor, device: step.device, target, what });
+        self.outputs.push_back(Output::Run {
+            call,
+            executor,
+            device: step.device,
+            target,
+            action: step.action,
+            what,
+        });
     }
 
     fn step_succeeded(&mut self, now: Boottime, index: usize) {

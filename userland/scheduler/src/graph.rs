@@ -29,6 +29,8 @@ pub struct Action {
     pub resource: String,
     /// Actions that must have succeeded before.
     pub after: Vec<ActionId>,
+    /// It waits for an operation that is under way; only a later plan may carry it out.
+    pub held: bool,
     /// Why, in words.
     pub reason: String,
 }

@@ -15,7 +15,7 @@ mod state;
 mod view;
 
 pub use graph::{Action, ActionId, ActionKind, Blocked, TransitionGraph};
-pub use plan::{fence_targets, plan};
+pub use plan::{bans, fence_targets, plan};
 pub use state::{
     Activity, ClusterState, FAIL_COUNT_INFINITY, Failure, NodeState, OpResult, OpStatus, Pending, Presence,
     ResourceState, params_digest,

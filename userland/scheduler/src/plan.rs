@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cib::{Cib, Primitive};
+use cib::{Cib, LocationScore, Primitive, Score};
 use holdfast_types::{NodeId, WallTime};
 
 use crate::assign::{Placement, UNMANAGED, assign};
@@ -55,6 +55,28 @@ fn targets(view: &View<'_>) -> BTreeMap<NodeId, String> {
     targets
 }
 
+/// Location constraints of score minus infinity in force: id of the constraint, resource, node.
+#[must_use]
+pub fn bans(cib: &Cib, state: &ClusterState) -> Vec<(String, String, NodeId)> {
+    let view = View::new(cib, state, WallTime::default());
+    let mut bans = Vec::new();
+    for location in &cib.locations {
+        for (node_id, node) in &state.nodes {
+            let id = node_id.to_string();
+            let facts = view.facts(*node_id, node, &id);
+            let (name, score) = match &location.score {
+                LocationScore::Node(name, score) if *name == node.name => (&location.id, *score),
+                LocationScore::Rule(rule) if rule.accepts(facts) => (&rule.id, rule.score_for(facts)),
+                _ => continue,
+            };
+            if score == Score::MINUS_INFINITY {
+                bans.push((name.clone(), location.resource.clone(), *node_id));
+            }
+        }
+    }
+    bans
+}
+
 /// What was planned for the member before in the group.
 #[derive(Default)]
 struct Steps {
@@ -86,7 +108,7 @@ impl Planner<'_, '_> {
         reason: &str,
     ) -> ActionId {
         let (resource, reason) = (resource.to_owned(), reason.to_owned());
-        self.graph.actions.push(Action { kind, node, resource, after, reason });
+        self.graph.actions.push(Action { kind, node, resource, after, held: false, reason });
         self.graph.actions.len() - 1
     }
 
@@ -141,6 +163,9 @@ impl Planner<'_, '_> {
         self.expiry(primitive);
         let active = self.view.active(primitive);
         if self.is_busy(id) {
+            for predecessor in &before.stops {
+                self.graph.actions[*predecessor].held = true;
+            }
             return Steps { down: true, disturbed: true, ..Steps::default() };
         }
         let target = match placement {

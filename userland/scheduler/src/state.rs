@@ -227,8 +227,15 @@ impl ResourceState {
 
     fn succeeded(&mut self, activity: Activity, result: &OpResult) {
         match result.action.as_str() {
-            // A monitor that is well again says nothing while a recovery is due: the stop decides.
-            "monitor" if result.interval_ms > 0 => return,
+            // A repeated monitor that is well again takes back what it said itself, nothing else.
+            "monitor" if result.interval_ms > 0 => {
+                let own =
+                    |f: &Failure| f.result.action == "monitor" && f.result.interval_ms == result.interval_ms;
+                if self.activity == Activity::Failed && self.failure.as_ref().is_some_and(own) {
+                    self.activity = Activity::Started;
+                }
+                return;
+            }
             "start" => self.digest.clone_from(&result.digest),
             "monitor" => self.digest.clear(),
             _ => {}

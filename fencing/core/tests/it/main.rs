@@ -121,7 +121,7 @@ impl Run {
 
 fn show(output: &Output) -> String {
     match output {
-        Output::Run { call, executor, device, target, what } => {
+        Output::Run { call, executor, device, target, what, .. } => {
             format!("run {} {device} {} n{target} on {executor}", call.0, what.action)
         }
         Output::Done(record) => match &record.verdict {

@@ -207,6 +207,9 @@ pub(crate) fn render(case: &Case, graph: &TransitionGraph) -> Vec<String> {
         .map(|i| {
             let mut before: Vec<String> = graph.actions[i].after.iter().map(|b| label(*b)).collect();
             before.sort();
+            if graph.actions[i].held {
+                return format!("{} held", label(i));
+            }
             if before.is_empty() { label(i) } else { format!("{} after {}", label(i), before.join(", ")) }
         })
         .collect();
