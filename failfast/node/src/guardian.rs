@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -67,12 +68,7 @@ pub struct Packets {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToGuardian {
     /// Everything; once, with two descriptors.
-    Setup {
-        /// Pid of `cmmd`.
-        daemon: u32,
-        /// The rest.
-        setup: Box<Setup>,
-    },
+    Setup(Box<Setup>),
     /// Other packets from now on.
     Packets(Packets),
     /// Take the node down now.
@@ -111,7 +107,7 @@ impl ToGuardian {
         let mut bytes = vec![0; MESSAGE_MAX];
         let mut out = Writer { bytes: &mut bytes, len: 0 };
         let fits = match self {
-            Self::Setup { daemon, setup } => out.setup(*daemon, setup),
+            Self::Setup(setup) => out.setup(setup),
             Self::Packets(packets) => out.byte(2).and_then(|()| out.packets(packets)),
             Self::TakeDown { reason, gasp } => out.take_down(reason, gasp),
             Self::Release => out.byte(4),
@@ -126,21 +122,29 @@ impl ToGuardian {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Reader(bytes);
         let message = match from.byte()? {
-            1 => {
-                let (daemon, setup) = from.setup()?;
-                Self::Setup { daemon, setup: Box::new(setup) }
-            }
+            1 => Self::Setup(Box::new(from.setup()?)),
             2 => Self::Packets(from.packets()?),
             3 => {
-                let kind = ReasonKind::from_code(from.byte()?)?;
-                let text = Text::from(std::str::from_utf8(from.slice()?).ok()?);
-                Self::TakeDown { reason: Reason { kind, text }, gasp: from.packet()? }
+                let (reason, gasp) = from.take_down()?;
+                Self::TakeDown { reason, gasp: gasp.to_vec() }
             }
             4 => Self::Release,
             _ => return None,
         };
         from.0.is_empty().then_some(message)
     }
+}
+
+/// Decodes [`ToGuardian::TakeDown`] alone, without allocation: the reason, and where in `bytes` the gasp is.
+#[must_use]
+pub fn decode_take_down(bytes: &[u8]) -> Option<(Reason, Range<usize>)> {
+    let mut from = Reader(bytes);
+    if from.byte()? != 3 {
+        return None;
+    }
+    let (reason, gasp) = from.take_down()?;
+    // The gasp is the last field.
+    from.0.is_empty().then(|| (reason, bytes.len() - gasp.len()..bytes.len()))
 }
 
 impl FromGuardian {
@@ -286,9 +290,8 @@ impl Writer<'_> {
         self.packet(gasp)
     }
 
-    fn setup(&mut self, daemon: u32, setup: &Setup) -> Option<()> {
+    fn setup(&mut self, setup: &Setup) -> Option<()> {
         self.byte(1)?;
-        self.put(&daemon.to_le_bytes())?;
         self.slice(setup.mode.as_str().as_bytes())?;
         self.slice(setup.scope.as_str().as_bytes())?;
         self.path(Some(&setup.run_dir))?;
@@ -340,12 +343,22 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
-    fn packet(&mut self) -> Option<Vec<u8>> {
-        Some(self.slice()?.to_vec()).filter(|p| p.len() <= PACKET_MAX)
+    fn packet(&mut self) -> Option<&'a [u8]> {
+        Some(self.slice()?).filter(|p| p.len() <= PACKET_MAX)
     }
 
     fn packets(&mut self) -> Option<Packets> {
-        Some(Packets { daemon_died: self.packet()?, unit_died: self.packet()?, last_word: self.packet()? })
+        Some(Packets {
+            daemon_died: self.packet()?.to_vec(),
+            unit_died: self.packet()?.to_vec(),
+            last_word: self.packet()?.to_vec(),
+        })
+    }
+
+    fn take_down(&mut self) -> Option<(Reason, &'a [u8])> {
+        let kind = ReasonKind::from_code(self.byte()?)?;
+        let text = Text::from(std::str::from_utf8(self.slice()?).ok()?);
+        Some((Reason { kind, text }, self.packet()?))
     }
 
     fn path(&mut self) -> Option<Option<PathBuf>> {
@@ -365,8 +378,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn setup(&mut self) -> Option<(u32, Setup)> {
-        let daemon = u32::from_le_bytes(self.array()?);
+    fn setup(&mut self) -> Option<Setup> {
         let mut setup = Setup {
             mode: self.word()?,
             scope: self.word()?,
@@ -391,7 +403,7 @@ impl<'a> Reader<'a> {
             }
             setup.links.push(link);
         }
-        Some((daemon, setup))
+        Some(setup)
     }
 }
 
@@ -432,7 +444,7 @@ mod tests {
         let (a, b) = channel().unwrap();
         let reason = Reason::commanded(&"so it is");
         let messages = [
-            ToGuardian::Setup { daemon: 17, setup: Box::new(setup()) },
+            ToGuardian::Setup(Box::new(setup())),
             ToGuardian::Packets(setup().packets),
             ToGuardian::TakeDown { reason, gasp: vec![7; PACKET_MAX] },
             ToGuardian::Release,
@@ -446,6 +458,10 @@ mod tests {
         send_take_down(a.as_fd(), &reason, &[]).unwrap();
         let len = receive(b.as_fd(), &mut buffer).unwrap();
         assert_eq!(ToGuardian::decode(&buffer[..len]), Some(ToGuardian::TakeDown { reason, gasp: vec![] }));
+        assert_eq!(decode_take_down(&buffer[..len]), Some((reason, len..len)));
+        send_take_down(a.as_fd(), &reason, b"gasp").unwrap();
+        let len = receive(b.as_fd(), &mut buffer).unwrap();
+        assert_eq!(decode_take_down(&buffer[..len]).map(|(_, gasp)| &buffer[gasp]), Some(&b"gasp"[..]));
         for answer in [FromGuardian::Ready(vec!["a".into(), "b".into()]), FromGuardian::Refused("no".into())]
         {
             assert_eq!(FromGuardian::decode(&answer.encode()), Some(answer));
@@ -464,7 +480,7 @@ mod tests {
             unit_died: vec![0; PACKET_MAX],
             last_word: vec![0; PACKET_MAX],
         };
-        let message = ToGuardian::Setup { daemon: 1, setup: Box::new(setup) };
+        let message = ToGuardian::Setup(Box::new(setup));
         assert_eq!(ToGuardian::decode(&message.encode().unwrap()), Some(message));
     }
 
@@ -472,7 +488,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let mut setup = setup();
         setup.packets.unit_died = vec![0; PACKET_MAX + 1];
-        assert!(ToGuardian::Setup { daemon: 1, setup: Box::new(setup) }.encode().is_err());
+        assert!(ToGuardian::Setup(Box::new(setup)).encode().is_err());
         let (a, _b) = channel().unwrap();
         let error = send_take_down(a.as_fd(), &Reason::commanded(&"x"), &[0; PACKET_MAX + 1]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
@@ -480,7 +496,7 @@ mod tests {
 
     #[test]
     fn a_cut_message_is_no_message() {
-        let whole = ToGuardian::Setup { daemon: 17, setup: Box::new(setup()) }.encode().unwrap();
+        let whole = ToGuardian::Setup(Box::new(setup())).encode().unwrap();
         for len in 0..whole.len() {
             assert_eq!(ToGuardian::decode(&whole[..len]), None, "{len}");
         }
@@ -492,6 +508,7 @@ mod tests {
             let bytes = [&[kind][..], &bytes].concat();
             let _ = ToGuardian::decode(&bytes);
             let _ = FromGuardian::decode(&bytes);
+            let _ = decode_take_down(&bytes);
         }
     }
 }

@@ -74,9 +74,9 @@ impl Guardian {
             let (channel, theirs) = guardian::channel()?;
             let stamps = Stamps::create()?;
             stamps.set(Side::Daemon, now.as_nanos());
-            let daemon = std::process::id();
-            let message = ToGuardian::Setup { daemon, setup: Box::new(setup.clone()) }.encode()?;
-            let own_pidfd = pidfd::open(daemon)?;
+            let message = ToGuardian::Setup(Box::new(setup.clone())).encode()?;
+            // A pidfd of its own making: the guardian needs not ask who its parent is, or still is.
+            let own_pidfd = pidfd::open(std::process::id())?;
             fdpass::send(channel.as_fd(), &message, &[stamps.as_fd(), own_pidfd.as_fd()])?;
             let mut child = Command::new(program)
                 .env(process_tree::VARIABLE, &setup.run_dir)
