@@ -6,8 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod api;
+pub mod detector;
 pub mod limits;
 mod node;
+pub mod quorum;
+pub mod reconfig;
 pub mod ring;
 pub mod service;
 pub mod wire;

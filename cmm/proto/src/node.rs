@@ -1,14 +1,27 @@
 //! [`Node`]: seal, ring, detector, reconfiguration, quorum and services put together behind one door.
+//!
+//! Every call first looks at the clock: a lease that has run out is told before anything else is read
+//! (`turn`). Then the input is handled, and at the end everything it set in motion is carried on until nothing moves
+//! (`settle`): what the ring delivers changes services and steps, which send ordered messages, which the ring takes.
+
+mod ordered;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast_types::{Boottime, Incarnation, LinkId, NodeId, RingId};
+use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
 
 use crate::api::{
-    GaspKind, GroupMember, GroupName, NodeConfig, Output, QuorumView, Record, Refusal, Request, Stats,
-    StepNotice,
+    Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, NodeConfig,
+    Output, QuorumView, Record, Refusal, RejectReason, Request, Stats, StepNotice,
 };
+use crate::detector::Detector;
 use crate::limits;
+use crate::quorum::Quorum;
+use crate::reconfig::{self, Action, Reconfig};
+use crate::ring::{self, Ring, RingConfig, RingOutput};
+use crate::service::cpg::Cpg;
+use crate::service::messages::{Message, State, cut};
+use crate::wire::{FRAME_PAYLOAD_MAX, FrameKind, Gasp, Header, Heartbeat, Join, Opener, PacketKind, Sealer};
 
 /// What is wrong with a [`NodeConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,11 +46,33 @@ pub enum ConfigError {
 /// each call [`Node::poll_output`] until it is empty. `now` never goes back.
 pub struct Node {
     config: NodeConfig,
+    started: Boottime,
+    now: Boottime,
     outputs: VecDeque<Output>,
-    view: QuorumView,
+    sealer: Sealer,
+    opener: Opener,
+    ring: Ring,
+    detector: Detector,
+    reconfig: Reconfig,
+    quorum: Quorum,
+    cpg: Cpg,
     members: Vec<NodeId>,
-    stats: Stats,
+    ring_id: RingId,
+    /// The ring whose exchange was completed last.
+    synced_ring: Option<RingId>,
+    /// Ordered messages that came before the exchange of their ring was complete.
+    held_back: VecDeque<(NodeId, Vec<u8>)>,
+    /// Ordered messages for one ring only, not yet taken by the ring's queue.
+    control: VecDeque<(RingId, Vec<u8>)>,
+    /// Ordered messages that must go out some time, not yet taken by the ring's queue.
+    pending: VecDeque<Vec<u8>>,
+    gate_open: bool,
+    left: bool,
+    taken_down: bool,
+    lives: BTreeMap<NodeId, Incarnation>,
+    boots: BTreeMap<NodeId, (Incarnation, BootId)>,
     confirmed: BTreeMap<NodeId, Incarnation>,
+    packets_rejected: u64,
 }
 
 impl Node {
@@ -47,30 +82,83 @@ impl Node {
     /// When the configuration cannot be run.
     pub fn new(config: NodeConfig, now: Boottime) -> Result<Self, ConfigError> {
         check(&config)?;
-        let _ = now;
-        Ok(Self {
+        let (me, timers) = (config.me, config.timers);
+        let ids: Vec<NodeId> = config.nodes.iter().map(|n| n.id).collect();
+        let ring = RingConfig {
+            me,
+            nodes: ids.clone(),
+            incarnation: config.incarnation,
+            timers,
+            window_frames: config.window_frames,
+            frames_per_visit: config.frames_per_visit,
+            frame_payload_max: FRAME_PAYLOAD_MAX,
+            ring_seq_reserved: config.ring_seq_reserved,
+        };
+        let mut node = Self {
+            started: now,
+            now,
             outputs: VecDeque::new(),
-            view: QuorumView::default(),
+            sealer: Sealer::new(&config.key, &config.cluster_name, me, config.incarnation),
+            opener: Opener::new(&config.key, &config.cluster_name, me, ids),
+            ring: Ring::new(ring, now),
+            detector: Detector::new(me, timers.heartbeat, timers.heartbeat_limit, now),
+            reconfig: Reconfig::new(timers.step_limit),
+            quorum: Quorum::new(&config, now),
+            cpg: Cpg::new(me),
             members: Vec::new(),
-            stats: Stats::default(),
+            ring_id: RingId::default(),
+            synced_ring: None,
+            held_back: VecDeque::new(),
+            control: VecDeque::new(),
+            pending: VecDeque::new(),
+            gate_open: false,
+            left: false,
+            taken_down: false,
+            lives: BTreeMap::from([(me, config.incarnation)]),
+            boots: BTreeMap::from([(me, (config.incarnation, config.boot_id))]),
             confirmed: BTreeMap::new(),
+            packets_rejected: 0,
             config,
-        })
+        };
+        node.settle(now);
+        Ok(node)
     }
 
     /// A packet as received on `link`; it is opened in place.
     pub fn handle_packet(&mut self, now: Boottime, link: LinkId, packet: &mut [u8]) {
-        let _ = (now, link, packet);
+        let _ = link; // The sender's link is in the sealed header; which of ours it came in on changes nothing yet.
+        self.turn(now);
+        if !self.left {
+            if let Err(why) = self.open(now, packet) {
+                self.packets_rejected += 1;
+                self.event(Event::PacketRejected { why });
+            }
+            self.settle(now);
+        }
     }
 
     /// Timers that are due, and first of all the lease. The driver calls it first on every wake-up.
     pub fn handle_timeout(&mut self, now: Boottime) {
-        let _ = now;
+        self.turn(now);
+        if self.left {
+            return;
+        }
+        for (node, silent) in self.detector.silent(now) {
+            self.event(Event::Suspect { node, why: "heartbeat", silent });
+            self.ring.suspect(now, node, "heartbeat");
+        }
+        self.ring.handle_timeout(now);
+        self.reconfig.handle_timeout(now);
+        self.settle(now);
     }
 
     /// `record` is durable.
     pub fn handle_persisted(&mut self, now: Boottime, record: &Record) {
-        let _ = (now, record);
+        self.turn(now);
+        if !self.left {
+            self.ring.handle_persisted(now, record.ring_seq_reserved);
+            self.settle(now);
+        }
     }
 
     /// Takes a request, or says why not.
@@ -78,8 +166,13 @@ impl Node {
     /// # Errors
     /// A [`Refusal`], to be told to the client.
     pub fn submit(&mut self, now: Boottime, request: Request<'_>) -> Result<(), Refusal> {
-        let _ = (now, request);
-        Err(Refusal::TryAgain)
+        self.turn(now);
+        if self.left {
+            return Err(Refusal::TryAgain);
+        }
+        let result = self.take(now, request);
+        self.settle(now);
+        result
     }
 
     /// The next thing to do, in order.
@@ -87,16 +180,31 @@ impl Node {
         self.outputs.pop_front()
     }
 
-    /// When [`Node::handle_timeout`] has something to do.
+    /// When [`Node::handle_timeout`] has something to do. May be in the past: then it is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Boottime> {
-        None
+        if self.left {
+            return None;
+        }
+        let quorum = self.quorum.next_timeout(self.now);
+        [self.ring.next_timeout(), Some(self.detector.next_timeout()), quorum, self.reconfig.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A gasp sealed in advance for the guardian, which sends the same bytes to every peer on every link.
     pub fn seal_gasp(&mut self, kind: GaspKind, why: &str) -> Vec<u8> {
-        let _ = (kind, why);
-        Vec::new()
+        let gasp = Gasp { kind, incarnation: self.config.incarnation, why: why.to_owned() };
+        self.sealer.seal(PacketKind::Gasp, LINK, &gasp.encode())
+    }
+
+    /// Gives up quorum for good, at once: the first thing to do when this node is to be taken down, so that its gasp
+    /// may end its lease.
+    pub fn resign(&mut self, now: Boottime, why: &str) {
+        self.turn(now);
+        self.quorum.resign(why);
+        self.settle(now);
     }
 
     /// This node.
@@ -114,13 +222,19 @@ impl Node {
     /// The ring installed last.
     #[must_use]
     pub fn ring_id(&self) -> RingId {
-        self.view.ring
+        self.ring_id
     }
 
-    /// State of the ring as corosync names it: `OPERATIONAL`, `GATHER`, `COMMIT`, `RECOVERY`.
+    /// State of the ring as corosync names it: `OPERATIONAL`, `GATHER`, `COMMIT`, `RECOVERY`; or `LEFT`.
     #[must_use]
     pub fn ring_state(&self) -> &'static str {
-        "GATHER"
+        match self.ring.state() {
+            ring::State::Gather => "GATHER",
+            ring::State::Commit => "COMMIT",
+            ring::State::Recovery => "RECOVERY",
+            ring::State::Operational => "OPERATIONAL",
+            ring::State::Left => "LEFT",
+        }
     }
 
     /// Members of the configuration installed last, ascending.
@@ -132,50 +246,51 @@ impl Node {
     /// Whether the first synchronisation is complete: clients may be served.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        false
+        self.synced_ring.is_some()
     }
 
     /// Whether clients may multicast now: the last [`Output::Gate`].
     #[must_use]
     pub fn gate_open(&self) -> bool {
-        false
+        self.gate_open
     }
 
     /// Votes and quorum as last told. Never quorate outside a lease that was valid at the last call with a time.
     #[must_use]
     pub fn quorum_view(&self) -> &QuorumView {
-        &self.view
+        self.quorum.view()
     }
 
-    /// Whether echoes of enough votes are valid, whatever the reconfiguration has decided.
+    /// Whether echoes of enough votes are valid, whatever else keeps the node from being quorate.
     #[must_use]
     pub fn lease_valid(&self) -> bool {
-        false
+        self.quorum.is_leased(self.now)
     }
 
-    /// The step of the reconfiguration that runs now, or ended last.
+    /// The last notice of the reconfiguration: the step that runs, or `end`.
     #[must_use]
     pub fn step(&self) -> Option<&StepNotice> {
-        None
+        self.reconfig.notice()
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats.clone()
+        let mut stats = self.ring.stats().clone();
+        stats.packets_rejected += self.packets_rejected;
+        stats
     }
 
     /// Snapshot of all process groups, by name; members by node, then pid.
     #[must_use]
     pub fn cpg_groups(&self) -> Vec<(GroupName, Vec<GroupMember>)> {
-        Vec::new()
+        self.cpg.snapshot()
     }
 
     /// Members of one group, by node, then pid; empty if there is no such group.
     #[must_use]
     pub fn cpg_members(&self, group: &[u8]) -> Vec<GroupMember> {
-        let _ = group;
-        Vec::new()
+        self.cpg.members(group)
     }
 
     /// Highest incarnation of each node whose death is confirmed.
@@ -186,8 +301,292 @@ impl Node {
 
     /// Last known incarnation of each node, this one included.
     #[must_use]
-    pub fn incarnations(&self) -> BTreeMap<NodeId, Incarnation> {
-        BTreeMap::from([(self.config.me, self.config.incarnation)])
+    pub fn incarnations(&self) -> &BTreeMap<NodeId, Incarnation> {
+        &self.lives
+    }
+
+    /// First thing in every turn: the lease, so that nothing is read, told or taken under one that has run out.
+    fn turn(&mut self, now: Boottime) {
+        self.now = self.now.max(now);
+        if self.left {
+            return;
+        }
+        self.quorum.update(now, &mut self.outputs);
+        if let Some(gap) = self.detector.turn(now) {
+            self.event(Event::Paused { gap });
+        }
+    }
+
+    fn open(&mut self, now: Boottime, packet: &mut [u8]) -> Result<(), RejectReason> {
+        let opened = self.opener.open(packet)?;
+        let (header, body) = (opened.header, opened.body);
+        let sender = header.sender;
+        if self.is_confirmed(sender, header.incarnation) {
+            return Err(RejectReason::Replay);
+        }
+        if opened.new_incarnation {
+            self.note_life(sender, header.incarnation);
+        }
+        match header.kind {
+            PacketKind::Gasp => {
+                let gasp = Gasp::decode(body).map_err(|_| RejectReason::Content)?;
+                return self.handle_gasp(now, &header, gasp);
+            }
+            PacketKind::Heartbeat => {
+                let beat = Heartbeat::decode(body).map_err(|_| RejectReason::Content)?;
+                self.detector.heard(now, sender);
+                self.handle_heartbeat(now, &header, &beat);
+            }
+            PacketKind::Ring => {
+                self.detector.heard(now, sender);
+                if FrameKind::of(body) == Ok(FrameKind::Join) && Join::decode(body).is_ok_and(|j| j.leave) {
+                    // Whoever leaves has given up quorum first.
+                    self.quorum.promised_mut().end(sender, header.incarnation);
+                    self.quorum.note_leaving(sender);
+                    self.detector.suspect(sender);
+                }
+                self.ring.handle_frame(now, sender, body);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
+        let sender = header.sender;
+        self.note_boot(sender, header.incarnation, beat.boot_id);
+        let Some(news) = self.detector.heartbeat(sender, beat.ring, beat.send_time, &beat.echoes) else {
+            return;
+        };
+        // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease
+        // is nothing to take on trust.
+        if let Some(sent) = news.echo.filter(|sent| (self.started..=now).contains(sent)) {
+            self.quorum.echo(sender, sent);
+        }
+        if news.first {
+            let packet = self.heartbeat(now);
+            self.transmit(Destination::Node(sender), true, packet);
+        }
+    }
+
+    fn handle_gasp(&mut self, now: Boottime, header: &Header, gasp: Gasp) -> Result<(), RejectReason> {
+        let (node, life) = (header.sender, header.incarnation);
+        if gasp.incarnation != life {
+            return Err(RejectReason::Content);
+        }
+        let last_word = gasp.kind == GaspKind::LastWord;
+        let news = self.quorum.promised_mut().end(node, life);
+        if news || last_word {
+            self.event(Event::Gasp { node, incarnation: life, last_word, why: gasp.why.clone() });
+        }
+        if news {
+            self.suspect(now, node, "gasp");
+        }
+        if last_word {
+            self.confirm(now, node, life, &gasp.why);
+            // For those that its packets did not reach.
+            let why = &gasp.why;
+            self.pending.push_back(Message::ConfirmDeath { node, incarnation: life, why }.encode());
+        }
+        Ok(())
+    }
+
+    /// Firm news of a member.
+    fn suspect(&mut self, now: Boottime, node: NodeId, why: &'static str) {
+        if self.detector.suspect(node) {
+            self.event(Event::Suspect { node, why, silent: Span::ZERO });
+        }
+        self.ring.suspect(now, node, why);
+    }
+
+    /// A packet of this life was opened, or another member knows it.
+    fn note_life(&mut self, node: NodeId, life: Incarnation) {
+        let known = self.lives.entry(node).or_insert(life);
+        *known = life.max(*known);
+        self.quorum.note_life(node, life);
+        if let Some(before) = life.get().checked_sub(1).map(Incarnation::new)
+            && node != self.config.me
+        {
+            // Two lives of a node are never up at once: the daemon holds a lock on its state.
+            self.quorum.promised_mut().end(node, before);
+        }
+    }
+
+    /// A later life on another boot confirms the death of the earlier one.
+    fn note_boot(&mut self, node: NodeId, life: Incarnation, boot: BootId) {
+        match self.boots.get(&node).copied() {
+            Some((known, _)) if known >= life => return,
+            Some((known, before)) if before != boot => {
+                self.confirm(self.now, node, known, "its machine has booted again");
+            }
+            _ => {}
+        }
+        self.boots.insert(node, (life, boot));
+    }
+
+    fn is_confirmed(&self, node: NodeId, life: Incarnation) -> bool {
+        self.confirmed.get(&node).is_some_and(|known| *known >= life)
+    }
+
+    /// The death of a life, and of all before it, is confirmed.
+    fn confirm(&mut self, now: Boottime, node: NodeId, life: Incarnation, why: &str) {
+        if self.is_confirmed(node, life) {
+            return;
+        }
+        self.confirmed.insert(node, life);
+        self.quorum.promised_mut().end(node, life);
+        self.outputs.push_back(Output::Confirmed { node, incarnation: life, why: cut(why).to_owned() });
+        if node == self.config.me {
+            if life >= self.config.incarnation {
+                self.take_down(format!("the death of this node was confirmed: {}", cut(why)));
+            }
+        } else if self.lives.get(&node).is_none_or(|known| *known <= life) {
+            self.suspect(now, node, "death confirmed");
+        }
+    }
+
+    fn take_down(&mut self, why: String) {
+        if !std::mem::replace(&mut self.taken_down, true) {
+            self.quorum.resign(&why);
+            self.quorum.update(self.now, &mut self.outputs);
+            self.outputs.push_back(Output::TakeDown(why));
+        }
+    }
+
+    /// Carries on until nothing moves, then says what has changed.
+    fn settle(&mut self, now: Boottime) {
+        loop {
+            self.carry_out(now);
+            self.flush_queues(now);
+            if let Some(output) = self.ring.poll_output() {
+                self.handle_ring(now, output);
+                continue;
+            }
+            self.quorum.update(now, &mut self.outputs);
+            let decided = self.reconfig.step() == Some(reconfig::QUORUM) && self.quorum.is_decided();
+            if !(decided && self.reconfig.finished()) {
+                break;
+            }
+        }
+        if self.detector.beat_due(now) && self.detector.peers().next().is_some() {
+            let packet = self.heartbeat(now);
+            self.to_members(packet);
+        }
+        self.move_gate();
+    }
+
+    fn handle_ring(&mut self, now: Boottime, output: RingOutput) {
+        match output {
+            RingOutput::Send { to, urgent, frame } => {
+                let packet = self.sealer.seal(PacketKind::Ring, LINK, &frame);
+                self.transmit(to, urgent, packet);
+            }
+            RingOutput::Deliver { sender, payload, .. } => self.deliver(now, sender, payload),
+            RingOutput::Configuration(configuration) => self.install(now, configuration),
+            RingOutput::Persist(seq) => {
+                self.outputs.push_back(Output::Persist(Record { ring_seq_reserved: seq }))
+            }
+            RingOutput::Event(event) => self.event(event),
+        }
+    }
+
+    fn install(&mut self, now: Boottime, configuration: Configuration) {
+        if configuration.kind == ConfigurationKind::Transitional {
+            self.quorum.transitional(&configuration.members);
+            self.reconfig.leaving();
+            self.carry_out(now);
+            self.outputs.push_back(Output::Configuration(configuration));
+            return;
+        }
+        // What was ordered in the old ring belongs to what was known there.
+        self.drain_held_back(now, false);
+        self.reconfig.leaving();
+        self.carry_out(now);
+        self.cpg.lost(&configuration.left);
+        self.members.retain(|node| !configuration.left.contains(node));
+        self.quorum.transitional(&self.members);
+        self.ring_id = configuration.ring;
+        self.members.clone_from(&configuration.members);
+        self.outputs.push_back(Output::Configuration(configuration));
+        self.control.clear();
+        self.detector.install(now, self.ring_id, &self.members);
+        self.quorum.installed(self.ring_id, &self.members);
+        self.reconfig.install(now, self.ring_id, &self.members);
+        self.carry_out(now);
+    }
+
+    /// Tells and does what the reconfiguration wants.
+    fn carry_out(&mut self, now: Boottime) {
+        loop {
+            self.outputs.extend(self.reconfig.take_outputs());
+            let actions = self.reconfig.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                match action {
+                    Action::Send(message) => self.control.push_back((self.ring_id, message)),
+                    Action::SendState { round, epoch } => {
+                        let message = Message::State(self.state(now, round, epoch)).encode();
+                        self.control.push_back((self.ring_id, message));
+                    }
+                    Action::Synchronise(states) => self.synchronise(now, &states),
+                    Action::Decide => self.quorum.decide(now),
+                }
+            }
+        }
+    }
+
+    fn to_members(&mut self, packet: Vec<u8>) {
+        let members: Vec<NodeId> = self.detector.peers().collect();
+        if members.len() + 1 == self.config.nodes.len() {
+            return self.transmit(Destination::AllPeers, true, packet);
+        }
+        for node in members {
+            self.transmit(Destination::Node(node), true, packet.clone());
+        }
+    }
+
+    /// A heartbeat that echoes everyone who is to be echoed; what it promises is noted.
+    fn heartbeat(&mut self, now: Boottime) -> Vec<u8> {
+        let echoes = self.detector.echoes();
+        for echo in &echoes {
+            let life = self.lives.get(&echo.node).copied().unwrap_or_default();
+            self.quorum.promised_mut().echoed(echo.node, life, now);
+        }
+        let beat = Heartbeat {
+            ring: self.detector.ring(),
+            send_time: now,
+            boot_id: self.config.boot_id,
+            watchdog: Span::ZERO,
+            echoes,
+        };
+        self.sealer.seal(PacketKind::Heartbeat, LINK, &beat.encode())
+    }
+
+    fn transmit(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
+        self.outputs.push_back(Output::Transmit { to, link: LINK, urgent, packet });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// What this node brings into the exchange of the current ring.
+    fn state(&self, now: Boottime, round: u32, epoch: holdfast_types::Epoch) -> State {
+        let mut state = State {
+            ring: self.ring_id,
+            round,
+            epoch,
+            incarnation: self.config.incarnation,
+            boot_id: self.config.boot_id,
+            previous: self.synced_ring.unwrap_or(self.ring_id),
+            confirmed: self.confirmed.iter().map(|(node, life)| (*node, *life)).collect(),
+            lives: self.boots.iter().map(|(node, (life, boot))| (*node, *life, *boot)).collect(),
+            joined: self.cpg.local(),
+            ..State::default()
+        };
+        self.quorum.state(&self.members, now, &mut state);
+        state
     }
 }
 
@@ -205,5 +604,24 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if nodes.binary_search_by_key(&config.me, |n| n.id).is_err() {
         return Err(ConfigError::NotInList(config.me));
     }
+    let t = &config.timers;
+    let intervals = [t.token, t.token_retransmit, t.join, t.consensus, t.merge, t.heartbeat, t.step_limit];
+    if intervals.contains(&Span::ZERO) {
+        return Err(ConfigError::Timers(
+            "token, retransmit, join, consensus, merge, heartbeat and step limit must not be 0",
+        ));
+    }
+    if t.heartbeat_limit < t.heartbeat.scale(2, 1) {
+        return Err(ConfigError::Timers("the heartbeat limit must be at least two heartbeats"));
+    }
+    if t.lease < t.heartbeat.scale(2, 1) {
+        return Err(ConfigError::Timers("the lease must be at least two heartbeats"));
+    }
+    if config.quorum.expected_votes == Some(holdfast_types::Votes::new(0)) {
+        return Err(ConfigError::Quorum("expected votes must not be 0"));
+    }
     Ok(())
 }
+
+/// The one link that is used so far.
+const LINK: LinkId = LinkId::new(0);

@@ -108,6 +108,8 @@ pub struct State {
     pub expected: Votes,
     /// It is quorate now, within a valid lease.
     pub quorate: bool,
+    /// `wait_for_all` is configured there.
+    pub wait_for_all: bool,
     /// It still waits for all.
     pub waits_for_all: bool,
     /// Its lease; the shortest of all members counts.
@@ -268,7 +270,8 @@ impl State {
         w.put(&self.boot_id.0);
         w.put_u32(self.votes.get());
         w.put_u32(self.expected.get());
-        w.put_u8(u8::from(self.quorate) | u8::from(self.waits_for_all) << 1);
+        let flags = [self.quorate, self.wait_for_all, self.waits_for_all];
+        w.put_u8(flags.iter().enumerate().fold(0, |byte, (bit, on)| byte | u8::from(*on) << bit));
         w.put_u64(self.lease.as_nanos());
         w.put_ring(self.previous);
         w.put_u64(self.start_wait.as_nanos());
@@ -307,7 +310,7 @@ impl State {
         let votes = Votes::new(r.u32()?);
         let expected = Votes::new(r.u32()?);
         let flags = r.u8()?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(WireError::BadValue("flags"));
         }
         Ok(Self {
@@ -319,7 +322,8 @@ impl State {
             votes,
             expected,
             quorate: flags & 1 != 0,
-            waits_for_all: flags & 2 != 0,
+            wait_for_all: flags & 2 != 0,
+            waits_for_all: flags & 4 != 0,
             lease: Span::from_nanos(r.u64()?),
             previous: r.ring()?,
             start_wait: Span::from_nanos(r.u64()?),
@@ -397,6 +401,7 @@ mod tests {
                 votes: Votes::new(1),
                 expected: Votes::new(3),
                 quorate: true,
+                wait_for_all: false,
                 waits_for_all: true,
                 lease: Span::from_millis(400),
                 previous: ring(4),

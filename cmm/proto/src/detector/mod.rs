@@ -1,0 +1,247 @@
+//! Who of the ring is alive: heartbeats out and in, silence, this node's own pauses, and the echoes that carry leases.
+//!
+//! Every member sends a heartbeat to every other member of the ring installed last, each interval and at once when the
+//! ring is new. Any authenticated packet of a member's current life counts as life. A member silent for longer than
+//! the limit is suspected until the next ring; a suspected member is not echoed, so its lease runs out. A node that was
+//! late itself accuses nobody: it cannot tell its own deafness from others' silence, so it starts to listen anew.
+//!
+//! Heartbeats of another ring count for life only: nothing is echoed across rings.
+
+use std::collections::BTreeMap;
+
+use holdfast_types::{Boottime, NodeId, RingId, Span};
+
+use crate::wire::Echo;
+
+/// The detector of one node.
+pub struct Detector {
+    me: NodeId,
+    interval: Span,
+    limit: Span,
+    ring: RingId,
+    peers: BTreeMap<NodeId, Peer>,
+    last_turn: Boottime,
+    /// This turn came late: packets may be waiting that nobody has read yet.
+    late: bool,
+    next_beat: Boottime,
+}
+
+struct Peer {
+    heard: Boottime,
+    suspected: bool,
+    /// Newest send time of its heartbeats in this ring.
+    newest: Option<Boottime>,
+}
+
+/// What a heartbeat of the same ring brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The send time of the newest own heartbeat that the member echoes.
+    pub echo: Option<Boottime>,
+    /// It is the member's first one in this ring: answered at once, so that leases start without an interval's delay.
+    pub first: bool,
+}
+
+impl Detector {
+    /// Alone.
+    #[must_use]
+    pub fn new(me: NodeId, interval: Span, limit: Span, now: Boottime) -> Self {
+        Self {
+            me,
+            interval,
+            limit,
+            ring: RingId::default(),
+            peers: BTreeMap::new(),
+            last_turn: now,
+            late: false,
+            next_beat: now + interval,
+        }
+    }
+
+    /// A turn of the event loop. Returns the gap since the last one if it was so long that this node was deaf.
+    pub fn turn(&mut self, now: Boottime) -> Option<Span> {
+        let gap = now.since(self.last_turn);
+        self.last_turn = now;
+        self.late = gap > self.interval.scale(2, 1);
+        if gap <= self.limit.scale(1, 2) {
+            return None;
+        }
+        for peer in self.peers.values_mut() {
+            peer.heard = now;
+        }
+        Some(gap)
+    }
+
+    /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
+    pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
+        self.ring = ring;
+        let peer = |id: &NodeId| (*id, Peer { heard: now, suspected: false, newest: None });
+        self.peers = members.iter().filter(|id| **id != self.me).map(peer).collect();
+        self.next_beat = now;
+    }
+
+    /// An authenticated packet of this member's current life.
+    pub fn heard(&mut self, now: Boottime, from: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.heard = now;
+        }
+    }
+
+    /// A heartbeat. `None`: not of this ring.
+    pub fn heartbeat(
+        &mut self,
+        from: NodeId,
+        ring: RingId,
+        send_time: Boottime,
+        echoes: &[Echo],
+    ) -> Option<Beat> {
+        if ring != self.ring {
+            return None;
+        }
+        let peer = self.peers.get_mut(&from)?;
+        let first = peer.newest.is_none();
+        peer.newest = peer.newest.max(Some(send_time));
+        let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
+        Some(Beat { echo, first })
+    }
+
+    /// Firm news: this member is not waited for and not echoed any more. `true` if it was not suspected before.
+    pub fn suspect(&mut self, node: NodeId) -> bool {
+        self.peers.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.suspected, true))
+    }
+
+    /// Members silent for longer than the limit, from now on suspected, and for how long they were silent. Nobody in a
+    /// turn that came late: what they sent may be waiting to be read; the next turn is soon.
+    pub fn silent(&mut self, now: Boottime) -> Vec<(NodeId, Span)> {
+        let mut silent = Vec::new();
+        if self.late {
+            return silent;
+        }
+        for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
+            let silence = now.since(peer.heard);
+            if silence > self.limit {
+                peer.suspected = true;
+                silent.push((*id, silence));
+            }
+        }
+        silent
+    }
+
+    /// Whether a heartbeat is due; if so the next one is an interval away.
+    pub fn beat_due(&mut self, now: Boottime) -> bool {
+        let due = now >= self.next_beat;
+        if due {
+            self.next_beat = now + self.interval;
+        }
+        due
+    }
+
+    /// The ring that heartbeats are for.
+    #[must_use]
+    pub fn ring(&self) -> RingId {
+        self.ring
+    }
+
+    /// Members that a heartbeat goes to: also suspected ones, who may be deaf only, and learn from it that nobody
+    /// echoes them.
+    pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+
+    /// What the next heartbeat echoes.
+    #[must_use]
+    pub fn echoes(&self) -> Vec<Echo> {
+        let echo = |(id, peer): (&NodeId, &Peer)| {
+            Some(Echo { node: *id, send_time: peer.newest.filter(|_| !peer.suspected)? })
+        };
+        self.peers.iter().filter_map(echo).collect()
+    }
+
+    /// When the next heartbeat is due or the next member has been silent for too long.
+    #[must_use]
+    pub fn next_timeout(&self) -> Boottime {
+        let ends = self.peers.values().filter(|p| !p.suspected);
+        let silence = ends.map(|p| p.heard + self.limit + Span::from_nanos(1)).min();
+        silence.map_or(self.next_beat, |end| end.min(self.next_beat))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEAT: Span = Span::from_millis(50);
+    const LIMIT: Span = Span::from_millis(500);
+
+    fn node(id: u32) -> NodeId {
+        NodeId::new(id)
+    }
+    fn ring(seq: u64) -> RingId {
+        RingId { representative: node(1), seq }
+    }
+    fn at(ms: u64) -> Boottime {
+        Boottime::from_nanos(1_000_000 * (10_000 + ms))
+    }
+    fn detector() -> Detector {
+        let mut d = Detector::new(node(1), BEAT, LIMIT, at(0));
+        d.install(at(0), ring(4), &[node(1), node(2), node(3)]);
+        d
+    }
+    fn echo(id: u32, ms: u64) -> Echo {
+        Echo { node: node(id), send_time: at(ms) }
+    }
+
+    #[test]
+    fn silence_beyond_the_limit_suspects_once() {
+        let mut d = detector();
+        d.heard(at(200), node(2));
+        assert_eq!(d.silent(at(500)), []);
+        d.turn(at(101));
+        assert_eq!(d.silent(at(501)), [], "a late turn first reads what is waiting");
+        d.turn(at(102));
+        assert_eq!(d.silent(at(501)), [(node(3), Span::from_millis(501))]);
+        assert_eq!(d.silent(at(600)), [], "once");
+        d.heard(at(650), node(3));
+        assert!(d.echoes().is_empty());
+        d.heartbeat(node(3), ring(4), at(7), &[]);
+        assert!(d.echoes().is_empty(), "a suspected member is not echoed, even if it speaks again");
+        d.install(at(700), ring(8), &[node(1), node(3)]);
+        d.heartbeat(node(3), ring(8), at(9), &[]);
+        assert_eq!(d.echoes(), [echo(3, 9)], "in the next ring it is");
+    }
+
+    #[test]
+    fn a_node_that_was_late_accuses_nobody() {
+        let mut d = detector();
+        assert_eq!(d.turn(at(250)), None);
+        assert_eq!(d.turn(at(900)), Some(Span::from_millis(650)));
+        assert_eq!(d.silent(at(900)), []);
+        d.turn(at(901));
+        assert_eq!(d.silent(at(1_401)).len(), 2, "it listened for a whole limit since");
+    }
+
+    #[test]
+    fn echoes_are_the_newest_send_times_of_this_ring_only() {
+        let mut d = detector();
+        assert_eq!(d.heartbeat(node(2), ring(3), at(90), &[echo(1, 1)]), None, "another ring");
+        assert_eq!(d.heartbeat(node(9), ring(4), at(90), &[echo(1, 1)]), None, "no member");
+        assert!(d.echoes().is_empty());
+        let first = d.heartbeat(node(2), ring(4), at(20), &[echo(1, 5), echo(3, 6)]);
+        assert_eq!(first, Some(Beat { echo: Some(at(5)), first: true }));
+        let late = d.heartbeat(node(2), ring(4), at(10), &[echo(3, 6)]);
+        assert_eq!(late, Some(Beat { echo: None, first: false }));
+        assert_eq!(d.echoes(), [echo(2, 20)], "a late heartbeat takes nothing back");
+        d.install(at(100), ring(8), &[node(1), node(2)]);
+        assert!(d.echoes().is_empty(), "nothing is echoed across rings");
+    }
+
+    #[test]
+    fn heartbeats_are_due_at_once_in_a_new_ring_and_then_each_interval() {
+        let mut d = detector();
+        assert_eq!(d.next_timeout(), at(0));
+        assert!(d.beat_due(at(0)) && !d.beat_due(at(49)) && d.beat_due(at(50)));
+        assert_eq!(d.next_timeout(), at(100));
+        assert!(d.suspect(node(2)) && !d.suspect(node(2)) && !d.suspect(node(7)));
+        assert_eq!(d.peers().count(), 2);
+    }
+}

@@ -1,0 +1,241 @@
+//! What a node asks of the order, and what it does with what comes out of it.
+//!
+//! Messages of services that come before the exchange of their ring is complete are held back: until then members of
+//! different histories do not agree on who is in which group. They take effect, in order, when it is complete; or, if
+//! the ring ends before, at its end, among those that were synchronised with each other before. Both points are the
+//! same for all members that go on together.
+
+use std::collections::BTreeMap;
+
+use holdfast_types::{Boottime, NodeId};
+
+use super::Node;
+use crate::api::{Event, GroupReason, Guarantee, NodeListNotice, Output, Refusal, Request};
+use crate::ring;
+use crate::service::cpg::Events;
+use crate::service::messages::{Message, State};
+
+impl Node {
+    pub(super) fn take(&mut self, now: Boottime, request: Request<'_>) -> Result<(), Refusal> {
+        match request {
+            Request::CpgConnect { conn } => self.cpg.connect(conn),
+            Request::CpgJoin { conn, pid, group } => {
+                let message = self.cpg.join(conn, pid, group)?.encode();
+                self.order(now, Guarantee::Agreed, &message)?;
+                self.cpg.started(conn, pid, group);
+            }
+            Request::CpgLeave { conn } => {
+                let message = self.cpg.leave(conn)?.encode();
+                self.order(now, Guarantee::Agreed, &message)?;
+                self.cpg.leaves(conn);
+            }
+            Request::CpgMcast { conn, guarantee, fragment, payload } => {
+                let message = self.cpg.mcast(conn, fragment, payload)?.encode();
+                self.order(now, guarantee, &message)?;
+            }
+            Request::CpgDisconnect { conn } => {
+                if let Some((group, pid)) = self.cpg.disconnect(conn) {
+                    let leave = Message::Leave { pid, group: &group, reason: GroupReason::ProcDown };
+                    self.pending.push_back(leave.encode());
+                }
+            }
+            Request::SetExpectedVotes(votes) => {
+                self.ready()?;
+                self.quorum.check_expected(votes)?;
+                self.order(now, Guarantee::Agreed, &Message::SetExpected(votes).encode())?;
+            }
+            Request::SetVotes { node, votes } => {
+                self.ready()?;
+                self.quorum.check_votes(node, votes)?;
+                self.order(now, Guarantee::Agreed, &Message::SetVotes { node, votes }.encode())?;
+            }
+            Request::CancelWaitForAll => {
+                self.order(now, Guarantee::Agreed, &Message::CancelWaitForAll.encode())?;
+            }
+            Request::ConfirmDeath { node, incarnation, why } => {
+                if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
+                    return Err(Refusal::NameNotFound);
+                }
+                let known = || self.lives.get(&node).copied().unwrap_or_default();
+                let incarnation = incarnation.unwrap_or_else(known);
+                self.pending.push_back(Message::ConfirmDeath { node, incarnation, why }.encode());
+            }
+            Request::StepDone { epoch, step } => self.reconfig.userland_done(epoch, step)?,
+            Request::StepParticipant(takes_part) => self.reconfig.participant(takes_part),
+            Request::KillNode { node, why } => {
+                if !self.members.contains(&node) {
+                    return Err(Refusal::NotExist);
+                }
+                self.pending.push_back(Message::KillNode { node, why }.encode());
+            }
+            Request::Leave => self.leave(now),
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, now: Boottime) {
+        self.quorum.resign("this node leaves");
+        self.quorum.update(now, &mut self.outputs);
+        self.ring.leave(now);
+        while let Some(output) = self.ring.poll_output() {
+            self.handle_ring(now, output);
+        }
+        self.left = true;
+        self.outputs.push_back(Output::Left);
+    }
+
+    /// Whether clients' messages are taken now.
+    fn ready(&self) -> Result<(), Refusal> {
+        if self.gate_open { Ok(()) } else { Err(Refusal::TryAgain) }
+    }
+
+    /// Queues a client's message.
+    fn order(&mut self, now: Boottime, guarantee: Guarantee, message: &[u8]) -> Result<(), Refusal> {
+        self.ready()?;
+        self.ring.submit(now, guarantee, message)
+    }
+
+    /// Hands to the ring what waits for it: first what drives the reconfiguration, and when that is synchronised what
+    /// must go out some time.
+    pub(super) fn flush_queues(&mut self, now: Boottime) {
+        while let Some((ring, message)) = self.control.front() {
+            if *ring == self.ring_id && self.ring.submit(now, Guarantee::Agreed, message).is_err() {
+                return;
+            }
+            self.control.pop_front();
+        }
+        while let Some(message) = self.pending.front().filter(|_| self.reconfig.is_synchronised()) {
+            if self.ring.submit(now, Guarantee::Agreed, message).is_err() {
+                return;
+            }
+            self.pending.pop_front();
+        }
+    }
+
+    /// The gate is shut during a membership change, while something of our own waits, and from three quarters of the
+    /// queue down to half of it.
+    pub(super) fn move_gate(&mut self) {
+        let level_max = if self.gate_open { GATE_SHUTS_AT } else { GATE_OPENS_BELOW };
+        let open = self.ring.state() == ring::State::Operational
+            && self.reconfig.is_synchronised()
+            && self.pending.is_empty()
+            && !self.left
+            && self.ring.queue_level() < level_max;
+        if open != self.gate_open {
+            self.gate_open = open;
+            self.outputs.push_back(Output::Gate { open });
+        }
+    }
+
+    /// A message in its place of the order.
+    pub(super) fn deliver(&mut self, now: Boottime, sender: NodeId, payload: Vec<u8>) {
+        let Ok(message) = Message::decode(&payload) else {
+            return self.event(Event::MessageSkipped { sender });
+        };
+        match message {
+            Message::State(state) => self.reconfig.deliver_state(sender, state),
+            Message::StepDone { ring, epoch, step } => {
+                self.reconfig.deliver_done(now, sender, ring, epoch, step);
+            }
+            Message::StepAgain { ring, epoch } => self.reconfig.deliver_again(now, ring, epoch),
+            Message::ConfirmDeath { node, incarnation, why } => self.confirm(now, node, incarnation, why),
+            Message::KillNode { node, why } => {
+                if node == self.config.me {
+                    self.take_down(format!("killed by node {sender}: {why}"));
+                }
+            }
+            _ if self.reconfig.is_synchronised() => return self.apply(now, sender, &message, true),
+            _ => return self.held_back.push_back((sender, payload)),
+        }
+        self.carry_out(now);
+    }
+
+    /// Lets what was held back take effect.
+    pub(super) fn drain_held_back(&mut self, now: Boottime, synchronised: bool) {
+        for (sender, payload) in std::mem::take(&mut self.held_back) {
+            if let Ok(message) = Message::decode(&payload) {
+                self.apply(now, sender, &message, synchronised);
+            }
+        }
+    }
+
+    /// A message of a service takes effect. One that changes votes waits for the next synchronised ring if this one
+    /// never became that: its sender says it again there.
+    fn apply(&mut self, now: Boottime, sender: NodeId, message: &Message<'_>, synchronised: bool) {
+        let mut events = Events::new();
+        match *message {
+            Message::Join { pid, group } => self.cpg.deliver_join(sender, pid, group, &mut events),
+            Message::Leave { pid, group, reason } => {
+                self.cpg.deliver_leave(sender, pid, group, reason, &mut events);
+            }
+            Message::Mcast { pid, group, fragment, payload } => {
+                self.cpg.deliver_mcast(sender, pid, group, fragment, payload, &mut events);
+            }
+            Message::SetExpected(votes) if synchronised => {
+                self.quorum.set_expected(now, votes, &mut self.outputs);
+            }
+            Message::SetVotes { node, votes } if synchronised => {
+                self.quorum.set_votes(now, node, votes, &mut self.outputs);
+            }
+            Message::CancelWaitForAll if synchronised => {
+                self.quorum.cancel_wait_for_all(now, &mut self.outputs);
+            }
+            _ if sender == self.config.me => self.pending.push_back(message.encode()),
+            _ => {}
+        }
+        self.tell_clients(events);
+    }
+
+    fn tell_clients(&mut self, events: Events) {
+        self.outputs.extend(events.into_iter().map(|(conn, event)| Output::Cpg { conn, event }));
+    }
+
+    /// The states of all members are here: the same place of the order on each of them.
+    pub(super) fn synchronise(&mut self, now: Boottime, states: &BTreeMap<NodeId, State>) {
+        self.learn(now, states);
+        let mut events = Events::new();
+        let lists = states.iter().map(|(node, state)| (*node, &state.joined[..]));
+        let (joined, left) = self.cpg.synchronise(self.ring_id, lists, &mut events);
+        self.tell_clients(events);
+        self.quorum.synchronised(now, self.ring_id, states);
+        self.synced_ring = Some(self.ring_id);
+        self.outputs.push_back(Output::NodeList(NodeListNotice {
+            ring: self.ring_id,
+            members: self.members.clone(),
+            joined,
+            left,
+        }));
+        self.drain_held_back(now, true);
+    }
+
+    /// What the members know of lives and deaths, everyone takes over.
+    fn learn(&mut self, now: Boottime, states: &BTreeMap<NodeId, State>) {
+        for (node, state) in states {
+            self.note_life(*node, state.incarnation);
+            // A member on another boot than an earlier life of it that any member has met.
+            let met = states.values().flat_map(|s| &s.lives);
+            let before = met
+                .filter(|(n, life, boot)| n == node && *life < state.incarnation && *boot != state.boot_id);
+            if let Some(life) = before.map(|(_, life, _)| *life).max() {
+                self.confirm(now, *node, life, "its machine has booted again");
+            }
+            self.note_boot(*node, state.incarnation, state.boot_id);
+        }
+        for state in states.values() {
+            for (node, life) in &state.confirmed {
+                self.confirm(now, *node, *life, "known to other members");
+            }
+            for (node, life, boot) in &state.lives {
+                if self.lives.get(node) < Some(life) {
+                    self.note_life(*node, *life);
+                    self.note_boot(*node, *life, *boot);
+                }
+            }
+        }
+    }
+}
+
+/// Percent of the ring's queue at which clients have to wait.
+const GATE_SHUTS_AT: u8 = 75;
+/// Percent of the ring's queue below which they may go on.
+const GATE_OPENS_BELOW: u8 = 50;

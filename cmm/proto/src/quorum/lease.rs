@@ -1,0 +1,301 @@
+//! Both sides of the quorum lease.
+//!
+//! *Held*: this node counts the votes of a member while `now < send time of the newest own heartbeat that the member
+//! echoed + lease`. The send time is this node's own, so no delay of heartbeat or echo can stretch a lease.
+//!
+//! *Promised*: what this node's echoes may still be worth to others. A node that got an echo at `t` cannot count it
+//! after `t + lease`, because the heartbeat echoed was sent before `t`; a margin covers clocks that drift and a
+//! scheduler that is late. A configuration that this node is in waits that long for everyone it does not contain.
+//! What an earlier life of this node promised is not known: it is taken to have echoed everyone until this life began.
+
+use std::collections::BTreeMap;
+
+use arrayvec::ArrayVec;
+use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
+
+use super::votes::Voter;
+use crate::limits::NODES_MAX;
+
+/// Echoes received, by member.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    echoes: BTreeMap<NodeId, Boottime>,
+}
+
+impl Held {
+    /// `from` echoed the heartbeat that this node sent at `send_time`.
+    pub fn echo(&mut self, from: NodeId, send_time: Boottime) {
+        let newest = self.echoes.entry(from).or_insert(send_time);
+        *newest = send_time.max(*newest);
+    }
+
+    /// Forgets echoes of all but these nodes.
+    pub fn retain(&mut self, keep: impl Fn(NodeId) -> bool) {
+        self.echoes.retain(|node, _| keep(*node));
+    }
+
+    /// Votes that count at `now`; this node's own always do.
+    #[must_use]
+    pub fn votes(&self, me: NodeId, voters: &[Voter], lease: Span, now: Boottime) -> Votes {
+        let valid = |v: &&Voter| v.node == me || self.end(v.node, lease).is_some_and(|end| now < end);
+        Votes::new(voters.iter().filter(valid).fold(0, |sum, v| sum.saturating_add(v.votes.get())))
+    }
+
+    /// When the votes that count fall below `quorum` if no more echoes come; `None`: they are below it already, or
+    /// never will be since this node's own are enough.
+    #[must_use]
+    pub fn runs_out(
+        &self,
+        me: NodeId,
+        voters: &[Voter],
+        quorum: Votes,
+        lease: Span,
+        now: Boottime,
+    ) -> Option<Boottime> {
+        let own = voters.iter().filter(|v| v.node == me).map(|v| v.votes.get()).sum();
+        if own >= quorum.get() {
+            return None;
+        }
+        let mut ends: ArrayVec<(Boottime, u32), NODES_MAX> = ArrayVec::new();
+        for voter in voters.iter().filter(|v| v.node != me) {
+            if let Some(end) = self.end(voter.node, lease).filter(|end| now < *end) {
+                ends.push((end, voter.votes.get()));
+            }
+        }
+        // Longest first: the vote that completes the quorum is the one that ends it.
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        let completes = |sum: &mut u32, (end, votes): &(Boottime, u32)| {
+            let before = *sum;
+            *sum = sum.saturating_add(*votes);
+            Some((before < quorum.get() && *sum >= quorum.get()).then_some(*end))
+        };
+        ends.iter().scan(own, completes).flatten().next()
+    }
+
+    fn end(&self, node: NodeId, lease: Span) -> Option<Boottime> {
+        Some(*self.echoes.get(&node)? + lease)
+    }
+}
+
+/// Echoes sent, by receiver.
+#[derive(Debug)]
+pub struct Promised {
+    span: Span,
+    started: Boottime,
+    last: BTreeMap<NodeId, (Incarnation, Boottime)>,
+    ended: BTreeMap<NodeId, Incarnation>,
+}
+
+impl Promised {
+    /// At this node's start. `lease` and `margin` as configured.
+    #[must_use]
+    pub fn new(lease: Span, margin: Span, started: Boottime) -> Self {
+        Self { span: lease + margin, started, last: BTreeMap::new(), ended: BTreeMap::new() }
+    }
+
+    /// A heartbeat of this life of `node` is echoed now.
+    pub fn echoed(&mut self, node: NodeId, life: Incarnation, now: Boottime) {
+        self.last.insert(node, (life, now));
+    }
+
+    /// Firm news: no life of `node` up to this one can hold a lease. `true` if that is new.
+    pub fn end(&mut self, node: NodeId, life: Incarnation) -> bool {
+        let known = self.ended.get(&node).is_some_and(|known| *known >= life);
+        if !known {
+            self.ended.insert(node, life);
+        }
+        !known
+    }
+
+    /// Whether no lease of this life can be valid.
+    #[must_use]
+    pub fn is_ended(&self, node: NodeId, life: Incarnation) -> bool {
+        self.ended.get(&node).is_some_and(|known| *known >= life)
+    }
+
+    /// All firm news.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(NodeId, Incarnation)> {
+        self.ended.iter().map(|(node, life)| (*node, *life)).collect()
+    }
+
+    /// Echoes to nodes outside `members` that can still count, and for how long.
+    #[must_use]
+    pub fn outstanding(&self, members: &[NodeId], now: Boottime) -> Vec<(NodeId, Incarnation, Span)> {
+        self.last
+            .iter()
+            .filter(|(node, _)| !members.contains(node))
+            .map(|(node, (life, at))| (*node, *life, (*at + self.span).since(now)))
+            .filter(|(node, life, rest)| *rest > Span::ZERO && !self.is_ended(*node, *life))
+            .collect()
+    }
+
+    /// How long an echo of an earlier life of this node can still count.
+    #[must_use]
+    pub fn start_wait(&self, now: Boottime) -> Span {
+        (self.started + self.span).since(now)
+    }
+}
+
+/// How long a configuration must wait for the leases of those it does not contain, from what its members stated.
+///
+/// `promised` and `start_wait` as in each member's state; `ended` is everybody's firm news together; `all` tells
+/// whether every configured node is a member, in which case there is nobody to wait for.
+#[must_use]
+pub fn wait_for<'a>(
+    all: bool,
+    members: &[NodeId],
+    stated: impl IntoIterator<Item = (&'a [(NodeId, Incarnation, Span)], Span)>,
+    ended: &BTreeMap<NodeId, Incarnation>,
+) -> Span {
+    if all {
+        return Span::ZERO;
+    }
+    let over = |node: NodeId, life: Incarnation| ended.get(&node).is_some_and(|known| *known >= life);
+    let mut wait = Span::ZERO;
+    for (promised, start_wait) in stated {
+        wait = wait.max(start_wait);
+        for (node, life, rest) in promised {
+            if !members.contains(node) && !over(*node, *life) {
+                wait = wait.max(*rest);
+            }
+        }
+    }
+    wait
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Span = Span::from_millis(400);
+    const MARGIN: Span = Span::from_millis(50);
+
+    fn node(id: u32) -> NodeId {
+        NodeId::new(id)
+    }
+    fn at(ms: u64) -> Boottime {
+        Boottime::from_nanos(1_000_000 * (10_000 + ms))
+    }
+    fn life(n: u64) -> Incarnation {
+        Incarnation::new(n)
+    }
+    fn voter(id: u32, votes: u32) -> Voter {
+        let (votes, expected) = (Votes::new(votes), Votes::new(0));
+        Voter { node: node(id), votes, expected, quorate: false, waits_for_all: false }
+    }
+    fn one_vote(nodes: u32) -> Vec<Voter> {
+        (1..=nodes).map(|n| voter(n, 1)).collect()
+    }
+
+    #[test]
+    fn a_lease_counts_from_the_send_time_so_delay_cannot_stretch_it() {
+        let votes = one_vote(3);
+        let mut held = Held::default();
+        // Sent at 0, echoed and received whenever: the echo is worth nothing from 400 on.
+        held.echo(node(2), at(0));
+        assert_eq!(held.votes(node(1), &votes, LEASE, at(399)), Votes::new(2));
+        assert_eq!(held.votes(node(1), &votes, LEASE, at(400)), Votes::new(1));
+        // An older echo that comes late takes nothing away and adds nothing.
+        held.echo(node(2), at(100));
+        held.echo(node(2), at(50));
+        assert_eq!(held.votes(node(1), &votes, LEASE, at(499)), Votes::new(2));
+        assert_eq!(held.votes(node(1), &votes, LEASE, at(500)), Votes::new(1));
+    }
+
+    #[test]
+    fn echoes_of_strangers_count_for_nothing() {
+        let votes = one_vote(3);
+        let mut held = Held::default();
+        held.echo(node(7), at(0));
+        assert_eq!(held.votes(node(1), &votes, LEASE, at(1)), Votes::new(1));
+        assert_eq!(held.runs_out(node(1), &votes, Votes::new(2), LEASE, at(1)), None);
+    }
+
+    #[test]
+    fn a_lease_runs_out_with_the_vote_that_completes_the_quorum() {
+        let votes = one_vote(5);
+        let mut held = Held::default();
+        for (n, sent) in [(2, 100), (3, 50), (4, 10)] {
+            held.echo(node(n), at(sent));
+        }
+        let quorum = Votes::new(3);
+        let end = held.runs_out(node(1), &votes, quorum, LEASE, at(100)).unwrap();
+        assert_eq!(end, at(450), "2 holds until 500, 3 until 450: with 1 that is three until 450");
+        assert!(held.votes(node(1), &votes, LEASE, at(449)) >= quorum);
+        assert!(held.votes(node(1), &votes, LEASE, end) < quorum);
+        assert_eq!(held.runs_out(node(1), &votes, quorum, LEASE, at(450)), None);
+        assert_eq!(
+            held.runs_out(node(1), &votes, Votes::new(1), LEASE, at(450)),
+            None,
+            "its own vote is enough"
+        );
+    }
+
+    #[test]
+    fn what_runs_out_and_what_counts_agree_on_every_case() {
+        // All vote weights 0..=2 of four nodes with echoes at distinct times, all quora.
+        let votes_of =
+            |code: u32| -> Vec<Voter> { (1..=4).map(|n| voter(n, code / 3_u32.pow(n - 1) % 3)).collect() };
+        for code in 0..81 {
+            let votes = votes_of(code);
+            let mut held = Held::default();
+            for n in 2..=4 {
+                held.echo(node(n), at(u64::from(n) * 10));
+            }
+            for quorum in (1..=8).map(Votes::new) {
+                let enough = |now| held.votes(node(1), &votes, LEASE, now) >= quorum;
+                match held.runs_out(node(1), &votes, quorum, LEASE, at(50)) {
+                    Some(end) => assert!(enough(end - Span::from_nanos(1)) && !enough(end)),
+                    None => assert_eq!(enough(at(50)), enough(at(10_000))),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_promise_outlasts_every_lease_it_can_feed() {
+        let mut promised = Promised::new(LEASE, MARGIN, at(0));
+        promised.echoed(node(3), life(1), at(1_000));
+        // Node 3 sent that heartbeat at 1000 at the latest: its lease ends by 1400, the promise at 1450.
+        assert_eq!(promised.outstanding(&[node(1)], at(1_100)), [(node(3), life(1), Span::from_millis(350))]);
+        assert_eq!(promised.outstanding(&[node(1)], at(1_450)), []);
+        assert_eq!(promised.outstanding(&[node(1), node(3)], at(1_100)), [], "members are not waited for");
+    }
+
+    #[test]
+    fn firm_news_ends_the_promise_to_that_life_and_to_no_later_one() {
+        let mut promised = Promised::new(LEASE, MARGIN, at(0));
+        promised.echoed(node(3), life(5), at(1_000));
+        assert!(promised.end(node(3), life(4)), "an older life is news, but not of this one");
+        assert_eq!(promised.outstanding(&[], at(1_000)).len(), 1);
+        assert!(promised.end(node(3), life(5)));
+        assert!(!promised.end(node(3), life(5)) && !promised.end(node(3), life(4)));
+        assert_eq!(promised.outstanding(&[], at(1_000)), []);
+        promised.echoed(node(3), life(6), at(1_001));
+        assert_eq!(promised.outstanding(&[], at(1_001)).len(), 1, "the next life holds a lease of its own");
+    }
+
+    #[test]
+    fn a_restarted_voter_makes_everyone_wait_unless_all_are_here() {
+        let promised = Promised::new(LEASE, MARGIN, at(0));
+        assert_eq!(promised.start_wait(at(100)), Span::from_millis(350));
+        assert_eq!(promised.start_wait(at(450)), Span::ZERO);
+        let stated = || [(&[][..], Span::from_millis(350)), (&[][..], Span::ZERO)];
+        let none = BTreeMap::new();
+        assert_eq!(wait_for(false, &[node(1), node(2)], stated(), &none), Span::from_millis(350));
+        assert_eq!(wait_for(true, &[node(1), node(2)], stated(), &none), Span::ZERO);
+    }
+
+    #[test]
+    fn the_longest_wait_of_any_member_counts_unless_somebody_knows_better() {
+        let members = [node(1), node(2)];
+        let (one, two) =
+            ([(node(3), life(7), Span::from_millis(200))], [(node(4), life(1), Span::from_millis(90))]);
+        let stated = || [(&one[..], Span::ZERO), (&two[..], Span::ZERO)];
+        let mut ended = BTreeMap::from([(node(3), life(6))]);
+        assert_eq!(wait_for(false, &members, stated(), &ended), Span::from_millis(200));
+        ended.insert(node(3), life(7));
+        assert_eq!(wait_for(false, &members, stated(), &ended), Span::from_millis(90));
+    }
+}

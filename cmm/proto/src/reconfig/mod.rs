@@ -1,0 +1,353 @@
+//! The reconfiguration automaton: numbered steps after each regular configuration, with a barrier after each.
+//!
+//! | step | name | ends here when |
+//! |---|---|---|
+//! | 1 | `sync` | the states of all members were delivered |
+//! | 2 | `quorum` | votes are decided and told, leases waited for |
+//! | 3 | `fence` | the local userland says so, or takes no part |
+//! | 4 | `resources` | the same |
+//! | 5 | `end` | at once |
+//!
+//! A member that has ended a step multicasts that in order. When the word of all members was delivered the step is done
+//! and the next one begins, at the same place of the order everywhere: nothing begins before what precedes it has ended
+//! on all members. A new configuration aborts everything. A step that takes longer than its limit, or whose userland
+//! vanishes inside it, makes the reconfiguration start again with a higher epoch (from `sync` if that is late, else
+//! from `quorum`), a bounded number of times for each configuration; after that it goes on to wait and to report. It
+//! never goes on without a member.
+//!
+//! The epoch is agreed: every member proposes one more than it has seen, the highest proposal counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_types::{Boottime, Epoch, NodeId, RingId, Span, StepNumber};
+
+use crate::api::{Event, Output, Refusal, StepNotice, StepPhase};
+use crate::service::messages::{Message, State};
+
+/// `sync`.
+pub const SYNC: StepNumber = StepNumber::new(1);
+/// `quorum`.
+pub const QUORUM: StepNumber = StepNumber::new(2);
+/// `fence`: the first step of userland.
+pub const FENCE: StepNumber = StepNumber::new(3);
+/// `resources`.
+pub const RESOURCES: StepNumber = StepNumber::new(4);
+/// `end`: no step is left.
+pub const END: StepNumber = StepNumber::new(5);
+
+/// The automaton of one node.
+pub struct Reconfig {
+    step_limit: Span,
+    /// Highest epoch seen.
+    seen: Epoch,
+    participant: bool,
+    run: Option<Run>,
+    notice: Option<StepNotice>,
+    outputs: Vec<Output>,
+    /// Ordered messages to send, and what the node must do.
+    actions: Vec<Action>,
+}
+
+/// What the node must do for the automaton.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Multicast these bytes in order, for this ring only.
+    Send(Vec<u8>),
+    /// Make this node's state for this round of the exchange and multicast it.
+    SendState {
+        /// Goes into [`State::round`].
+        round: u32,
+        /// Goes into [`State::epoch`].
+        epoch: Epoch,
+    },
+    /// All states are here: synchronise services, votes and lives.
+    Synchronise(BTreeMap<NodeId, State>),
+    /// Step `quorum` begins: decide. [`Reconfig::finished`] when it is over.
+    Decide,
+}
+
+/// The reconfiguration of one regular configuration.
+struct Run {
+    ring: RingId,
+    members: Vec<NodeId>,
+    round: u32,
+    epoch: Epoch,
+    step: StepNumber,
+    states: BTreeMap<NodeId, State>,
+    /// Members whose word that the step is over was delivered.
+    done: BTreeSet<NodeId>,
+    /// This node's part of the step is over.
+    finished: bool,
+    synchronised: bool,
+    /// The configuration is being left: nothing begins any more.
+    leaving: bool,
+    deadline: Boottime,
+    /// Restarts asked for because of the limit.
+    restarts: u32,
+}
+
+impl Reconfig {
+    /// At start.
+    #[must_use]
+    pub fn new(step_limit: Span) -> Self {
+        Self {
+            step_limit,
+            seen: Epoch::new(0),
+            participant: false,
+            run: None,
+            notice: None,
+            outputs: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// What is to be told; drain after every call.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// What is to be done; drain after every call.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The last notice.
+    #[must_use]
+    pub fn notice(&self) -> Option<&StepNotice> {
+        self.notice.as_ref()
+    }
+
+    /// The exchange of the current ring is complete, so that ordered messages can be acted on.
+    #[must_use]
+    pub fn is_synchronised(&self) -> bool {
+        self.run.as_ref().is_some_and(|r| r.synchronised)
+    }
+
+    /// The step that runs.
+    #[must_use]
+    pub fn step(&self) -> Option<StepNumber> {
+        self.run.as_ref().filter(|r| !r.leaving).map(|r| r.step)
+    }
+
+    /// The configuration is being left: no step begins or ends here any more. States may still complete.
+    pub fn leaving(&mut self) {
+        if let Some(run) = self.run.as_mut().filter(|r| !r.leaving) {
+            run.leaving = true;
+            if run.step != END {
+                self.tell(StepPhase::Aborted);
+            }
+        }
+    }
+
+    /// A regular configuration: everything before is void, step `sync` begins.
+    pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
+        self.leaving();
+        self.seen = Epoch::new(self.seen.get() + 1);
+        self.run = Some(Run {
+            ring,
+            members: members.to_vec(),
+            round: 0,
+            epoch: self.seen,
+            step: SYNC,
+            states: BTreeMap::new(),
+            done: BTreeSet::new(),
+            finished: false,
+            synchronised: false,
+            leaving: false,
+            deadline: now + self.step_limit,
+            restarts: 0,
+        });
+        self.tell(StepPhase::Begin);
+        self.actions.push(Action::SendState { round: 0, epoch: self.seen });
+    }
+
+    /// The state of a member, in its place of the order.
+    pub fn deliver_state(&mut self, sender: NodeId, state: State) {
+        let Some(run) = &mut self.run else { return };
+        if run.synchronised || state.ring != run.ring || state.round != run.round {
+            return;
+        }
+        if !run.members.contains(&sender) {
+            return;
+        }
+        run.states.insert(sender, state);
+        if run.states.len() < run.members.len() {
+            return;
+        }
+        run.synchronised = true;
+        let states = std::mem::take(&mut run.states);
+        run.epoch = states.values().map(|s| s.epoch).fold(run.epoch, Epoch::max);
+        self.seen = self.seen.max(run.epoch);
+        self.actions.push(Action::Synchronise(states));
+        self.finish();
+    }
+
+    /// A member's word that it has ended a step, in its place of the order.
+    pub fn deliver_done(
+        &mut self,
+        now: Boottime,
+        sender: NodeId,
+        ring: RingId,
+        epoch: Epoch,
+        step: StepNumber,
+    ) {
+        let Some(run) = &mut self.run else { return };
+        if run.leaving || (ring, epoch, step) != (run.ring, run.epoch, run.step) || step == END {
+            return;
+        }
+        if run.members.contains(&sender) {
+            run.done.insert(sender);
+        }
+        if run.done.len() == run.members.len() {
+            self.tell(StepPhase::Done);
+            self.begin(now, StepNumber::new(step.get() + 1));
+        }
+    }
+
+    /// A member asks to start this reconfiguration again, in its place of the order. The first of several counts.
+    pub fn deliver_again(&mut self, now: Boottime, ring: RingId, epoch: Epoch) {
+        let Some(run) = &mut self.run else { return };
+        if run.leaving || (ring, epoch) != (run.ring, run.epoch) || run.step == END {
+            return;
+        }
+        self.tell(StepPhase::Aborted);
+        self.restart(now);
+    }
+
+    /// This node's part of the current step is over. `true` the first time.
+    pub fn finished(&mut self) -> bool {
+        self.finish()
+    }
+
+    /// The userland's word that its part of a step is over.
+    ///
+    /// # Errors
+    /// `NotExist` if that step does not run (any more).
+    pub fn userland_done(&mut self, epoch: Epoch, step: StepNumber) -> Result<(), Refusal> {
+        let runs = self.run.as_ref().is_some_and(|r| !r.leaving && (r.epoch, r.step) == (epoch, step));
+        if !runs || !is_userlands(step) {
+            return Err(Refusal::NotExist);
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Whether the local userland takes part. One that vanishes inside a step has not done it: the reconfiguration
+    /// starts again without it.
+    pub fn participant(&mut self, takes_part: bool) {
+        let vanished = self.participant && !takes_part;
+        self.participant = takes_part;
+        if let Some(run) = self.run.as_ref().filter(|r| vanished && !r.leaving && !r.finished)
+            && is_userlands(run.step)
+        {
+            self.ask_again();
+        }
+    }
+
+    /// Looks at the limit of the step.
+    pub fn handle_timeout(&mut self, now: Boottime) {
+        let Some(run) = &mut self.run else { return };
+        if run.leaving || run.step == END || now < run.deadline {
+            return;
+        }
+        run.deadline = now + self.step_limit;
+        let here = |node: &NodeId| {
+            if run.step == SYNC && !run.synchronised {
+                run.states.contains_key(node)
+            } else {
+                run.done.contains(node)
+            }
+        };
+        let missing: Vec<NodeId> = run.members.iter().filter(|n| !here(n)).copied().collect();
+        self.outputs.push(Output::Event(Event::StepLate { step: run.step, missing }));
+        if run.restarts < RESTARTS_MAX {
+            self.ask_again();
+        }
+    }
+
+    /// When the step is late.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Boottime> {
+        self.run.as_ref().filter(|r| !r.leaving && r.step != END).map(|r| r.deadline)
+    }
+
+    fn ask_again(&mut self) {
+        if let Some(run) = &self.run {
+            let again = Message::StepAgain { ring: run.ring, epoch: run.epoch };
+            self.actions.push(Action::Send(again.encode()));
+        }
+    }
+
+    fn restart(&mut self, now: Boottime) {
+        let Some(run) = &mut self.run else { return };
+        run.restarts += 1;
+        run.epoch = Epoch::new(run.epoch.get() + 1);
+        self.seen = self.seen.max(run.epoch);
+        if run.synchronised {
+            return self.begin(now, QUORUM);
+        }
+        run.round += 1;
+        run.states.clear();
+        run.deadline = now + self.step_limit;
+        let (round, epoch) = (run.round, run.epoch);
+        self.actions.push(Action::SendState { round, epoch });
+        self.tell(StepPhase::Begin);
+    }
+
+    fn begin(&mut self, now: Boottime, step: StepNumber) {
+        let Some(run) = &mut self.run else { return };
+        run.step = step;
+        run.done.clear();
+        run.finished = false;
+        run.deadline = now + self.step_limit;
+        if step == END {
+            return self.tell(StepPhase::Done);
+        }
+        self.tell(StepPhase::Begin);
+        match step {
+            QUORUM => self.actions.push(Action::Decide),
+            _ if !self.participant => {
+                self.finish();
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the others that this node has ended the current step, once.
+    fn finish(&mut self) -> bool {
+        let ready = |r: &&mut Run| !r.leaving && !r.finished && r.step != END;
+        let Some(run) = self.run.as_mut().filter(ready) else { return false };
+        run.finished = true;
+        let done = Message::StepDone { ring: run.ring, epoch: run.epoch, step: run.step };
+        self.actions.push(Action::Send(done.encode()));
+        true
+    }
+
+    fn tell(&mut self, phase: StepPhase) {
+        let Some(run) = &self.run else { return };
+        let notice =
+            StepNotice { epoch: run.epoch, ring: run.ring, step: run.step, name: name(run.step), phase };
+        self.outputs.push(Output::Step(notice.clone()));
+        self.notice = Some(notice);
+    }
+}
+
+fn is_userlands(step: StepNumber) -> bool {
+    step == FENCE || step == RESOURCES
+}
+
+fn name(step: StepNumber) -> &'static str {
+    match step {
+        SYNC => "sync",
+        QUORUM => "quorum",
+        FENCE => "fence",
+        RESOURCES => "resources",
+        _ => "end",
+    }
+}
+
+/// Restarts of one configuration because of the limit; after them a late step is only reported.
+const RESTARTS_MAX: u32 = 3;
+
+#[cfg(test)]
+mod tests;
