@@ -139,5 +139,5 @@ fn parse_mode(text: &str) -> Option<Mode> {
     [Mode::Exit, Mode::Panic, Mode::Reset, Mode::Off].into_iter().find(|m| m.name() == text)
 }
 
-/// It becomes part of a CMAP key.
-const UNIT_NAME_MAX: usize = 64;
+/// As the failfast socket takes them.
+const UNIT_NAME_MAX: usize = 48;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
+use failfast_core::Reason;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
 use holdfast_types::{Boottime, Span};
@@ -16,6 +17,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::events::{DaemonEvent, Happening};
+use crate::failfast::{Failfast, Health};
 use crate::log::Log;
 use crate::net::{self, Net};
 use crate::notify::Notify;
@@ -26,6 +28,7 @@ pub(crate) struct EventLoop {
     pub(crate) node: Node,
     pub(crate) log: Log,
     pub(crate) net: Net,
+    pub(crate) failfast: Failfast,
     pub(crate) persister: Persister,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
@@ -48,6 +51,8 @@ pub(crate) struct State {
     /// When the thread last slept for real.
     slept_at: Boottime,
     writing: bool,
+    /// The core says that the node must go down.
+    take_down: Option<String>,
 }
 
 /// The ring's socket.
@@ -55,6 +60,10 @@ const NET: Token = Token(0);
 /// Something became durable.
 pub(crate) const WAKER: Token = Token(1);
 const SIGNALS: Token = Token(2);
+/// The failfast registry's socket.
+const FAILFAST: Token = Token(3);
+/// The guardian died.
+const GUARDIAN: Token = Token(4);
 
 const EVENTS_MAX: usize = 256;
 /// Longest sleep: the progress stamp and the watchdog want a turn.
@@ -78,6 +87,8 @@ impl EventLoop {
         let registry = self.poll.registry();
         registry.register(&mut SourceFd(&self.net.raw_fd()), NET, Interest::READABLE)?;
         registry.register(&mut SourceFd(&self.signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&self.failfast.server_fd()), FAILFAST, Interest::READABLE)?;
+        self.watch_guardian();
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
         loop {
@@ -88,6 +99,7 @@ impl EventLoop {
             self.sleep(&mut events)?;
         }
         self.net.flush();
+        self.failfast.release(&self.log);
         self.log.event(DaemonEvent::Stopped);
         self.log.flush();
         Ok(0)
@@ -95,6 +107,7 @@ impl EventLoop {
 
     fn turn(&mut self, events: &Events) {
         let start = now();
+        self.failfast.progress(start);
         self.node.handle_timeout(start);
         self.drain(start);
         for event in events {
@@ -102,6 +115,10 @@ impl EventLoop {
                 NET => self.net.set_readable(),
                 WAKER => {}
                 SIGNALS => self.on_signals(start),
+                FAILFAST => self.failfast.on_ready(start),
+                GUARDIAN => {
+                    self.failfast.replace_guardian(start, &mut self.node, "its process ended", &self.log)
+                }
                 _ => {}
             }
         }
@@ -126,6 +143,7 @@ impl EventLoop {
                 }
             }
         });
+        self.obey();
     }
 
     fn drain(&mut self, at: Boottime) {
@@ -135,6 +153,15 @@ impl EventLoop {
                 Output::Transmit { to, urgent, packet, .. } => net.queue().push(to, urgent, packet),
                 output => act(output, node, at, log, persister, state),
             }
+        }
+        self.obey();
+    }
+
+    /// Takes the node down if the core has said so.
+    fn obey(&mut self) {
+        if let Some(why) = self.state.take_down.take() {
+            self.net.flush();
+            self.failfast.take_down(&mut self.node, &Reason::commanded(&why));
         }
     }
 
@@ -162,7 +189,21 @@ impl EventLoop {
         self.drain(at);
     }
 
+    fn watch_guardian(&self) {
+        if let Some(fd) = self.failfast.guardian_fd() {
+            // A dead guardian that cannot be polled shows in its stamp.
+            let _ = self.poll.registry().register(&mut SourceFd(&fd), GUARDIAN, Interest::READABLE);
+        }
+    }
+
     fn housekeeping(&mut self, at: Boottime) {
+        if self.failfast.has_work() {
+            self.failfast.on_ready(at);
+        }
+        let health = Health { quorate: self.node.quorum_view().quorate, protected: true };
+        if self.failfast.turn(at, &mut self.node, &health, &self.log) {
+            self.watch_guardian();
+        }
         if !self.state.ready && self.node.is_synced() {
             self.state.ready = true;
             self.notify.say("READY=1");
@@ -193,10 +234,13 @@ impl EventLoop {
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let before = now();
         let mut due = before + SLEEP_MAX;
-        for at in [self.node.next_timeout(), self.state.leave_by].into_iter().flatten() {
+        for at in [self.node.next_timeout(), self.failfast.next_timeout(), self.state.leave_by]
+            .into_iter()
+            .flatten()
+        {
             due = due.min(at);
         }
-        if self.net.has_work() {
+        if self.net.has_work() || self.failfast.has_work() {
             due = before;
         }
         let wait = due.since(before);
@@ -257,7 +301,7 @@ fn act(output: Output, node: &Node, at: Boottime, log: &Log, persister: &Persist
         Output::Confirmed { node, incarnation, why } => {
             log.event(DaemonEvent::Confirmed { node, incarnation, why });
         }
-        Output::TakeDown(why) => log.event(DaemonEvent::TakeDown { why }),
+        Output::TakeDown(why) => state.take_down = Some(why),
         Output::Left => state.left = true,
         Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } => {}
     }

@@ -54,8 +54,6 @@ pub(crate) enum DaemonEvent {
     LeaveLate,
     /// The end.
     Stopped,
-    /// The node goes down.
-    TakeDown { why: String },
     /// Feeding the watchdog stops or goes on.
     Watchdog { fed: bool, why: &'static str },
     /// The guardian ended, or a new one runs.
@@ -339,7 +337,6 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
         DaemonEvent::Stopped => {
             line("stopped", "MAIN", Notice, "Holdfast cmmd exiting normally".into(), vec![])
         }
-        DaemonEvent::TakeDown { why } => line("take_down", "FAILFAST", Emerg, why.clone(), vec![]),
         DaemonEvent::Watchdog { fed: false, why } => {
             line("watchdog_unfed", "WD", Alert, format!("The watchdog is not fed any more: {why}"), vec![]);
         }

@@ -7,6 +7,7 @@ mod check;
 mod event_loop;
 mod events;
 mod exit;
+mod failfast;
 mod log;
 mod net;
 mod notify;
@@ -16,6 +17,7 @@ mod runtime_files;
 mod startup;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use cmm_conf::{Config, Diagnostics, Priority, Severity};
 use cmm_proto::Node;
@@ -25,6 +27,7 @@ use crate::args::{Args, Other};
 use crate::event_loop::{EventLoop, State, WAKER};
 use crate::events::DaemonEvent;
 use crate::exit::Fatal;
+use crate::failfast::Failfast;
 use crate::log::Log;
 use crate::net::Net;
 use crate::notify::Notify;
@@ -43,8 +46,8 @@ fn main() -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
-    let paths = Paths::find(args.config.as_deref());
-    let result = if args.test { check::run(&paths) } else { run(&args, &paths) };
+    let result = Paths::find(args.config.as_deref())
+        .and_then(|paths| if args.test { check::run(&paths) } else { run(&args, &paths) });
     match result {
         Ok(status) => ExitCode::from(status),
         Err(fatal) => {
@@ -114,7 +117,7 @@ impl Start {
                 me.id, config.totem.cluster_name, node_config.incarnation
             ),
         );
-        let node = Node::new(node_config, event_loop::now())
+        let mut node = Node::new(node_config, event_loop::now())
             .map_err(|e| Fatal::new(exit::CONFIG, format!("the configuration cannot be run: {e}")))?;
         let net_config = startup::net_config(&config);
         if !holdfast_sys::host::is_local(net_config.local.ip()) {
@@ -132,9 +135,10 @@ impl Start {
             Fatal::new(exit::OS, text)
         })?;
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
-        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?;
-        let persister = Persister::start(&paths.state, waker, log.clone())
+        let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
+        let persister = Persister::start(&paths.state, Arc::clone(&waker), log.clone())
             .map_err(|e| os("cannot start the writing thread", e))?;
+        let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
         if let Some(background) = background {
             log.quiet_stderr();
             background.ready();
@@ -150,8 +154,18 @@ impl Start {
         log.wake();
         let token = config.timing.token;
         let notify = Notify::from_env();
-        let event_loop =
-            EventLoop { node, log, net, persister, signals, notify, poll, token, state: State::default() };
+        let event_loop = EventLoop {
+            node,
+            log,
+            net,
+            failfast,
+            persister,
+            signals,
+            notify,
+            poll,
+            token,
+            state: State::default(),
+        };
         event_loop.run().map_err(|e| os("the poller failed", e))
     }
 }

@@ -36,7 +36,7 @@ impl Persister {
     ///
     /// # Errors
     /// When the system refuses the thread.
-    pub(crate) fn start(state: &Path, waker: mio::Waker, log: Log) -> io::Result<Self> {
+    pub(crate) fn start(state: &Path, waker: Arc<mio::Waker>, log: Log) -> io::Result<Self> {
         let queues = Arc::new(Queues { jobs: ArrayQueue::new(QUEUE_MAX), done: ArrayQueue::new(QUEUE_MAX) });
         let path = state.join(RING_FILE);
         let for_thread = Arc::clone(&queues);

@@ -22,19 +22,30 @@ pub(crate) struct Paths {
 
 impl Paths {
     /// From the environment and `-c`.
-    pub(crate) fn find(config: Option<&Path>) -> Self {
+    ///
+    /// # Errors
+    /// Where a folder is not named by an absolute path: it would change its meaning in the background, and the processes
+    /// of a node are found by the very bytes of its name.
+    pub(crate) fn find(config: Option<&Path>) -> Result<Self, Fatal> {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let run = var("HOLDFAST_RUN_DIR");
+        for (name, dir) in [("HOLDFAST_RUN_DIR", &run), ("HOLDFAST_STATE_DIR", &var("HOLDFAST_STATE_DIR"))] {
+            if let Some(dir) = dir.as_ref().filter(|d| !d.is_absolute()) {
+                let text =
+                    format!("{name}={} is no absolute path; write it with a leading slash", dir.display());
+                return Err(Fatal::new(exit::USAGE, text));
+            }
+        }
         let config = config.map(Path::to_owned).or_else(|| var("HOLDFAST_CONF")).unwrap_or_else(|| {
             let ours = PathBuf::from("/etc/holdfast/holdfast.conf");
             if ours.exists() { ours } else { "/etc/corosync/corosync.conf".into() }
         });
-        Self {
+        Ok(Self {
             run_given: run.is_some(),
             run: run.unwrap_or_else(|| "/run/holdfast".into()),
             state: var("HOLDFAST_STATE_DIR").unwrap_or_else(|| "/var/lib/holdfast".into()),
             config,
-        }
+        })
     }
 
     /// Makes both folders and takes the run directory for this process.

@@ -1,0 +1,400 @@
+//! Failfast in the event loop: the registry's socket, the guardian, the watchdog, and the way down.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+
+use cmm_conf::{Config, Priority};
+use cmm_proto::{GaspKind, Node};
+use crossbeam_queue::ArrayQueue;
+use failfast::spawn::Respawn;
+use failfast::watchdog::{Figures, Identity};
+use failfast::{FailfastServer, Guardian, Link, Packets, PanicPath, ServerConfig, Setup, Watchdog};
+use failfast_core::{ArmRequest, Decision, ExitScope, Mode, Output, Reason, UnitName};
+use holdfast_types::{Boottime, Span};
+
+use crate::events::{DaemonEvent, Happening};
+use crate::exit::{self, Fatal};
+use crate::log::Log;
+use crate::net::NetConfig;
+use crate::runtime_files::Paths;
+
+/// Everything that can take this node down, and what it needs for that.
+pub(crate) struct Failfast {
+    server: FailfastServer,
+    /// `None` while another one is being started.
+    guardian: Option<Guardian>,
+    respawn: Option<Respawn>,
+    /// This process's own way down, should the guardian be gone.
+    own: PanicPath,
+    setup: Setup,
+    program: PathBuf,
+    waker: Arc<mio::Waker>,
+    watchdog: WatchdogState,
+    /// Events of the registry may wait although its descriptor is quiet.
+    more: bool,
+    seen_changes: u64,
+    guardian_seen: Boottime,
+}
+
+enum WatchdogState {
+    None,
+    /// Found, not armed: that waits for the first quorum.
+    Waiting(Arming),
+    Running {
+        device: Watchdog,
+        fed_at: Boottime,
+        every: Span,
+        fed: bool,
+    },
+}
+
+/// A helper thread that opens the device: some drivers take seconds for it.
+struct Arming {
+    thread: Thread,
+    result: Arc<ArrayQueue<Result<Watchdog, String>>>,
+    asked: Arc<AtomicBool>,
+}
+
+/// What the loop wants of the watchdog in this turn.
+pub(crate) struct Health {
+    pub(crate) quorate: bool,
+    /// Something runs here that must not run while the node is not quorate.
+    pub(crate) protected: bool,
+}
+
+impl Failfast {
+    /// Binds the socket, starts the guardian, prepares the way down. Before memory is locked and before realtime priority.
+    ///
+    /// # Errors
+    /// Without a guardian, or where the watchdog is running already.
+    pub(crate) fn start(
+        config: &Config,
+        paths: &Paths,
+        net: &NetConfig,
+        node: &mut Node,
+        waker: Arc<mio::Waker>,
+        log: &Log,
+    ) -> Result<Self, Fatal> {
+        let fatal =
+            |what: &str, e: &dyn std::fmt::Display| Fatal::new(exit::OS, format!("failfast: {what}: {e}"));
+        let now = crate::event_loop::now();
+        let (mode, scope) = effective_mode(config, paths, log);
+        let server_config = ServerConfig { run_dir: paths.run.clone(), mode, scope };
+        let server = FailfastServer::bind(&server_config, now).map_err(|e| fatal("no socket", &e))?;
+        let last_word = match mode {
+            Mode::Exit => node.seal_gasp(GaspKind::LastWord, "every process of the node was killed"),
+            _ => Vec::new(),
+        };
+        let setup = Setup {
+            mode,
+            scope,
+            run_dir: paths.run.clone(),
+            black_box: Some(paths.state.join("blackbox")),
+            kernel_log: Some("/dev/kmsg".into()),
+            log_file: config
+                .logging
+                .sinks
+                .file
+                .then(|| config.logging.logfile.clone().map(PathBuf::from))
+                .flatten(),
+            sysrq_trigger: failfast::guardian::SYSRQ_TRIGGER.into(),
+            limit: config.failfast.guardian_limit,
+            links: vec![Link { source: net.local.ip(), peers: net.peers.iter().map(|(_, a)| *a).collect() }],
+            packets: Packets {
+                daemon_died: node.seal_gasp(GaspKind::CmmdDied, "cmmd died"),
+                unit_died: node.seal_gasp(GaspKind::UnitDied, "a unit of failfast died"),
+                last_word,
+            },
+        };
+        let program = Guardian::program().map_err(|e| fatal("no guardian", &e))?;
+        let guardian = Guardian::spawn(&program, &setup, now).map_err(|e| {
+            fatal(
+                "no guardian",
+                &format!("{e}; install holdfast-guardian beside cmmd, and check the failfast section"),
+            )
+        })?;
+        let mut warnings: Vec<String> = guardian.warnings().to_vec();
+        let own = PanicPath::prepare(&setup, None, &mut warnings).map_err(|e| fatal("no way down", &e))?;
+        warnings.sort();
+        warnings.dedup();
+        for warning in warnings {
+            log.text(Priority::Warning, warning);
+        }
+        let watchdog = find_watchdog(config, &waker, log)?;
+        let mut this = Self {
+            server,
+            guardian: Some(guardian),
+            respawn: None,
+            own,
+            setup,
+            program,
+            waker,
+            watchdog,
+            more: false,
+            seen_changes: 0,
+            guardian_seen: now,
+        };
+        this.arm_configured(config, now, log);
+        Ok(this)
+    }
+
+    /// Units that the configuration names by their pid file.
+    fn arm_configured(&mut self, config: &Config, now: Boottime, log: &Log) {
+        for unit in &config.failfast.units {
+            let cmm_conf::UnitWatch::PidFile(path) = &unit.watch else { continue };
+            let armed = std::fs::read_to_string(path)
+                .map_err(|e| format!("{path}: {e}"))
+                .and_then(|text| text.trim().parse::<u32>().map_err(|_| format!("{path} holds no pid")))
+                .and_then(|pid| {
+                    let name = UnitName::new(&unit.name).map_err(|e| e.to_string())?;
+                    let heartbeat = unit.heartbeat.unwrap_or(Span::ZERO);
+                    let request =
+                        ArmRequest { name, delay: unit.delay, heartbeat, mode: unit.mode.map(mode_of) };
+                    self.server.arm_process(now, pid, &request)
+                });
+            if let Err(why) = armed {
+                let text = format!(
+                    "Failfast: unit \"{}\" of the configuration is not armed: {why}; start it before cmmd",
+                    unit.name
+                );
+                log.text(Priority::Warning, text);
+            }
+        }
+    }
+
+    /// The registry's socket, for the poll set.
+    pub(crate) fn server_fd(&self) -> RawFd {
+        self.server.as_raw_fd()
+    }
+
+    /// The guardian's pidfd, for the poll set; changes when another one starts.
+    pub(crate) fn guardian_fd(&self) -> Option<RawFd> {
+        self.guardian.as_ref().map(|g| g.pidfd().as_raw_fd())
+    }
+
+    /// `exit`, `panic`, `reset` or `off`.
+    pub(crate) fn mode(&self) -> Mode {
+        self.setup.mode
+    }
+
+    /// Stamps the turn. First thing in it: no system call.
+    pub(crate) fn progress(&self, now: Boottime) {
+        if let Some(guardian) = &self.guardian {
+            guardian.progress(now);
+        }
+    }
+
+    /// The registry's socket is readable.
+    pub(crate) fn on_ready(&mut self, now: Boottime) {
+        self.more = self.server.handle_ready(now);
+    }
+
+    /// Whether the next turn must not sleep.
+    pub(crate) fn has_work(&self) -> bool {
+        self.more
+    }
+
+    /// When [`Self::turn`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Boottime> {
+        let feed = match &self.watchdog {
+            WatchdogState::Running { fed_at, every, .. } => Some(*fed_at + *every),
+            _ => None,
+        };
+        [self.server.next_timeout(), feed].into_iter().flatten().min()
+    }
+
+    /// The guardian is dead, or stands still: another one is started on a helper thread.
+    pub(crate) fn replace_guardian(&mut self, now: Boottime, node: &mut Node, why: &str, log: &Log) {
+        let Some(dead) = self.guardian.take() else { return };
+        log.event(DaemonEvent::Guardian { error: Some(why.to_owned()) });
+        let waker = Arc::clone(&self.waker);
+        let wake = move || {
+            // The poller lives as long as the process.
+            let _ = waker.wake();
+        };
+        match Respawn::start(dead, self.program.clone(), self.setup.clone(), now, wake) {
+            Ok(respawn) => self.respawn = Some(respawn),
+            Err(e) => self.take_down(node, &Reason::guardian_died(&e)),
+        }
+    }
+
+    /// What is due, and what the helper threads have done. `true`: there is another guardian to poll.
+    pub(crate) fn turn(&mut self, now: Boottime, node: &mut Node, health: &Health, log: &Log) -> bool {
+        if self.server.next_timeout().is_some_and(|at| at <= now) {
+            self.server.handle_timeout(now);
+        }
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Event(event) => log.push(Happening::Failfast(event)),
+                Output::Decision(Decision::TakeDown(reason)) => self.take_down(node, &reason),
+            }
+        }
+        let replaced = match self.respawn.as_ref().and_then(Respawn::result) {
+            None => false,
+            Some(Ok(guardian)) => {
+                self.guardian = Some(guardian);
+                self.respawn = None;
+                self.guardian_seen = now;
+                log.event(DaemonEvent::Guardian { error: None });
+                true
+            }
+            Some(Err(e)) => self.take_down(node, &Reason::guardian_died(&e)),
+        };
+        self.look_after_guardian(now, node, log);
+        self.feed(now, health, log);
+        replaced
+    }
+
+    /// A stopped guardian is as good as none; but after a pause of this process it gets its time to be seen again.
+    fn look_after_guardian(&mut self, now: Boottime, node: &mut Node, log: &Log) {
+        let Some(guardian) = &self.guardian else { return };
+        let silent = guardian.silent_for(now);
+        if silent < self.setup.limit {
+            self.guardian_seen = now;
+        } else if now.since(self.guardian_seen) > self.setup.limit {
+            self.replace_guardian(now, node, "it stands still", log);
+        }
+    }
+
+    /// Feeds the watchdog while the node is fit: units within their deadlines, and quorate or nothing to protect. Being
+    /// called at all is the proof of progress.
+    fn feed(&mut self, now: Boottime, health: &Health, log: &Log) {
+        if let WatchdogState::Waiting(arming) = &mut self.watchdog {
+            if health.quorate && !arming.asked.swap(true, Ordering::AcqRel) {
+                arming.thread.unpark();
+            }
+            match arming.result.pop() {
+                None => {}
+                Some(Ok(device)) => {
+                    log.event(DaemonEvent::Watchdog { fed: true, why: "armed with the first quorum" });
+                    let every = device.timeout().scale(1, 8).min(Span::from_secs(1));
+                    self.watchdog = WatchdogState::Running { device, fed_at: now, every, fed: true };
+                }
+                Some(Err(error)) => {
+                    log.event(DaemonEvent::Degraded {
+                        what: "the watchdog is not armed",
+                        error,
+                        then: "nobody takes over from this node by time alone",
+                    });
+                    self.watchdog = WatchdogState::None;
+                }
+            }
+        }
+        let fit = self.server.within_deadlines(now);
+        if let WatchdogState::Running { device, fed_at, every, fed } = &mut self.watchdog {
+            let (feed, why) = match (fit, health.quorate, health.protected) {
+                (false, _, _) => (false, "a unit is over its deadline"),
+                (true, true, _) => (true, "the node is fit and quorate"),
+                (true, false, false) => (true, "not quorate, but nothing here needs protection"),
+                (true, false, true) => (false, "not quorate with something to protect"),
+            };
+            if feed != *fed {
+                *fed = feed;
+                log.event(DaemonEvent::Watchdog { fed: feed, why });
+            }
+            // A device that does not take it will fire, which is what it is for.
+            if feed && now.since(*fed_at) >= *every && device.feed().is_ok() {
+                *fed_at = now;
+            }
+        }
+    }
+
+    /// Units as they are now, if they have changed since the last call.
+    pub(crate) fn changed_units(&mut self) -> Option<Vec<failfast_core::UnitView>> {
+        let changes = self.server.changes();
+        if changes == self.seen_changes {
+            return None;
+        }
+        self.seen_changes = changes;
+        Some(self.server.units().collect())
+    }
+
+    /// Takes the node down, and this process with it.
+    pub(crate) fn take_down(&mut self, node: &mut Node, reason: &Reason) -> ! {
+        let gasp = node.seal_gasp(GaspKind::UnitDied, reason.text.as_str());
+        failfast::take_down(self.guardian.as_ref(), &mut self.own, reason, &gasp)
+    }
+
+    /// An orderly end: the guardian goes, the watchdog stops.
+    pub(crate) fn release(self, log: &Log) {
+        if let Some(Err(e)) = self.guardian.map(Guardian::release) {
+            log.event(DaemonEvent::Guardian { error: Some(e.to_string()) });
+        }
+        if let WatchdogState::Running { device, .. } = self.watchdog {
+            if let Err(e) = device.disarm() {
+                log.event(DaemonEvent::Degraded {
+                    what: "the watchdog cannot be stopped",
+                    error: e.to_string(),
+                    then: "it will reset this machine",
+                });
+            }
+        }
+    }
+}
+
+/// Without the variable in the environment of this process no process of the node can be found by it: then mode `exit`
+/// can only stop `cmmd`, and no last word may claim more.
+fn effective_mode(config: &Config, paths: &Paths, log: &Log) -> (Mode, ExitScope) {
+    let mode = mode_of(config.failfast.mode);
+    let scope = match config.failfast.exit_scope {
+        cmm_conf::ExitScope::RunDir => ExitScope::RunDir,
+        cmm_conf::ExitScope::PidNamespace => ExitScope::PidNamespace,
+    };
+    if mode == Mode::Exit && scope == ExitScope::RunDir && !paths.run_given {
+        let text = "failfast mode exit finds the processes of this node by HOLDFAST_RUN_DIR in their environment, and it is \
+                    not set: going down only stops cmmd; on a real node write \"mode: panic\" or \"mode: reset\" into failfast";
+        log.text(Priority::Warning, text);
+        return (Mode::Off, scope);
+    }
+    (mode, scope)
+}
+
+fn mode_of(mode: cmm_conf::Mode) -> Mode {
+    match mode {
+        cmm_conf::Mode::Exit => Mode::Exit,
+        cmm_conf::Mode::Panic => Mode::Panic,
+        cmm_conf::Mode::Reset => Mode::Reset,
+        cmm_conf::Mode::Off => Mode::Off,
+    }
+}
+
+/// Looks the configured watchdog up, without opening it, and gets a thread ready that will.
+fn find_watchdog(config: &Config, waker: &Arc<mio::Waker>, log: &Log) -> Result<WatchdogState, Fatal> {
+    let Some(path) = &config.failfast.watchdog_device else { return Ok(WatchdogState::None) };
+    let refused = |why: &dyn std::fmt::Display| {
+        Fatal::new(
+            exit::OS,
+            format!("watchdog {path}: {why}; correct watchdog_device, or write \"watchdog_device: off\""),
+        )
+    };
+    let identity = Identity::of(path.as_ref()).map_err(|e| refused(&e))?;
+    if identity.active {
+        return Err(refused(
+            &"it is running already: left armed by a cmmd that died, or used by another program",
+        ));
+    }
+    if identity.is_software() {
+        log.text(Priority::Warning, format!("watchdog {path} is the software one: it dies with the kernel"));
+    }
+    let figures = Figures { timeout: config.failfast.watchdog_timeout, pretimeout: Span::ZERO };
+    let result = Arc::new(ArrayQueue::new(1));
+    let asked = Arc::new(AtomicBool::new(false));
+    let (for_thread, asked_there, waker) = (Arc::clone(&result), Arc::clone(&asked), Arc::clone(waker));
+    let run = move || {
+        while !asked_there.load(Ordering::Acquire) {
+            thread::park();
+        }
+        let armed = Watchdog::arm(identity, figures).map_err(|e| e.to_string());
+        let _ = for_thread.push(armed);
+        let _ = waker.wake();
+    };
+    let handle = thread::Builder::new()
+        .name("watchdog".into())
+        .stack_size(128 * 1_024)
+        .spawn(run)
+        .map_err(|e| Fatal::new(exit::OS, format!("cannot start a thread: {e}")))?;
+    Ok(WatchdogState::Waiting(Arming { thread: handle.thread().clone(), result, asked }))
+}
