@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Once;
@@ -56,16 +56,23 @@ impl SharedMap {
         Ok((map, file))
     }
 
-    /// Maps the first `len` bytes of an existing file.
+    /// Maps the first `len` bytes of an existing file. Never follows a symbolic link, never waits for a FIFO.
     ///
     /// # Errors
     /// Those of open and mmap; `InvalidData` for what is not a regular file of at least `len` bytes.
     pub fn open(path: &Path, len: usize) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
-            .open(path)?;
+        Self::map(&open(path)?, len)
+    }
+
+    /// As [`SharedMap::open`], but only a file that belongs to `owner`.
+    ///
+    /// # Errors
+    /// As there; `PermissionDenied` for a file of somebody else.
+    pub fn open_owned(path: &Path, len: usize, owner: u32) -> io::Result<Self> {
+        let file = open(path)?;
+        if file.metadata()?.uid() != owner {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         Self::map(&file, len)
     }
 
@@ -321,6 +328,11 @@ extern "C" fn on_sigbus(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc
     // Not ours: back to the default action, and let the access fault again.
     // SAFETY: signal is async-signal-safe and SIG_DFL a valid disposition.
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
 }
 
 /// The shared (not private) futex call: the word lies in memory of several processes.

@@ -1,34 +1,575 @@
 //! Every client of the local IPC: listeners, connections, and the services behind them.
 //!
-//! What the event loop calls, in the order of one turn:
-//!
-//! ```ignore
-//! pub struct ClientsConfig {
-//!     pub place: cmm_ipc::Place,                   // abstract names, or files below $HOLDFAST_RUN_DIR
-//!     pub me: NodeId,
-//!     pub nodes: Vec<ClientNode>,                  // nodelist: id, name, one address per link (Vec<IpAddr>)
-//!     pub incarnation: Incarnation,
-//!     pub transport: String,                       // "knet", "udpu" or "udp": the form of some status texts
-//!     pub keys: Vec<(String, Value, bool)>,        // configuration keys for CMAP: key, value, read-only
-//! }
-//! // Value is cmm_ipc::abi::cmap::Value: Value::u8(1), Value::u32(1), Value::u64(1), Value::i32(1), Value::str("text")
-//!
-//! impl Clients {
-//!     pub fn new(config: ClientsConfig) -> io::Result<Self>;            // binds all listeners; call before privileges drop
-//!     pub fn register(&mut self, registry: &mio::Registry, first_token: usize) -> io::Result<()>;   // owns all tokens >= first_token
-//!     pub fn on_ready(&mut self, event: &mio::event::Event, node: &mut Node, now: Boottime);        // marks, accepts, handshakes
-//!     pub fn serve_one(&mut self, node: &mut Node, now: Boottime) -> bool;  // one request of the next client in turn; false: none left
-//!     pub fn on_output(&mut self, output: &Output, node: &Node, now: Boottime); // every Output, in order, before the next input
-//!     pub fn on_timer(&mut self, node: &mut Node, now: Boottime);           // when next_timeout() has passed
-//!     pub fn next_timeout(&self) -> Option<Boottime>;                       // in the past while requests wait: do not sleep then
-//!     pub fn poll_action(&mut self) -> Option<Action>;                      // Action::{Shutdown, ReopenLogs}: the daemon's own to do
-//!     pub fn set_key(&mut self, key: &str, value: Value);                   // e.g. holdfast.failfast.unit.rgmd.pid
-//!     pub fn delete_key(&mut self, key: &str);
-//!     pub fn protected(&self) -> bool;                                      // a CPG client is joined: something here to protect
-//!     pub fn shutdown(&mut self);                                           // after Output::Left: close everything, unlink everything
-//! }
-//! ```
-//!
-//! Turn: `handle_timeout`, packets, `on_ready` for each event, then `serve_one` up to a budget (64 or so) with the core's
-//! outputs drained after each, then `on_timer` if due. `serve_one` takes one request at a time so that no input of the core
-//! comes before the outputs of the one before are drained.
+//! The event loop calls, in one turn: [`Clients::on_ready`] for each event of a token that is ours; then
+//! [`Clients::serve_one`] up to a budget (64 or so), with the core's outputs drained after each, so that no input of the
+//! core comes before the outputs of the one before are taken; [`Clients::on_output`] for every output in its order;
+//! [`Clients::on_timer`] when [`Clients::next_timeout`] has passed; [`Clients::poll_action`] for what is the daemon's own
+//! to do. Nothing here blocks.
+
+mod cfg;
+mod cmap;
+mod cpg;
+mod peers;
+mod published;
+mod quorum;
+mod store;
+mod votequorum;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+
+use cmm_ipc::abi::cmap::Value;
+use cmm_ipc::abi::{Malformed, View, cfg as abi_cfg, cmap as abi_cmap, cpg as abi_cpg};
+use cmm_ipc::abi::{quorum as abi_quorum, votequorum as abi_votequorum};
+use cmm_ipc::server::{Credentials, Handshake, Listener, Next};
+use cmm_ipc::{CsError, Place, Service};
+use cmm_proto::{ConfigurationKind, Node, Output, Refusal};
+use holdfast_types::{Boottime, ConnId, Incarnation, NodeId, Span};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use peers::{Peers, deregister};
+
+/// What the clients' side is told at start.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientsConfig {
+    /// Abstract names, or files below `$HOLDFAST_RUN_DIR`.
+    pub(crate) place: Place,
+    /// This node.
+    pub(crate) me: NodeId,
+    /// The node list.
+    pub(crate) nodes: Vec<ClientNode>,
+    /// This life of the daemon.
+    pub(crate) incarnation: Incarnation,
+    /// `knet`, `udpu` or `udp`: the form of some status texts.
+    pub(crate) transport: String,
+    /// The configuration as keys for CMAP: key, value, read-only.
+    pub(crate) keys: Vec<(String, Value, bool)>,
+}
+
+/// A configured node as CFG and CMAP show it.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientNode {
+    /// Its id.
+    pub(crate) id: NodeId,
+    /// One address a link.
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// What a client asked for that the daemon itself does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Leave the cluster and stop.
+    Shutdown,
+    /// Open the log file anew.
+    ReopenLogs,
+    /// Something an operator should know: a client refused or thrown out.
+    Report(String),
+}
+
+/// What a service does with a request.
+enum Answer {
+    /// This reply.
+    Reply(Vec<u8>),
+    /// A reply of the request's own shape, with this error (or `Ok`) and zeroes.
+    Error(CsError),
+    /// No reply, or later.
+    None,
+    /// Not now: the request waits, and with it what the client sent behind it.
+    Hold,
+}
+
+/// All clients.
+pub(crate) struct Clients {
+    place: Place,
+    nodes: Vec<ClientNode>,
+    listeners: Vec<Listener>,
+    registry: Option<Registry>,
+    first_token: usize,
+    /// Clients that have not been let in yet, with the time they came.
+    handshakes: BTreeMap<ConnId, (Handshake, Boottime)>,
+    last_conn: u64,
+    peers: Peers,
+    cmap: cmap::Cmap,
+    cfg: cfg::Cfg,
+    cpg: cpg::Cpg,
+    quorum: quorum::Quorum,
+    votequorum: votequorum::Votequorum,
+    published: published::Published,
+    stats_at: Boottime,
+    accept_at: Option<Boottime>,
+    actions: Vec<Action>,
+    request: Vec<u8>,
+}
+
+impl Clients {
+    /// Binds all listeners: to be called while the process still is who clients are to see. No client is let in before
+    /// the node is synchronised.
+    ///
+    /// # Errors
+    /// A socket that cannot be bound, named in the text.
+    pub(crate) fn new(config: ClientsConfig) -> io::Result<Self> {
+        holdfast_sys::shm::guard_against_sigbus()?;
+        prepare_ring_dir(&config.place)?;
+        let bind = |service: Service| {
+            Listener::bind(&config.place, service).map_err(|e| {
+                let text = format!("cannot listen for {} clients: {e}", service.name());
+                io::Error::new(e.kind(), text)
+            })
+        };
+        let listeners = Service::ALL.into_iter().map(bind).collect::<io::Result<_>>()?;
+        let mut cmap = cmap::Cmap::default();
+        for (key, value, read_only) in config.keys {
+            cmap.config.load(key, value, read_only);
+        }
+        for (key, value) in [
+            ("runtime.votequorum.this_node_id", Value::u32(config.me.get())),
+            ("holdfast.incarnation", Value::u64(config.incarnation.get())),
+            ("holdfast.step.participant", Value::u8(0)),
+        ] {
+            cmap.config.load(key.to_owned(), value, true);
+        }
+        for service in Service::ALL {
+            let number = u16::try_from(service.number()).unwrap_or_default();
+            let key = format!("runtime.services.{}.service_id", service.name());
+            cmap.config.load(key, Value::u16(number), true);
+        }
+        Ok(Self {
+            place: config.place,
+            cfg: cfg::Cfg::new(config.nodes.clone(), config.transport),
+            nodes: config.nodes,
+            listeners,
+            registry: None,
+            first_token: 0,
+            handshakes: BTreeMap::new(),
+            last_conn: 0,
+            peers: Peers::default(),
+            cmap,
+            cpg: cpg::Cpg::default(),
+            quorum: quorum::Quorum::default(),
+            votequorum: votequorum::Votequorum::default(),
+            published: published::Published::default(),
+            stats_at: Boottime::default(),
+            accept_at: None,
+            actions: Vec::new(),
+            request: Vec::new(),
+        })
+    }
+
+    /// Joins the poll set. All tokens from `first_token` on are ours.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub(crate) fn register(&mut self, registry: &Registry, first_token: usize) -> io::Result<()> {
+        for (k, listener) in self.listeners.iter().enumerate() {
+            let token = Token(first_token + k);
+            registry.register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        self.registry = Some(registry.try_clone()?);
+        self.first_token = first_token;
+        Ok(())
+    }
+
+    /// Something happened on a descriptor of ours.
+    pub(crate) fn on_ready(&mut self, event: &mio::event::Event, node: &mut Node, now: Boottime) {
+        let Some(index) = event.token().0.checked_sub(self.first_token) else { return };
+        if index < self.listeners.len() {
+            self.accept(index, now);
+            return;
+        }
+        let conn = ConnId::new((index - self.listeners.len()) as u64);
+        if self.handshakes.contains_key(&conn) {
+            self.shake_hands(conn, node, now);
+            return;
+        }
+        if event.is_writable() {
+            self.peers.flush(conn);
+        }
+        self.peers.wake(conn);
+    }
+
+    /// Serves one request of the next client in turn, or closes one connection. False: nothing is left to do.
+    pub(crate) fn serve_one(&mut self, node: &mut Node, now: Boottime) -> bool {
+        if self.close_one(node, now) {
+            return true;
+        }
+        while let Some(conn) = self.peers.next_ready() {
+            let Some(peer) = self.peers.get_mut(conn) else { continue };
+            let mut request = std::mem::take(&mut self.request);
+            let next = match peer.held.take() {
+                Some(held) => {
+                    request = held;
+                    Ok(Next::Request)
+                }
+                None => peer.connection.next_request(&mut request),
+            };
+            match next {
+                Ok(Next::Request) => {
+                    self.serve(conn, &mut request, node, now);
+                    self.request = request;
+                    return true;
+                }
+                Ok(Next::Nothing) => {}
+                Ok(Next::HungUp) => self.peers.doom(conn, None),
+                Err(gone) => self.peers.doom(conn, Some(gone)),
+            }
+            self.request = request;
+        }
+        self.close_one(node, now)
+    }
+
+    /// Tells clients and keys what the core says. Outputs come here in their order, each before the next input.
+    pub(crate) fn on_output(&mut self, output: &Output, node: &Node, now: Boottime) {
+        let Self { peers, cmap, .. } = self;
+        match output {
+            Output::Configuration(change) => {
+                if change.kind == ConfigurationKind::Regular {
+                    let set = |key: &str, value| cmap.config.set_own(key, value, peers, now);
+                    self.published.members(change, &self.nodes, set);
+                }
+                self.publish_state(node, now);
+            }
+            Output::Cpg { conn, event } => self.cpg.event(*conn, event, node, peers, now),
+            Output::NodeList(notice) => {
+                self.cpg.ring(notice.ring, &notice.members, peers, now);
+                self.quorum.node_list(notice, peers, now);
+                self.votequorum.node_list(notice, peers, now);
+            }
+            Output::Quorum(view) => {
+                self.quorum.quorum(view, peers, now);
+                self.votequorum.quorum(view, peers, now);
+                published::quorum(view, node, |key, value| cmap.config.set_own(key, value, peers, now));
+                self.publish_state(node, now);
+            }
+            Output::Step(notice) => {
+                if let Some(value) = published::step(notice) {
+                    cmap.config.set_own("holdfast.step.current", value, peers, now);
+                }
+                published::lives(node, |key, value| cmap.config.set_own(key, value, peers, now));
+            }
+            Output::Confirmed { node: dead, incarnation, .. } => {
+                let key = format!("holdfast.confirmed.{dead}");
+                cmap.config.set_own(&key, Value::u64(incarnation.get()), peers, now);
+            }
+            Output::Gate { open } => {
+                peers.set_flow_control(if *open { 0 } else { HOLD_MULTICASTS });
+                if *open {
+                    peers.wake_held();
+                }
+            }
+            Output::Event(_) => self.publish_state(node, now),
+            Output::Transmit { .. } | Output::Persist(_) | Output::TakeDown(_) | Output::Left => {}
+        }
+    }
+
+    /// What is due: events that found a ring full, held requests, unanswered shutdowns, statistics that somebody tracks.
+    pub(crate) fn on_timer(&mut self, node: &mut Node, now: Boottime) {
+        self.peers.on_timer(now);
+        self.cfg.on_timer(&mut self.peers, now, &mut self.actions);
+        if self.accept_at.take_if(|at| *at <= now).is_some() {
+            for index in 0..self.listeners.len() {
+                self.accept(index, now);
+            }
+        }
+        let late: Vec<ConnId> = self
+            .handshakes
+            .iter()
+            .filter(|(_, (_, since))| now.since(*since) > HANDSHAKE_LIMIT)
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in late {
+            self.drop_handshake(conn);
+        }
+        if self.cmap.stats.is_tracked() && now.since(self.stats_at) >= STATS_INTERVAL {
+            self.refresh_stats(node, now);
+        }
+        self.publish_state(node, now);
+    }
+
+    /// When [`Clients::on_timer`] is due; the past while clients wait for their turn: do not sleep then.
+    pub(crate) fn next_timeout(&self) -> Option<Boottime> {
+        if self.peers.has_work() {
+            return Some(Boottime::default());
+        }
+        let stats = self.cmap.stats.is_tracked().then(|| self.stats_at + STATS_INTERVAL);
+        let handshake = self.handshakes.values().map(|(_, since)| *since + HANDSHAKE_LIMIT).min();
+        [self.peers.next_timeout(), self.cfg.next_timeout(), self.accept_at, stats, handshake]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing that the daemon itself must do.
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        if self.actions.is_empty() { None } else { Some(self.actions.remove(0)) }
+    }
+
+    /// Sets a key that clients may only read, e.g. `holdfast.failfast.mode`.
+    pub(crate) fn set_key(&mut self, key: &str, value: Value, now: Boottime) {
+        self.cmap.config.set_own(key, value, &mut self.peers, now);
+    }
+
+    /// Deletes such a key.
+    pub(crate) fn delete_key(&mut self, key: &str, now: Boottime) {
+        self.cmap.config.delete_own(key, &mut self.peers, now);
+    }
+
+    /// Whether a local process is in a group: then there may be something to protect.
+    pub(crate) fn has_group_members(&self) -> bool {
+        self.cpg.has_members()
+    }
+
+    /// Closes every connection and unlinks everything: after the leave is out, since clients take the end of their
+    /// connection for the end of this node.
+    pub(crate) fn shutdown(&mut self) {
+        let waiting: Vec<ConnId> = self.handshakes.keys().copied().collect();
+        for conn in waiting {
+            self.drop_handshake(conn);
+        }
+        for listener in self.listeners.drain(..) {
+            deregister(self.registry.as_ref(), &listener);
+        }
+        self.peers.clear(self.registry.as_ref());
+    }
+
+    /// Takes in all who wait: readiness is reported once.
+    fn accept(&mut self, index: usize, now: Boottime) {
+        loop {
+            match self.listeners[index].accept() {
+                Ok(Some(handshake)) => self.begin_handshake(handshake, now),
+                Ok(None) => return,
+                Err(e) => {
+                    // Out of descriptors, most likely: clients wait in the backlog until some are free again.
+                    self.report(format!("cannot accept {} clients: {e}", Service::ALL[index].name()));
+                    self.accept_at = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_handshake(&mut self, handshake: Handshake, now: Boottime) {
+        if self.handshakes.len() >= HANDSHAKES_MAX {
+            // Nobody has shown who he is yet, so the oldest goes: it had its time.
+            if let Some(oldest) = self.handshakes.keys().next().copied() {
+                self.drop_handshake(oldest);
+            }
+        }
+        self.last_conn += 1;
+        let conn = ConnId::new(self.last_conn);
+        let token = Token(self.first_token + self.listeners.len() + self.last_conn as usize);
+        let Some(registry) = &self.registry else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if registry.register(&mut SourceFd(&handshake.as_raw_fd()), token, interest).is_ok() {
+            self.handshakes.insert(conn, (handshake, now));
+        }
+    }
+
+    fn shake_hands(&mut self, conn: ConnId, node: &Node, now: Boottime) {
+        let Some((handshake, _)) = self.handshakes.get_mut(&conn) else { return };
+        let credentials = match handshake.on_readable() {
+            Ok(None) => return,
+            Ok(Some(credentials)) => credentials,
+            Err(_) => {
+                self.drop_handshake(conn);
+                return;
+            }
+        };
+        let Some((handshake, _)) = self.handshakes.remove(&conn) else { return };
+        let service = handshake.service();
+        if let Err(errno) = self.admit(credentials, node) {
+            if errno == Errno::Access {
+                let Credentials { pid, uid, gid } = credentials;
+                let name = service.name();
+                self.report(format!("Denied connection to {name}: pid {pid}, uid {uid}, gid {gid}"));
+            }
+            deregister(self.registry.as_ref(), &handshake);
+            handshake.refuse(errno as i32);
+            return;
+        }
+        match handshake.accept(&self.place) {
+            Ok(connection) => {
+                self.peers.insert(conn, connection, now);
+                if service == Service::Cpg {
+                    self.cpg.opened(conn);
+                }
+            }
+            Err(e) => self.report(format!("cannot serve a {} client: {e}", service.name())),
+        }
+    }
+
+    /// Root may, and who is named in the configuration or was allowed at run time, by user or by primary group.
+    fn admit(&self, who: Credentials, node: &Node) -> Result<(), Errno> {
+        if !node.is_synced() {
+            return Err(Errno::Again);
+        }
+        let one = |key: String| self.cmap.config.get(&key) == Some(&Value::u8(1));
+        let allowed = who.is_root_or_own()
+            || who.gid == 0
+            || one(format!("uidgid.uid.{}", who.uid))
+            || one(format!("uidgid.config.uid.{}", who.uid))
+            || one(format!("uidgid.gid.{}", who.gid))
+            || one(format!("uidgid.config.gid.{}", who.gid));
+        if !allowed {
+            return Err(Errno::Access);
+        }
+        let of_user = self.peers.of_user(who.uid);
+        if self.peers.len() >= CONNECTIONS_MAX || who.uid != 0 && of_user >= CONNECTIONS_PER_USER_MAX {
+            return Err(Errno::TooMany);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) {
+        let Some(service) = self.peers.get(conn).map(|p| p.connection.service()) else { return };
+        if service == Service::Cmap && self.cmap.wants_stats(conn) && now.since(self.stats_at) >= STATS_FRESH
+        {
+            self.refresh_stats(node, now);
+        }
+        let answer =
+            self.dispatch(service, conn, request, node, now).unwrap_or_else(|e| Answer::Error(e.into()));
+        let id = View(request).i32(0).unwrap_or_default();
+        match answer {
+            Answer::Reply(reply) => self.peers.send_response(conn, &reply),
+            // Nobody waits for the reply to a multicast.
+            Answer::Error(_) if service == Service::Cpg && id == MULTICAST => {}
+            Answer::Error(error) => self.peers.send_response(conn, &service.error_reply(id, error)),
+            Answer::None => {}
+            Answer::Hold => {
+                self.peers.hold(conn, std::mem::take(request), now);
+                return;
+            }
+        }
+        self.peers.wake(conn);
+    }
+
+    fn dispatch(
+        &mut self,
+        service: Service,
+        conn: ConnId,
+        request: &[u8],
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<Answer, Malformed> {
+        let Self { peers, cmap, cfg, cpg, quorum, votequorum, actions, .. } = self;
+        Ok(match service {
+            Service::Cmap => cmap.handle(conn, &abi_cmap::Request::decode(request)?, peers, node, now),
+            Service::Cfg => {
+                let patience = cmap.config.get("cfg.shutdown_timeout").and_then(Value::as_u64);
+                let patience = patience.map_or(SHUTDOWN_PATIENCE, Span::from_millis);
+                let request = abi_cfg::Request::decode(request)?;
+                cfg.handle(conn, &request, &mut cfg::Context { peers, node, now, patience, actions })
+            }
+            Service::Cpg => cpg.handle(conn, &abi_cpg::Request::decode(request)?, peers, node, now),
+            Service::Quorum => {
+                let request = abi_quorum::Request::decode(request)?;
+                quorum.handle(conn, request, peers, node.quorum_view(), now)
+            }
+            Service::Votequorum => {
+                votequorum.handle(conn, &abi_votequorum::Request::decode(request)?, peers, node, now)
+            }
+        })
+    }
+
+    fn close_one(&mut self, node: &mut Node, now: Boottime) -> bool {
+        let Some((conn, peer, why)) = self.peers.take_doomed() else { return false };
+        deregister(self.registry.as_ref(), &peer.connection);
+        let service = peer.connection.service();
+        if let Some(why) = why {
+            let pid = peer.connection.credentials().pid;
+            self.report(format!("closed the {} connection of pid {pid}: {why}", service.name()));
+        }
+        match service {
+            Service::Cmap => self.cmap.closed(conn, node, now),
+            Service::Cfg => self.cfg.closed(conn, &mut self.peers, &mut self.actions),
+            Service::Cpg => self.cpg.closed(conn, node, now),
+            Service::Quorum => self.quorum.closed(conn),
+            Service::Votequorum => self.votequorum.closed(conn),
+        }
+        true
+    }
+
+    fn drop_handshake(&mut self, conn: ConnId) {
+        if let Some((handshake, _)) = self.handshakes.remove(&conn) {
+            deregister(self.registry.as_ref(), &handshake);
+        }
+    }
+
+    fn publish_state(&mut self, node: &Node, now: Boottime) {
+        let Self { cmap, peers, .. } = self;
+        published::state(node, |key, value| cmap.config.set_own(key, value, peers, now));
+    }
+
+    fn refresh_stats(&mut self, node: &Node, now: Boottime) {
+        self.stats_at = now;
+        published::stats(&mut self.cmap, &self.nodes, &mut self.peers, node, now);
+    }
+
+    /// Bounded, so that a flood of bad clients costs no memory.
+    fn report(&mut self, text: String) {
+        if self.actions.len() < REPORTS_MAX {
+            self.actions.push(Action::Report(text));
+        }
+    }
+}
+
+/// The errnos by which a connection is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+enum Errno {
+    /// EAGAIN: not yet.
+    Again = 11,
+    /// EACCES.
+    Access = 13,
+    /// EMFILE.
+    TooMany = 24,
+}
+
+/// What a client is told of a refusal.
+fn refusal(refusal: Refusal) -> CsError {
+    match refusal {
+        Refusal::TryAgain => CsError::TryAgain,
+        Refusal::InvalidParam => CsError::InvalidParam,
+        Refusal::Busy => CsError::Busy,
+        Refusal::NotExist => CsError::NotExist,
+        Refusal::NameTooLong => CsError::NameTooLong,
+        Refusal::Exist => CsError::Exist,
+        Refusal::Interrupt => CsError::Interrupt,
+        Refusal::NameNotFound => CsError::NameNotFound,
+        Refusal::TooBig => CsError::TooBig,
+    }
+}
+
+/// Below a run directory the rings' folder is ours: made anew, and rid of what an earlier life left behind.
+fn prepare_ring_dir(place: &Place) -> io::Result<()> {
+    let Place::Dir(_) = place else { return Ok(()) };
+    let dir = place.ring_dir();
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    std::fs::create_dir_all(&dir)
+}
+
+/// Flow-control value that stops multicasts and nothing else.
+const HOLD_MULTICASTS: u32 = 2;
+/// Request id of a plain multicast.
+const MULTICAST: i32 = 2;
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 512;
+/// Connections of one user other than root at once.
+const CONNECTIONS_PER_USER_MAX: usize = 128;
+/// Clients at once that have connected and not said anything.
+const HANDSHAKES_MAX: usize = 64;
+/// How long they may take.
+const HANDSHAKE_LIMIT: Span = Span::from_secs(10);
+const ACCEPT_PAUSE: Span = Span::from_millis(100);
+/// How long a shutdown waits for its answers where `cfg.shutdown_timeout` does not say.
+const SHUTDOWN_PATIENCE: Span = Span::from_secs(5);
+/// How old statistics may be when a client reads them.
+const STATS_FRESH: Span = Span::from_millis(100);
+/// How often they are made while somebody tracks them.
+const STATS_INTERVAL: Span = Span::from_secs(1);
+const REPORTS_MAX: usize = 64;

@@ -142,7 +142,7 @@ impl Connection {
             return Err(Broken("announced a request that is not there").into());
         }
         self.counters.requests += 1;
-        self.unlink_if_attached();
+        self.is_attached();
         Ok(Next::Request)
     }
 
@@ -181,13 +181,12 @@ impl Connection {
         if self.queued_bytes > QUEUE_BYTES_MAX { Err(Gone::Slow(self.queued_bytes)) } else { Ok(()) }
     }
 
-    /// Tries again what did not fit before. True while something still waits for room in the ring: nothing announces
-    /// that room, so call again after a few milliseconds.
+    /// Tries again what did not fit before. True while an event still waits for room in the ring: nothing announces that
+    /// room, so call again after a few milliseconds.
     ///
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn flush(&mut self) -> Result<bool, Gone> {
-        self.unlink_if_attached();
         while let Some(message) = self.queue.front() {
             if !self.event.push(&[message])? {
                 break;
@@ -197,7 +196,7 @@ impl Connection {
             self.committed();
         }
         self.pay();
-        Ok(!self.queue.is_empty() || self.files.is_some())
+        Ok(!self.queue.is_empty())
     }
 
     /// Tells the client to hold back: 0 go, 1 stop everything, 2 stop multicasts only.
@@ -229,12 +228,13 @@ impl Connection {
         }
     }
 
-    /// The client bumps the counts in the order request, response, event. When the last is there it has opened
-    /// everything, and nothing is left behind whoever is killed from now on.
-    fn unlink_if_attached(&mut self) {
+    /// Whether the client has opened all rings; their files are unlinked as soon as this sees it, so that nothing is left
+    /// behind whoever is killed from then on. (The client bumps the counts in the order request, response, event.)
+    pub fn is_attached(&mut self) -> bool {
         if self.files.is_some() && self.event.ref_count() >= 2 {
             self.files = None;
         }
+        self.files.is_none()
     }
 }
 

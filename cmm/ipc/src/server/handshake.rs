@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, send, setsockopt, sockopt};
 
+use nix::unistd::geteuid;
+
 use super::Connection;
 use super::files::RingFiles;
 use crate::abi::{Build, Service, View};
@@ -22,6 +24,14 @@ pub struct Credentials {
     pub uid: u32,
     /// Effective primary group id.
     pub gid: u32,
+}
+
+impl Credentials {
+    /// Whether this is root, or the user that the daemon itself runs as (which is root, but in tests and demos).
+    #[must_use]
+    pub fn is_root_or_own(&self) -> bool {
+        self.uid == 0 || self.uid == geteuid().as_raw()
+    }
 }
 
 /// A client that has connected and not been let in yet.

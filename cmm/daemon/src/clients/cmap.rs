@@ -1,0 +1,316 @@
+//! CMAP: the maps, and the keys by which root reaches the core.
+//!
+//! Keys under `holdfast.` are this daemon's; a root client that sets one of a few of them asks for something: to confirm
+//! a death, to take part in steps, to end a step. `quorum.cancel_wait_for_all` does what it does in corosync.
+
+use std::collections::BTreeMap;
+
+use cmm_ipc::abi::cmap::{
+    Kind, Map, Request, Value, get_reply, handle_reply, is_key, iteration_item_reply, track,
+};
+use cmm_ipc::{CsError, Service};
+use cmm_proto::{Node, Refusal};
+use holdfast_types::{Boottime, ConnId, Epoch, Incarnation, NodeId, StepNumber};
+
+use super::peers::Peers;
+use super::store::{Store, Tracker};
+use super::{Answer, refusal};
+
+/// The service.
+#[derive(Default)]
+pub(super) struct Cmap {
+    pub(super) config: Store,
+    pub(super) stats: Store,
+    conns: BTreeMap<ConnId, Conn>,
+    handles: u64,
+    steps: Steps,
+}
+
+#[derive(Default)]
+struct Conn {
+    on_stats: bool,
+    iterations: BTreeMap<u64, Iteration>,
+}
+
+struct Iteration {
+    prefix: Vec<u8>,
+    last: Option<String>,
+}
+
+/// The local clients that take part in steps, and the last step that each has finished.
+#[derive(Default)]
+struct Steps(BTreeMap<ConnId, Option<(Epoch, StepNumber)>>);
+
+impl Cmap {
+    /// Whether the statistics must be fresh before this request is served.
+    pub(super) fn wants_stats(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|c| c.on_stats)
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        conn: ConnId,
+        request: &Request<'_>,
+        peers: &mut Peers,
+        node: &mut Node,
+        now: Boottime,
+    ) -> Answer {
+        match self.serve(conn, request, peers, node, now) {
+            Ok(reply) => Answer::Reply(reply),
+            Err(error) => Answer::Error(error),
+        }
+    }
+
+    fn serve(
+        &mut self,
+        conn: ConnId,
+        request: &Request<'_>,
+        peers: &mut Peers,
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<Vec<u8>, CsError> {
+        let on_stats = self.conns.entry(conn).or_default().on_stats;
+        let ok = |id| Service::Cmap.error_reply(id, CsError::Ok);
+        match *request {
+            Request::Set { key, kind, value } => {
+                let key = checked(key)?;
+                let value = Value::new(Kind::from_number(kind).ok_or(CsError::InvalidParam)?, value)?;
+                if on_stats {
+                    return if key.starts_with("stats.clear.") { Ok(ok(0)) } else { Err(CsError::Access) };
+                }
+                self.set(conn, key, value, peers, node, now)?;
+                Ok(ok(0))
+            }
+            Request::Delete { key } => {
+                let key = checked(key)?;
+                if on_stats || key.starts_with(OWN) {
+                    return Err(CsError::Access);
+                }
+                self.config.delete_for_client(key, peers, now)?;
+                Ok(ok(1))
+            }
+            Request::Get { key, buffer } => {
+                let value = self.map(on_stats).get(checked(key)?).ok_or(CsError::NotExist)?;
+                if buffer != 0 && buffer < value.bytes().len() as u64 {
+                    return Err(CsError::InvalidParam);
+                }
+                Ok(get_reply(value, buffer != 0))
+            }
+            Request::Adjust { key, step } => {
+                let key = checked(key)?;
+                if on_stats {
+                    return Err(CsError::Access);
+                }
+                let old = self.config.get(key).ok_or(CsError::NotExist)?;
+                let new = old.adjusted(step).ok_or(CsError::InvalidParam)?;
+                self.set(conn, key, new, peers, node, now)?;
+                Ok(ok(3))
+            }
+            Request::IterationInit { prefix } => {
+                let handle = self.new_handle();
+                let iterations = &mut self.conns.entry(conn).or_default().iterations;
+                if iterations.len() >= PER_CONNECTION_MAX {
+                    return Err(CsError::NoResources);
+                }
+                iterations.insert(handle, Iteration { prefix: prefix.to_vec(), last: None });
+                Ok(handle_reply(4, handle))
+            }
+            Request::IterationNext { handle } => {
+                let map = if on_stats { &self.stats } else { &self.config };
+                let iteration = self.conns.get_mut(&conn).and_then(|c| c.iterations.get_mut(&handle));
+                let iteration = iteration.ok_or(CsError::BadHandle)?;
+                let (key, value) =
+                    map.next(&iteration.prefix, iteration.last.as_deref()).ok_or(CsError::NoSections)?;
+                iteration.last = Some(key.to_owned());
+                Ok(iteration_item_reply(key.as_bytes(), value)?)
+            }
+            Request::IterationFinalize { handle } => {
+                let removed = self.conns.get_mut(&conn).and_then(|c| c.iterations.remove(&handle));
+                removed.map(|_| ok(6)).ok_or(CsError::BadHandle)
+            }
+            Request::TrackAdd { key, what, client_handle } => {
+                if what & !(track::ADD | track::DELETE | track::MODIFY | track::PREFIX) != 0 {
+                    return Err(CsError::InvalidParam);
+                }
+                if self.map(on_stats).trackers_of(conn) >= PER_CONNECTION_MAX {
+                    return Err(CsError::NoResources);
+                }
+                let handle = self.new_handle();
+                let map = if on_stats { &mut self.stats } else { &mut self.config };
+                map.track(handle, Tracker { conn, key: key.to_vec(), what, client_handle });
+                Ok(handle_reply(7, handle))
+            }
+            Request::TrackDelete { handle } => {
+                let map = if on_stats { &mut self.stats } else { &mut self.config };
+                map.untrack(conn, handle).map(|client| handle_reply(8, client)).ok_or(CsError::BadHandle)
+            }
+            Request::SelectMap { map } => {
+                if self.map(on_stats).trackers_of(conn) > 0 {
+                    return Err(CsError::Busy);
+                }
+                let state = self.conns.entry(conn).or_default();
+                if !state.iterations.is_empty() {
+                    return Err(CsError::Busy);
+                }
+                state.on_stats = match map {
+                    n if n == Map::Config.number() => false,
+                    n if n == Map::Stats.number() => true,
+                    _ => return Err(CsError::NotExist),
+                };
+                Ok(ok(9))
+            }
+        }
+    }
+
+    /// The connection is gone, and with it its trackers and its part in steps.
+    pub(super) fn closed(&mut self, conn: ConnId, node: &mut Node, now: Boottime) {
+        self.conns.remove(&conn);
+        self.config.untrack_all(conn);
+        self.stats.untrack_all(conn);
+        // A participant that is gone holds up no step. Nobody is left to hear a refusal.
+        let _ = self.steps.leave(conn, node, now);
+    }
+
+    fn set(
+        &mut self,
+        conn: ConnId,
+        key: &str,
+        value: Value,
+        peers: &mut Peers,
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<(), CsError> {
+        if let Some(own) = key.strip_prefix(OWN) {
+            let root = peers.get(conn).is_some_and(|p| p.connection.credentials().is_root_or_own());
+            return if root { self.ask(conn, own, &value, node, now) } else { Err(CsError::Access) };
+        }
+        if key == "quorum.cancel_wait_for_all" && value.as_u64() == Some(1) {
+            node.submit(now, cmm_proto::Request::CancelWaitForAll).map_err(refusal)?;
+        }
+        self.config.set_for_client(key, value, peers, now)
+    }
+
+    /// What setting a key under `holdfast.` asks for. Its value changes when the core says that it happened.
+    fn ask(
+        &mut self,
+        conn: ConnId,
+        key: &str,
+        value: &Value,
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<(), CsError> {
+        match key {
+            "step.participant" => match value.as_u64() {
+                Some(1) => self.steps.join(conn, node, now),
+                Some(0) => self.steps.leave(conn, node, now),
+                _ => return Err(CsError::InvalidParam),
+            },
+            "step.done" => {
+                let done = value.as_str().and_then(epoch_and_step).ok_or(CsError::InvalidParam)?;
+                return self.steps.done(conn, done, node, now);
+            }
+            _ => {
+                let id = key.strip_prefix("confirmed.").ok_or(CsError::Access)?;
+                let id: u32 = id.parse().map_err(|_| CsError::InvalidParam)?;
+                let life = value.as_u64().ok_or(CsError::InvalidParam)?;
+                let request = cmm_proto::Request::ConfirmDeath {
+                    node: NodeId::new(id),
+                    incarnation: (life != 0).then(|| Incarnation::new(life)),
+                    why: "confirmed by a root client through holdfast.confirmed",
+                };
+                node.submit(now, request)
+            }
+        }
+        .map_err(refusal)
+    }
+
+    fn map(&self, on_stats: bool) -> &Store {
+        if on_stats { &self.stats } else { &self.config }
+    }
+
+    fn new_handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
+    }
+}
+
+impl Steps {
+    fn join(&mut self, conn: ConnId, node: &mut Node, now: Boottime) -> Result<(), Refusal> {
+        if self.0.is_empty() {
+            node.submit(now, cmm_proto::Request::StepParticipant(true))?;
+        }
+        self.0.entry(conn).or_insert(None);
+        Ok(())
+    }
+
+    fn leave(&mut self, conn: ConnId, node: &mut Node, now: Boottime) -> Result<(), Refusal> {
+        if self.0.remove(&conn).is_none() {
+            return Ok(());
+        }
+        if self.0.is_empty() {
+            return node.submit(now, cmm_proto::Request::StepParticipant(false));
+        }
+        // Perhaps the others only waited for this one.
+        let finished = self.0.values().flatten().max().copied();
+        finished.map_or(Ok(()), |step| self.submit_if_all_are_done(step, node, now))
+    }
+
+    /// The step ends here when every participant has finished it.
+    fn done(
+        &mut self,
+        conn: ConnId,
+        step: (Epoch, StepNumber),
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<(), CsError> {
+        *self.0.get_mut(&conn).ok_or(CsError::NotExist)? = Some(step);
+        self.submit_if_all_are_done(step, node, now).map_err(refusal)
+    }
+
+    fn submit_if_all_are_done(
+        &self,
+        step: (Epoch, StepNumber),
+        node: &mut Node,
+        now: Boottime,
+    ) -> Result<(), Refusal> {
+        if self.0.values().all(|finished| *finished == Some(step)) {
+            let (epoch, step) = step;
+            node.submit(now, cmm_proto::Request::StepDone { epoch, step })?;
+        }
+        Ok(())
+    }
+}
+
+fn checked(key: &[u8]) -> Result<&str, CsError> {
+    if !is_key(key) {
+        return Err(CsError::NameTooLong);
+    }
+    std::str::from_utf8(key).map_err(|_| CsError::NameTooLong)
+}
+
+/// `EPOCH/STEP`, with anything behind a further slash ignored: the value of `holdfast.step.current` is taken too.
+fn epoch_and_step(text: &str) -> Option<(Epoch, StepNumber)> {
+    let mut parts = text.split('/');
+    let (epoch, step) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((Epoch::new(epoch), StepNumber::new(step)))
+}
+
+/// What our own keys begin with.
+const OWN: &str = "holdfast.";
+/// Iterations, and trackers, of one connection.
+const PER_CONNECTION_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_read_with_and_without_its_name() {
+        let want = Some((Epoch::new(7), StepNumber::new(3)));
+        assert_eq!(epoch_and_step("7/3"), want);
+        assert_eq!(epoch_and_step("7/3/fence"), want);
+        for bad in ["", "7", "7/", "/3", "a/3", "7/-1", "99999999999999999999999/1"] {
+            assert_eq!(epoch_and_step(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The table of connections: who is there, who has something to say, who must go.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::AsRawFd;
+
+use cmm_ipc::Service;
+use cmm_ipc::server::{Connection, Gone};
+use holdfast_types::{Boottime, ConnId, Span};
+
+/// One connection and what its turn needs.
+pub(super) struct Peer {
+    pub(super) connection: Connection,
+    /// In the queue of those that may have requests.
+    queued: bool,
+    /// A request that was taken from the ring and must wait for the gate.
+    pub(super) held: Option<Vec<u8>>,
+    /// When it was let in.
+    since: Boottime,
+}
+
+/// All connections.
+#[derive(Default)]
+pub(super) struct Peers {
+    open: BTreeMap<ConnId, Peer>,
+    ready: VecDeque<ConnId>,
+    doomed: VecDeque<(ConnId, Option<Gone>)>,
+    /// Connections with events that wait for room.
+    lagging: BTreeSet<ConnId>,
+    /// Connections whose ring files still have names.
+    unattached: BTreeSet<ConnId>,
+    retry_at: Option<Boottime>,
+    attach_at: Option<Boottime>,
+    flow_control: u32,
+    closed: u64,
+}
+
+impl Peers {
+    pub(super) fn insert(&mut self, conn: ConnId, mut connection: Connection, now: Boottime) {
+        if connection.service() == Service::Cpg {
+            connection.set_flow_control(self.flow_control);
+        }
+        self.open.insert(conn, Peer { connection, queued: false, held: None, since: now });
+        self.unattached.insert(conn);
+        self.attach_at.get_or_insert(now + ATTACH_POLL);
+        self.wake(conn);
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Peer> {
+        self.open.get(&conn)
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Peer> {
+        self.open.get_mut(&conn)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
+        self.open.iter().map(|(conn, peer)| (*conn, &peer.connection))
+    }
+
+    pub(super) fn of(&self, service: Service) -> Vec<ConnId> {
+        self.iter().filter(|(_, c)| c.service() == service).map(|(conn, _)| conn).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Connections that have ended so far.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed
+    }
+
+    /// The connection may have requests: it gets a turn.
+    pub(super) fn wake(&mut self, conn: ConnId) {
+        if let Some(peer) = self.open.get_mut(&conn)
+            && !std::mem::replace(&mut peer.queued, true)
+        {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// The connection whose turn it is.
+    pub(super) fn next_ready(&mut self) -> Option<ConnId> {
+        while let Some(conn) = self.ready.pop_front() {
+            if let Some(peer) = self.open.get_mut(&conn) {
+                peer.queued = false;
+                return Some(conn);
+            }
+        }
+        None
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.doomed.is_empty()
+    }
+
+    /// Everybody whose request waits may try again.
+    pub(super) fn wake_held(&mut self) {
+        let held: Vec<ConnId> = self.open.iter().filter(|(_, p)| p.held.is_some()).map(|(c, _)| *c).collect();
+        for conn in held {
+            self.wake(conn);
+        }
+    }
+
+    pub(super) fn hold(&mut self, conn: ConnId, request: Vec<u8>, now: Boottime) {
+        if let Some(peer) = self.open.get_mut(&conn) {
+            peer.held = Some(request);
+            // While the gate is closed its opening wakes whoever waits.
+            if self.flow_control == 0 {
+                self.retry_at.get_or_insert(now + RETRY);
+            }
+        }
+    }
+
+    /// Tells multicasting clients to go on (0) or to hold back (2).
+    pub(super) fn set_flow_control(&mut self, value: u32) {
+        self.flow_control = value;
+        for peer in self.open.values_mut().filter(|p| p.connection.service() == Service::Cpg) {
+            peer.connection.set_flow_control(value);
+        }
+    }
+
+    pub(super) fn send_event(&mut self, conn: ConnId, parts: &[&[u8]], now: Boottime) {
+        let Some(peer) = self.open.get_mut(&conn) else { return };
+        match peer.connection.send_event(parts) {
+            Ok(()) if peer.connection.waiting().0 > 0 => {
+                self.lagging.insert(conn);
+                self.retry_at.get_or_insert(now + RETRY);
+            }
+            Ok(()) => {}
+            Err(gone) => self.doom(conn, Some(gone)),
+        }
+    }
+
+    pub(super) fn send_response(&mut self, conn: ConnId, message: &[u8]) {
+        let Some(peer) = self.open.get_mut(&conn) else { return };
+        if let Err(gone) = peer.connection.send_response(message) {
+            self.doom(conn, Some(gone));
+        }
+    }
+
+    /// The connection will be closed, for a reason or because the client hung up.
+    pub(super) fn doom(&mut self, conn: ConnId, why: Option<Gone>) {
+        if !self.doomed.iter().any(|(c, _)| *c == conn) {
+            self.doomed.push_back((conn, why));
+        }
+    }
+
+    /// Takes the next connection that must go out of the table.
+    pub(super) fn take_doomed(&mut self) -> Option<(ConnId, Peer, Option<Gone>)> {
+        while let Some((conn, why)) = self.doomed.pop_front() {
+            if let Some(peer) = self.open.remove(&conn) {
+                self.lagging.remove(&conn);
+                self.unattached.remove(&conn);
+                self.closed += 1;
+                return Some((conn, peer, why));
+            }
+        }
+        None
+    }
+
+    /// The socket is writable again: owed notification bytes, waiting events.
+    pub(super) fn flush(&mut self, conn: ConnId) {
+        let Some(peer) = self.open.get_mut(&conn) else { return };
+        match peer.connection.flush() {
+            Ok(true) => {}
+            Ok(false) => drop(self.lagging.remove(&conn)),
+            Err(gone) => self.doom(conn, Some(gone)),
+        }
+    }
+
+    /// When [`Peers::on_timer`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Boottime> {
+        self.retry_at.into_iter().chain(self.attach_at).min()
+    }
+
+    pub(super) fn on_timer(&mut self, now: Boottime) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            for conn in self.lagging.clone() {
+                self.flush(conn);
+            }
+            if self.flow_control == 0 {
+                self.wake_held();
+            }
+            self.retry_at = (!self.lagging.is_empty()).then(|| now + RETRY);
+        }
+        if self.attach_at.is_some_and(|at| at <= now) {
+            let open = &mut self.open;
+            self.unattached.retain(|conn| {
+                // A client that takes longer is looked at again with its first request, and at its end.
+                open.get_mut(conn)
+                    .is_some_and(|p| !p.connection.is_attached() && now.since(p.since) < ATTACH_PATIENCE)
+            });
+            self.attach_at = (!self.unattached.is_empty()).then(|| now + ATTACH_POLL);
+        }
+    }
+
+    /// Connections of a user.
+    pub(super) fn of_user(&self, uid: u32) -> usize {
+        self.open.values().filter(|p| p.connection.credentials().uid == uid).count()
+    }
+
+    /// Closes everything at once.
+    pub(super) fn clear(&mut self, registry: Option<&mio::Registry>) {
+        for peer in self.open.values() {
+            deregister(registry, &peer.connection);
+        }
+        *self = Self { closed: self.closed + self.open.len() as u64, ..Self::default() };
+    }
+}
+
+/// Takes a descriptor out of the poll set before it is closed.
+pub(super) fn deregister(registry: Option<&mio::Registry>, socket: &impl AsRawFd) {
+    if let Some(registry) = registry {
+        // It can only fail for a descriptor that is not registered.
+        let _ = registry.deregister(&mut mio::unix::SourceFd(&socket.as_raw_fd()));
+    }
+}
+
+/// How soon a full ring is tried again, and a request that was refused with the gate open: nothing announces either.
+const RETRY: Span = Span::from_millis(3);
+/// How often a new client is looked at until its ring files can be unlinked.
+const ATTACH_POLL: Span = Span::from_millis(10);
+/// For how long.
+const ATTACH_PATIENCE: Span = Span::from_secs(2);

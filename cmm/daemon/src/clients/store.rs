@@ -1,0 +1,229 @@
+//! A map of typed values under sorted keys, with what is read-only, and who is told of changes.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use cmm_ipc::CsError;
+use cmm_ipc::abi::cmap::{Event, Value, track};
+use holdfast_types::{Boottime, ConnId};
+
+use super::peers::Peers;
+
+/// One map.
+#[derive(Default)]
+pub(super) struct Store {
+    entries: BTreeMap<String, Entry>,
+    bytes: usize,
+    trackers: BTreeMap<u64, Tracker>,
+}
+
+struct Entry {
+    value: Value,
+    read_only: bool,
+}
+
+/// Somebody who wants to know.
+pub(super) struct Tracker {
+    pub(super) conn: ConnId,
+    /// A key, or with the prefix flag what keys begin with.
+    pub(super) key: Vec<u8>,
+    pub(super) what: i32,
+    pub(super) client_handle: u64,
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        self.entries.get(key).map(|entry| &entry.value)
+    }
+
+    /// The first key after `after` (or the very first) that begins with `prefix`.
+    pub(super) fn next(&self, prefix: &[u8], after: Option<&str>) -> Option<(&str, &Value)> {
+        let start = match (after, std::str::from_utf8(prefix)) {
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Ok(prefix)) => Bound::Included(prefix),
+            (None, Err(_)) => return None,
+        };
+        let (key, entry) = self.entries.range::<str, _>((start, Bound::Unbounded)).next()?;
+        key.as_bytes().starts_with(prefix).then_some((key.as_str(), &entry.value))
+    }
+
+    /// Sets a key for a client: what is read-only stays, and what is full takes nothing new.
+    pub(super) fn set_for_client(
+        &mut self,
+        key: &str,
+        value: Value,
+        peers: &mut Peers,
+        now: Boottime,
+    ) -> Result<(), CsError> {
+        let old = self.entries.get(key);
+        if is_read_only(key) || old.is_some_and(|entry| entry.read_only) {
+            return Err(CsError::Access);
+        }
+        let grows = value.bytes().len().saturating_sub(old.map_or(0, |entry| entry.value.bytes().len()));
+        if old.is_none() && self.entries.len() >= KEYS_MAX || self.bytes + grows > BYTES_MAX {
+            return Err(CsError::NoSpace);
+        }
+        self.put(key, value, false, peers, now);
+        Ok(())
+    }
+
+    /// Sets a key of the daemon itself, which clients may not change.
+    pub(super) fn set_own(&mut self, key: &str, value: Value, peers: &mut Peers, now: Boottime) {
+        self.put(key, value, true, peers, now);
+    }
+
+    /// Puts a key of the configuration in, before there are clients.
+    pub(super) fn load(&mut self, key: String, value: Value, read_only: bool) {
+        self.bytes += value.bytes().len();
+        self.entries.insert(key, Entry { value, read_only });
+    }
+
+    pub(super) fn delete_for_client(
+        &mut self,
+        key: &str,
+        peers: &mut Peers,
+        now: Boottime,
+    ) -> Result<(), CsError> {
+        match self.entries.get(key) {
+            None => Err(CsError::NotExist),
+            Some(entry) if entry.read_only || is_read_only(key) => Err(CsError::Access),
+            Some(_) => {
+                self.delete_own(key, peers, now);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn delete_own(&mut self, key: &str, peers: &mut Peers, now: Boottime) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.value.bytes().len();
+            self.tell(key, track::DELETE, None, Some(&entry.value), peers, now);
+        }
+    }
+
+    /// Deletes what begins with `prefix` and is not in `keep`.
+    pub(super) fn retain_under(
+        &mut self,
+        prefix: &str,
+        keep: impl Fn(&str) -> bool,
+        peers: &mut Peers,
+        now: Boottime,
+    ) {
+        let range = self.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        let under = range.map(|(key, _)| key).take_while(|key| key.starts_with(prefix));
+        let gone: Vec<String> = under.filter(|key| !keep(key)).cloned().collect();
+        for key in gone {
+            self.delete_own(&key, peers, now);
+        }
+    }
+
+    pub(super) fn track(&mut self, handle: u64, tracker: Tracker) {
+        self.trackers.insert(handle, tracker);
+    }
+
+    /// Stops a tracker of this connection; gives the client's own handle back.
+    pub(super) fn untrack(&mut self, conn: ConnId, handle: u64) -> Option<u64> {
+        self.trackers.get(&handle).filter(|t| t.conn == conn)?;
+        self.trackers.remove(&handle).map(|t| t.client_handle)
+    }
+
+    pub(super) fn untrack_all(&mut self, conn: ConnId) {
+        self.trackers.retain(|_, t| t.conn != conn);
+    }
+
+    pub(super) fn trackers_of(&self, conn: ConnId) -> usize {
+        self.trackers.values().filter(|t| t.conn == conn).count()
+    }
+
+    pub(super) fn is_tracked(&self) -> bool {
+        !self.trackers.is_empty()
+    }
+
+    fn put(&mut self, key: &str, value: Value, read_only: bool, peers: &mut Peers, now: Boottime) {
+        let (what, old) = match self.entries.get_mut(key) {
+            Some(entry) if entry.value == value => return,
+            Some(entry) => {
+                self.bytes = self.bytes - entry.value.bytes().len() + value.bytes().len();
+                (track::MODIFY, Some(std::mem::replace(&mut entry.value, value.clone())))
+            }
+            None => {
+                self.load(key.to_owned(), value.clone(), read_only);
+                (track::ADD, None)
+            }
+        };
+        self.tell(key, what, Some(&value), old.as_ref(), peers, now);
+    }
+
+    /// To all trackers that asked for it, the connection that made the change included.
+    fn tell(
+        &self,
+        key: &str,
+        what: i32,
+        new: Option<&Value>,
+        old: Option<&Value>,
+        peers: &mut Peers,
+        now: Boottime,
+    ) {
+        for tracker in self.trackers.values().filter(|t| t.what & what != 0 && t.covers(key)) {
+            let event = Event {
+                client_handle: tracker.client_handle,
+                key: key.to_owned(),
+                what,
+                new: new.cloned(),
+                old: old.cloned(),
+            };
+            // Keys in the map are at most as long as a key may be.
+            if let Ok(message) = event.encode() {
+                peers.send_event(tracker.conn, &[&message], now);
+            }
+        }
+    }
+}
+
+impl Tracker {
+    fn covers(&self, key: &str) -> bool {
+        if self.what & track::PREFIX != 0 {
+            key.as_bytes().starts_with(&self.key)
+        } else {
+            key.as_bytes() == self.key
+        }
+    }
+}
+
+/// corosync's rules of what clients may not set, whether it is there or not.
+fn is_read_only(key: &str) -> bool {
+    const PREFIXES: [&str; 7] = [
+        "internal_configuration.",
+        "runtime.services.",
+        "runtime.config.",
+        "runtime.totem.",
+        "uidgid.config.",
+        "system.",
+        "nodelist.",
+    ];
+    const KEYS: [&str; 17] = [
+        "totem.crypto_cipher",
+        "totem.crypto_hash",
+        "totem.crypto_model",
+        "totem.keyfile",
+        "totem.key",
+        "totem.secauth",
+        "totem.ip_version",
+        "totem.rrp_mode",
+        "totem.transport",
+        "totem.cluster_name",
+        "totem.netmtu",
+        "totem.threads",
+        "totem.version",
+        "totem.nodeid",
+        "totem.clear_node_high_bit",
+        "config.reload_in_progress",
+        "config.totemconfig_reload_in_progress",
+    ];
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || KEYS.contains(&key)
+}
+
+/// Keys in one map.
+const KEYS_MAX: usize = 65_536;
+/// Bytes of values in one map.
+const BYTES_MAX: usize = 16 * 1_048_576;
