@@ -1,0 +1,4 @@
+//! Tests of the registry through its public interface.
+
+mod model;
+mod registry;
