@@ -1,0 +1,91 @@
+//! Writes first inputs for the fuzz targets into `tests/fuzz/corpus`: what real rings say to each other, real requests,
+//! real files. `cargo run -p fuzz-entries --example seeds`
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+use cmm_ipc::abi;
+use cmm_proto::ring::{Ring, RingOutput};
+use cmm_proto::{Destination, Guarantee};
+use holdfast_types::{Boottime, NodeId};
+
+fn main() -> std::io::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    let put = |target: &str, name: &str, bytes: &[u8]| std::fs::write(root.join(target).join(name), bytes);
+    for length in [300, 900] {
+        put("ring", &format!("three-nodes-{length}"), &conversation(length))?;
+    }
+    let requests = [
+        abi::cfg::Request::RingStatus.encode(),
+        abi::quorum::Request::TrackStart { flags: 3 }.encode(),
+        abi::quorum::Request::GetQuorate.encode(),
+    ];
+    for (n, bytes) in requests.iter().enumerate() {
+        put("ipc", &format!("request-{n}"), bytes)?;
+    }
+    put("conf", "three-nodes", CONF.as_bytes())?;
+    put("cib", "group", CIB.as_bytes())?;
+    Ok(())
+}
+
+/// What node 2 hears while three nodes form a ring, send, and lose one of them.
+fn conversation(inputs: usize) -> Vec<u8> {
+    let mut now = Boottime::from_nanos(1_000_000_000);
+    let mut rings: Vec<Ring> = (1..=3).map(|me| Ring::new(fuzz_entries::ring_config(me), now)).collect();
+    let mut heard = Vec::new();
+    let mut note = |op: u8, body: &[u8]| {
+        heard.push(op);
+        heard.extend_from_slice(&u16::try_from(body.len()).unwrap_or(0).to_le_bytes());
+        heard.extend_from_slice(body);
+    };
+    for turn in 0..inputs {
+        let mut frames = Vec::new();
+        for (index, ring) in rings.iter_mut().enumerate() {
+            while let Some(output) = ring.poll_output() {
+                match output {
+                    RingOutput::Send { to, frame, .. } => frames.push((index, to, frame)),
+                    RingOutput::Persist(seq) => ring.handle_persisted(now, seq),
+                    _ => {}
+                }
+            }
+        }
+        for (from, to, frame) in frames {
+            let id = |index: usize| NodeId::new(u32::try_from(index).unwrap_or(0) + 1);
+            for (index, ring) in rings.iter_mut().enumerate().filter(|(index, _)| *index != from) {
+                if to == Destination::AllPeers || to == Destination::Node(id(index)) {
+                    if index == 1 {
+                        note(u8::from(from == 2), &frame);
+                    }
+                    ring.handle_frame(now, id(from), &frame);
+                }
+            }
+        }
+        if turn == inputs / 2 {
+            rings.truncate(2);
+        }
+        if turn % 7 == 3 {
+            let _ = rings[1].submit(now, Guarantee::Agreed, &[b'x'; 40]);
+            note(5, &[b'x'; 40]);
+        }
+        if let Some(at) = rings.iter().filter_map(Ring::next_timeout).min() {
+            now = now.max(at);
+        }
+        for ring in &mut rings {
+            ring.handle_timeout(now);
+        }
+        note(4, &[]);
+    }
+    heard
+}
+
+const CONF: &str = "totem {\n  version: 2\n  cluster_name: demo\n  transport: udpu\n  token: 1000\n}\nnodelist {\n  node {\n    nodeid: 1\n    \
+                    name: node1\n    ring0_addr: 127.0.0.1\n  }\n  node {\n    nodeid: 2\n    ring0_addr: 127.0.0.2\n  }\n}\nquorum {\n  \
+                    provider: corosync_votequorum\n  two_node: 1\n}\nlogging {\n  to_stderr: yes\n}\nfailfast {\n  mode: exit\n}\n";
+
+const CIB: &str = r#"<cib validate-with="pacemaker-3.8" admin_epoch="0" epoch="1" num_updates="0"><configuration>
+<crm_config><cluster_property_set id="o"><nvpair id="o1" name="no-quorum-policy" value="stop"/></cluster_property_set></crm_config>
+<nodes><node id="1" uname="a"/></nodes><resources><group id="g"><primitive id="r" class="ocf" provider="heartbeat" type="Dummy">
+<operations><op id="m" name="monitor" interval="10s" timeout="20s"/></operations></primitive></group></resources>
+<constraints><rsc_location id="l" rsc="g" node="a" score="INFINITY"/></constraints></configuration><status/></cib>
+"#;

@@ -1,0 +1,47 @@
+//! Replays the corpus of every fuzz target: what the fuzzer once reached, and what once broke, stays covered.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(&dir).expect("corpus folder") {
+        let path = entry.expect("entry").path();
+        run(&std::fs::read(&path).expect("corpus file"));
+        count += 1;
+    }
+    assert!(count > 0, "no corpus in {}", dir.display());
+    eprintln!("{target}: {count} inputs");
+}
+
+#[test]
+fn packets() {
+    replay("packet", fuzz_entries::packet);
+}
+
+#[test]
+fn frames_of_hostile_members() {
+    replay("ring", fuzz_entries::ring);
+}
+
+#[test]
+fn ordered_messages() {
+    replay("order", fuzz_entries::order);
+}
+
+#[test]
+fn client_messages() {
+    replay("ipc", fuzz_entries::ipc);
+}
+
+#[test]
+fn configurations() {
+    replay("conf", fuzz_entries::conf);
+}
+
+#[test]
+fn cibs() {
+    replay("cib", fuzz_entries::cib);
+}
