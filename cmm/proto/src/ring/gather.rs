@@ -422,14 +422,15 @@ impl Ring {
         }
     }
 
-    /// The representative shows the ring to configured nodes outside of it.
+    /// The representative shows the ring to configured nodes outside of it; not to those it would not listen to, or
+    /// they would gather in vain and then not listen either.
     pub(super) fn show_ring(&mut self, now: Boottime) {
         if self.state != State::Operational || self.installed.members.first() != Some(self.me) {
             return;
         }
         self.timers.set(Timer::Merge, now + self.config.timers.merge);
-        let absent = self.config.nodes.iter().filter(|id| !self.installed.members.contains(**id));
-        let absent: NodeSet = absent.copied().collect();
+        let absent = self.config.nodes.iter().copied().filter(|id| !self.installed.members.contains(*id));
+        let absent: NodeSet = absent.filter(|id| !self.is_held_out(now, *id)).collect();
         let detect = MergeDetect { ring: self.installed.id, members: self.installed.members.clone() };
         let frame = detect.encode();
         for id in absent.iter() {

@@ -60,21 +60,25 @@ impl Recovery {
         // Up to `top` one member has everything: the first such one sends it. Beyond, anyone may hold anything.
         let sends_known = group.iter().find(|(_, e)| e.aru == top).is_some_and(|(id, _)| *id == me);
         let from = if sends_known { low } else { top };
-        let queue = (from.get() + 1..=old.window.high().get()).map(MsgSeq::new);
-        Self {
+        let mut plan = Self {
             transitional,
             deliver,
             low,
             end,
             safe: group.iter().map(|(_, e)| e.safe).max().unwrap_or_default(),
-            queue: queue.filter(|seq| old.window.get(*seq).is_some()).collect(),
+            queue: VecDeque::new(),
             seen: BTreeSet::new(),
+        };
+        if !plan.is_complete() {
+            let held = (from.get() + 1..=old.window.high().get()).map(MsgSeq::new);
+            plan.queue.extend(held.filter(|seq| old.window.get(*seq).is_some()));
         }
+        plan
     }
 
-    /// Nobody in the group lacks anything: there is nothing to exchange.
+    /// Nobody in the group lacks anything that another one has: there is nothing to exchange.
     pub(super) fn is_complete(&self) -> bool {
-        self.low == self.end
+        self.transitional.len() == 1 || self.low == self.end
     }
 
     fn next(&mut self) -> Option<MsgSeq> {
@@ -103,7 +107,7 @@ pub(super) fn first_token(ring: RingId, commit: &Commit) -> Token {
         let Some(mine) = commit.entry(id) else { return false };
         let low = group(commit, mine.old_ring).map(|(_, e)| e.aru).min();
         let end = group(commit, mine.old_ring).map(|(_, e)| e.high).max();
-        low == end
+        low == end || group(commit, mine.old_ring).count() == 1
     };
     let ready = commit.members.mask(complete);
     let all = commit.members.mask(|_| true);
@@ -237,7 +241,7 @@ impl Ring {
             self.stats.packets_rejected += 1;
             return;
         };
-        if old.ring != self.installed.id || old.wrapped || !self.installed.members.contains(old.sender) {
+        if old.ring != self.installed.id || !self.installed.members.contains(old.sender) {
             return;
         }
         if let Some(recovery) = self.forming.as_mut().and_then(|f| f.recovery.as_mut()) {
@@ -247,7 +251,10 @@ impl Ring {
     }
 }
 
+/// An old frame for the payload of a new one. One that was itself such a wrapping keeps its place but not its content:
+/// whoever installed the old ring is done with what came before it.
 fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame) -> Box<[u8]> {
     let Frame { sender, guarantee, wrapped, payload } = frame;
+    let payload = if *wrapped { &[0] } else { &**payload };
     Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, payload }.encode().into()
 }

@@ -209,7 +209,7 @@ fn check_synchrony(stays: &[Stay]) {
 fn check_safe(net: &Net, stays: &[Stay], members: &BTreeMap<RingId, Vec<NodeId>>) {
     let safe = |m: &&MsgId| net.guarantees[m] == Guarantee::Safe;
     for a in stays {
-        let mut must = |who: &mut dyn Iterator<Item = NodeId>, msgs: &[MsgId]| {
+        let must = |who: &mut dyn Iterator<Item = NodeId>, msgs: &[MsgId]| {
             let msgs: Vec<MsgId> = msgs.iter().filter(safe).copied().collect();
             if msgs.is_empty() {
                 return;
