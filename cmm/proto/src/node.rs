@@ -301,8 +301,8 @@ impl Node {
 
     /// Last known incarnation of each node, this one included.
     #[must_use]
-    pub fn incarnations(&self) -> &BTreeMap<NodeId, Incarnation> {
-        &self.lives
+    pub fn incarnations(&self) -> BTreeMap<NodeId, Incarnation> {
+        self.lives.clone()
     }
 
     /// First thing in every turn: the lease, so that nothing is read, told or taken under one that has run out.
