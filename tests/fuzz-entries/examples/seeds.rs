@@ -11,7 +11,7 @@ use cmm_proto::{Destination, Guarantee};
 use holdfast_types::{Boottime, NodeId};
 
 fn main() -> std::io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     let put = |target: &str, name: &str, bytes: &[u8]| std::fs::write(root.join(target).join(name), bytes);
     for length in [300, 900] {
         put("ring", &format!("three-nodes-{length}"), &conversation(length))?;
