@@ -8,14 +8,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
-use failfast_core::Reason;
+use failfast_core::{Reason, UnitState, UnitView};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
 use holdfast_types::{Boottime, Span};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::clients::{Action, Clients};
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
 use crate::log::Log;
@@ -29,6 +31,7 @@ pub(crate) struct EventLoop {
     pub(crate) log: Log,
     pub(crate) net: Net,
     pub(crate) failfast: Failfast,
+    pub(crate) clients: Clients,
     pub(crate) persister: Persister,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
@@ -64,8 +67,14 @@ const SIGNALS: Token = Token(2);
 const FAILFAST: Token = Token(3);
 /// The guardian died.
 const GUARDIAN: Token = Token(4);
+/// Clients have all tokens from here on.
+const CLIENTS: Token = Token(16);
+/// Requests of clients served in one turn.
+const REQUESTS_BUDGET: usize = 64;
 
 const EVENTS_MAX: usize = 256;
+/// `rgmd` sets it to 0 while everything it runs is stopped: then nothing here needs quorum.
+const PROTECTED: &str = "holdfast.protected";
 /// Longest sleep: the progress stamp and the watchdog want a turn.
 const SLEEP_MAX: Span = Span::from_millis(250);
 const LEAVE_LIMIT: Span = Span::from_secs(2);
@@ -88,6 +97,7 @@ impl EventLoop {
         registry.register(&mut SourceFd(&self.net.raw_fd()), NET, Interest::READABLE)?;
         registry.register(&mut SourceFd(&self.signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
         registry.register(&mut SourceFd(&self.failfast.server_fd()), FAILFAST, Interest::READABLE)?;
+        self.clients.register(self.poll.registry(), CLIENTS.0)?;
         self.watch_guardian();
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
@@ -99,6 +109,7 @@ impl EventLoop {
             self.sleep(&mut events)?;
         }
         self.net.flush();
+        self.clients.shutdown();
         self.failfast.release(&self.log);
         self.log.event(DaemonEvent::Stopped);
         self.log.flush();
@@ -119,6 +130,7 @@ impl EventLoop {
                 GUARDIAN => {
                     self.failfast.replace_guardian(start, &mut self.node, "its process ended", &self.log)
                 }
+                // After the packets: a client's request meets the state that they made.
                 _ => {}
             }
         }
@@ -128,18 +140,45 @@ impl EventLoop {
             self.node.handle_persisted(at, &record);
             self.drain(at);
         }
+        self.serve_clients(events);
         self.housekeeping(now());
         self.net.flush();
         self.log.wake();
     }
 
+    fn serve_clients(&mut self, events: &Events) {
+        let at = now();
+        for event in events.iter().filter(|e| e.token() >= CLIENTS) {
+            self.clients.on_ready(event, &mut self.node, at);
+        }
+        for _ in 0..REQUESTS_BUDGET {
+            let at = now();
+            if !self.clients.serve_one(&mut self.node, at) {
+                break;
+            }
+            self.drain(at);
+        }
+        let at = now();
+        if self.clients.next_timeout().is_some_and(|due| due <= at) {
+            self.clients.on_timer(&mut self.node, at);
+            self.drain(at);
+        }
+        while let Some(action) = self.clients.poll_action() {
+            match action {
+                Action::Shutdown => self.leave(at, "sysadmin"),
+                Action::ReopenLogs => self.log.reopen(),
+                Action::Report(text) => self.log.event(DaemonEvent::Client { text }),
+            }
+        }
+    }
+
     fn take_packets(&mut self) {
-        let Self { node, net, log, persister, state, .. } = self;
+        let Self { node, net, log, persister, clients, state, .. } = self;
         net.receive(node, now, |node, queue, at| {
             while let Some(output) = node.poll_output() {
                 match output {
                     Output::Transmit { to, urgent, packet, .. } => queue.push(to, urgent, packet),
-                    output => act(output, node, at, log, persister, state),
+                    output => act(output, node, at, log, persister, clients, state),
                 }
             }
         });
@@ -147,11 +186,11 @@ impl EventLoop {
     }
 
     fn drain(&mut self, at: Boottime) {
-        let Self { node, net, log, persister, state, .. } = self;
+        let Self { node, net, log, persister, clients, state, .. } = self;
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit { to, urgent, packet, .. } => net.queue().push(to, urgent, packet),
-                output => act(output, node, at, log, persister, state),
+                output => act(output, node, at, log, persister, clients, state),
             }
         }
         self.obey();
@@ -189,6 +228,24 @@ impl EventLoop {
         self.drain(at);
     }
 
+    /// `holdfast.failfast.unit.<name>.*`
+    fn publish_units(&mut self, units: &[UnitView], at: Boottime) {
+        let millis = |span: Span| Value::u64(span.as_millis());
+        for unit in units {
+            let base = format!("holdfast.failfast.unit.{}", unit.name);
+            let state = match unit.state {
+                UnitState::Armed => "armed",
+                UnitState::Triggered => "triggered",
+                UnitState::Disarmed => "disarmed",
+            };
+            let mut set = |key: &str, value| self.clients.set_key(&format!("{base}.{key}"), value, at);
+            set("state", Value::str(state));
+            set("pid", Value::u32(unit.pid));
+            set("delay_ms", millis(unit.delay));
+            set("deadline_ms", millis(unit.deadline.map_or(Span::ZERO, |d| d.since(Boottime::default()))));
+        }
+    }
+
     fn watch_guardian(&self) {
         if let Some(fd) = self.failfast.guardian_fd() {
             // A dead guardian that cannot be polled shows in its stamp.
@@ -200,7 +257,13 @@ impl EventLoop {
         if self.failfast.has_work() {
             self.failfast.on_ready(at);
         }
-        let health = Health { quorate: self.node.quorum_view().quorate, protected: true };
+        let health = Health {
+            quorate: self.node.quorum_view().quorate,
+            protected: self.clients.has_group_members() && self.clients.number_key(PROTECTED) != Some(0),
+        };
+        if let Some(units) = self.failfast.changed_units() {
+            self.publish_units(&units, at);
+        }
         if self.failfast.turn(at, &mut self.node, &health, &self.log) {
             self.watch_guardian();
         }
@@ -234,9 +297,14 @@ impl EventLoop {
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let before = now();
         let mut due = before + SLEEP_MAX;
-        for at in [self.node.next_timeout(), self.failfast.next_timeout(), self.state.leave_by]
-            .into_iter()
-            .flatten()
+        for at in [
+            self.node.next_timeout(),
+            self.failfast.next_timeout(),
+            self.clients.next_timeout(),
+            self.state.leave_by,
+        ]
+        .into_iter()
+        .flatten()
         {
             due = due.min(at);
         }
@@ -267,8 +335,18 @@ impl EventLoop {
 }
 
 /// Does what the core wants done, packets excepted.
-fn act(output: Output, node: &Node, at: Boottime, log: &Log, persister: &Persister, state: &mut State) {
-    let _ = (node, at);
+fn act(
+    output: Output,
+    node: &Node,
+    at: Boottime,
+    log: &Log,
+    persister: &Persister,
+    clients: &mut Clients,
+    state: &mut State,
+) {
+    if !matches!(output, Output::Event(Event::PacketRejected { .. })) {
+        clients.on_output(&output, node, at);
+    }
     match output {
         Output::Transmit { .. } => {}
         Output::Persist(record) => persister.push(record),

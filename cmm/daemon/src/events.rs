@@ -211,7 +211,9 @@ fn rejected(why: RejectReason, count: u64, out: &mut Vec<Line>) {
         RejectReason::Content => ("content", "opened but do not parse; do all nodes run the same version?"),
     };
     let fields = vec![("why", word.to_owned()), ("count", count.to_string())];
-    push(out, "packets_rejected", "TOTEM", Warning, format!("{count} packets {text}"), fields);
+    // Duplicates are part of any network, and gasps are sent more than once on purpose.
+    let priority = if why == RejectReason::Replay { Debug } else { Warning };
+    push(out, "packets_rejected", "TOTEM", priority, format!("{count} packets {text}"), fields);
 }
 
 fn failfast(event: &failfast_core::Event, out: &mut Vec<Line>) {

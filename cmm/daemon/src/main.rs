@@ -4,6 +4,7 @@
 
 mod args;
 mod check;
+mod clients;
 mod event_loop;
 mod events;
 mod exit;
@@ -24,6 +25,7 @@ use cmm_proto::Node;
 use holdfast_sys::daemonize::{self, Background, Signals};
 
 use crate::args::{Args, Other};
+use crate::clients::Clients;
 use crate::event_loop::{EventLoop, State, WAKER};
 use crate::events::DaemonEvent;
 use crate::exit::Fatal;
@@ -139,6 +141,8 @@ impl Start {
         let persister = Persister::start(&paths.state, Arc::clone(&waker), log.clone())
             .map_err(|e| os("cannot start the writing thread", e))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
+        let clients = startup::clients_config(&config, paths, &node, &failfast, &log);
+        let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         if let Some(background) = background {
             log.quiet_stderr();
             background.ready();
@@ -159,6 +163,7 @@ impl Start {
             log,
             net,
             failfast,
+            clients,
             persister,
             signals,
             notify,

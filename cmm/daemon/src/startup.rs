@@ -8,12 +8,17 @@ use std::path::Path;
 
 use aws_lc_rs::hkdf;
 use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
-use cmm_proto::{NodeConfig, NodeEntry, QuorumConfig, Timers};
+use cmm_ipc::Place;
+use cmm_ipc::abi::cmap::Value;
+use cmm_proto::{Node, NodeConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_sys::{clock, host};
 use holdfast_types::{BootId, Incarnation};
 use zeroize::Zeroizing;
 
+use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
+use crate::failfast::Failfast;
+use crate::log::Log;
 use crate::net::NetConfig;
 use crate::persist::{self, INCARNATION_FILE, RING_FILE};
 use crate::runtime_files::Paths;
@@ -196,12 +201,43 @@ pub(crate) fn net_config(config: &Config) -> NetConfig {
     }
 }
 
-/// Users and groups allowed to use the local IPC: those of the configuration and of `uidgid.d` beside it, as CMAP keys.
-pub(crate) fn ipc_access(
+/// What the clients' side is told: the configuration as CMAP keys, and who may connect.
+pub(crate) fn clients_config(
     config: &Config,
-    config_path: &Path,
-    warnings: &mut Vec<(Priority, String)>,
-) -> Vec<ConfigKey> {
+    paths: &Paths,
+    node: &Node,
+    failfast: &Failfast,
+    log: &Log,
+) -> ClientsConfig {
+    let mut warnings = Vec::new();
+    let access = ipc_access(config, &paths.config, &mut warnings);
+    for text in warnings {
+        log.text(Priority::Warning, text);
+    }
+    let value = |value: &KeyValue| match value {
+        KeyValue::U8(n) => Value::u8(*n),
+        KeyValue::U16(n) => Value::u16(*n),
+        KeyValue::U32(n) => Value::u32(*n),
+        KeyValue::U64(n) => Value::u64(*n),
+        KeyValue::Str(text) => Value::str(text),
+    };
+    let all = config.keys.iter().chain(&access);
+    let mut keys: Vec<_> = all.map(|k| (k.name.clone(), value(&k.value), k.read_only)).collect();
+    keys.push(("holdfast.failfast.mode".into(), Value::str(failfast.mode().as_str()), true));
+    let client_node =
+        |n: &cmm_conf::Node| ClientNode { id: n.id, addresses: n.addrs.iter().flatten().copied().collect() };
+    ClientsConfig {
+        place: if paths.run_given { Place::Dir(paths.run.clone()) } else { Place::Abstract },
+        me: config.me().id,
+        nodes: config.nodes.iter().map(client_node).collect(),
+        incarnation: node.config().incarnation,
+        transport: config.totem.transport.clone().unwrap_or_else(|| "knet".into()),
+        keys,
+    }
+}
+
+/// Users and groups allowed to use the local IPC: those of the configuration and of `uidgid.d` beside it, as CMAP keys.
+fn ipc_access(config: &Config, config_path: &Path, warnings: &mut Vec<String>) -> Vec<ConfigKey> {
     let (mut users, mut groups) = (config.ipc_users.clone(), config.ipc_groups.clone());
     let dir = config_path.parent().unwrap_or(Path::new("/")).join("uidgid.d");
     let mut files: Vec<_> = fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
@@ -210,7 +246,7 @@ pub(crate) fn ipc_access(
         let name = file.display().to_string();
         let mut found = Diagnostics::new(&name);
         let root = cmm_conf::parse_sections(&fs::read(file).unwrap_or_default(), &mut found);
-        warnings.extend(found.iter().map(|d| (Priority::Warning, found.line(d))));
+        warnings.extend(found.iter().map(|d| found.line(d)));
         for section in root.all("uidgid") {
             users.extend(section.all_items("uid").map(|i| i.value.clone()));
             groups.extend(section.all_items("gid").map(|i| i.value.clone()));
@@ -227,7 +263,7 @@ pub(crate) fn ipc_access(
             let text = format!(
                 "uidgid: this machine has no {kind} \"{name}\"; correct the name, or write its number"
             );
-            warnings.push((Priority::Warning, text));
+            warnings.push(text);
         }
     };
     users.iter().for_each(|u| add("uid", u, host::user_id(u)));

@@ -316,6 +316,11 @@ impl Clients {
         self.cmap.config.delete_own(key, &mut self.peers, now);
     }
 
+    /// The value of a key that holds a number.
+    pub(crate) fn number_key(&self, key: &str) -> Option<u64> {
+        self.cmap.config.get(key).and_then(Value::as_u64)
+    }
+
     /// Whether a local process is in a group: then there may be something to protect.
     pub(crate) fn has_group_members(&self) -> bool {
         self.cpg.has_members()
