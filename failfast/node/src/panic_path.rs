@@ -355,3 +355,121 @@ fn check_machine_is_ours(setup: &Setup) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardian::SYSRQ_TRIGGER;
+
+    struct Dir(std::path::PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("holdfast-panic-path-{}-{name}", std::process::id()));
+            std::fs::create_dir_all(&dir).unwrap();
+            Self(dir)
+        }
+
+        fn setup(&self, mode: Mode) -> Setup {
+            Setup {
+                mode,
+                scope: ExitScope::RunDir,
+                run_dir: self.0.clone(),
+                black_box: None,
+                kernel_log: None,
+                log_file: None,
+                sysrq_trigger: self.0.join("trigger"),
+                limit: holdfast_types::Span::from_secs(30),
+                links: vec![],
+                packets: Packets::default(),
+            }
+        }
+    }
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn refusal(setup: &Setup) -> io::Error {
+        PanicPath::prepare(setup, None, &mut Vec::new()).unwrap_err()
+    }
+
+    /// The kernel's trigger is not even opened here.
+    #[test]
+    fn the_kernels_trigger_is_refused_in_tests() {
+        let dir = Dir::new("proc");
+        std::os::unix::fs::symlink(SYSRQ_TRIGGER, dir.0.join("trigger")).unwrap();
+        for mode in [Mode::Panic, Mode::Reset] {
+            // Another run directory than the machine's: through a link (where the kernel has a trigger), and by path.
+            let mut setup = dir.setup(mode);
+            let by_link = refusal(&setup);
+            assert!(
+                by_link.kind() == io::ErrorKind::NotFound
+                    || by_link.to_string().contains("another HOLDFAST_RUN_DIR")
+            );
+            setup.sysrq_trigger = SYSRQ_TRIGGER.into();
+            assert!(refusal(&setup).to_string().contains("another HOLDFAST_RUN_DIR"), "{}", refusal(&setup));
+            // The machine's own, but below cargo.
+            setup.run_dir = RUN_DIR_DEFAULT.into();
+            assert!(refusal(&setup).to_string().contains("below cargo"), "{}", refusal(&setup));
+        }
+    }
+
+    #[test]
+    fn a_trigger_is_needed_where_it_is_used() {
+        let dir = Dir::new("missing");
+        assert_eq!(refusal(&dir.setup(Mode::Panic)).kind(), io::ErrorKind::NotFound);
+        PanicPath::prepare(&dir.setup(Mode::Exit), None, &mut Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let dir = Dir::new("refused");
+        let setup = Setup { run_dir: "run".into(), ..dir.setup(Mode::Exit) };
+        assert_eq!(refusal(&setup).kind(), io::ErrorKind::InvalidInput);
+        let mut setup = dir.setup(Mode::Exit);
+        setup.packets.last_word = vec![0; PACKET_MAX + 1];
+        assert_eq!(refusal(&setup).kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_missing_but_not_needed_is_a_warning() {
+        let dir = Dir::new("warnings");
+        let nowhere = dir.0.join("no").join("where");
+        let setup = Setup {
+            black_box: Some(nowhere.clone()),
+            kernel_log: Some(nowhere.clone()),
+            log_file: Some(nowhere),
+            links: vec![crate::guardian::Link { source: "192.0.2.1".parse().unwrap(), peers: vec![] }],
+            ..dir.setup(Mode::Exit)
+        };
+        let mut warnings = Vec::new();
+        PanicPath::prepare(&setup, None, &mut warnings).unwrap();
+        assert_eq!(warnings.len(), 4, "{warnings:?}");
+    }
+
+    /// A pipe that nobody reads stands for a full or broken log: the way down goes on.
+    #[test]
+    fn a_log_that_hangs_does_not_keep_the_node_alive() {
+        let dir = Dir::new("hangs");
+        let fifo = dir.0.join("log");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        let filler = OpenOptions::new().write(true).open(&fifo).unwrap();
+        fill(&filler);
+        let setup = Setup { log_file: Some(fifo), ..dir.setup(Mode::Exit) };
+        let mut path = PanicPath::prepare(&setup, None, &mut Vec::new()).unwrap();
+        let outcome = path.execute(&Reason::commanded(&"a test says so"), b"");
+        assert!(matches!(outcome, Outcome::Gone(_)), "{outcome:?}");
+        drop(reader);
+    }
+
+    /// Writes until the pipe is full, without waiting.
+    fn fill(pipe: &File) {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        while nix::unistd::write(pipe, &[0; 4096]).is_ok() {}
+        while nix::unistd::write(pipe, &[0; 1]).is_ok() {}
+    }
+}

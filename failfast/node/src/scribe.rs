@@ -34,6 +34,7 @@ struct Desk {
 
 /// The thread's stack: locked memory where all memory is locked.
 const STACK: usize = 128 << 10;
+const START_LIMIT: Duration = Duration::from_secs(10);
 const HEAD: usize = 2;
 
 impl Scribe {
@@ -50,7 +51,16 @@ impl Scribe {
         });
         let desk = Desk { channel: theirs, black_box, log_file, sync };
         std::thread::Builder::new().name("scribe".into()).stack_size(STACK).spawn(move || desk.run())?;
-        Ok(Self { channel, unanswered: false })
+        // Its first word: from here on it runs and needs nothing more.
+        if !wait_readable(&channel, START_LIMIT) {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the thread that writes the black box does not run",
+            ));
+        }
+        let mut this = Self { channel, unanswered: false };
+        this.take_answers();
+        Ok(this)
     }
 
     /// Hands a line over and waits until it is written, or the limit is over.
@@ -66,6 +76,10 @@ impl Scribe {
         // Answers to earlier lines are not this one's, but the thread answers in order: take all there are.
         let limit = if self.unanswered { Duration::ZERO } else { limit };
         self.unanswered = !wait_readable(&self.channel, limit);
+        self.take_answers();
+    }
+
+    fn take_answers(&mut self) {
         while matches!(guardian::receive(self.channel.as_fd(), &mut [0; 4]), Ok(1..)) {}
     }
 }
@@ -73,6 +87,7 @@ impl Scribe {
 impl Desk {
     fn run(mut self) {
         let mut message = [0; HEAD + failfast_core::limits::TEXT_MAX];
+        let _ = guardian::send(self.channel.as_fd(), &[0]); // a fresh channel has room
         loop {
             wait_readable(&self.channel, Duration::MAX);
             match guardian::receive(self.channel.as_fd(), &mut message) {
