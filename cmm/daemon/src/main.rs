@@ -138,7 +138,7 @@ impl Start {
         })?;
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
-        let persister = Persister::start(&paths.state, Arc::clone(&waker), log.clone())
+        let persister = Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
             .map_err(|e| os("cannot start the writing thread", e))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
         let clients = startup::clients_config(&config, paths, &node, &failfast, &log);

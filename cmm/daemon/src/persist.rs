@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cmm_proto::Record;
 use crossbeam_queue::ArrayQueue;
+use holdfast_types::NodeId;
 
 use crate::events::DaemonEvent;
 use crate::exit::{self, Fatal};
@@ -36,9 +37,8 @@ impl Persister {
     ///
     /// # Errors
     /// When the system refuses the thread.
-    pub(crate) fn start(state: &Path, waker: Arc<mio::Waker>, log: Log) -> io::Result<Self> {
+    pub(crate) fn start(path: PathBuf, waker: Arc<mio::Waker>, log: Log) -> io::Result<Self> {
         let queues = Arc::new(Queues { jobs: ArrayQueue::new(QUEUE_MAX), done: ArrayQueue::new(QUEUE_MAX) });
-        let path = state.join(RING_FILE);
         let for_thread = Arc::clone(&queues);
         let handle = thread::Builder::new()
             .name("persist".into())
@@ -122,10 +122,16 @@ pub(crate) fn read_number(path: &Path) -> Result<Option<u64>, Fatal> {
     }
 }
 
-/// Highest ring sequence number that may have been used.
-pub(crate) const RING_FILE: &str = "ringid";
-/// This node's last incarnation.
-pub(crate) const INCARNATION_FILE: &str = "incarnation";
+/// Where the highest ring sequence number that may have been used is kept. With the node's id in the name, as corosync does:
+/// nodes in namespaces of one machine may share the folder.
+pub(crate) fn ring_file(state: &Path, me: NodeId) -> PathBuf {
+    state.join(format!("ringid_{me}"))
+}
+
+/// Where this node's last incarnation is kept.
+pub(crate) fn incarnation_file(state: &Path, me: NodeId) -> PathBuf {
+    state.join(format!("incarnation_{me}"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,7 @@ use crate::exit::{self, Fatal};
 use crate::failfast::Failfast;
 use crate::log::Log;
 use crate::net::NetConfig;
-use crate::persist::{self, INCARNATION_FILE, RING_FILE};
+use crate::persist;
 use crate::runtime_files::Paths;
 
 /// Reads the configuration, asking this machine what the configuration leaves open.
@@ -122,11 +122,10 @@ fn derive(kind: &str, secret: &[u8]) -> Zeroizing<[u8; 32]> {
 ///
 /// # Errors
 /// When the state directory cannot be read or written.
-pub(crate) fn next_incarnation(state: &Path) -> Result<Incarnation, Fatal> {
-    let path = state.join(INCARNATION_FILE);
-    let last = persist::read_number(&path)?.unwrap_or(0);
+pub(crate) fn next_incarnation(path: &Path) -> Result<Incarnation, Fatal> {
+    let last = persist::read_number(path)?.unwrap_or(0);
     let next = last.saturating_add(1).max(clock::wall_nanos());
-    persist::write_durably(&path, format!("{next}\n").as_bytes())
+    persist::write_durably(path, format!("{next}\n").as_bytes())
         .map_err(|e| Fatal::new(exit::FILES, format!("cannot write {}: {e}", path.display())))?;
     Ok(Incarnation::new(next))
 }
@@ -155,14 +154,15 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: [u8; 32]) -> Resu
         config.nodes.iter().map(|n| NodeEntry { id: n.id, votes: n.votes }).collect();
     nodes.sort_by_key(|n| n.id);
     let t = &config.timing;
+    let me = config.me().id;
     Ok(NodeConfig {
         cluster_name: config.totem.cluster_name.clone(),
-        me: config.me().id,
+        me,
         nodes,
         key,
-        incarnation: next_incarnation(&paths.state)?,
+        incarnation: next_incarnation(&persist::incarnation_file(&paths.state, me))?,
         boot_id: boot_id()?,
-        ring_seq_reserved: persist::read_number(&paths.state.join(RING_FILE))?.unwrap_or(0),
+        ring_seq_reserved: persist::read_number(&persist::ring_file(&paths.state, me))?.unwrap_or(0),
         timers: Timers {
             token: t.token,
             token_retransmit: t.token_retransmit,
@@ -279,6 +279,8 @@ const INLINE_BYTES_SAFE: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use holdfast_types::NodeId;
+
     use super::*;
 
     #[test]
@@ -306,11 +308,12 @@ mod tests {
     fn incarnations_grow_whatever_the_clock_says() {
         let dir = std::env::temp_dir().join(format!("cmmd-incarnation-{}", std::process::id()));
         fs::create_dir_all(&dir).expect("a folder");
-        let first = next_incarnation(&dir).expect("writes");
-        assert!(next_incarnation(&dir).expect("writes") > first);
+        let path = persist::incarnation_file(&dir, NodeId::new(7));
+        let first = next_incarnation(&path).expect("writes");
+        assert!(next_incarnation(&path).expect("writes") > first);
         let ahead = u64::MAX / 2;
-        fs::write(dir.join(INCARNATION_FILE), ahead.to_string()).expect("writes");
-        assert_eq!(next_incarnation(&dir).expect("writes").get(), ahead + 1);
+        fs::write(&path, ahead.to_string()).expect("writes");
+        assert_eq!(next_incarnation(&path).expect("writes").get(), ahead + 1);
         fs::remove_dir_all(&dir).expect("removes");
     }
 
