@@ -198,7 +198,7 @@ impl Event {
             }
             4 => Self::ExpectedVotes { context: v.u64(24)?, expected: Votes::new(v.u32(32)?) },
             5 => {
-                Self::NodeList { context: v.u64(24)?, ring: v.ring(32)?, members: v.nodes(52, v.count(48)?)? }
+                Self::NodeList { context: v.u64(24)?, ring: v.ring(32)?, members: v.nodes(56, v.count(48)?)? }
             }
             id => return Err(Malformed::UnknownId(id)),
         })
@@ -221,12 +221,11 @@ impl Event {
             Self::ExpectedVotes { context, expected } => {
                 Build::event(4, 40).u64(24, *context).u32(32, expected.get())
             }
-            // The size counts from the padded struct, so four bytes behind the list stay unused.
             Self::NodeList { context, ring, members } => Build::event(5, 56 + 4 * members.len())
                 .u64(24, *context)
                 .ring(32, *ring)
                 .count(48, members.len())
-                .nodes(52, members),
+                .nodes(56, members),
         }
         .done()
     }

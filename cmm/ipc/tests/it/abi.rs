@@ -353,10 +353,10 @@ proptest! {
         }
         let len = body.len() as i32;
         for (at, n) in [(0, id), (8, size.unwrap_or(len)), (16, 1)] {
-            if let Some(field) = body.get_mut(at..at + 4) {
-                if at < 16 || id % 2 == 0 {
-                    field.copy_from_slice(&n.to_ne_bytes());
-                }
+            if let Some(field) = body.get_mut(at..at + 4)
+                && (at < 16 || id % 2 == 0)
+            {
+                field.copy_from_slice(&n.to_ne_bytes());
             }
         }
         decode_everything(&body);

@@ -203,7 +203,7 @@ fn messages_of_all_sizes_arrive_whole_and_in_order() {
     let mut client = CpgClient::connect(&dir.place(), PATIENCE).expect("connect");
     client.join(b"echo").expect("join");
     for len in [0, 1, 3, 4, 1_000, 300_000, cpg::PAYLOAD_MAX, cpg::PAYLOAD_MAX + 1, 7_777_777] {
-        let sent: Vec<u8> = (0..len).map(|k| (k * 131 >> 3) as u8).collect();
+        let sent: Vec<u8> = (0..len).map(|k| ((k * 131) >> 3) as u8).collect();
         client.mcast(&sent).expect("mcast");
         match next(&mut client) {
             CpgEvent::Deliver { payload, .. } => assert!(payload == sent, "{len} bytes"),
