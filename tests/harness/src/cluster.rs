@@ -1,0 +1,503 @@
+//! A cluster of real daemons, each node in namespaces of its own.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use status::ClusterStatus;
+
+use crate::config::{Cib, Options, corosync_conf, node_name};
+use crate::fence::{FenceCall, FenceDevice, FencePolicy};
+use crate::network::Switch;
+use crate::node::{Nodes, Slot};
+use crate::processes::Process;
+use crate::witness::Witness;
+
+/// Nodes, the switch between them, their fence device and the witness. Dropping it ends all of it.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use harness::{Cib, Cluster, Options};
+/// let cluster = Cluster::new("story", Options::default(), &Cib::new())?;
+/// cluster.boot_all()?;
+/// cluster.wait_for_members(&[1, 2, 3], &[1, 2, 3]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Cluster {
+    name: String,
+    options: Options,
+    // Fields are dropped in this order: the fence device and the nodes before the switch, the folder last.
+    fence: FenceDevice,
+    nodes: Arc<Nodes>,
+    switch: Mutex<Switch>,
+    witness: Witness,
+    bin_dir: Option<PathBuf>,
+    dir: WorkDir,
+    _turn: Turn,
+}
+
+impl Cluster {
+    /// A cluster whose nodes run the daemons under test. Nothing runs yet: [`Self::boot_all`].
+    ///
+    /// # Errors
+    /// When the programs are not built, or namespaces cannot be made.
+    pub fn new(name: &str, options: Options, cib: &Cib) -> Result<Self> {
+        let bin_dir = crate::binaries::bin_dir()?;
+        Self::make(name, options, cib, Some(bin_dir))
+    }
+
+    /// A cluster of nodes without daemons, for tests of the harness itself.
+    ///
+    /// # Errors
+    /// When namespaces cannot be made.
+    pub fn bare(name: &str, options: Options) -> Result<Self> {
+        Self::make(name, options, &Cib::new(), None)
+    }
+
+    fn make(name: &str, options: Options, cib: &Cib, bin_dir: Option<PathBuf>) -> Result<Self> {
+        ensure!((1..=200).contains(&options.nodes) && (1..=8).contains(&options.links), "{options:?}");
+        let turn = Turn::take()?;
+        let dir = WorkDir::new(name)?;
+        let key = random_bytes(256)?;
+        let conf = corosync_conf(name, &options);
+        for node in 1..=options.nodes {
+            let dir = dir.path.join(node_name(node));
+            for sub in ["etc", "state", "log"] {
+                fs::create_dir_all(dir.join(sub))?;
+            }
+            fs::write(dir.join("etc/holdfast.conf"), &conf)?;
+            fs::write(dir.join("etc/authkey"), &key)?;
+        }
+        fs::write(dir.path.join("cib.xml"), cib.xml(options.nodes))?;
+        let slots = (1..=options.nodes).map(|id| Slot::new(id, dir.path.join(node_name(id))));
+        let nodes = Arc::new(Nodes::new(slots.collect()));
+        let switch = Mutex::new(Switch::new(options.links, &dir.path)?);
+        let fence = FenceDevice::new(&dir.path, Arc::clone(&nodes) as _)?;
+        let witness = Witness::new(&dir.path)?;
+        let name = name.to_owned();
+        Ok(Self { name, options, fence, nodes, switch, witness, bin_dir, dir, _turn: turn })
+    }
+
+    /// All node ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<u32> {
+        (1..=self.options.nodes).collect()
+    }
+
+    /// Switches a node on: namespaces, links, no daemons. Its state folder is what the last life left.
+    ///
+    /// # Errors
+    /// When it is on, or namespaces cannot be made.
+    pub fn power_on(&self, node: u32) -> Result<()> {
+        let slot = self.slot(node);
+        let switch = lock(&self.switch);
+        switch.unplug(node);
+        slot.power_on(|space| switch.plug(node, space)).with_context(|| format!("switching n{node} on"))
+    }
+
+    /// Takes the power from a node: everything in it is dead and gone when this returns.
+    ///
+    /// # Errors
+    /// When something survives.
+    pub fn power_off(&self, node: u32) -> Result<()> {
+        self.slot(node).power_off()
+    }
+
+    /// Switches a node on if it is off, and starts its daemons.
+    ///
+    /// # Errors
+    /// When a daemon cannot be started or ends at once.
+    pub fn boot(&self, node: u32) -> Result<()> {
+        if !self.slot(node).is_on() {
+            self.power_on(node)?;
+        }
+        self.start(node, "cmmd", &["-f"])?;
+        self.wait_for(&format!("cmmd of n{node} serves clients"), || {
+            self.status(node).ok().filter(|s| s.answered.cmmd)
+        });
+        let cib = self.dir.path.join("cib.xml");
+        self.start(node, "rgmd", &["-f", "--cib", &cib.to_string_lossy()])
+    }
+
+    /// Boots every node, all at the same time.
+    ///
+    /// # Errors
+    /// As for [`Self::boot`].
+    pub fn boot_all(&self) -> Result<()> {
+        for node in self.all() {
+            self.power_on(node)?;
+            self.start(node, "cmmd", &["-f"])?;
+        }
+        self.wait_for("every cmmd serves clients", || {
+            let serves = |n: &u32| self.status(*n).is_ok_and(|s| s.answered.cmmd);
+            self.all().iter().all(serves).then_some(())
+        });
+        let cib = self.dir.path.join("cib.xml");
+        for node in self.all() {
+            self.start(node, "rgmd", &["-f", "--cib", &cib.to_string_lossy()])?;
+        }
+        Ok(())
+    }
+
+    /// Starts one daemon of a node that is on. Its output goes to `log/NAME.log` of the node.
+    ///
+    /// # Errors
+    /// When the node is off or the program cannot be run.
+    pub fn start(&self, node: u32, daemon: &str, args: &[&str]) -> Result<()> {
+        self.start_as(node, daemon, &self.program(daemon), args)
+    }
+
+    /// Starts any program in the background of a node that is on; its output goes to `log/LOG.log`.
+    ///
+    /// # Errors
+    /// When the node is off or the program cannot be run.
+    pub fn start_as(&self, node: u32, log: &str, program: &str, args: &[&str]) -> Result<()> {
+        let mut command = self.command(node, program)?;
+        command.args(args);
+        self.slot(node).start(log, command)
+    }
+
+    /// Stops a node's daemons in order, as a service manager would: `rgmd`, then `cmmd`. The node stays on.
+    pub fn stop(&self, node: u32) {
+        for daemon in ["rgmd", "cmmd"] {
+            if self.find(node, daemon).is_empty() {
+                continue;
+            }
+            self.signal(node, daemon, Signal::SIGTERM);
+            self.wait_for(&format!("{daemon} of n{node} ends on SIGTERM"), || {
+                self.find(node, daemon).is_empty().then_some(())
+            });
+        }
+    }
+
+    /// Sends a signal to every process of this name on a node.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn signal(&self, node: u32, name: &str, signal: Signal) {
+        let found = self.find(node, name);
+        assert!(!found.is_empty(), "no {name} runs on n{node}:\n{}", self.report());
+        for process in found {
+            let _ = process.signal(signal);
+        }
+    }
+
+    /// Every process of a node (its init left out).
+    #[must_use]
+    pub fn processes(&self, node: u32) -> Vec<Process> {
+        self.slot(node).processes()
+    }
+
+    /// The processes of a node with this name.
+    #[must_use]
+    pub fn find(&self, node: u32, name: &str) -> Vec<Process> {
+        // The kernel keeps 15 bytes of a name.
+        let name = &name[..name.len().min(15)];
+        let mut all = self.processes(node);
+        all.retain(|p| p.name == name);
+        all
+    }
+
+    /// Drops everything that `from` sends to `to`.
+    pub fn cut_one_way(&self, from: u32, to: u32) {
+        lock(&self.switch).cut(from, to).unwrap();
+    }
+
+    /// Separates two groups of nodes in both directions.
+    pub fn cut(&self, some: &[u32], others: &[u32]) {
+        for a in some {
+            for b in others.iter().filter(|b| *b != a) {
+                self.cut_one_way(*a, *b);
+                self.cut_one_way(*b, *a);
+            }
+        }
+    }
+
+    /// Separates a node from all others.
+    pub fn isolate(&self, node: u32) {
+        self.cut(&[node], &self.all());
+    }
+
+    /// Repairs what [`Self::cut_one_way`] broke.
+    pub fn heal_one_way(&self, from: u32, to: u32) {
+        lock(&self.switch).heal(from, to).unwrap();
+    }
+
+    /// Repairs every link.
+    pub fn heal(&self) {
+        lock(&self.switch).heal_all().unwrap();
+    }
+
+    /// Changes how the fence device behaves.
+    pub fn set_fence_policy(&self, policy: FencePolicy) {
+        self.fence.set_policy(policy);
+    }
+
+    /// What the fence device was asked for, oldest first.
+    #[must_use]
+    pub fn fence_calls(&self) -> Vec<FenceCall> {
+        self.fence.calls()
+    }
+
+    /// The program of a service that must not run twice; its argument is the name of the service.
+    #[must_use]
+    pub fn service(&self) -> String {
+        self.witness.program().to_string_lossy().into_owned()
+    }
+
+    /// The nodes on which a service of [`Self::service`] runs now.
+    #[must_use]
+    pub fn service_runs_on(&self, service: &str) -> Vec<u32> {
+        let runs = |n: &u32| self.processes(*n).iter().any(|p| self.witness.is_instance(p, service));
+        self.all().into_iter().filter(runs).collect()
+    }
+
+    /// Every start of a service so far, as `SECONDS SERVICE NODE`.
+    #[must_use]
+    pub fn service_starts(&self) -> Vec<String> {
+        self.witness.starts()
+    }
+
+    /// Fails the test if any service ever ran twice.
+    ///
+    /// # Panics
+    /// When one did.
+    pub fn assert_nothing_ran_twice(&self) {
+        let violations = self.witness.violations();
+        assert!(violations.is_empty(), "{violations:#?}\n{}", self.report());
+    }
+
+    /// Runs a command on a node and waits for it, a minute at most.
+    ///
+    /// # Errors
+    /// When the node is off.
+    pub fn exec(&self, node: u32, program: &str, args: &[&str]) -> Result<Output> {
+        let mut command = self.command(node, "timeout")?;
+        command.args(["-k", "5", "60", program]).args(args).stdin(Stdio::null());
+        command.output().with_context(|| format!("running {program} on n{node}"))
+    }
+
+    /// What `holdfast status --json` says on a node.
+    ///
+    /// # Errors
+    /// When the node is off or the command fails.
+    pub fn status(&self, node: u32) -> Result<ClusterStatus> {
+        let out = self.exec(node, &self.program("holdfast"), &["status", "--json"])?;
+        if out.stdout.is_empty() {
+            bail!(
+                "holdfast status on n{node}: {}: {}",
+                out.status,
+                String::from_utf8_lossy(&out.stderr).trim()
+            );
+        }
+        serde_json::from_slice(&out.stdout).with_context(|| format!("reading the status of n{node}"))
+    }
+
+    /// The log of one daemon of a node, all its lives.
+    #[must_use]
+    pub fn log(&self, node: u32, daemon: &str) -> String {
+        fs::read_to_string(self.slot(node).dir().join(format!("log/{daemon}.log"))).unwrap_or_default()
+    }
+
+    /// The folder of a node: `etc`, `state`, `log`, `kmsg`.
+    #[must_use]
+    pub fn node_dir(&self, node: u32) -> PathBuf {
+        self.slot(node).dir().to_owned()
+    }
+
+    /// Waits until `check` gives something, and fails the test with a report of all nodes when it never does.
+    ///
+    /// # Panics
+    /// After [`patience`].
+    pub fn wait_for<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check() {
+                return found;
+            }
+            assert!(start.elapsed() < patience(), "gave up waiting: {what}\n{}", self.report());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until each of `nodes` is in an operational ring of exactly `members`.
+    pub fn wait_for_members(&self, nodes: &[u32], members: &[u32]) {
+        self.wait_for(&format!("nodes {nodes:?} form a ring of {members:?}"), || {
+            let formed = |n: &u32| {
+                self.status(*n).is_ok_and(|s| s.ring.members == members && s.ring.state == "OPERATIONAL")
+            };
+            nodes.iter().all(formed).then_some(())
+        });
+    }
+
+    /// Waits until each of `nodes` is quorate, or is not.
+    pub fn wait_for_quorum(&self, nodes: &[u32], quorate: bool) {
+        self.wait_for(&format!("nodes {nodes:?}: quorate = {quorate}"), || {
+            let seen =
+                |n: &u32| self.status(*n).is_ok_and(|s| s.answered.cmmd && s.quorum.quorate == quorate);
+            nodes.iter().all(seen).then_some(())
+        });
+    }
+
+    /// Waits until every one of `resources` is started on one and the same node, as `asked` sees it; gives that node.
+    pub fn wait_for_started(&self, asked: u32, resources: &[&str]) -> u32 {
+        self.wait_for(&format!("n{asked} sees {resources:?} started"), || {
+            let status = self.status(asked).ok()?;
+            let place = |id: &&str| {
+                let r = status.resources.iter().find(|r| r.id == *id)?;
+                let started = r.role == status::Role::Started && !r.failed && r.nodes.len() == 1;
+                started.then(|| r.nodes[0].clone())
+            };
+            let places: Option<Vec<_>> = resources.iter().map(place).collect();
+            let places = places?;
+            let first = places.first()?;
+            let id = status.nodes.iter().find(|n| n.name == *first)?.id;
+            places.iter().all(|p| p == first).then_some(id)
+        })
+    }
+
+    /// Everything that helps to understand a failure: status, processes and the end of the logs of each node.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut out = format!("cluster {} in {}\n", self.name, self.dir.path.display());
+        for node in self.all() {
+            out.push_str(&format!("==== n{node}\n"));
+            if !self.slot(node).is_on() {
+                out.push_str("is off\n");
+            } else if self.bin_dir.is_some() {
+                let text = self.exec(node, &self.program("holdfast"), &["status"]);
+                let text = text.map(|o| [o.stdout, o.stderr].concat()).unwrap_or_default();
+                out.push_str(&String::from_utf8_lossy(&text));
+                let names = self.processes(node).into_iter().map(|p| format!("{}={}", p.name, p.inner_pid));
+                out.push_str(&format!("processes: {}\n", names.collect::<Vec<_>>().join(" ")));
+            }
+            for daemon in ["cmmd", "rgmd"] {
+                let log = self.log(node, daemon);
+                let lines: Vec<_> = log.lines().collect();
+                out.push_str(&format!(
+                    "-- {daemon}.log\n{}\n",
+                    lines[lines.len().saturating_sub(60)..].join("\n")
+                ));
+            }
+        }
+        for call in self.fence_calls() {
+            out.push_str(&format!("fence: {} {} -> {}\n", call.action, call.target, call.answer));
+        }
+        out.push_str(&self.service_starts().join("\n"));
+        out
+    }
+
+    fn command(&self, node: u32, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        let mut command = self.slot(node).command(program)?;
+        let bin = self.bin_dir.as_deref().unwrap_or(Path::new("/usr/bin")).to_string_lossy().into_owned();
+        command.env_clear();
+        command.env("PATH", format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+        command.env("HOLDFAST_FENCE_PATH", self.dir.path.join("agents")).env("RUST_BACKTRACE", "1");
+        if self.options.exit_scope == "run-dir" {
+            command.env("HOLDFAST_RUN_DIR", "/run/holdfast").env("HOLDFAST_STATE_DIR", "/var/lib/holdfast");
+        }
+        Ok(command)
+    }
+
+    fn program(&self, name: &str) -> String {
+        match &self.bin_dir {
+            Some(dir) if crate::binaries::PROGRAMS.contains(&name) => {
+                dir.join(name).to_string_lossy().into_owned()
+            }
+            _ => name.to_owned(),
+        }
+    }
+
+    fn slot(&self, node: u32) -> &Slot {
+        self.nodes.get(node)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("harness: a test failed with this cluster running:\n{}", self.report());
+        }
+        self.nodes.end();
+    }
+}
+
+/// How long a test waits for one event: a minute and a half, times `$HOLDFAST_TEST_PATIENCE`.
+#[must_use]
+pub fn patience() -> Duration {
+    let factor = std::env::var("HOLDFAST_TEST_PATIENCE").ok().and_then(|v| v.parse().ok());
+    Duration::from_secs(90).saturating_mul(factor.unwrap_or(1))
+}
+
+/// The folder of a cluster, removed in the end unless `HOLDFAST_KEEP` is set.
+struct WorkDir {
+    path: PathBuf,
+}
+
+impl WorkDir {
+    fn new(name: &str) -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let base = std::env::temp_dir();
+        sweep(&base);
+        let path = base.join(format!("{PREFIX}{}-{number}-{name}", std::process::id()));
+        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        if std::env::var_os("HOLDFAST_KEEP").is_some() {
+            eprintln!("harness: kept {}", self.path.display());
+        } else if let Err(e) = fs::remove_dir_all(&self.path) {
+            eprintln!("harness: {}: {e}", self.path.display());
+        }
+    }
+}
+
+/// Removes folders of runs that were killed.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid =
+            name.strip_prefix(PREFIX).and_then(|n| n.split('-').next()).and_then(|p| p.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+const PREFIX: &str = "holdfast-harness-";
+
+/// Clusters take turns, across test programs too: many realtime daemons at once would only starve each other.
+struct Turn {
+    _file: File,
+}
+
+impl Turn {
+    fn take() -> Result<Self> {
+        let path = std::env::temp_dir().join("holdfast-harness.lock");
+        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        file.lock().context("waiting for the turn")?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn random_bytes(count: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A test that failed with the lock held has been reported already; its cluster must still be cleaned up.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

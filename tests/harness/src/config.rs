@@ -1,0 +1,158 @@
+//! Configuration files of a test cluster.
+
+use std::fmt::Write;
+
+use crate::network::address;
+
+/// What a cluster is made of. `..Default::default()` for the rest.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes: `n1`, `n2`, … with ids 1, 2, …
+    pub nodes: u32,
+    /// How many links between them.
+    pub links: u8,
+    /// `totem.token` in milliseconds.
+    pub token_ms: u32,
+    /// `failfast.exit_scope`: `pid-namespace` or `run-dir`.
+    pub exit_scope: &'static str,
+    /// More lines for the `quorum` section.
+    pub quorum: &'static str,
+    /// More text for the configuration file.
+    pub more: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { nodes: 3, links: 1, token_ms: 2000, exit_scope: "pid-namespace", quorum: "", more: "" }
+    }
+}
+
+/// The name of a node.
+#[must_use]
+pub fn node_name(node: u32) -> String {
+    format!("n{node}")
+}
+
+/// The same configuration file for every node.
+pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
+    let mut text = format!(
+        "totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n    token: {}\n}}\nnodelist {{\n",
+        o.token_ms
+    );
+    for node in 1..=o.nodes {
+        let _ = writeln!(text, "    node {{\n        nodeid: {node}\n        name: {}", node_name(node));
+        for link in 0..o.links {
+            let _ = writeln!(text, "        ring{link}_addr: {}", address(node, link));
+        }
+        text.push_str("    }\n");
+    }
+    let _ = write!(
+        text,
+        "}}\nquorum {{\n    provider: corosync_votequorum\n{}}}\nlogging {{\n    to_stderr: yes\n    to_syslog: no\n}}\n\
+         failfast {{\n    mode: exit\n    exit_scope: {}\n    watchdog_device: off\n}}\n{}",
+        o.quorum, o.exit_scope, o.more
+    );
+    text
+}
+
+/// A member of a group: id, agent, parameters.
+pub type Member<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// A CIB in the making: properties first, then resources in the order they are added.
+#[derive(Clone, Debug, Default)]
+pub struct Cib {
+    resources: String,
+    constraints: String,
+    properties: Vec<(String, String)>,
+}
+
+impl Cib {
+    /// An empty configuration, fencing switched off.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default().property("stonith-enabled", "false")
+    }
+
+    /// Sets a cluster property.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.retain(|(n, _)| n != name);
+        self.properties.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a fence device that can reach every node, and switches fencing on.
+    #[must_use]
+    pub fn fencing(self, agent: &str) -> Self {
+        self.primitive("fence", &format!("stonith:{agent}"), &[("pcmk_host_check", "none")])
+            .property("stonith-enabled", "true")
+    }
+
+    /// Adds a resource: `ocf:PROVIDER:TYPE` or `stonith:TYPE`, with parameters.
+    #[must_use]
+    pub fn primitive(mut self, id: &str, agent: &str, params: &[(&str, &str)]) -> Self {
+        self.resources.push_str(&primitive(id, agent, params));
+        self
+    }
+
+    /// Adds a group of resources.
+    #[must_use]
+    pub fn group(mut self, id: &str, members: &[Member<'_>]) -> Self {
+        let _ = writeln!(self.resources, "<group id=\"{id}\">");
+        for (id, agent, params) in members {
+            self.resources.push_str(&primitive(id, agent, params));
+        }
+        self.resources.push_str("</group>\n");
+        self
+    }
+
+    /// Prefers a node by a score.
+    #[must_use]
+    pub fn prefers(mut self, resource: &str, node: &str, score: &str) -> Self {
+        let _ = writeln!(
+            self.constraints,
+            "<rsc_location id=\"{resource}-{node}\" rsc=\"{resource}\" node=\"{node}\" score=\"{score}\"/>"
+        );
+        self
+    }
+
+    pub(crate) fn xml(&self, nodes: u32) -> String {
+        let mut properties = String::new();
+        for (name, value) in &self.properties {
+            let _ = writeln!(properties, "<nvpair id=\"option-{name}\" name=\"{name}\" value=\"{value}\"/>");
+        }
+        let node = |n| format!("<node id=\"{n}\" uname=\"{}\"/>", node_name(n));
+        let nodes: String = (1..=nodes).map(node).collect();
+        format!(
+            "<cib validate-with=\"pacemaker-3.9\" admin_epoch=\"0\" epoch=\"1\" num_updates=\"0\">\n<configuration>\n\
+             <crm_config>\n<cluster_property_set id=\"options\">\n{properties}</cluster_property_set>\n</crm_config>\n\
+             <nodes>{nodes}</nodes>\n<resources>\n{}</resources>\n<constraints>\n{}</constraints>\n\
+             </configuration>\n<status/>\n</cib>\n",
+            self.resources, self.constraints
+        )
+    }
+}
+
+fn primitive(id: &str, agent: &str, params: &[(&str, &str)]) -> String {
+    let mut parts = agent.split(':');
+    let class = parts.next().unwrap_or_default();
+    let kind = match (parts.next(), parts.next()) {
+        (Some(provider), Some(kind)) => format!("class=\"{class}\" provider=\"{provider}\" type=\"{kind}\""),
+        (kind, _) => format!("class=\"{class}\" type=\"{}\"", kind.unwrap_or_default()),
+    };
+    let mut text = format!("<primitive id=\"{id}\" {kind}>\n<instance_attributes id=\"{id}-params\">\n");
+    for (name, value) in params {
+        let _ = writeln!(text, "<nvpair id=\"{id}-{name}\" name=\"{name}\" value=\"{value}\"/>");
+    }
+    text.push_str("</instance_attributes>\n");
+    if class != "stonith" {
+        let _ = writeln!(
+            text,
+            "<operations><op id=\"{id}-start\" name=\"start\" interval=\"0s\" timeout=\"60s\"/>\
+             <op id=\"{id}-stop\" name=\"stop\" interval=\"0s\" timeout=\"60s\"/>\
+             <op id=\"{id}-monitor\" name=\"monitor\" interval=\"5s\" timeout=\"60s\"/></operations>"
+        );
+    }
+    text.push_str("</primitive>\n");
+    text
+}

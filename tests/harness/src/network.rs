@@ -1,0 +1,123 @@
+//! The switch between the nodes: a bridge for each link, in a namespace of its own, and cuts in it.
+//!
+//! A cut drops frames from one node's port to another's inside the switch, where no node can see or undo it.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::namespace::Namespace;
+
+/// The switch.
+pub(crate) struct Switch {
+    space: Namespace,
+    links: u8,
+    cuts: BTreeSet<(u32, u32)>,
+}
+
+impl Switch {
+    /// A switch with this many separate links.
+    pub(crate) fn new(links: u8, dir: &Path) -> Result<Self> {
+        let space = Namespace::new("", &[], &dir.join("switch.log"))?;
+        let switch = Self { space, links, cuts: BTreeSet::new() };
+        for link in 0..links {
+            // Multicast snooping needs a querier; without one it would drop what nobody asked for.
+            switch.ip(&format!("link add br{link} type bridge mcast_snooping 0"))?;
+            switch.ip(&format!("link set br{link} up"))?;
+        }
+        switch.nft(
+            "table bridge holdfast {
+                set cut { type ifname . ifname; }
+                chain forward { type filter hook forward priority 0; iifname . oifname @cut drop; }
+            }",
+        )?;
+        Ok(switch)
+    }
+
+    /// Connects a node: `eth0`… in its namespace, one for each link, addressed and up.
+    pub(crate) fn plug(&self, node: u32, space: &Namespace) -> Result<()> {
+        for link in 0..self.links {
+            let (port, init) = (port(node, link), space.init());
+            // The same hardware address in every life, as a real card has it: the others remember it for a while.
+            let mac = format!("02:77:00:{link:02x}:00:{:02x}", address(node, link).octets()[3]);
+            let peer = format!("name eth{link} address {mac} netns {init}");
+            self.ip(&format!("link add {port} type veth peer {peer}"))?;
+            self.ip(&format!("link set {port} master br{link} up"))?;
+            let address = address(node, link);
+            run(space.command("ip").args([
+                "addr",
+                "add",
+                &format!("{address}/24"),
+                "dev",
+                &format!("eth{link}"),
+            ]))?;
+            run(space.command("ip").args(["link", "set", &format!("eth{link}"), "up"]))?;
+        }
+        Ok(())
+    }
+
+    /// Removes a node's ports: the kernel takes its time with those of a namespace that has ended.
+    pub(crate) fn unplug(&self, node: u32) {
+        for link in 0..self.links {
+            let _ = self.ip(&format!("link delete {}", port(node, link)));
+        }
+    }
+
+    /// Drops everything that `from` sends to `to`, on all links.
+    pub(crate) fn cut(&mut self, from: u32, to: u32) -> Result<()> {
+        if self.cuts.insert((from, to)) { self.change("add", from, to) } else { Ok(()) }
+    }
+
+    /// Undoes [`Self::cut`].
+    pub(crate) fn heal(&mut self, from: u32, to: u32) -> Result<()> {
+        if self.cuts.remove(&(from, to)) { self.change("delete", from, to) } else { Ok(()) }
+    }
+
+    /// Undoes every cut.
+    pub(crate) fn heal_all(&mut self) -> Result<()> {
+        self.cuts.clear();
+        self.nft("flush set bridge holdfast cut")
+    }
+
+    fn change(&self, verb: &str, from: u32, to: u32) -> Result<()> {
+        let pair = |link| format!("\"{}\" . \"{}\"", port(from, link), port(to, link));
+        let pairs = (0..self.links).map(pair).collect::<Vec<_>>().join(", ");
+        self.nft(&format!("{verb} element bridge holdfast cut {{ {pairs} }}"))
+    }
+
+    fn ip(&self, args: &str) -> Result<()> {
+        run(self.space.network_command("ip").args(args.split_whitespace()))
+    }
+
+    fn nft(&self, script: &str) -> Result<()> {
+        let mut nft = self.space.network_command("nft");
+        let nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = nft.spawn().context("running nft")?;
+        child.stdin.take().context("no pipe to nft")?.write_all(script.as_bytes())?;
+        let out = child.wait_with_output()?;
+        ensure!(out.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&out.stderr).trim());
+        Ok(())
+    }
+}
+
+/// The address of a node on a link.
+#[must_use]
+pub fn address(node: u32, link: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, link, u8::try_from(node).unwrap_or(u8::MAX))
+}
+
+fn port(node: u32, link: u8) -> String {
+    format!("n{node}l{link}")
+}
+
+/// Runs a command and makes its standard error the error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("running {command:?}"))?;
+    let text = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "{command:?}: {} ({})", text.trim(), out.status);
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! One node: its namespaces while it is on, its folder always.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cluster::lock;
+use crate::config::node_name;
+use crate::fence::Power;
+use crate::namespace::Namespace;
+use crate::processes::Process;
+
+/// All nodes; the fence device's view of them.
+pub(crate) struct Nodes {
+    slots: Vec<Slot>,
+}
+
+impl Nodes {
+    pub(crate) fn new(slots: Vec<Slot>) -> Self {
+        Self { slots }
+    }
+
+    /// By id, from 1.
+    pub(crate) fn get(&self, id: u32) -> &Slot {
+        let index = (id as usize).checked_sub(1);
+        index.and_then(|i| self.slots.get(i)).unwrap_or_else(|| panic!("this cluster has no node {id}"))
+    }
+
+    /// Switches everything off.
+    pub(crate) fn end(&self) {
+        for slot in &self.slots {
+            if let Err(e) = slot.power_off() {
+                eprintln!("harness: {e:#}");
+            }
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&Slot> {
+        self.slots.iter().find(|s| s.name == name)
+    }
+}
+
+impl Power for Nodes {
+    fn is_on(&self, node: &str) -> Option<bool> {
+        self.named(node).map(Slot::is_on)
+    }
+
+    fn off(&self, node: &str) -> Result<()> {
+        self.named(node).with_context(|| format!("no such plug: {node}"))?.power_off()
+    }
+}
+
+impl Life {
+    /// nsenter stops itself when its child is stopped, and nobody but us tells it to go on.
+    fn wake_parents(&self) {
+        for (_, child) in &self.daemons {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                // Not waited for yet, so the pid is still that of our child.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+            }
+        }
+    }
+}
+
+/// Where a node is plugged in.
+pub(crate) struct Slot {
+    name: String,
+    dir: PathBuf,
+    life: Mutex<Life>,
+}
+
+#[derive(Default)]
+struct Life {
+    space: Option<Namespace>,
+    daemons: Vec<(String, Child)>,
+}
+
+impl Slot {
+    pub(crate) fn new(id: u32, dir: PathBuf) -> Self {
+        Self { name: node_name(id), dir, life: Mutex::default() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        lock(&self.life).space.as_mut().is_some_and(Namespace::is_alive)
+    }
+
+    /// Makes the namespaces of a new boot and connects them.
+    pub(crate) fn power_on(&self, connect: impl FnOnce(&Namespace) -> Result<()>) -> Result<()> {
+        let mut life = lock(&self.life);
+        ensure!(life.space.is_none(), "it is on already");
+        // A machine that boots has a new boot id, and nothing may reach the kernel below: not its console, not its
+        // reset trigger.
+        fs::copy("/proc/sys/kernel/random/uuid", self.dir.join("boot_id"))?;
+        for file in ["kmsg", "sysrq-trigger"] {
+            File::create(self.dir.join(file))?;
+        }
+        let args = [self.name.as_ref(), self.dir.as_os_str()];
+        let space = Namespace::new(SETUP, &args, &self.dir.join("log/init.log"))?;
+        connect(&space)?;
+        life.space = Some(space);
+        Ok(())
+    }
+
+    pub(crate) fn power_off(&self) -> Result<()> {
+        let mut life = lock(&self.life);
+        // A namespace ends only when its dead have been waited for.
+        life.wake_parents();
+        if let Some(mut space) = life.space.take() {
+            space.kill().with_context(|| format!("switching {} off", self.name))?;
+        }
+        for (_, mut child) in life.daemons.drain(..) {
+            let _ = child.wait();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        match &lock(&self.life).space {
+            Some(space) => Ok(space.command(program)),
+            None => bail!("{} is off", self.name),
+        }
+    }
+
+    /// Starts a daemon with its output appended to its log.
+    pub(crate) fn start(&self, daemon: &str, mut command: Command) -> Result<()> {
+        let path = self.dir.join(format!("log/{daemon}.log"));
+        let log = File::options().create(true).append(true).open(&path)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("starting {daemon} on {}", self.name))?;
+        lock(&self.life).daemons.push((daemon.to_owned(), child));
+        Ok(())
+    }
+
+    pub(crate) fn processes(&self) -> Vec<Process> {
+        let mut life = lock(&self.life);
+        life.wake_parents();
+        life.daemons.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+        life.space.as_ref().map(Namespace::processes).unwrap_or_default()
+    }
+}
+
+/// The machine as a node sees it: `$1` its name, `$2` its folder. Private: `/run`, `/dev/shm`, `/etc`, `/var/lib`
+/// (the latter two as overlays, so that the distribution's files are there); its own boot id; no way to the watchdog,
+/// the kernel log, the reset trigger.
+const SETUP: &str = r#"
+hostname "$1"
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /run/lock /run/resource-agents /run/holdfast
+mount -t tmpfs -o mode=1777 shm /dev/shm
+mkdir /run/.overlay
+mount -t tmpfs -o mode=755 overlay /run/.overlay
+for dir in etc var/lib; do
+    work=/run/.overlay/$(basename $dir)
+    mkdir -p "$work/up" "$work/work"
+    mount -t overlay -o "lowerdir=/$dir,upperdir=$work/up,workdir=$work/work" "overlay-$1" "/$dir"
+done
+mkdir -p /etc/holdfast /etc/corosync /var/lib/holdfast
+rm -rf /etc/holdfast/* /etc/corosync/*
+cp "$2/etc/holdfast.conf" "$2/etc/authkey" /etc/holdfast/
+chmod 400 /etc/holdfast/authkey
+echo "$1" > /etc/hostname
+mount --bind "$2/state" /var/lib/holdfast
+mount -t sysfs -o ro sysfs /sys
+mount --bind "$2/boot_id" /proc/sys/kernel/random/boot_id
+[ ! -e /proc/sysrq-trigger ] || mount --bind "$2/sysrq-trigger" /proc/sysrq-trigger
+[ ! -e /dev/kmsg ] || mount --bind "$2/kmsg" /dev/kmsg
+for device in /dev/watchdog*; do
+    [ ! -e "$device" ] || mount --bind /dev/null "$device"
+done
+ip link set lo up
+"#;
