@@ -85,7 +85,13 @@ impl Cpg {
             }
             Request::Fragment { guarantee, fragment, payload } => {
                 let Fragment { whole_len, position } = fragment;
-                multicast(guarantee, Some(CpgFragment { whole_len, position }), payload)
+                let outcome = multicast(guarantee, Some(CpgFragment { whole_len, position }), payload);
+                if let Some(peer) = peers.get_mut(conn) {
+                    peer.connection.set_in_fragments(
+                        position != LAST && !matches!(outcome, Err(e) if e != CsError::TryAgain),
+                    );
+                }
+                outcome
             }
             Request::ZeroCopyMcast { cookie } => match state.zero_copy.get(&cookie) {
                 None => Err(CsError::NotExist),
@@ -132,8 +138,8 @@ impl Cpg {
             }
         };
         match outcome {
-            // While the gate is closed the call waits; else TRY_AGAIN has another cause, which the caller must hear.
-            Err(CsError::TryAgain) if !node.gate_open() => Answer::Hold,
+            // What only waits for room in the order waits here; else TRY_AGAIN has a cause that the caller must hear.
+            Err(CsError::TryAgain) if !node.gate_open() || is_multicast(request) => Answer::Hold,
             outcome => Answer::Error(outcome.err().unwrap_or(CsError::Ok)),
         }
     }
@@ -195,6 +201,10 @@ impl Cpg {
     }
 }
 
+fn is_multicast(request: &Request<'_>) -> bool {
+    matches!(request, Request::Fragment { .. } | Request::ZeroCopyMcast { .. })
+}
+
 fn address(member: &GroupMember, reason: u32) -> Address {
     Address { node: member.node, pid: member.pid, reason }
 }
@@ -253,6 +263,8 @@ fn zero_copy_payload(map: &SharedMap) -> Result<(u32, Vec<u8>), CsError> {
 const NAMES_ONLY: u32 = 1;
 const ONE_GROUP: u32 = 2;
 const ALL: u32 = 3;
+/// Position of the last fragment.
+const LAST: u32 = 3;
 /// `CPG_TYPE_SAFE`.
 const SAFE: u32 = 3;
 const ZERO_COPY_GUARANTEE: usize = 40;

@@ -70,7 +70,12 @@ pub struct Connection {
     owed: usize,
     queue: VecDeque<Vec<u8>>,
     queued_bytes: usize,
+    /// What the daemon says to all clients of the service.
+    gate: u32,
+    /// What this client is told: the gate, or on its own account to stop multicasts.
     flow_control: u32,
+    /// It is in the middle of a message in fragments.
+    in_fragments: bool,
     counters: Counters,
 }
 
@@ -94,7 +99,9 @@ impl Connection {
             owed: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            gate: 0,
             flow_control: 0,
+            in_fragments: false,
             counters: Counters::default(),
         }
     }
@@ -178,6 +185,7 @@ impl Connection {
         self.queued_bytes += message.len();
         self.counters.event_waits += 1;
         self.queue.push_back(message);
+        self.update_flow_control();
         if self.queued_bytes > QUEUE_BYTES_MAX { Err(Gone::Slow(self.queued_bytes)) } else { Ok(()) }
     }
 
@@ -195,17 +203,39 @@ impl Connection {
             self.queue.pop_front();
             self.committed();
         }
+        self.update_flow_control();
         self.pay();
         Ok(!self.queue.is_empty())
     }
 
     /// Tells the client to hold back: 0 go, 1 stop everything, 2 stop multicasts only.
+    ///
+    /// A client that does not take its events is told to stop its multicasts in any case: else it could only drown in the
+    /// echo of its own. What it has sent already is served; it may wait for a reply and take no events meanwhile.
     pub fn set_flow_control(&mut self, value: u32) {
-        if value != 0 && self.flow_control == 0 {
-            self.counters.flow_controls += 1;
+        self.gate = value;
+        self.update_flow_control();
+    }
+
+    /// Says that the client is (or is no more) in the middle of a message in fragments. Its library sends them all in one
+    /// call, takes no events meanwhile, and gives up when it must wait for long: only the gate holds it back then.
+    pub fn set_in_fragments(&mut self, value: bool) {
+        if value != self.in_fragments {
+            self.in_fragments = value;
+            self.update_flow_control();
         }
-        self.flow_control = value;
-        self.request.set_flow_control(value);
+    }
+
+    fn update_flow_control(&mut self) {
+        let throttled = self.flow_control > self.gate;
+        let bound = if throttled { 0 } else { THROTTLE_BYTES };
+        let drowns = self.queued_bytes > bound && !self.in_fragments;
+        let value = if drowns { self.gate.max(STOP_MULTICASTS) } else { self.gate };
+        if value != self.flow_control {
+            self.counters.flow_controls += u64::from(self.flow_control == 0);
+            self.flow_control = value;
+            self.request.set_flow_control(value);
+        }
     }
 
     fn committed(&mut self) {
@@ -255,3 +285,9 @@ impl From<Gone> for io::Error {
         Self::new(io::ErrorKind::ConnectionAborted, e)
     }
 }
+
+const STOP_MULTICASTS: u32 = 2;
+/// A client with more than this waiting beyond its full ring must not multicast until all of it is in the ring.
+const THROTTLE_BYTES: usize = 4 * 1_048_576;
+const _: () =
+    assert!(THROTTLE_BYTES * 4 <= QUEUE_BYTES_MAX, "room for what is on its way when a client is throttled");

@@ -15,4 +15,4 @@ pub use listener::Listener;
 
 /// Events that may wait for a slow client, in bytes, beyond what its ring holds. Past this it is disconnected: a
 /// client that misses an event would be wrong about its group, one that is gone is merely gone.
-pub const QUEUE_BYTES_MAX: usize = 8 * 1_048_576;
+pub const QUEUE_BYTES_MAX: usize = 32 * 1_048_576;

@@ -180,7 +180,8 @@ fn echo(connection: &mut server::Connection, request: &[u8]) -> Result<(), Gone>
     };
     let head = cpg::deliver_head(b"echo", NodeId::new(1), 1, fragment, payload.len());
     connection.send_event(&[&head, payload])?;
-    if fragment.is_some() {
+    if let Some(fragment) = fragment {
+        connection.set_in_fragments(fragment.position < 3);
         connection.send_response(&Service::Cpg.error_reply(id, CsError::Ok))?;
     }
     Ok(())
@@ -202,7 +203,7 @@ fn messages_of_all_sizes_arrive_whole_and_in_order() {
     let server = serve(listener, dir.place(), echo);
     let mut client = CpgClient::connect(&dir.place(), PATIENCE).expect("connect");
     client.join(b"echo").expect("join");
-    for len in [0, 1, 3, 4, 1_000, 300_000, cpg::PAYLOAD_MAX, cpg::PAYLOAD_MAX + 1, 7_777_777] {
+    for len in [0, 1, 3, 4, 1_000, 300_000, cpg::PAYLOAD_MAX, cpg::PAYLOAD_MAX + 1, 20_000_000] {
         let sent: Vec<u8> = (0..len).map(|k| ((k * 131) >> 3) as u8).collect();
         client.mcast(&sent).expect("mcast");
         match next(&mut client) {
@@ -294,6 +295,34 @@ fn flow_control_holds_back_what_it_says() {
     client.join(b"g").expect("join");
     assert!(client.mcast(b"x").expect_err("gate is closed").is_try_again());
     assert_eq!(client.local().expect("other calls pass"), NodeId::new(9));
+    drop(client);
+    server.join().expect("thread").expect("no error");
+}
+
+#[test]
+fn a_client_that_floods_itself_is_throttled_not_lost() {
+    let dir = RunDir::new("flood");
+    let listener = Listener::bind(&dir.place(), Service::Cpg).expect("bind");
+    let server = serve(listener, dir.place(), echo);
+    let mut client = CpgClient::connect(&dir.place(), PATIENCE).expect("connect");
+    let payload = [7; 500];
+    let (mut received, mut throttled) = (0, 0);
+    for _ in 0..40_000 {
+        // As programs do: take events only when told to try again.
+        while let Err(e) = client.mcast(&payload) {
+            assert!(e.is_try_again(), "{e}");
+            throttled += 1;
+            while client.dispatch().expect("dispatch").is_some() {
+                received += 1;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+    while received < 40_000 {
+        next(&mut client);
+        received += 1;
+    }
+    assert!(throttled > 0);
     drop(client);
     server.join().expect("thread").expect("no error");
 }
