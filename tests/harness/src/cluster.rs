@@ -75,12 +75,14 @@ impl Cluster {
             fs::write(dir.join("etc/holdfast.conf"), &conf)?;
             fs::write(dir.join("etc/authkey"), &key)?;
         }
-        fs::write(dir.path.join("cib.xml"), cib.xml(options.nodes))?;
         let slots = (1..=options.nodes).map(|id| Slot::new(id, dir.path.join(node_name(id))));
         let nodes = Arc::new(Nodes::new(slots.collect()));
         let switch = Mutex::new(Switch::new(options.links, &dir.path)?);
         let fence = FenceDevice::new(&dir.path, Arc::clone(&nodes) as _)?;
         let witness = Witness::new(&dir.path)?;
+        let service = witness.program();
+        let cib = cib.xml(options.nodes).replace(crate::config::SERVICE, &service.to_string_lossy());
+        fs::write(dir.path.join("cib.xml"), cib)?;
         let name = name.to_owned();
         Ok(Self { name, options, fence, nodes, switch, witness, bin_dir, dir, _turn: turn })
     }

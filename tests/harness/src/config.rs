@@ -55,6 +55,9 @@ pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
     text
 }
 
+/// Stands in a CIB for the program of [`crate::Cluster::service`], whose place is known only when the cluster is made.
+pub const SERVICE: &str = "@SERVICE@";
+
 /// A member of a group: id, agent, parameters.
 pub type Member<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 

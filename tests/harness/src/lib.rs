@@ -24,7 +24,7 @@ mod witness;
 
 pub use binaries::bin_dir;
 pub use cluster::{Cluster, patience};
-pub use config::{Cib, Member, Options, node_name};
+pub use config::{Cib, Member, Options, SERVICE, node_name};
 pub use fence::{FENCE_AGENT, FenceCall, FencePolicy};
 pub use network::address;
 pub use nix::sys::signal::Signal;
