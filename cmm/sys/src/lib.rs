@@ -13,4 +13,5 @@ pub mod realtime;
 pub mod shm;
 pub mod spawn;
 pub mod stamp;
+pub mod timezone;
 pub mod watchdog;
