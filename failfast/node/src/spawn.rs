@@ -74,7 +74,7 @@ impl Guardian {
             let (channel, theirs) = guardian::channel()?;
             let stamps = Stamps::create()?;
             stamps.set(Side::Daemon, now.as_nanos());
-            let message = ToGuardian::Setup(Box::new(setup.clone())).encode()?;
+            let message = ToGuardian::Setup(Box::new(absolute(setup)?)).encode()?;
             // A pidfd of its own making: the guardian needs not ask who its parent is, or still is.
             let own_pidfd = pidfd::open(std::process::id())?;
             fdpass::send(channel.as_fd(), &message, &[stamps.as_fd(), own_pidfd.as_fd()])?;
@@ -124,7 +124,8 @@ impl Guardian {
         &self.warnings
     }
 
-    /// Stamps a turn of the loop: no system call. Without it for longer than [`Setup::limit`] the node goes down.
+    /// Stamps a turn of the loop: no system call. Without it for longer than [`Setup::limit`] the node goes down, so the
+    /// loop must turn well within that even when it has nothing to do.
     pub fn progress(&self, now: Boottime) {
         self.stamps.set(Side::Daemon, now.as_nanos());
     }
@@ -239,6 +240,16 @@ pub fn take_down(guardian: Option<&Guardian>, own: &mut PanicPath, reason: &Reas
         // Not exit(): that runs other people's handlers, which may wait for anything.
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
+}
+
+/// The guardian has the root directory as its own: paths must not depend on it.
+fn absolute(setup: &Setup) -> io::Result<Setup> {
+    let mut setup = setup.clone();
+    for path in [&mut setup.black_box, &mut setup.kernel_log, &mut setup.log_file].into_iter().flatten() {
+        *path = std::path::absolute(&*path)?;
+    }
+    setup.sysrq_trigger = std::path::absolute(&setup.sysrq_trigger)?;
+    Ok(setup)
 }
 
 impl fmt::Display for SpawnError {

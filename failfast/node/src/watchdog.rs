@@ -110,11 +110,13 @@ impl Identity {
 }
 
 impl Watchdog {
-    /// Opens the device, which arms it, and sets it. Where setting fails it is stopped again.
+    /// Opens the device, which arms it, and sets it; looks once more right before whether it is running, since it may
+    /// have been identified long ago. Where setting fails it is stopped again.
     ///
     /// # Errors
     /// [`WatchdogError`].
     pub fn arm(identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+        let identity = if identity.active { identity } else { Identity::of(&identity.path)? };
         if identity.active {
             return Err(WatchdogError::Running(identity));
         }

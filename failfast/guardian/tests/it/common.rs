@@ -77,10 +77,10 @@ impl World {
         std::fs::read_to_string(self.dir.join("kmsg")).unwrap()
     }
 
-    fn setup(dir: &Path, peer: SocketAddr, mode: Mode, limit: Span) -> Setup {
+    fn setup(dir: &Path, peer: SocketAddr, mode: Mode, scope: ExitScope, limit: Span) -> Setup {
         Setup {
             mode,
-            scope: ExitScope::RunDir,
+            scope,
             run_dir: dir.into(),
             black_box: Some(dir.join("blackbox")),
             kernel_log: Some(dir.join("kmsg")),
@@ -115,6 +115,11 @@ impl Process {
         Self { child, pidfd }
     }
 
+    /// The PID namespace that its children live in.
+    pub(crate) fn child_namespace(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/{}/ns/pid_for_children", self.child.id())).unwrap()
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         !pidfd::has_ended(self.pidfd.as_fd()).unwrap()
     }
@@ -136,6 +141,9 @@ impl Drop for Process {
     }
 }
 
+/// Arguments of the test binary that make it the stand-in.
+pub(crate) const DAEMON_ARGS: [&str; 4] = ["--ignored", "--exact", "common::daemon_process", "--nocapture"];
+
 /// The stand-in, and a handle on its guardian.
 pub(crate) struct Daemon {
     pub(crate) process: Process,
@@ -153,10 +161,16 @@ impl Daemon {
 
     /// Starts one and waits for nothing.
     pub(crate) fn begin(world: &World, mode: Mode, limit: Span) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(DAEMON_ARGS);
+        Self::begin_by(world, command, mode, limit)
+    }
+
+    /// Starts one by a command that leads to it.
+    pub(crate) fn begin_by(world: &World, mut command: Command, mode: Mode, limit: Span) -> Self {
         std::fs::write(world.dir.join("kmsg"), "").unwrap();
         std::fs::write(world.dir.join("trigger"), "").unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "common::daemon_process", "--nocapture"])
+        let mut child = command
             .env("DAEMON_MODE", mode.as_str())
             .env("DAEMON_LIMIT_MS", limit.as_millis().to_string())
             .env("DAEMON_PEER", world.peer.local_addr().unwrap().to_string())
@@ -211,8 +225,9 @@ fn daemon_process() {
     let var = |name| std::env::var(name).expect("started by the other tests only");
     let dir = PathBuf::from(var(VARIABLE));
     let limit = Span::from_millis(var("DAEMON_LIMIT_MS").parse().unwrap());
-    let setup =
-        World::setup(&dir, var("DAEMON_PEER").parse().unwrap(), var("DAEMON_MODE").parse().unwrap(), limit);
+    let scope = std::env::var("DAEMON_SCOPE").map_or(ExitScope::RunDir, |scope| scope.parse().unwrap());
+    let mode = var("DAEMON_MODE").parse().unwrap();
+    let setup = World::setup(&dir, var("DAEMON_PEER").parse().unwrap(), mode, scope, limit);
     let program = PathBuf::from(env!("CARGO_BIN_EXE_holdfast-guardian"));
     let mut guardian = match Guardian::spawn(&program, &setup, now()) {
         Ok(guardian) => Some(guardian),
@@ -251,6 +266,7 @@ fn daemon_process() {
         let why = Reason::commanded(&"the test says so");
         match line.trim_end() {
             "no progress" => progress = false,
+            "die" => nix::sys::signal::raise(Signal::SIGKILL).unwrap(),
             "take down" => failfast::take_down(guardian.as_ref(), &mut own, &why, b""),
             "take down with gasp" => failfast::take_down(guardian.as_ref(), &mut own, &why, b"fresh gasp"),
             "take down alone" => failfast::take_down(None, &mut own, &why, b""),

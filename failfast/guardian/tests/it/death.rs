@@ -68,7 +68,7 @@ fn a_stopped_daemon_is_stuck_after_the_limit() {
     daemon.process.signal(Signal::SIGSTOP);
     assert_eq!(world.hear(), "daemon died");
     assert!(!daemon.process.is_alive() && daemon.guardian_ends());
-    assert_eq!((2..6).map(|_| world.hear()).last().unwrap(), "last word");
+    assert_eq!((2..6).map(|_| world.hear()).next_back().unwrap(), "last word");
 }
 
 #[test]

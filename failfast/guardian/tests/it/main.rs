@@ -2,4 +2,5 @@
 
 mod common;
 mod death;
+mod namespace;
 mod told;

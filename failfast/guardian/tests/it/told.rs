@@ -23,7 +23,7 @@ fn told_to_take_the_node_down_it_begins_with_the_daemon() {
     assert!(!daemon.process.is_alive(), "the gasp says that its lease is over");
     assert!(ours.dies() && daemon.guardian_ends());
     assert_eq!(world.black_box()[0], (Class::Death, "Failfast: Aborting because the test says so".into()));
-    assert_eq!((1..5).map(|_| world.hear()).last().unwrap(), "last word");
+    assert_eq!((1..5).map(|_| world.hear()).next_back().unwrap(), "last word");
 }
 
 #[test]
