@@ -52,6 +52,19 @@ impl Cib {
         self.edited(tree)
     }
 
+    /// This configuration with a version that replaces `current`: its own if that is higher, else raised by one change.
+    ///
+    /// # Errors
+    /// When the result would not be valid.
+    pub fn with_version_after(&self, current: Version) -> Result<Self, EditError> {
+        if self.version > current {
+            return Ok(self.clone());
+        }
+        let mut tree = self.tree.clone();
+        tree.attributes.insert("admin_epoch".into(), current.admin_epoch.to_string());
+        Self { version: current, ..self.clone() }.edited(tree)
+    }
+
     /// This configuration with the version raised by one change.
     fn edited(&self, mut tree: Element) -> Result<Self, EditError> {
         let version = Version { epoch: self.version.epoch.saturating_add(1), num_updates: 0, ..self.version };

@@ -237,7 +237,8 @@ impl ResourceState {
                 return;
             }
             "start" => self.digest.clone_from(&result.digest),
-            "monitor" => self.digest.clear(),
+            // Found running: with which parameters is not known, unless it was started here.
+            "monitor" if self.activity != Activity::Started => self.digest.clear(),
             _ => {}
         }
         self.activity = activity;

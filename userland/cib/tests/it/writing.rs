@@ -46,6 +46,9 @@ fn a_change_raises_the_epoch() {
     assert_eq!(back.version.epoch, 9);
     let new = cib.with_node_attribute(3, "srv03", "standby", Some("off")).unwrap();
     assert_eq!(new.node("srv03").unwrap().id, "3");
+    let replaced = cib.with_version_after(back.version).unwrap();
+    assert_eq!((replaced.version.admin_epoch, replaced.version.epoch), (1, 10), "replaces what is in force");
+    assert_eq!(back.with_version_after(cib.version).unwrap().version, back.version, "is newer anyway");
     let stopped = cib.with_meta("grp", "target-role", Some("Stopped")).unwrap();
     assert_eq!(stopped.primitive("ip").unwrap().meta.target_role, TargetRole::Stopped);
     assert_eq!(cib.with_meta("nobody", "a", None).unwrap_err(), EditError::NoSuchResource("nobody".into()));

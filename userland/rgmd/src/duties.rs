@@ -1,0 +1,612 @@
+//! What a member does when all inputs of a turn are in: agreement, the controller's duties, this node's own rules,
+//! answers to reconfiguration steps, leaving.
+
+use std::collections::BTreeMap;
+
+use cib::NoQuorumPolicy;
+use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
+use holdfast_types::{Boottime, Incarnation, NodeId, Span, WallTime};
+use scheduler::{ActionKind, Activity, ClusterState, NodeState, Presence};
+use tracing::Level;
+
+use crate::door::{Now, Output};
+use crate::engine::Progress;
+use crate::local::{Effects, result_text};
+use crate::manager::{GOODBYE_LIMIT, Manager};
+use crate::message::{FenceCall, FenceRun, Forget, Message, Order, Snapshot, StateReport, Tag, Verdict};
+use crate::replica::{FenceEntry, Node, Standing};
+
+impl Manager {
+    /// Decides what to do. Called when all inputs of a turn are in, and when [`Self::next_timeout`] is due.
+    pub fn turn(&mut self, now: Now) {
+        self.now = now;
+        self.send_snapshot();
+        if self.is_dc() {
+            self.confirm_deaths();
+            self.fence();
+            self.transition();
+        }
+        self.rule_locally();
+        self.watch();
+        self.answer_step();
+        self.say_goodbye();
+    }
+
+    /// The cluster as the scheduler sees it.
+    pub(crate) fn cluster_state(&self) -> ClusterState {
+        let nodes =
+            self.replica.nodes.iter().map(|(id, node)| (NodeId::new(*id), self.node_state(*id, node)));
+        ClusterState { quorate: self.quorate, dc: self.replica.dc().map(NodeId::new), nodes: nodes.collect() }
+    }
+
+    fn node_state(&self, id: u32, node: &Node) -> NodeState {
+        let unclean = |why: &str, fence| Presence::Unclean { why: why.to_owned(), fence };
+        let options = &self.replica.cib.options;
+        let presence = match &node.standing {
+            Standing::Online => Presence::Online,
+            Standing::Left | Standing::Dead => Presence::Offline,
+            Standing::Unclean(why) => unclean(why, true),
+            // Its ring daemon takes part: a node without a resource manager, or one that comes later.
+            Standing::Never if self.ring.contains(&id) || !options.startup_fencing => Presence::Offline,
+            Standing::Never if self.unseen_until().is_none_or(|until| until > self.now.boot) => {
+                unclean("has not been seen yet", false)
+            }
+            Standing::Never => unclean("has not been seen by the cluster", true),
+        };
+        NodeState {
+            name: node.name.clone(),
+            presence,
+            shutting_down: node.leaving || node.goodbye.is_some(),
+            fenceable: self.power.can_fence(id, &node.name),
+            resources: if node.standing == Standing::Online {
+                node.resources.clone()
+            } else {
+                BTreeMap::new()
+            },
+        }
+    }
+
+    /// Until when nodes that were never seen are waited for (`dc-deadtime`).
+    pub(crate) fn unseen_until(&self) -> Option<Boottime> {
+        let anyone = self.replica.nodes.values().any(|n| n.standing == Standing::Never);
+        let formed = self.formed_at.filter(|_| anyone)?;
+        Some(formed + Span::from_millis(self.replica.cib.options.dc_deadtime_ms))
+    }
+
+    fn send_snapshot(&mut self) {
+        let me = self.config.me;
+        let Some(sync) = self.sync.as_mut().filter(|s| !s.sent && s.is_complete() && s.source() == Some(me))
+        else {
+            return;
+        };
+        sync.sent = true;
+        let snapshot = Snapshot {
+            view: sync.view.clone(),
+            cib: (!sync.same_cib()).then(|| self.replica.cib.to_xml()),
+            fencing: self.replica.fencing.iter().cloned().collect(),
+        };
+        self.multicast(&Message::Snapshot(Box::new(snapshot)));
+    }
+
+    // --- the controller: deaths and fencing ---
+
+    /// Tells all members what the ring daemon knows of deaths that they wait for.
+    fn confirm_deaths(&mut self) {
+        let waited = self
+            .replica
+            .nodes
+            .iter()
+            .filter(|(_, n)| matches!(n.standing, Standing::Unclean(_) | Standing::Never));
+        let news: Vec<(u32, u64)> = waited
+            .filter_map(|(id, node)| {
+                let life = if node.incarnation == 0 {
+                    self.lives.get(id).copied().unwrap_or(0)
+                } else {
+                    node.incarnation
+                };
+                let confirmed = self.confirmed.get(id).copied().unwrap_or(0);
+                (life != 0 && confirmed >= life).then_some((*id, life))
+            })
+            .filter(|news| !self.confirming.contains(news))
+            .collect();
+        for (node, incarnation) in news {
+            self.confirming.insert((node, incarnation));
+            let why = "its guardian's last word, a fence or an operator, says the ring daemon".to_owned();
+            self.multicast(&Message::Confirmed { node, incarnation, why });
+        }
+    }
+
+    /// Begins, withdraws and carries on fence requests.
+    fn fence(&mut self) {
+        let now = self.now.boot;
+        if self.power.expire(now) {
+            self.engine.stale = true;
+        }
+        let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
+        self.withdraw_fences(&targets);
+        for (target, why) in targets {
+            if !self.power.fencer.is_fencing(target) {
+                self.request_fence(target.get(), &why);
+            }
+        }
+        self.power.fencer.handle_timeout(now);
+        while let Some(output) = self.power.fencer.poll_output() {
+            match output {
+                FenceOutput::Run { call, executor, device, target, action, .. } => {
+                    let name = self.replica.name(target.get());
+                    let (origin, term, at_us) = (self.config.me, self.replica.term, self.now.wall.0);
+                    let call = FenceCall { origin, term, number: call.0, at_us };
+                    self.fence_calls.insert(call.number, call);
+                    self.multicast(&Message::FenceRun(FenceRun {
+                        call,
+                        executor: executor.get(),
+                        device,
+                        action,
+                        target: target.get(),
+                        name,
+                    }));
+                }
+                FenceOutput::Done(record) => self.fence_ended(record),
+            }
+        }
+    }
+
+    /// Requests whose reason is gone: the node is known to be dead, or takes part again.
+    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, String>) {
+        let open: Vec<FenceEntry> =
+            self.replica.fencing.iter().filter(|e| e.completed_us == 0).cloned().collect();
+        for entry in open.into_iter().filter(|e| !targets.contains_key(&NodeId::new(e.target))) {
+            let target = NodeId::new(entry.target);
+            let forgotten = self.power.fencer.withdraw(target);
+            if forgotten || !self.power.fencer.is_fencing(target) {
+                let error = Some("not needed any more".to_owned());
+                self.multicast_fence_done(FenceEntry {
+                    error,
+                    completed_us: self.now.wall.0.max(1),
+                    ..entry
+                });
+            }
+        }
+    }
+
+    pub(crate) fn multicast_fence_done(&mut self, entry: FenceEntry) {
+        // Noted here at once, so that it is not said again before it is delivered.
+        self.replica.fence(entry.clone());
+        self.multicast(&Message::FenceDone(entry));
+    }
+
+    fn request_fence(&mut self, target: u32, why: &str) {
+        let name = self.replica.name(target);
+        let action = self.replica.cib.options.stonith_action.as_str().to_owned();
+        let incarnation = self.replica.nodes.get(&target).map_or(0, |n| n.incarnation);
+        self.log(Level::WARN, format!("Requesting fencing ({action}) of node {name}: {why}"));
+        // A request of an earlier controller goes on; its time is not given twice.
+        let earlier =
+            self.replica.fencing.iter().find(|e| e.target == target && e.completed_us == 0).cloned();
+        let used = earlier
+            .as_ref()
+            .map(|e| Span::from_micros(u64::try_from(self.now.wall.0 - e.requested_us).unwrap_or(0)));
+        let options = &self.replica.cib.options;
+        let one = Span::from_millis(options.stonith_timeout_ms);
+        let all = one.scale(u64::from(options.stonith_attempts_max), 1);
+        let deadline = used.map(|used| all.saturating_sub(used).max(one));
+        let requested_us = earlier.map_or(self.now.wall.0, |e| e.requested_us);
+        let entry = FenceEntry {
+            target,
+            incarnation,
+            action: action.clone(),
+            reason: why.to_owned(),
+            client: "rgmd".to_owned(),
+            origin: self.config.me,
+            requested_us,
+            ..FenceEntry::default()
+        };
+        self.replica.fence(entry.clone());
+        self.multicast(&Message::FenceBegun(entry));
+        let request = Request {
+            target: NodeId::new(target),
+            name,
+            incarnation: (incarnation != 0).then(|| Incarnation::new(incarnation)),
+            action,
+            reason: why.to_owned(),
+            client: "rgmd".to_owned(),
+        };
+        // Delays need to differ between two halves, not to be unpredictable.
+        let random =
+            u64::from(self.config.me).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.now.wall.0.unsigned_abs();
+        self.power.fencer.request(self.now.boot, request, random, deadline);
+    }
+
+    fn fence_ended(&mut self, record: Record) {
+        let target = record.request.target.get();
+        let error = match record.verdict {
+            FenceVerdict::Succeeded => None,
+            FenceVerdict::Failed(why) => Some(why),
+        };
+        if error.is_some() {
+            let pause = Span::from_millis(self.replica.cib.options.recheck_interval_ms);
+            self.power.give_up(target, self.now.boot + pause);
+            self.engine.stale = true;
+        }
+        let requested_us = self
+            .replica
+            .fencing
+            .iter()
+            .find(|e| e.target == target && e.completed_us == 0)
+            .map(|e| e.requested_us);
+        self.multicast_fence_done(FenceEntry {
+            target,
+            incarnation: record.request.incarnation.map_or(0, Incarnation::get),
+            action: record.request.action,
+            reason: record.request.reason,
+            client: record.request.client,
+            origin: self.config.me,
+            device: record.device,
+            executor: record.executor.map_or(0, NodeId::get),
+            requested_us: requested_us.unwrap_or(self.now.wall.0),
+            completed_us: self.now.wall.0.max(1),
+            error,
+        });
+    }
+
+    /// A fence request began or ended, in order.
+    pub(crate) fn fence_news(&mut self, entry: FenceEntry) {
+        let (name, completed) = (self.replica.name(entry.target), entry.completed_us != 0);
+        let (executor, origin) = (self.replica.name(entry.executor), self.replica.name(entry.origin));
+        let succeeded = completed && entry.error.is_none();
+        if completed {
+            let outcome = entry.error.as_deref().unwrap_or("OK");
+            let was = if succeeded { "was" } else { "was not" };
+            let line = format!(
+                "Peer {name} {was} terminated ({}) by {executor} on behalf of {} @{origin}: {outcome}",
+                entry.action, entry.client
+            );
+            self.log(if succeeded { Level::INFO } else { Level::ERROR }, line);
+        }
+        let (target, incarnation, device) = (entry.target, entry.incarnation, entry.device.clone());
+        self.replica.fence(entry);
+        if succeeded {
+            self.node_confirmed(target, incarnation, &format!("fenced by device {device}"));
+            if self.is_dc() {
+                self.outputs.push_back(Output::Confirm { node: target, incarnation });
+            }
+        }
+    }
+
+    pub(crate) fn fence_ran(&mut self, call: FenceCall, error: Option<&str>) {
+        if self.fence_calls.get(&call.number) == Some(&call) {
+            self.fence_calls.remove(&call.number);
+            self.power.fencer.call_done(self.now.boot, fencing::CallId(call.number), error);
+        }
+    }
+
+    // --- the controller: transitions ---
+
+    pub(crate) fn abort(&mut self, why: &str) {
+        if let Some(number) = self.engine.abort(why) {
+            self.log(Level::INFO, format!("Transition {number} aborted: {why}"));
+        }
+    }
+
+    /// A node's word on a resource: is it the answer to an order, as expected, or news?
+    pub(crate) fn judge(&mut self, sender: u32, report: &StateReport) {
+        let name = self.replica.name(sender);
+        let resource = &report.resource;
+        if let (Some(tag), Some(verdict)) = (report.tag, &report.verdict)
+            && tag.term == self.replica.term
+        {
+            let probe = self.engine.running.as_ref().and_then(|r| r.graph.actions.get(tag.action));
+            let probe = probe.is_some_and(|a| a.kind == ActionKind::Probe);
+            self.engine.answered(tag, verdict);
+            match verdict {
+                Verdict::Ok if probe && report.state.activity != Activity::Stopped => {
+                    self.abort(&format!("{resource} was found active on {name}"));
+                }
+                Verdict::Ok => {}
+                Verdict::Failed => {
+                    let text = report.state.last.as_ref().map(result_text).unwrap_or_default();
+                    self.abort(&format!("an operation of {resource} failed on {name}: {text}"));
+                }
+                Verdict::Refused(why) => {
+                    self.plan_not_before = Some(self.now.boot + REFUSAL_PAUSE);
+                    self.abort(&format!("{name} refused an operation of {resource}: {why}"));
+                }
+            }
+            return;
+        }
+        // A node that leaves stops its resources by itself.
+        if !self.settle_leaving(sender, report) {
+            self.abort(&format!("{resource} changed on {name}"));
+        }
+    }
+
+    /// Ends the actions that a leaving node carries out without being told. Whether this report belongs to one.
+    fn settle_leaving(&mut self, sender: u32, report: &StateReport) -> bool {
+        let leaving = self.replica.nodes.get(&sender).is_some_and(|n| n.leaving);
+        let Some(running) = self.engine.running.as_mut().filter(|_| leaving) else { return false };
+        let mut found = false;
+        for (action, progress) in running.graph.actions.iter().zip(&mut running.progress) {
+            if action.node.get() == sender
+                && action.resource == report.resource
+                && *progress == Progress::Sent
+            {
+                let done = match action.kind {
+                    ActionKind::Stop => report.state.activity == Activity::Stopped,
+                    _ => report.state.activity != Activity::Unknown,
+                };
+                found = true;
+                if done && report.state.pending.is_none() {
+                    *progress = Progress::Done;
+                }
+            }
+        }
+        found && report.state.activity != Activity::StopFailed
+    }
+
+    /// Carries on the transition under way, or makes a new plan.
+    fn transition(&mut self) {
+        if self.recheck_at.take_if(|at| *at <= self.now.boot).is_some() {
+            self.engine.stale = true;
+        }
+        self.plan_not_before.take_if(|at| *at <= self.now.boot);
+        loop {
+            self.settle_fences();
+            self.dispatch();
+            let Some(ended) = self.engine.take_finished() else { break };
+            let done = ended.progress.iter().filter(|p| **p == Progress::Done).count();
+            let whole = ended.progress.len();
+            let how = ended
+                .aborted
+                .as_deref()
+                .map_or_else(|| "Complete".to_owned(), |why| format!("Stopped: {why}"));
+            self.log(Level::INFO, format!("Transition {} ({done} of {whole} actions done): {how}", ended.id));
+            self.engine.stale = true;
+        }
+        let may_plan = self.plan_not_before.is_none() && !self.replica.is_busy();
+        if self.engine.running.is_none() && self.engine.stale && may_plan {
+            self.plan();
+            self.settle_fences();
+            self.dispatch();
+        }
+    }
+
+    fn plan(&mut self) {
+        self.engine.stale = false;
+        let graph = scheduler::plan(&self.replica.cib, &self.cluster_state(), self.now.wall);
+        let expiry = graph.recheck_at.map(|at| {
+            let wait = u64::try_from(at.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
+            self.now.boot + Span::from_micros(wait) + Span::from_millis(1)
+        });
+        let unseen = self.unseen_until().filter(|at| *at > self.now.boot);
+        self.recheck_at = [expiry, unseen].into_iter().flatten().min();
+        let blocked: Vec<String> =
+            graph.blocked.iter().map(|b| format!("{}: {}", b.resource, b.why)).collect();
+        if blocked != self.last_blocked {
+            for line in &blocked {
+                self.log(Level::INFO, format!("Not running as wanted: {line}"));
+            }
+            self.last_blocked = blocked;
+        }
+        if graph.is_empty() {
+            return;
+        }
+        for line in &graph.decisions {
+            self.log(Level::INFO, format!("Actions: {line}"));
+        }
+        self.engine.begin(graph);
+    }
+
+    /// A node that was to be fenced is known to be dead: whatever it was that confirmed it.
+    fn settle_fences(&mut self) {
+        let Some(running) = self.engine.running.as_mut() else { return };
+        for (action, progress) in running.graph.actions.iter().zip(&mut running.progress) {
+            let standing = self.replica.nodes.get(&action.node.get()).map(|n| &n.standing);
+            let down = matches!(standing, Some(Standing::Dead | Standing::Left));
+            if action.kind == ActionKind::Fence && *progress == Progress::Sent && down {
+                *progress = Progress::Done;
+            }
+        }
+    }
+
+    /// Sends what may be sent.
+    fn dispatch(&mut self) {
+        let Some(running) = self.engine.running.as_ref() else { return };
+        let (transition, limit) = (running.id, self.replica.cib.options.batch_limit);
+        let mut sent = running.sent();
+        for id in running.ready() {
+            if limit > 0 && sent >= limit {
+                break;
+            }
+            let Some(action) = self.engine.running.as_ref().and_then(|r| r.graph.actions.get(id)).cloned()
+            else {
+                break;
+            };
+            if action.kind == ActionKind::Start && !(self.may_start() && self.fences_are_over()) {
+                continue;
+            }
+            let node = action.node.get();
+            let tag = Tag { term: self.replica.term, transition, action: id };
+            let by_itself = self.replica.nodes.get(&node).is_some_and(|n| n.leaving);
+            match action.kind {
+                ActionKind::Fence => {}
+                ActionKind::Expire => self.multicast(&Message::Forget(Forget {
+                    node: Some(node),
+                    resource: Some(action.resource),
+                    expired: true,
+                    tag: Some(tag),
+                })),
+                _ if by_itself => {}
+                ActionKind::Probe | ActionKind::Stop | ActionKind::Start => {
+                    self.multicast(&Message::Order(Order {
+                        tag,
+                        node,
+                        resource: action.resource,
+                        action: action.kind.operation().to_owned(),
+                        at_us: self.now.wall.0,
+                    }));
+                }
+            }
+            sent += 1;
+            if let Some(running) = self.engine.running.as_mut() {
+                running.progress[id] = Progress::Sent;
+            }
+        }
+    }
+
+    /// Starts are allowed by quorum, as the policy says.
+    pub(crate) fn may_start(&self) -> bool {
+        self.quorate || self.replica.cib.options.no_quorum_policy != NoQuorumPolicy::Stop
+    }
+
+    /// The reconfiguration's fence step is over: nothing is started before that.
+    fn fences_are_over(&self) -> bool {
+        self.step
+            .as_ref()
+            .is_none_or(|s| s.name != "aborted" && (s.step >= STEP_RESOURCES || s.name == "end"))
+    }
+
+    // --- this node's own rules ---
+
+    /// This node stops its resources by itself, whoever is controller: it has no quorum, it leaves, or the ring daemon
+    /// is gone.
+    pub(crate) fn local_rules(&self) -> bool {
+        self.leaving
+            || !self.connected
+            || (!self.quorate && self.replica.cib.options.no_quorum_policy == NoQuorumPolicy::Stop)
+    }
+
+    fn rule_locally(&mut self) {
+        if !self.local_rules() || self.finished {
+            return;
+        }
+        let mut effects = Effects::default();
+        self.local.cancel_starts(&mut effects);
+        let me = NodeId::new(self.config.me);
+        for action in self.local_plan().actions {
+            // Before it leaves, a node looks at what it has never looked at; without quorum it just stops.
+            let wanted =
+                action.kind == ActionKind::Stop || (action.kind == ActionKind::Probe && self.leaving);
+            if !wanted || action.node != me || action.held || !action.after.is_empty() {
+                continue;
+            }
+            let operation = action.kind.operation();
+            self.log(
+                Level::INFO,
+                format!("Executing {operation} operation for {} locally: {}", action.resource, action.reason),
+            );
+            let (cib, wall) = (&self.replica.cib, self.now.wall);
+            if self.local.start(cib, &action.resource, operation, None, wall, &mut effects).is_ok() {
+                // What ended at once has been reported already.
+                if let Some(state) =
+                    self.local.truth.get(&action.resource).filter(|s| s.pending.is_some()).cloned()
+                {
+                    effects.reports.push(StateReport {
+                        resource: action.resource,
+                        state,
+                        tag: None,
+                        verdict: None,
+                    });
+                }
+            }
+        }
+        self.effects(effects);
+    }
+
+    /// What this node alone has to do to run nothing.
+    fn local_plan(&self) -> scheduler::TransitionGraph {
+        let node = NodeState {
+            name: self.my_name(),
+            presence: Presence::Online,
+            shutting_down: self.leaving || !self.connected,
+            fenceable: false,
+            resources: self.local.truth.clone(),
+        };
+        let nodes = BTreeMap::from([(NodeId::new(self.config.me), node)]);
+        let state = ClusterState { quorate: false, dc: None, nodes };
+        scheduler::plan(&self.replica.cib, &state, self.now.wall)
+    }
+
+    /// Starts and ends recurring monitors.
+    fn watch(&mut self) {
+        let mut effects = Effects::default();
+        self.local.reconcile_monitors(&self.replica.cib, &mut effects);
+        self.effects(effects);
+    }
+
+    // --- steps, leaving ---
+
+    fn answer_step(&mut self) {
+        let Some(step) = self.step.clone() else { return };
+        if step.step < STEP_FENCE
+            || matches!(step.name.as_str(), "end" | "aborted")
+            || self.step_answered == Some((step.epoch, step.step))
+        {
+            return;
+        }
+        let ready = match step.step {
+            // The barrier holds for all: only the controller has something to do, but who that is must be agreed.
+            STEP_FENCE => self.leaving || (self.is_synced() && !(self.is_dc() && self.fences_under_way())),
+            _ => true,
+        };
+        if ready {
+            self.step_answered = Some((step.epoch, step.step));
+            self.outputs.push_back(Output::StepDone { epoch: step.epoch, step: step.step });
+        }
+    }
+
+    fn fences_under_way(&self) -> bool {
+        let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
+        !targets.is_empty()
+    }
+
+    pub(crate) fn shutdown(&mut self) {
+        if self.leaving {
+            return;
+        }
+        self.leaving = true;
+        self.log(Level::INFO, "Shutting down: stopping local resources");
+        self.multicast(&Message::Leaving);
+    }
+
+    fn say_goodbye(&mut self) {
+        let must_go = self.leaving || !self.connected;
+        if self.finished || !must_go {
+            return;
+        }
+        if let Some((at, clean)) = self.said_goodbye {
+            if at + GOODBYE_LIMIT <= self.now.boot {
+                self.finish(clean);
+            }
+            return;
+        }
+        let more = self
+            .local_plan()
+            .actions
+            .iter()
+            .any(|a| a.kind == ActionKind::Stop || (a.kind == ActionKind::Probe && self.connected));
+        if self.local.is_any_busy() || more {
+            return;
+        }
+        let clean = !self.local.truth.values().any(|s| s.activity == Activity::StopFailed);
+        if !clean {
+            self.log(Level::ERROR, "Something could not be stopped: this node will count as UNCLEAN");
+        }
+        if self.connected && self.is_synced() {
+            self.said_goodbye = Some((self.now.boot, clean));
+            self.multicast(&Message::Goodbye { clean });
+        } else {
+            self.finish(clean && self.connected);
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch, for the model of cluster state.
+pub(crate) fn unix_ms(at: WallTime) -> u64 {
+    u64::try_from(at.0 / 1_000).unwrap_or(0)
+}
+
+/// After a refused order the controller waits this long before it plans again.
+const REFUSAL_PAUSE: Span = Span::from_secs(1);
+/// Numbers of the steps that are userland's.
+const STEP_FENCE: u32 = 3;
+const STEP_RESOURCES: u32 = 4;

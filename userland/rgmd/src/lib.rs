@@ -1,0 +1,38 @@
+//! The resource-group manager.
+//!
+//! [`Manager`] is everything that `rgmd` decides, without I/O: it is fed what the process group, quorum, CMAP and the
+//! executor report, and says what to multicast, run, save and confirm. The binary is its driver; the tests drive several
+//! of them over an order bus of their own.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `message` | the ordered messages of group [`GROUP`] |
+//! | `replica` | the state that every member keeps, changed only by what is ordered |
+//! | `sync` | agreeing on one state when members come together |
+//! | `local` | this node's resources: operations, recurring monitors, the truth about them |
+//! | `engine` | the designated controller's transitions |
+//! | `power` | the designated controller's fencing |
+//! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
+//! | `door`, `administer` | inputs and outputs; what administrators ask |
+//! | `report` | the model of cluster state for `status` |
+
+#![forbid(unsafe_code)]
+
+mod administer;
+mod door;
+mod duties;
+mod engine;
+mod local;
+mod manager;
+mod message;
+mod power;
+mod replica;
+mod report;
+mod sync;
+
+pub use door::{Admin, Config, Input, Now, Output, StepAt};
+pub use manager::Manager;
+pub use message::MESSAGE_BYTES_MAX;
+
+/// Name of the process group.
+pub const GROUP: &[u8] = b"holdfast:rgmd";

@@ -1,0 +1,580 @@
+//! All of it put together. [`Manager::handle`] takes inputs and only changes state; [`Manager::turn`], called when all
+//! inputs of a turn are in, decides what to do. So an answer to a reconfiguration step always rests on the view and
+//! quorum that were told before it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cib::Cib;
+use executor::{Job, OpStatus, Outcome};
+use holdfast_types::{Boottime, Span};
+use tracing::Level;
+
+use crate::door::{Config, Input, Now, Output, StepAt};
+use crate::engine::Engine;
+use crate::local::{Effects, Local, result_text};
+use crate::message::{
+    CibChange, FenceCall, FenceRun, Forget, Hello, Message, Order, Snapshot, StateReport, Verdict,
+};
+use crate::power::Power;
+use crate::replica::{Replica, Standing};
+use crate::sync::Sync;
+
+/// The resource-group manager of one node.
+#[derive(Debug)]
+pub struct Manager {
+    pub(crate) config: Config,
+    pub(crate) now: Now,
+    pub(crate) replica: Replica,
+    pub(crate) sync: Option<Sync>,
+    pub(crate) local: Local,
+    pub(crate) engine: Engine,
+    pub(crate) power: Power,
+    pub(crate) quorate: bool,
+    /// Members of the ring, with or without a resource manager.
+    pub(crate) ring: BTreeSet<u32>,
+    /// Highest confirmed life of each node, as the ring daemon knows it.
+    pub(crate) confirmed: BTreeMap<u32, u64>,
+    /// Last known life of each node, as the ring daemon knows it.
+    pub(crate) lives: BTreeMap<u32, u64>,
+    /// The step at hand; `None`: the ring daemon has no steps.
+    pub(crate) step: Option<StepAt>,
+    pub(crate) step_answered: Option<(u64, u32)>,
+    /// When this member first agreed with others.
+    pub(crate) formed_at: Option<Boottime>,
+    /// When the plan may change by itself.
+    pub(crate) recheck_at: Option<Boottime>,
+    /// No new plan before: a node has refused an order.
+    pub(crate) plan_not_before: Option<Boottime>,
+    /// Confirmations sent and not yet delivered.
+    pub(crate) confirming: BTreeSet<(u32, u64)>,
+    /// Agents of fence devices under way here, by job.
+    pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
+    /// Calls that this controller has made and not heard of, by number.
+    pub(crate) fence_calls: BTreeMap<u64, FenceCall>,
+    /// Changes of the configuration under way from here: request, who asked.
+    pub(crate) changes: BTreeMap<u64, u64>,
+    pub(crate) last_change: u64,
+    /// What was decided last, so that the log says it once.
+    pub(crate) last_blocked: Vec<String>,
+    pub(crate) leaving: bool,
+    pub(crate) said_goodbye: Option<(Boottime, bool)>,
+    pub(crate) connected: bool,
+    pub(crate) finished: bool,
+    /// Messages that could not be read.
+    pub(crate) skipped: u64,
+    pub(crate) outputs: VecDeque<Output>,
+}
+
+impl Manager {
+    /// A manager that knows only itself.
+    #[must_use]
+    pub fn new(config: Config, now: Now) -> Self {
+        let replica = Replica::new(config.cib.clone(), &config.nodes);
+        let mut manager = Self {
+            config,
+            now,
+            replica,
+            sync: None,
+            local: Local::default(),
+            engine: Engine::default(),
+            power: Power::default(),
+            quorate: false,
+            ring: BTreeSet::new(),
+            confirmed: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            step: None,
+            step_answered: None,
+            formed_at: None,
+            recheck_at: None,
+            plan_not_before: None,
+            confirming: BTreeSet::new(),
+            fence_jobs: BTreeMap::new(),
+            fence_calls: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            last_change: 0,
+            last_blocked: Vec::new(),
+            leaving: false,
+            said_goodbye: None,
+            connected: true,
+            finished: false,
+            skipped: 0,
+            outputs: VecDeque::new(),
+        };
+        manager.configured();
+        manager
+    }
+
+    /// Takes an input. Then [`Self::turn`].
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::View { members, left, joined } => self.view(members, &left, &joined),
+            Input::Message { node, bytes } => self.message(node, &bytes),
+            Input::Quorum { quorate, members } => self.quorum(quorate, members),
+            Input::Confirmed { node, incarnation } => {
+                let known = self.confirmed.entry(node).or_default();
+                *known = (*known).max(incarnation);
+            }
+            Input::Life { node, incarnation } => {
+                self.lives.insert(node, incarnation);
+                if node == self.config.me {
+                    self.config.incarnation = incarnation;
+                }
+            }
+            Input::Step(step) => self.step = Some(step),
+            Input::Outcome(outcome) => self.outcome(&outcome),
+            Input::Admin { conn, request } => self.admin(conn, request),
+            Input::Shutdown => self.shutdown(),
+            Input::Disconnected => {
+                if self.connected {
+                    self.log(Level::ERROR, "Lost connection to the cluster layer: stopping local resources");
+                }
+                self.connected = false;
+            }
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::turn`] is due without any input.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Boottime> {
+        let goodbye = self.said_goodbye.map(|(at, _)| at + GOODBYE_LIMIT);
+        let dc = self.is_dc().then(|| self.power.next_timeout()).flatten();
+        [goodbye, dc, self.recheck_at, self.plan_not_before].into_iter().flatten().min()
+    }
+
+    /// This member is the designated controller of an agreed view.
+    #[must_use]
+    pub fn is_dc(&self) -> bool {
+        self.is_synced() && self.replica.dc() == Some(self.config.me)
+    }
+
+    /// This member has agreed with all others of its view.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.sync.is_none() && self.replica.epoch > 0 && self.replica.order.contains(&self.config.me)
+    }
+
+    pub(crate) fn log(&mut self, level: Level, text: impl Into<String>) {
+        self.outputs.push_back(Output::Log(level, text.into()));
+    }
+
+    pub(crate) fn multicast(&mut self, message: &Message) {
+        if self.connected {
+            self.outputs.push_back(Output::Multicast(message.encode()));
+        }
+    }
+
+    /// This node's name.
+    pub(crate) fn my_name(&self) -> String {
+        self.replica.name(self.config.me)
+    }
+
+    pub(crate) fn cib_version(&self) -> (u32, u32, u32) {
+        let version = self.replica.cib.version;
+        (version.admin_epoch, version.epoch, version.num_updates)
+    }
+
+    // --- views and agreement ---
+
+    fn view(&mut self, members: Vec<(u32, u32)>, left: &[(u32, u32, &'static str)], joined: &[(u32, u32)]) {
+        let dc_before = self.replica.dc();
+        self.replica.term += 1;
+        for (node, _, why) in left {
+            let clean = self.replica.nodes.get(node).is_some_and(|n| n.goodbye == Some(true));
+            let name = self.replica.name(*node);
+            self.log(Level::INFO, format!("Node {name} state is now lost"));
+            match self.replica.gone(*node, why, self.now.boot) {
+                Standing::Unclean(why) => self.log(
+                    Level::WARN,
+                    format!("Node {name} is UNCLEAN: {why}; nothing it may run is started elsewhere before its death is confirmed"),
+                ),
+                Standing::Dead => self.log(Level::INFO, format!("Node {name} is confirmed dead")),
+                _ if clean => self.log(Level::INFO, format!("Node {name} left cleanly")),
+                _ => {}
+            }
+        }
+        for (node, _) in joined {
+            let name = self.replica.name(*node);
+            self.log(Level::INFO, format!("Node {name} state is now member"));
+        }
+        self.confirming.clear();
+        self.power.try_again();
+        self.engine.reset();
+        if members.iter().all(|(node, _)| *node != self.config.me) {
+            // We are out: what this node runs is stopped by the rules of a node without quorum.
+            self.sync = None;
+            self.replica.order.clear();
+            return;
+        }
+        if !joined.is_empty() || self.sync.is_some() {
+            self.begin_sync(members);
+        } else {
+            self.dc_changed(dc_before);
+        }
+    }
+
+    fn begin_sync(&mut self, view: Vec<(u32, u32)>) {
+        let hello = Hello {
+            view: view.clone(),
+            incarnation: self.config.incarnation,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: self.replica.epoch,
+            quorate_epoch: self.replica.quorate_epoch,
+            term: self.replica.term,
+            order: self.replica.order.clone(),
+            cib_version: self.cib_version(),
+            cib_digest: self.replica.cib.digest(),
+            resources: self.local.truth.clone(),
+            absent: self.replica.absent(),
+            leaving: self.leaving,
+        };
+        self.sync = Some(Sync { view, ..Sync::default() });
+        self.multicast(&Message::Hello(Box::new(hello)));
+    }
+
+    fn hello(&mut self, sender: u32, hello: Hello) {
+        let Some(sync) = self.sync.as_mut().filter(|s| s.view == hello.view) else { return };
+        sync.hellos.insert(sender, hello);
+    }
+
+    fn snapshot(&mut self, sender: u32, snapshot: Snapshot) {
+        let Some(sync) =
+            self.sync.take_if(|s| s.view == snapshot.view && s.source() == Some(sender) && s.is_complete())
+        else {
+            return;
+        };
+        let dc_before = self.replica.dc();
+        if let Some(xml) = snapshot.cib {
+            self.adopt_cib(&xml, &format!("the one of {}", self.replica.name(sender)));
+        }
+        sync.install(&mut self.replica, self.now.boot);
+        self.replica.fencing = snapshot.fencing.into();
+        if self.quorate {
+            self.replica.quorate_epoch = self.replica.epoch;
+        }
+        self.formed_at.get_or_insert(self.now.boot);
+        self.dc_changed(dc_before);
+    }
+
+    /// Takes a document that the group agreed on.
+    fn adopt_cib(&mut self, xml: &str, whose: &str) {
+        match Cib::parse(xml, "CIB of the cluster") {
+            Ok(cib) => {
+                if cib.digest() == self.replica.cib.digest() {
+                    return;
+                }
+                let (old, new) = (self.replica.cib.version, cib.version);
+                self.log(Level::INFO, format!("Configuration {new} replaces {old}: {whose}"));
+                self.replica.cib = cib;
+                self.outputs.push_back(Output::Save(xml.to_owned()));
+                self.configured();
+            }
+            // Every member gets the same bytes and refuses them alike.
+            Err(error) => self.log(Level::ERROR, format!("Configuration refused: {error}")),
+        }
+    }
+
+    /// The configuration is another one.
+    fn configured(&mut self) {
+        let mut problems = self.power.configure(&self.replica.cib);
+        problems.extend(self.replica.cib.warnings.iter().map(ToString::to_string));
+        for problem in problems {
+            self.log(Level::WARN, format!("Configuration: {problem}"));
+        }
+        if self.is_dc() {
+            self.set_candidates();
+        }
+        self.abort("the configuration changed");
+    }
+
+    fn dc_changed(&mut self, before: Option<u32>) {
+        let dc = self.replica.dc();
+        if dc == Some(self.config.me) {
+            self.set_candidates();
+        } else {
+            self.power.fencer.abandon();
+            self.fence_calls.clear();
+        }
+        if dc == before {
+            return;
+        }
+        match dc {
+            Some(dc) => self.log(Level::INFO, format!("Set DC to {}", self.replica.name(dc))),
+            None => self.log(Level::INFO, "Unset DC"),
+        }
+    }
+
+    fn set_candidates(&mut self) {
+        let bans = scheduler::bans(&self.replica.cib, &self.cluster_state());
+        let candidates = Power::candidates(self.config.me, &self.replica.order, &bans);
+        self.power.fencer.set_candidates(self.now.boot, candidates);
+    }
+
+    fn quorum(&mut self, quorate: bool, members: Vec<u32>) {
+        self.ring = members.into_iter().collect();
+        if quorate == self.quorate {
+            return;
+        }
+        self.quorate = quorate;
+        if quorate {
+            self.log(Level::INFO, "Quorum acquired");
+            self.replica.quorate_epoch = self.replica.epoch;
+        } else {
+            self.log(Level::WARN, "Quorum lost");
+        }
+        self.abort("quorum changed");
+    }
+
+    // --- ordered messages ---
+
+    fn message(&mut self, sender: u32, bytes: &[u8]) {
+        let Some(message) = Message::decode(bytes) else {
+            self.skipped += 1;
+            let line =
+                format!("Message of {} cannot be read ({} so far)", self.replica.name(sender), self.skipped);
+            return self.log(Level::WARN, line);
+        };
+        match message {
+            Message::Hello(hello) => self.hello(sender, *hello),
+            Message::Snapshot(snapshot) => self.snapshot(sender, *snapshot),
+            Message::State(report) => self.state_report(sender, &report),
+            Message::Cib(change) => self.cib_change(sender, &change),
+            Message::Leaving => self.node_leaving(sender),
+            Message::Goodbye { clean } => self.node_goodbye(sender, clean),
+            Message::Confirmed { node, incarnation, why } => self.node_confirmed(node, incarnation, &why),
+            Message::FenceBegun(entry) | Message::FenceDone(entry) => self.fence_news(entry),
+            Message::FenceRan { call, error } => self.fence_ran(call, error.as_deref()),
+            Message::FenceWithdrawn { target } => self.replica.forget_fence(target),
+            // What follows is of a controller in charge of an agreed view, or void.
+            _ if !self.is_synced() => {}
+            Message::Order(order) => self.order(sender, &order),
+            Message::Forget(forget) => self.forget(&forget),
+            Message::FenceRun(run) => self.fence_run(sender, &run),
+        }
+    }
+
+    fn order(&mut self, sender: u32, order: &Order) {
+        if !self.replica.accepts(sender, order.tag, order.node) {
+            return;
+        }
+        self.replica.ordered(order);
+        if order.node != self.config.me {
+            return;
+        }
+        let mut effects = Effects::default();
+        let refusal = if self.local_rules() {
+            Some("this node stops its resources itself".to_owned())
+        } else if order.action == "start" && !self.may_start() {
+            Some("no quorum".to_owned())
+        } else {
+            self.log(
+                Level::INFO,
+                format!(
+                    "Requesting local execution of {} operation for {} on {}",
+                    order.action,
+                    order.resource,
+                    self.my_name()
+                ),
+            );
+            let (cib, wall) = (&self.replica.cib, self.now.wall);
+            self.local.start(cib, &order.resource, &order.action, Some(order.tag), wall, &mut effects).err()
+        };
+        if let Some(why) = refusal {
+            self.log(Level::WARN, format!("Refused {} of {}: {why}", order.action, order.resource));
+            let state = self.local.truth.get(&order.resource).cloned().unwrap_or_default();
+            effects.reports.push(StateReport {
+                resource: order.resource.clone(),
+                state,
+                tag: Some(order.tag),
+                verdict: Some(Verdict::Refused(why)),
+            });
+        }
+        self.effects(effects);
+    }
+
+    fn state_report(&mut self, sender: u32, report: &StateReport) {
+        // While members agree, a node's word belongs to what it said in its hello.
+        if let Some(hello) = self.sync.as_mut().and_then(|s| s.hellos.get_mut(&sender)) {
+            hello.resources.insert(report.resource.clone(), report.state.clone());
+        }
+        self.replica.reported(sender, report);
+        if self.is_dc() {
+            self.judge(sender, report);
+        }
+    }
+
+    fn cib_change(&mut self, sender: u32, change: &CibChange) {
+        let mine = if sender == self.config.me { self.changes.remove(&change.request) } else { None };
+        let answer = if self.sync.is_some() || change.base != self.cib_version() {
+            Err("the configuration was changed by somebody else meanwhile; try again".to_owned())
+        } else {
+            self.adopt_cib(&change.xml, &format!("changed on {}", self.replica.name(sender)));
+            Ok(serde_json::json!({ "version": self.replica.cib.version.to_string() }))
+        };
+        if let Some(conn) = mine {
+            self.outputs.push_back(Output::Reply { conn, answer });
+        }
+    }
+
+    fn node_leaving(&mut self, node: u32) {
+        if let Some(hello) = self.sync.as_mut().and_then(|s| s.hellos.get_mut(&node)) {
+            hello.leaving = true;
+        }
+        if let Some(entry) = self.replica.nodes.get_mut(&node) {
+            entry.leaving = true;
+            let name = self.replica.name(node);
+            self.log(Level::INFO, format!("Creating shutdown request for {name}"));
+            self.abort(&format!("{name} is shutting down"));
+        }
+    }
+
+    fn node_goodbye(&mut self, node: u32, clean: bool) {
+        if let Some(entry) = self.replica.nodes.get_mut(&node) {
+            entry.goodbye = Some(clean);
+            self.abort(&format!("{} has stopped its resources", self.replica.name(node)));
+        }
+        if node == self.config.me {
+            self.finish(clean);
+        }
+    }
+
+    pub(crate) fn node_confirmed(&mut self, node: u32, incarnation: u64, why: &str) {
+        // While members agree, what is confirmed must reach the result whoever's knowledge wins.
+        if let Some(sync) = &mut self.sync {
+            for hello in sync.hellos.values_mut() {
+                let absent = hello.absent.entry(node).or_default();
+                let life = if incarnation == 0 { absent.incarnation } else { incarnation };
+                absent.confirmed = absent.confirmed.max(life);
+            }
+        }
+        if self.replica.confirm(node, incarnation, self.now.boot) {
+            let name = self.replica.name(node);
+            self.log(Level::INFO, format!("Node {name} is confirmed dead: {why}"));
+            self.engine.stale = true;
+        }
+    }
+
+    fn forget(&mut self, forget: &Forget) {
+        if forget.node.is_none_or(|n| n == self.config.me) {
+            let mut effects = Effects::default();
+            self.local.forget(forget.resource.as_deref(), forget.expired, forget.tag, &mut effects);
+            self.effects(effects);
+        }
+        if !forget.expired {
+            self.power.try_again();
+            self.engine.stale = true;
+        }
+    }
+
+    fn fence_run(&mut self, sender: u32, run: &FenceRun) {
+        let in_charge = self.replica.dc() == Some(sender)
+            && run.call.origin == sender
+            && run.call.term == self.replica.term;
+        if !in_charge || run.executor != self.config.me {
+            return;
+        }
+        let Some(call) = self.power.call(&run.device, &run.action, &run.name, run.target) else {
+            let error = Some(format!("{} does not know device {}", self.my_name(), run.device));
+            return self.multicast(&Message::FenceRan { call: run.call, error });
+        };
+        let id = self.local.next_job();
+        self.log(
+            Level::INFO,
+            format!(
+                "Requesting that {} perform '{}' action targeting {} using '{}'",
+                self.my_name(),
+                call.action,
+                run.name,
+                run.device
+            ),
+        );
+        self.fence_jobs.insert(id.0, run.call);
+        self.outputs.push_back(Output::Run(Box::new(Job {
+            id,
+            // Apart from the device's own monitor, which must not delay it; one call at a time for each device.
+            resource: format!("fence:{}", run.device),
+            work: executor::Work::Fence { agent: call.agent, action: call.action },
+            params: call.params,
+            meta: Vec::new(),
+            timeout: call.timeout,
+            interval: Span::ZERO,
+        })));
+    }
+
+    // --- local operations ---
+
+    fn outcome(&mut self, outcome: &Outcome) {
+        if let Some(call) = self.fence_jobs.remove(&outcome.id.0) {
+            let error = (!outcome.is_ok()).then(|| fence_error(outcome));
+            let returned = if outcome.status == OpStatus::Done {
+                outcome.rc.to_string()
+            } else {
+                format!("{:?}", outcome.status)
+            };
+            self.log(
+                Level::INFO,
+                format!(
+                    "Operation '{}' using {} returned {returned}",
+                    outcome.action,
+                    outcome.resource.trim_start_matches("fence:")
+                ),
+            );
+            return self.multicast(&Message::FenceRan { call, error });
+        }
+        let mut effects = Effects::default();
+        self.local.ended(&self.replica.cib, outcome, self.now.wall, &mut effects);
+        self.effects(effects);
+    }
+
+    /// Turns the effects of local operations into outputs.
+    pub(crate) fn effects(&mut self, effects: Effects) {
+        for id in effects.cancel {
+            self.outputs.push_back(Output::Cancel(id));
+        }
+        for (resource, result) in effects.results {
+            let level = if result.failed() { Level::WARN } else { Level::INFO };
+            let interval = if result.interval_ms > 0 {
+                format!("{}ms-interval ", result.interval_ms)
+            } else {
+                String::new()
+            };
+            let operation = if result.is_probe() { "probe" } else { &result.action };
+            let text = result_text(&result);
+            let line = format!(
+                "Result of {interval}{operation} operation for {resource} on {}: {text}",
+                self.my_name()
+            );
+            self.log(level, line);
+        }
+        for report in effects.reports {
+            self.multicast(&Message::State(Box::new(report)));
+        }
+        for job in effects.run {
+            self.outputs.push_back(Output::Run(Box::new(job)));
+        }
+    }
+
+    pub(crate) fn finish(&mut self, clean: bool) {
+        if !self.finished {
+            self.finished = true;
+            self.outputs.push_back(Output::Finished(clean));
+        }
+    }
+}
+
+fn fence_error(outcome: &Outcome) -> String {
+    let last = outcome.stderr.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").trim();
+    match outcome.status {
+        OpStatus::Done if last.is_empty() => format!("the agent returned {}", outcome.rc),
+        OpStatus::Done => format!("the agent returned {}: {last}", outcome.rc),
+        _ => outcome.reason.clone(),
+    }
+}
+
+/// A goodbye that is not delivered within this time is not waited for any more.
+pub(crate) const GOODBYE_LIMIT: Span = Span::from_secs(10);

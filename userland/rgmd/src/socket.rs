@@ -1,0 +1,228 @@
+//! The administrator's socket: one JSON request a line, one JSON answer a line, in order. Only root reaches it: it is
+//! made with its rights in place and then given its name.
+
+use std::fs;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::{Path, PathBuf};
+
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry, Token};
+use rgmd::Admin;
+use slab::Slab;
+
+use crate::exit::{self, Fatal};
+
+/// Name of the socket in the run directory.
+const NAME: &str = "rgmd.sock";
+/// Connections at the same time.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest request: a configuration at its limit, escaped, fits.
+const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// An answer that nobody reads grows to this.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The socket and its connections.
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    connections: Slab<Connection>,
+    first_token: usize,
+    /// Connections get a number that is never used again, so that a late answer cannot reach another client.
+    last_number: u64,
+}
+
+struct Connection {
+    stream: UnixStream,
+    number: u64,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// An answer is awaited: the next request waits.
+    busy: bool,
+    /// The client has said all that it had to say.
+    ended: bool,
+}
+
+/// Refuses to start where another `rgmd` serves.
+pub(crate) fn check_alone(run_dir: &Path) -> Result<(), Fatal> {
+    let path = run_dir.join(NAME);
+    match StdStream::connect(&path) {
+        Ok(_) => Err(Fatal::new(exit::RUNNING, format!("another rgmd serves {}", path.display()))),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Socket {
+    pub(crate) fn bind(run_dir: &Path, registry: &Registry, first_token: usize) -> io::Result<Self> {
+        let path = run_dir.join(NAME);
+        let folder = run_dir.join(format!(".rgmd-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        let inside = folder.join("sock");
+        let bound = bind_inside(&inside, &path);
+        let _ = fs::remove_file(&inside);
+        let _ = fs::remove_dir(&folder);
+        let mut listener = bound?;
+        registry.register(&mut listener, Token(first_token), Interest::READABLE)?;
+        Ok(Self { listener, path, connections: Slab::new(), first_token, last_number: 0 })
+    }
+
+    /// A token is readable or writable. New requests go to `requests`.
+    pub(crate) fn on_ready(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        requests: &mut Vec<(u64, Result<Admin, String>)>,
+    ) {
+        if token.0 == self.first_token {
+            self.accept(registry);
+            return;
+        }
+        let key = token.0 - self.first_token - 1;
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let alive = connection.read();
+        self.serve(registry, key, alive, requests);
+    }
+
+    /// Sends an answer; further requests of the connection follow.
+    pub(crate) fn answer(
+        &mut self,
+        registry: &Registry,
+        number: u64,
+        answer: &Result<serde_json::Value, String>,
+        requests: &mut Vec<(u64, Result<Admin, String>)>,
+    ) {
+        let found = self.connections.iter().find(|(_, c)| c.number == number).map(|(key, _)| key);
+        let Some(key) = found else { return };
+        let connection = &mut self.connections[key];
+        let line = match answer {
+            Ok(value) => value.to_string(),
+            Err(why) => serde_json::json!({ "error": why }).to_string(),
+        };
+        connection.output.extend_from_slice(line.as_bytes());
+        connection.output.push(b'\n');
+        connection.busy = false;
+        self.serve(registry, key, true, requests);
+    }
+
+    fn accept(&mut self, registry: &Registry) {
+        loop {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            if self.connections.len() >= CONNECTIONS_MAX {
+                // Dropped: the client sees the end and may come again.
+                continue;
+            }
+            let entry = self.connections.vacant_entry();
+            let token = Token(self.first_token + 1 + entry.key());
+            if registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE).is_err() {
+                continue;
+            }
+            self.last_number += 1;
+            entry.insert(Connection {
+                stream,
+                number: self.last_number,
+                input: Vec::new(),
+                output: Vec::new(),
+                busy: false,
+                ended: false,
+            });
+        }
+    }
+
+    /// Takes the next request, writes what there is to write, drops the connection when it is over.
+    fn serve(
+        &mut self,
+        registry: &Registry,
+        key: usize,
+        alive: bool,
+        requests: &mut Vec<(u64, Result<Admin, String>)>,
+    ) {
+        let connection = &mut self.connections[key];
+        if !connection.busy
+            && let Some(request) = connection.next_request()
+        {
+            connection.busy = true;
+            requests.push((connection.number, request));
+        }
+        let written = connection.write();
+        let over = connection.ended && !connection.busy && connection.output.is_empty();
+        if !alive || !written || over {
+            let mut connection = self.connections.remove(key);
+            let _ = registry.deregister(&mut connection.stream);
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn bind_inside(inside: &Path, path: &Path) -> io::Result<UnixListener> {
+    let _ = fs::remove_file(inside);
+    let listener = UnixListener::bind(inside)?;
+    fs::set_permissions(inside, fs::Permissions::from_mode(0o600))?;
+    fs::rename(inside, path)?;
+    Ok(listener)
+}
+
+impl Connection {
+    /// Reads what is there. False: the connection is broken or says too much.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    return true;
+                }
+                Ok(n) => self.input.extend_from_slice(&buffer[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+            if self.input.len() > REQUEST_BYTES_MAX {
+                return false;
+            }
+        }
+    }
+
+    fn next_request(&mut self) -> Option<Result<Admin, String>> {
+        loop {
+            let end = match self.input.iter().position(|b| *b == b'\n') {
+                Some(end) => end,
+                // The last line may lack its end.
+                None if self.ended && !self.input.is_empty() => self.input.len() - 1,
+                None => return None,
+            };
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            if !line.trim_ascii().is_empty() {
+                return Some(
+                    serde_json::from_slice(line.trim_ascii())
+                        .map_err(|e| format!("request not understood: {e}")),
+                );
+            }
+        }
+    }
+
+    /// Writes what can be written. False: the connection is broken, or nobody reads.
+    fn write(&mut self) -> bool {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(n) => {
+                    self.output.drain(..n);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        self.output.len() <= ANSWER_BYTES_MAX
+    }
+}
