@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
-use failfast_core::{Reason, UnitState, UnitView};
+use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
 use holdfast_types::{Boottime, Span};
@@ -54,6 +54,8 @@ pub(crate) struct State {
     /// When the thread last slept for real.
     slept_at: Boottime,
     writing: bool,
+    /// Units that CMAP shows.
+    units: Vec<UnitName>,
     /// The core says that the node must go down.
     take_down: Option<String>,
 }
@@ -230,19 +232,28 @@ impl EventLoop {
 
     /// `holdfast.failfast.unit.<name>.*`
     fn publish_units(&mut self, units: &[UnitView], at: Boottime) {
-        let millis = |span: Span| Value::u64(span.as_millis());
+        let base = |name: &UnitName| format!("holdfast.failfast.unit.{name}");
+        for gone in
+            std::mem::take(&mut self.state.units).iter().filter(|n| !units.iter().any(|u| u.name == **n))
+        {
+            for key in ["state", "pid", "delay_ms", "deadline_ms"] {
+                self.clients.delete_key(&format!("{}.{key}", base(gone)), at);
+            }
+        }
         for unit in units {
-            let base = format!("holdfast.failfast.unit.{}", unit.name);
             let state = match unit.state {
                 UnitState::Armed => "armed",
                 UnitState::Triggered => "triggered",
                 UnitState::Disarmed => "disarmed",
             };
-            let mut set = |key: &str, value| self.clients.set_key(&format!("{base}.{key}"), value, at);
+            let deadline = unit.deadline.map_or(0, |d| d.as_nanos() / 1_000_000);
+            let mut set =
+                |key: &str, value| self.clients.set_key(&format!("{}.{key}", base(&unit.name)), value, at);
             set("state", Value::str(state));
             set("pid", Value::u32(unit.pid));
-            set("delay_ms", millis(unit.delay));
-            set("deadline_ms", millis(unit.deadline.map_or(Span::ZERO, |d| d.since(Boottime::default()))));
+            set("delay_ms", Value::u64(unit.delay.as_millis()));
+            set("deadline_ms", Value::u64(deadline));
+            self.state.units.push(unit.name);
         }
     }
 
@@ -312,10 +323,10 @@ impl EventLoop {
             due = before;
         }
         let wait = due.since(before);
-        if let Err(e) = self.poll.poll(events, Some(wait.to_duration())) {
-            if e.kind() != io::ErrorKind::Interrupted {
-                return Err(e);
-            }
+        if let Err(e) = self.poll.poll(events, Some(wait.to_duration()))
+            && e.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(e);
         }
         let mut after = now();
         if after.since(before) > BREATH.into() {

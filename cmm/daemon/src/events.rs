@@ -366,3 +366,127 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
         DaemonEvent::Client { text } => line("client", "IPC", Warning, text.clone(), vec![]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u32) -> NodeId {
+        NodeId::new(n)
+    }
+
+    fn ring() -> RingId {
+        RingId { representative: id(1), seq: 0xa4 }
+    }
+
+    /// One of each kind, in the order of the table.
+    fn all() -> Vec<Happening> {
+        use cmm_proto::Configuration;
+        let ms = Span::from_millis;
+        let configuration = |kind| Configuration {
+            kind,
+            ring: ring(),
+            members: vec![id(1), id(2)],
+            joined: vec![id(2)],
+            left: vec![id(3)],
+        };
+        let gasp = |last_word| Event::Gasp {
+            node: id(3),
+            incarnation: Incarnation::new(17),
+            last_word,
+            why: "Failfast: Aborting because \"rgmd\" died 35 seconds ago.".into(),
+        };
+        let core = vec![
+            Event::EnterGather { cause: 2, text: "The token was lost in the OPERATIONAL state." },
+            Event::EnterCommit,
+            Event::EnterRecovery,
+            Event::EnterOperational,
+            Event::TokenLost { token: ms(1_000) },
+            Event::Suspect { node: id(3), why: "heartbeat", silent: ms(512) },
+            Event::Suspect { node: id(3), why: "gasp", silent: Span::ZERO },
+            Event::NewMembership(configuration(ConfigurationKind::Transitional)),
+            Event::NewMembership(configuration(ConfigurationKind::Regular)),
+            Event::Retransmit { frames: 4 },
+            Event::FailedToReceive,
+            Event::TokenLate { late: ms(750) },
+            Event::Paused { gap: ms(2_345) },
+            Event::PacketRejected { why: RejectReason::Seal },
+            gasp(false),
+            gasp(true),
+            Event::Quorate(true),
+            Event::Quorate(false),
+            Event::StepLate { step: StepNumber::new(3), missing: vec![id(2)] },
+            Event::MessageSkipped { sender: id(2) },
+        ];
+        let step =
+            |phase| DaemonEvent::Step { epoch: Epoch::new(9), step: StepNumber::new(1), name: "sync", phase };
+        let daemon = vec![
+            DaemonEvent::NodeList { members: vec![id(1), id(2)], joined: vec![id(2)], left: vec![id(3)] },
+            DaemonEvent::Synchronised,
+            step(StepPhase::Begin),
+            step(StepPhase::Done),
+            step(StepPhase::Aborted),
+            DaemonEvent::NoQuorum { reason: "1 of 3 votes, 2 needed".into() },
+            DaemonEvent::LeaseWait { ring: ring() },
+            DaemonEvent::Confirmed { node: id(3), incarnation: Incarnation::new(17), why: "fenced".into() },
+            DaemonEvent::NotScheduled {
+                at: Boottime::from_nanos(77_000_000),
+                late: ms(1_234),
+                limit: ms(800),
+            },
+            DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5 },
+            DaemonEvent::Rejected { why: RejectReason::UnknownSender, count: 5 },
+            DaemonEvent::Rejected { why: RejectReason::Seal, count: 5 },
+            DaemonEvent::Rejected { why: RejectReason::Replay, count: 5 },
+            DaemonEvent::Rejected { why: RejectReason::Content, count: 5 },
+            DaemonEvent::Unlisted { from: ([192, 0, 2, 1], 5_405).into(), count: 2 },
+            DaemonEvent::SendFailed { to: id(2), error: std::io::ErrorKind::NetworkUnreachable, count: 8 },
+            DaemonEvent::SendOverflow { count: 3 },
+            DaemonEvent::PersistFailed {
+                error: "/var/lib/holdfast/ringid_1: No space left on device".into(),
+            },
+            DaemonEvent::PersistRecovered,
+            DaemonEvent::Leaving { why: "sysadmin" },
+            DaemonEvent::LeaveLate,
+            DaemonEvent::Stopped,
+            DaemonEvent::Watchdog { fed: false, why: "not quorate with something to protect" },
+            DaemonEvent::Watchdog { fed: true, why: "the node is fit and quorate" },
+            DaemonEvent::Guardian { error: Some("its process ended".into()) },
+            DaemonEvent::Guardian { error: None },
+            DaemonEvent::Degraded {
+                what: "memory cannot be locked",
+                error: "Operation not permitted".into(),
+                then: "give cmmd CAP_IPC_LOCK",
+            },
+            DaemonEvent::LogsReopened,
+            DaemonEvent::Client { text: "Denied connection to cpg: pid 4711, uid 1000, gid 1000".into() },
+        ];
+        let unit = failfast_core::UnitName::new("rgmd").expect("a name");
+        let failfast = vec![failfast_core::Event::Disarmed { name: unit }];
+        core.into_iter()
+            .map(Happening::Core)
+            .chain(daemon.into_iter().map(Happening::Daemon))
+            .chain(failfast.into_iter().map(Happening::Failfast))
+            .collect()
+    }
+
+    #[test]
+    fn the_wording_is_the_one_operators_search_for() {
+        let mut out = Vec::new();
+        all().iter().for_each(|h| lines(h, &mut out));
+        let mut table = String::new();
+        for line in out {
+            let fields: Vec<String> = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let (name, priority) = (line.name, line.priority.name());
+            let row =
+                format!("{name} {priority} [{:<6}] {} {{{}}}", line.subsystem, line.text, fields.join(" "));
+            table.push_str(row.trim_end());
+            table.push('\n');
+        }
+        let want = include_str!("events.txt");
+        for (got, want) in table.lines().zip(want.lines()) {
+            assert_eq!(got, want, "the wording is a contract: change events.txt only on purpose");
+        }
+        assert_eq!(table.lines().count(), want.lines().count(), "{table}");
+    }
+}

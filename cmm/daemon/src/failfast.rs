@@ -104,7 +104,7 @@ impl Failfast {
             limit: config.failfast.guardian_limit,
             links: vec![Link { source: net.local.ip(), peers: net.peers.iter().map(|(_, a)| *a).collect() }],
             packets: Packets {
-                daemon_died: node.seal_gasp(GaspKind::CmmdDied, "cmmd died"),
+                daemon_died: node.seal_gasp(GaspKind::CmmdDied, "cmmd died or made no progress"),
                 unit_died: node.seal_gasp(GaspKind::UnitDied, "a unit of failfast died"),
                 last_word,
             },
@@ -323,14 +323,11 @@ impl Failfast {
         if let Some(Err(e)) = self.guardian.map(Guardian::release) {
             log.event(DaemonEvent::Guardian { error: Some(e.to_string()) });
         }
-        if let WatchdogState::Running { device, .. } = self.watchdog {
-            if let Err(e) = device.disarm() {
-                log.event(DaemonEvent::Degraded {
-                    what: "the watchdog cannot be stopped",
-                    error: e.to_string(),
-                    then: "it will reset this machine",
-                });
-            }
+        if let WatchdogState::Running { device, .. } = self.watchdog
+            && let Err(e) = device.disarm()
+        {
+            let (what, then) = ("the watchdog cannot be stopped", "it will reset this machine");
+            log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
         }
     }
 }

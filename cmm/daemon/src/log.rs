@@ -119,24 +119,29 @@ fn run(shared: &Shared) {
     let mut lines = Vec::new();
     loop {
         let asked_to_flush = shared.flush.swap(false, Ordering::AcqRel);
-        while let Some((wall, happening)) = shared.queue.pop() {
-            let dropped = shared.dropped.swap(0, Ordering::Relaxed);
-            if dropped > 0 {
-                let text = format!(
-                    "{dropped} log records were dropped before this line: the log thread could not keep up"
-                );
-                events::lines(&Happening::Text(Priority::Warning, "MAIN", text), &mut lines);
-            }
-            events::lines(&happening, &mut lines);
-            for line in lines.drain(..) {
-                emit(wall, &line);
-            }
-        }
+        take(shared, &mut lines, emit);
         if asked_to_flush {
             shared.flushed.store(true, Ordering::Release);
         }
         // The time-out only covers a wake-up that the loop left out on purpose.
         thread::park_timeout(Duration::from_millis(500));
+    }
+}
+
+/// Renders everything that waits, telling first what was dropped before it.
+fn take(shared: &Shared, lines: &mut Vec<Line>, mut emit: impl FnMut(u64, &Line)) {
+    while let Some((wall, happening)) = shared.queue.pop() {
+        let dropped = shared.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let text = format!(
+                "{dropped} log records were dropped before this line: the log thread could not keep up"
+            );
+            events::lines(&Happening::Text(Priority::Warning, "MAIN", text), lines);
+        }
+        events::lines(&happening, lines);
+        for line in lines.drain(..) {
+            emit(wall, &line);
+        }
     }
 }
 
@@ -433,3 +438,88 @@ fn json_string(out: &mut String, text: &str) {
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn silent() -> Logging {
+        let sinks = Sinks {
+            stderr: false,
+            syslog: false,
+            file: false,
+            file_priority: Priority::Info,
+            syslog_priority: Priority::Info,
+            debug: DebugLevel::Off,
+        };
+        Logging {
+            sinks,
+            logfile: None,
+            facility: cmm_conf::Facility::Daemon,
+            timestamp: Timestamp::Hires,
+            subsystems: Vec::new(),
+        }
+    }
+
+    fn shared() -> Arc<Shared> {
+        Arc::new(Shared {
+            queue: ArrayQueue::new(QUEUE_MAX),
+            dropped: AtomicU64::new(0),
+            reopen: AtomicBool::new(false),
+            flush: AtomicBool::new(false),
+            flushed: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
+        })
+    }
+
+    fn record() -> Record {
+        Record {
+            wall: 1_750_000_000_123_456_789,
+            priority: "notice".into(),
+            subsystem: "TOTEM".into(),
+            event: "e".into(),
+            fields: "\"a\":\"1\"".into(),
+            message: "two\nlines \"quoted\"".into(),
+        }
+    }
+
+    #[test]
+    fn lines_have_the_form_operators_know() {
+        let writer = Writer::new(silent(), false, shared());
+        let line = writer.text_line(&record(), false);
+        assert!(line.starts_with("Jun 1"), "{line}");
+        assert!(line.ends_with(".123 notice  [TOTEM ] two lines \"quoted\"\n"), "{line}");
+        let line = writer.text_line(&record(), true);
+        let host = holdfast_sys::host::hostname().expect("it has a name");
+        assert!(line.contains(&format!(" [{}] {host} cmmd notice  [TOTEM ] ", std::process::id())), "{line}");
+        let line = writer.json_line(&record());
+        assert!(line.starts_with("{\"time\":\"2025-06-1") && line.contains(".123456"), "{line}");
+        assert!(line.ends_with(",\"level\":\"notice\",\"subsystem\":\"TOTEM\",\"event\":\"e\",\"message\":\"two\\nlines \\\"quoted\\\"\",\"fields\":{\"a\":\"1\"}}\n"), "{line}");
+    }
+
+    #[test]
+    fn a_full_queue_drops_counts_and_goes_on() {
+        let shared = shared();
+        // The thread that never runs: nobody takes anything.
+        let log = Log { shared: Arc::clone(&shared), thread: thread::current() };
+        for _ in 0..QUEUE_MAX + 7 {
+            log.event(DaemonEvent::Stopped);
+        }
+        assert_eq!(shared.dropped.load(Ordering::Relaxed), 7);
+        let mut lines = Vec::new();
+        take(&shared, &mut lines, |_, line| assert!(!line.text.is_empty()));
+        assert_eq!(shared.dropped.load(Ordering::Relaxed), 0);
+        assert!(shared.queue.is_empty());
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_before_the_next_line() {
+        let shared = shared();
+        shared.dropped.store(3, Ordering::Relaxed);
+        assert!(shared.queue.push((0, Happening::Daemon(DaemonEvent::Stopped))).is_ok());
+        let (mut lines, mut told) = (Vec::new(), Vec::new());
+        take(&shared, &mut lines, |_, line| told.push(line.text.clone()));
+        assert!(told[0].starts_with("3 log records were dropped"), "{told:?}");
+        assert_eq!(told[1], "Holdfast cmmd exiting normally");
+    }
+}

@@ -1,0 +1,156 @@
+//! Forming, losing, leaving, coming back.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+
+use holdfast_sys::pidfd::Signal;
+
+use crate::nodes::{Cluster, signal_pid, wait_until};
+
+#[test]
+fn one_node_is_a_ring_and_says_when_it_serves() {
+    let cluster = Cluster::new(1);
+    let notify = cluster.dir.join("notify");
+    let manager = UnixDatagram::bind(&notify).expect("binds");
+    cluster.write_config(1, "", "");
+    let mut child = cluster.command(1).arg("-f").env("NOTIFY_SOCKET", &notify).spawn().expect("starts");
+    let said = |want: &str| {
+        let mut buffer = [0; 64];
+        let n = manager.recv(&mut buffer).expect("the manager hears");
+        assert_eq!(&buffer[..n], want.as_bytes());
+    };
+    manager.set_read_timeout(Some(crate::nodes::LIMIT)).expect("a limit");
+    said("READY=1");
+    assert!(cluster.run_dir(1).join("cmap").exists(), "clients are served when READY is said");
+    assert_eq!(
+        fs::read_to_string(cluster.run_dir(1).join("cmmd.pid")).expect("a pid file").trim(),
+        child.id().to_string()
+    );
+    signal_pid(child.id(), Signal::SIGTERM);
+    said("STOPPING=1");
+    assert!(child.wait().expect("it is ours").success());
+    assert!(!cluster.run_dir(1).join("cmmd.pid").exists(), "an orderly end leaves no pid file");
+}
+
+#[test]
+fn three_nodes_form_lose_one_and_take_it_back() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let first_ring = daemons[0].wait_for("Members joined:");
+    let mut victim = daemons.pop().expect("three");
+    victim.kill_9();
+    assert!(victim.log().contains("Failfast: Aborting because \"cmmd\" died"), "{}", victim.log());
+    for survivor in &daemons {
+        survivor.wait_for("Node 3 goes down: cmmd died or made no progress");
+        survivor.wait_for_after("Sync left[1]: 3", "Members[2]: 1 2");
+        survivor.wait_for("Death of node 3 is confirmed");
+        assert!(
+            !survivor.log().contains("NOT provide any services"),
+            "two of three keep quorum without a gap"
+        );
+    }
+    drop(victim);
+    let back = cluster.start(3);
+    back.wait_for("Members[3]: 1 2 3");
+    back.wait_for("This node is within the primary component");
+    for survivor in &daemons {
+        survivor.wait_for_after("Sync left[1]: 3", "Members[3]: 1 2 3");
+    }
+    assert!(!back.log().contains(&first_ring), "no ring id is used twice");
+}
+
+#[test]
+fn an_orderly_leave_is_told_and_ends_with_status_0() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    daemons[0].signal(Signal::SIGTERM);
+    assert!(daemons[0].wait_exit().success());
+    assert!(daemons[0].log().contains("Holdfast cmmd exiting normally"));
+    assert!(!daemons[0].log().contains("Failfast: Aborting"), "an orderly end is no death");
+    for survivor in &daemons[1..] {
+        survivor.wait_for("Node 1 is gone (leave)");
+        survivor.wait_for_after("Sync left[1]: 1", "Members[2]: 2 3");
+        assert!(!survivor.log().contains("NOT provide any services"));
+    }
+}
+
+#[test]
+fn a_minority_of_one_gives_up_quorum() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    for victim in &mut daemons[1..] {
+        victim.kill_9();
+    }
+    daemons[0].wait_for("This node is within the non-primary component and will NOT provide any services.");
+    daemons[0].wait_for("Not quorate: ");
+}
+
+#[test]
+fn a_stopped_and_continued_node_comes_back() {
+    let cluster = Cluster::new(3);
+    let daemons = cluster.start_all();
+    daemons[2].signal(Signal::SIGSTOP);
+    daemons[0].wait_for_after("Sync left[1]: 3", "Members[2]: 1 2");
+    assert!(
+        daemons[..2].iter().any(|d| d.log().contains("Node 3 is suspected: no heartbeat")),
+        "by silence, not by news"
+    );
+    daemons[2].signal(Signal::SIGCONT);
+    for survivor in &daemons[..2] {
+        survivor.wait_for_after("Sync left[1]: 3", "Members[3]: 1 2 3");
+    }
+    // It gave up quorum by itself, before it heard of anybody.
+    daemons[2].wait_for_after("Not quorate: lease ran out", "Process pause detected");
+}
+
+#[test]
+fn garbage_on_the_port_changes_nothing_but_a_counter() {
+    let cluster = Cluster::new(2);
+    let daemons = cluster.start_all();
+    // From the address of the other node, so that it is looked at, and from a stranger's.
+    let member = UdpSocket::bind((cluster.addr(2), 0)).expect("loopback");
+    let stranger = UdpSocket::bind((cluster.addr(77), 0)).expect("loopback");
+    for n in 0..200usize {
+        let packet: Vec<u8> = (0..n * 7 % 1_500).map(|i| (i * n) as u8).collect();
+        for socket in [&member, &stranger] {
+            socket.send_to(&packet, (cluster.addr(1), 5_405)).expect("sends");
+        }
+    }
+    daemons[0].wait_for("are no packets of this cluster");
+    daemons[0].wait_for("from addresses that are not in the node list");
+    assert!(!daemons[0].log().contains("Members left:"), "the ring holds");
+    daemons[1].signal(Signal::SIGTERM);
+    daemons[0].wait_for("Node 2 is gone (leave)");
+}
+
+#[test]
+fn one_run_directory_has_one_daemon() {
+    let cluster = Cluster::new(1);
+    let _daemons = cluster.start_all();
+    let second = cluster.command(1).arg("-f").output().expect("runs");
+    assert_eq!(second.status.code(), Some(75));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(
+        said.contains("cmmd runs already with pid ") && said.contains("another HOLDFAST_RUN_DIR"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_dead_guardian_is_replaced() {
+    let cluster = Cluster::new(1);
+    let daemons = cluster.start_all();
+    let guardian = || -> Option<u32> {
+        // A helper thread may be the one that started it.
+        let tasks = fs::read_dir(format!("/proc/{}/task", daemons[0].pid())).ok()?;
+        let of = |path: std::path::PathBuf| fs::read_to_string(path.join("children")).unwrap_or_default();
+        let all: String = tasks.flatten().map(|t| of(t.path())).collect();
+        all.split_whitespace().find_map(|pid| pid.parse().ok())
+    };
+    let first = wait_until("a guardian", guardian);
+    signal_pid(first, Signal::SIGKILL);
+    daemons[0].wait_for("The guardian died, starting another");
+    daemons[0].wait_for("The guardian watches this node.");
+    assert_ne!(wait_until("another guardian", guardian), first);
+}
