@@ -426,13 +426,22 @@ fn check_namespace(proc: &OwnedFd) -> io::Result<()> {
 
 /// Whether the environment of a process holds the entry, exactly.
 fn environment_holds(proc: &OwnedFd, pid: u32, tag: &Tag) -> io::Result<Look> {
-    if let Some(file) = open_file(proc, pid, b"/environ\0")?
-        && let Some(look) = search(&file, tag)?
-    {
-        return Ok(look);
-    }
+    let denied = match open_file(proc, pid, b"/environ\0") {
+        Ok(Some(file)) => match search(&file, tag)? {
+            Some(look) => return Ok(look),
+            None => None,
+        },
+        Ok(None) => None,
+        // So it is for a leader without memory, too, which belongs to root.
+        Err(e) => Some(e),
+    };
     // Nothing to open or to read: gone, a zombie, a kernel thread, an empty environment, or one that is not there yet.
     let Some(stat) = stat(proc, pid)? else { return Ok(Look::Gone) };
+    if let Some(e) = denied
+        && !matches!(stat.state, b'Z' | b'X')
+    {
+        return Err(e);
+    }
     Ok(match stat {
         _ if stat.is_dead() || stat.flags & PF_KTHREAD != 0 => Look::Gone,
         Stat { state: b'Z' | b'X', .. } => environment_of_a_thread(proc, pid, tag)?,

@@ -358,6 +358,8 @@ fn check_machine_is_ours(setup: &Setup) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::guardian::SYSRQ_TRIGGER;
 
@@ -410,7 +412,11 @@ mod tests {
             );
             setup.sysrq_trigger = SYSRQ_TRIGGER.into();
             assert!(refusal(&setup).to_string().contains("another HOLDFAST_RUN_DIR"), "{}", refusal(&setup));
-            // The machine's own, but below cargo.
+            // The machine's own, but below cargo (this binary may be run without it too).
+            if std::env::var_os("CARGO_MANIFEST_DIR").is_none() {
+                writeln!(std::io::stderr(), "skipped: the refusal below cargo needs cargo").unwrap();
+                continue;
+            }
             setup.run_dir = RUN_DIR_DEFAULT.into();
             assert!(refusal(&setup).to_string().contains("below cargo"), "{}", refusal(&setup));
         }

@@ -1,5 +1,6 @@
 //! Real processes, tagged with a run directory that no other process can have.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -134,7 +135,7 @@ fn a_process_whose_main_thread_has_ended_is_found() {
         ctypes.CDLL(None).pthread_exit(None)'";
     let mut shell = Shell::start(Some(&dir), script);
     if shell.wait_ready() != "ready" {
-        eprintln!("skipped: needs python3");
+        writeln!(std::io::stderr(), "skipped: needs python3").unwrap();
         return;
     }
     let pid = shell.pid();
@@ -163,7 +164,7 @@ fn the_caller_is_never_among_them() {
 fn the_initial_pid_namespace_is_never_the_scope() {
     let initial = std::fs::read_link("/proc/self/ns/pid").unwrap();
     if initial != Path::new("pid:[4026531836]") {
-        eprintln!("skipped: needs the initial PID namespace");
+        writeln!(std::io::stderr(), "skipped: needs the initial PID namespace").unwrap();
         return;
     }
     let error = ProcessTree::open(Scope::PidNamespace).unwrap_err();

@@ -47,6 +47,10 @@ impl World {
         String::from_utf8_lossy(&buffer[..len]).into_owned()
     }
 
+    pub(crate) fn hear_all(&self, count: usize) -> Vec<String> {
+        (0..count).map(|_| self.hear()).collect()
+    }
+
     /// All that the peer has heard since and does not hear any more.
     pub(crate) fn silence(&self) -> Vec<String> {
         self.peer.set_nonblocking(true).unwrap();

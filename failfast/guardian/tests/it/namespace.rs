@@ -1,5 +1,6 @@
 //! Scope `pid-namespace`: everything in the namespace goes, tagged or not, and nothing outside of it.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,7 +18,7 @@ fn a_pid_namespace_is_emptied_and_nothing_else() {
     let unshare = ["--pid", "--fork", "--kill-child", "--mount-proc"];
     let can = Command::new("unshare").args(unshare).arg("true").stderr(Stdio::null()).status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: needs root and unshare(1)");
+        writeln!(std::io::stderr(), "skipped: needs root and unshare(1)").unwrap();
         return;
     }
     let world = World::new();
@@ -30,8 +31,7 @@ fn a_pid_namespace_is_emptied_and_nothing_else() {
     let namespace = daemon.process.child_namespace();
     assert_eq!(inside(&namespace).len(), 6, "init, three sleeps, the stand-in, its guardian");
     daemon.tell("die");
-    let heard: Vec<_> = (0..5).map(|_| world.hear()).collect();
-    assert_eq!(heard, ["daemon died", "daemon died", "last word", "last word", "last word"]);
+    assert_eq!(world.hear_all(5), ["daemon died", "daemon died", "last word", "last word", "last word"]);
     // The last word is true, but for the guardian who has just said it.
     let left = inside(&namespace);
     assert!(
@@ -57,7 +57,7 @@ fn inside(namespace: &Path) -> Vec<String> {
 fn the_machines_own_namespace_is_refused() {
     let initial = std::fs::read_link("/proc/self/ns/pid").unwrap();
     if initial != Path::new("pid:[4026531836]") {
-        eprintln!("skipped: needs the initial PID namespace");
+        writeln!(std::io::stderr(), "skipped: needs the initial PID namespace").unwrap();
         return;
     }
     let world = World::new();

@@ -23,7 +23,7 @@ fn told_to_take_the_node_down_it_begins_with_the_daemon() {
     assert!(!daemon.process.is_alive(), "the gasp says that its lease is over");
     assert!(ours.dies() && daemon.guardian_ends());
     assert_eq!(world.black_box()[0], (Class::Death, "Failfast: Aborting because the test says so".into()));
-    assert_eq!((1..5).map(|_| world.hear()).next_back().unwrap(), "last word");
+    assert_eq!(world.hear_all(4), ["daemon died", "last word", "last word", "last word"]);
 }
 
 #[test]
@@ -66,8 +66,7 @@ fn a_daemon_without_guardian_goes_down_by_itself() {
     let ours = world.sleeper(true);
     // The guardian belongs to the node, and is not in the way.
     daemon.tell("take down alone");
-    let heard: Vec<_> = (0..5).map(|_| world.hear()).collect();
-    assert_eq!(heard, ["daemon died", "daemon died", "last word", "last word", "last word"]);
+    assert_eq!(world.hear_all(5), ["daemon died", "daemon died", "last word", "last word", "last word"]);
     assert!(!ours.is_alive() && daemon.process.dies() && daemon.guardian_ends());
     assert_eq!(world.black_box()[0].1, "Failfast: Aborting because the test says so");
 }
