@@ -63,7 +63,7 @@ pub struct Node {
     /// Ordered messages that came before the exchange of their ring was complete.
     held_back: VecDeque<(NodeId, Vec<u8>)>,
     /// Ordered messages for one ring only, not yet taken by the ring's queue.
-    control: VecDeque<(RingId, Vec<u8>)>,
+    control: VecDeque<(RingId, Guarantee, Vec<u8>)>,
     /// Ordered messages that must go out some time, not yet taken by the ring's queue.
     pending: VecDeque<Vec<u8>>,
     gate_open: bool,
@@ -326,6 +326,10 @@ impl Node {
         }
         if opened.new_incarnation {
             self.note_life(sender, header.incarnation);
+            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join.
+            if self.detector.suspect(sender) {
+                self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
+            }
         }
         match header.kind {
             PacketKind::Gasp => {
@@ -524,10 +528,14 @@ impl Node {
             }
             for action in actions {
                 match action {
-                    Action::Send(message) => self.control.push_back((self.ring_id, message)),
+                    Action::Send(message) => {
+                        self.control.push_back((self.ring_id, Guarantee::Agreed, message));
+                    }
                     Action::SendState { round, epoch } => {
                         let message = Message::State(self.state(now, round, epoch)).encode();
-                        self.control.push_back((self.ring_id, message));
+                        // Safe: where the exchange completes on one member, every member has all states and completes
+                        // it too, in this ring or on leaving it.
+                        self.control.push_back((self.ring_id, Guarantee::Safe, message));
                     }
                     Action::Synchronise(states) => self.synchronise(now, &states),
                     Action::Decide => self.quorum.decide(now),
@@ -551,7 +559,8 @@ impl Node {
         let echoes = self.detector.echoes();
         for echo in &echoes {
             let life = self.lives.get(&echo.node).copied().unwrap_or_default();
-            self.quorum.promised_mut().echoed(echo.node, life, now);
+            let arrived = self.detector.arrived(echo.node).unwrap_or(now);
+            self.quorum.promised_mut().echoed(echo.node, life, arrived);
         }
         let beat = Heartbeat {
             ring: self.detector.ring(),

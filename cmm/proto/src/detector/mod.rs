@@ -31,6 +31,8 @@ struct Peer {
     suspected: bool,
     /// Newest send time of its heartbeats in this ring.
     newest: Option<Boottime>,
+    /// When that one arrived here: it was sent before, so what its echo is worth ends a lease from here at the latest.
+    arrived: Boottime,
 }
 
 /// What a heartbeat of the same ring brought.
@@ -75,7 +77,7 @@ impl Detector {
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
-        let peer = |id: &NodeId| (*id, Peer { heard: now, suspected: false, newest: None });
+        let peer = |id: &NodeId| (*id, Peer { heard: now, suspected: false, newest: None, arrived: now });
         self.peers = members.iter().filter(|id| **id != self.me).map(peer).collect();
         self.next_beat = now;
     }
@@ -100,7 +102,11 @@ impl Detector {
         }
         let peer = self.peers.get_mut(&from)?;
         let first = peer.newest.is_none();
-        peer.newest = peer.newest.max(Some(send_time));
+        if peer.newest < Some(send_time) {
+            peer.newest = Some(send_time);
+            // The packet that brings it was noted as life in this same turn.
+            peer.arrived = peer.heard;
+        }
         let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
         Some(Beat { echo, first })
     }
@@ -155,6 +161,12 @@ impl Detector {
             Some(Echo { node: *id, send_time: peer.newest.filter(|_| !peer.suspected)? })
         };
         self.peers.iter().filter_map(echo).collect()
+    }
+
+    /// When the heartbeat of this member that is echoed now arrived here.
+    #[must_use]
+    pub fn arrived(&self, node: NodeId) -> Option<Boottime> {
+        self.peers.get(&node).map(|peer| peer.arrived)
     }
 
     /// When the next heartbeat is due or the next member has been silent for too long.

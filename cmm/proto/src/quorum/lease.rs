@@ -3,9 +3,10 @@
 //! *Held*: this node counts the votes of a member while `now < send time of the newest own heartbeat that the member
 //! echoed + lease`. The send time is this node's own, so no delay of heartbeat or echo can stretch a lease.
 //!
-//! *Promised*: what this node's echoes may still be worth to others. A node that got an echo at `t` cannot count it
-//! after `t + lease`, because the heartbeat echoed was sent before `t`; a margin covers clocks that drift and a
-//! scheduler that is late. A configuration that this node is in waits that long for everyone it does not contain.
+//! *Promised*: what this node's echoes may still be worth to others. The heartbeat that an echo names was sent before it
+//! arrived here at `t`, however often it is echoed since, so no echo of it counts after `t + lease`; a margin covers
+//! clocks that drift and a scheduler that is late. With a lease below the detector's limit, a member that went silent
+//! has nothing left when it is suspected. A configuration that this node is in waits that long for everyone it does not contain.
 //! What an earlier life of this node promised is not known: it is taken to have echoed everyone until this life began.
 
 use std::collections::BTreeMap;
@@ -77,7 +78,7 @@ impl Held {
     }
 }
 
-/// Echoes sent, by receiver.
+/// Echoes sent, by receiver: the life and the arrival of the newest heartbeat echoed.
 #[derive(Debug)]
 pub struct Promised {
     span: Span,
@@ -93,9 +94,9 @@ impl Promised {
         Self { span: lease + margin, started, last: BTreeMap::new(), ended: BTreeMap::new() }
     }
 
-    /// A heartbeat of this life of `node` is echoed now.
-    pub fn echoed(&mut self, node: NodeId, life: Incarnation, now: Boottime) {
-        self.last.insert(node, (life, now));
+    /// A heartbeat of this life of `node`, which arrived here at `arrived`, is echoed.
+    pub fn echoed(&mut self, node: NodeId, life: Incarnation, arrived: Boottime) {
+        self.last.insert(node, (life, arrived));
     }
 
     /// Firm news: no life of `node` up to this one can hold a lease. `true` if that is new.
