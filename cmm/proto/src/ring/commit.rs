@@ -158,7 +158,8 @@ impl Ring {
             }
             State::Commit => {
                 let Some(forming) = &mut self.forming else { return };
-                if whole.is_full() && whole.entry(self.me) == forming.token.entry(self.me) && !forming.waiting {
+                if whole.is_full() && whole.entry(self.me) == forming.token.entry(self.me) && !forming.waiting
+                {
                     forming.token = whole;
                     self.enter_recovery(now);
                     self.pass_commit(now);

@@ -217,7 +217,8 @@ impl Ring {
                     return; // It is heard again when this ring is installed.
                 }
                 let abandoned = join.ring_seq >= forming.turn.id.seq;
-                let declined = self.state == State::Commit && join.proc.minus(&join.failed) != forming.turn.members;
+                let declined =
+                    self.state == State::Commit && join.proc.minus(&join.failed) != forming.turn.members;
                 if abandoned || declined {
                     let cause =
                         if self.state == State::Commit { Cause::JoinCommit } else { Cause::JoinRecovery };

@@ -55,7 +55,9 @@ use self::reservation::Reservation;
 use self::timer::{Timer, TimerTable};
 use self::turn::Turn;
 use crate::limits::WINDOW_FRAMES_MAX;
-use crate::wire::{FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError};
+use crate::wire::{
+    FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError,
+};
 use crate::{Configuration, Destination, Event, Guarantee, Refusal, RejectReason, Stats, Timers};
 
 /// What a ring is told at start.

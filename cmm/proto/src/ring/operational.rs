@@ -131,7 +131,8 @@ impl Ring {
             return;
         }
         let quiet = turn.idle_visits >= HOLD_AFTER_VISITS && queue_empty && state == State::Operational;
-        let hold = may_hold && quiet && turn.members.first() == Some(me) && timers.hold > holdfast_types::Span::ZERO;
+        let hold =
+            may_hold && quiet && turn.members.first() == Some(me) && timers.hold > holdfast_types::Span::ZERO;
         let to = turn.members.after(me).expect("a ring has members");
         if hold {
             self.held = Some(token);

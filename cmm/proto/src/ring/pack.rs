@@ -62,12 +62,16 @@ impl SendQueue {
     /// The chunks of the next frame, at most `max` bytes of them; messages of one guarantee only.
     pub(super) fn next_payload(&mut self, max: usize) -> Option<(Guarantee, Box<[u8]>)> {
         let guarantee = self.messages.front()?.guarantee;
-        let mut out = Vec::with_capacity(max.min(self.bytes - self.sent + CHUNK_HEADER_LEN * self.messages.len()));
+        let mut out =
+            Vec::with_capacity(max.min(self.bytes - self.sent + CHUNK_HEADER_LEN * self.messages.len()));
         while let Some(message) = self.messages.front().filter(|m| m.guarantee == guarantee) {
             let rest = &message.payload[self.sent..];
             let Some(room) = (max - out.len()).checked_sub(CHUNK_HEADER_LEN) else { break };
             // A message that fits a frame is not cut to fill up this one: the cut costs more than the gap.
-            if rest.len() > room && !out.is_empty() && (rest.len() <= max - CHUNK_HEADER_LEN || room < SPLIT_MIN) {
+            if rest.len() > room
+                && !out.is_empty()
+                && (rest.len() <= max - CHUNK_HEADER_LEN || room < SPLIT_MIN)
+            {
                 break;
             }
             let part = &rest[..rest.len().min(room)];

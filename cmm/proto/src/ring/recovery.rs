@@ -127,10 +127,17 @@ pub(super) fn first_token(ring: RingId, commit: &Commit) -> Token {
 impl Ring {
     /// Part of a token visit in Recovery: sends old frames, up to `allowance` of them, notes how far this node is, and
     /// installs the ring when everybody is ready. How many frames were put into `frames`.
-    pub(super) fn recover(&mut self, now: Boottime, token: &mut Token, frames: &mut Vec<Vec<u8>>, served: u32) -> u32 {
+    pub(super) fn recover(
+        &mut self,
+        now: Boottime,
+        token: &mut Token,
+        frames: &mut Vec<Vec<u8>>,
+        served: u32,
+    ) -> u32 {
         let Some(forming) = &mut self.forming else { return 0 };
         let (turn, Some(recovery)) = (&mut forming.turn, &mut forming.recovery) else { return 0 };
-        let allowance = turn.flow.allowance(token, recovery.backlog()).min(turn.room(token)).saturating_sub(served);
+        let allowance =
+            turn.flow.allowance(token, recovery.backlog()).min(turn.room(token)).saturating_sub(served);
         let mut sent = 0;
         while sent < allowance {
             let Some(seq) = recovery.next() else { break };
@@ -212,9 +219,11 @@ impl Ring {
         loop {
             let next = self.delivered.next();
             let deliverable = next <= recovery.end
-                && self.installed.window.get(next).is_some_and(|frame| {
-                    frame.guarantee == Guarantee::Agreed || next <= recovery.safe
-                });
+                && self
+                    .installed
+                    .window
+                    .get(next)
+                    .is_some_and(|frame| frame.guarantee == Guarantee::Agreed || next <= recovery.safe);
             if !deliverable {
                 return self.delivered;
             }

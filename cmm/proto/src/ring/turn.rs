@@ -103,7 +103,8 @@ impl Turn {
             return 0;
         }
         let outstanding = token.seq.get() - token.aru.get();
-        let room = (WINDOW_FRAMES_MAX as u64).saturating_sub(outstanding).min(self.window.places_after(token.seq));
+        let room =
+            (WINDOW_FRAMES_MAX as u64).saturating_sub(outstanding).min(self.window.places_after(token.seq));
         u32::try_from(room).unwrap_or(u32::MAX)
     }
 

@@ -192,10 +192,17 @@ fn check_causality(net: &Net) {
 fn check_synchrony(stays: &[Stay]) {
     for (n, a) in stays.iter().enumerate() {
         let Some(next) = a.next else { continue };
-        let together = a.together.as_ref().expect("a transitional configuration leads to the next regular one");
+        let together =
+            a.together.as_ref().expect("a transitional configuration leads to the next regular one");
         for b in stays[n + 1..].iter().filter(|b| b.next == Some(next)) {
             let (p, q) = (a.node, b.node);
-            assert_eq!(a.ring == b.ring, together.contains(&q), "M8: {p} of {} and {q} of {}", a.ring, b.ring);
+            assert_eq!(
+                a.ring == b.ring,
+                together.contains(&q),
+                "M8: {p} of {} and {q} of {}",
+                a.ring,
+                b.ring
+            );
             if a.ring == b.ring {
                 assert_eq!(a.together, b.together, "M8: {p} and {q} from {} to {next}", a.ring);
                 assert_eq!(a.regular, b.regular, "M7: {p} and {q} in {}", a.ring);
@@ -242,11 +249,7 @@ fn crashed_since(node: &TestNode, ring: RingId) -> bool {
         match told {
             Told::Start(_) => life_before = true,
             Told::Config(c) if c.kind == ConfigurationKind::Regular && c.ring > ring => return !life_before,
-            Told::End => {
-                if life_before {
-                    return true;
-                }
-            }
+            Told::End if life_before => return true,
             _ => {}
         }
     }
@@ -259,10 +262,10 @@ pub(super) fn check_settled(net: &Net) {
     for node in &net.nodes {
         let delivered: BTreeSet<MsgId> = net.delivered(node.id.get()).into_iter().collect();
         for told in &node.told {
-            if let Told::Submit(msg, _) = told {
-                if msg.life == node.life {
-                    assert!(delivered.contains(msg), "M9: {msg:?} is not delivered at {}", node.id);
-                }
+            if let Told::Submit(msg, _) = told
+                && msg.life == node.life
+            {
+                assert!(delivered.contains(msg), "M9: {msg:?} is not delivered at {}", node.id);
             }
         }
     }

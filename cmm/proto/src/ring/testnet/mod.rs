@@ -2,7 +2,8 @@
 //! what each node was told, which [`check`] holds against the invariants of extended virtual synchrony.
 
 mod check;
-mod claims;
+mod delivery;
+mod membership;
 mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,7 +107,14 @@ pub(super) struct Net {
     guarantees: BTreeMap<MsgId, Guarantee>,
     /// Packets sent, by kind.
     pub(super) sent: BTreeMap<FrameKind, u64>,
+    /// Drops what it says `true` to.
+    pub(super) veto: Option<Veto>,
+    /// All packets sent, if somebody wants them.
+    pub(super) tape: Option<Vec<(NodeId, NodeId, Vec<u8>)>>,
 }
+
+/// Whether to drop a frame from one node to another.
+pub(super) type Veto = Box<dyn FnMut(u32, u32, &[u8]) -> bool>;
 
 pub(super) fn id(n: u32) -> NodeId {
     NodeId::new(n)
@@ -143,6 +151,8 @@ impl Net {
             serial: 0,
             guarantees: BTreeMap::new(),
             sent: BTreeMap::new(),
+            veto: None,
+            tape: None,
         }
     }
 
@@ -236,6 +246,15 @@ impl Net {
         Some(msg)
     }
 
+    /// Hands a node a frame as if `from` had sent it.
+    pub(super) fn inject(&mut self, from: u32, to: u32, frame: &[u8]) {
+        let now = self.now;
+        if let Some(ring) = &mut self.node_mut(id(to)).ring {
+            ring.handle_frame(now, id(from), frame);
+            self.drain(id(to));
+        }
+    }
+
     pub(super) fn cut_both(&mut self, a: &[u32], b: &[u32]) {
         for x in a {
             for y in b {
@@ -298,7 +317,7 @@ impl Net {
     }
 
     /// Handles the next thing that happens, if it is not after `end`.
-    fn step(&mut self, end: Boottime) -> bool {
+    pub(super) fn step(&mut self, end: Boottime) -> bool {
         let packet = self.happenings.keys().next().map(|(at, _)| *at);
         let timer = self
             .nodes
@@ -412,6 +431,12 @@ impl Net {
         };
         for to in targets {
             *self.sent.entry(kind).or_default() += 1;
+            if let Some(tape) = &mut self.tape {
+                tape.push((from, to, frame.to_vec()));
+            }
+            if self.veto.as_mut().is_some_and(|veto| veto(from.get(), to.get(), frame)) {
+                continue;
+            }
             let faulty = self.faults.only.is_none_or(|only| only == kind);
             if self.cuts.contains(&(from, to)) || faulty && self.rng.chance(self.faults.loss) {
                 continue;
@@ -430,7 +455,7 @@ impl Net {
     /// Regular configurations of one node, in order.
     pub(super) fn configurations(&self, n: u32) -> Vec<&Configuration> {
         let config = |told| match told {
-            &Told::Config(ref c) if c.kind == ConfigurationKind::Regular => Some(c),
+            Told::Config(c) if c.kind == ConfigurationKind::Regular => Some(c),
             _ => None,
         };
         self.node(n).told.iter().filter_map(config).collect()

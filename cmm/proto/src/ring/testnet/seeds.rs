@@ -56,8 +56,7 @@ fn act(net: &mut Net, rng: &mut Rng, plan: &Plan) {
         0..=9 => {
             for _ in 0..1 + rng.below(12) {
                 let n = 1 + rng.below(u64::from(plan.nodes)) as u32;
-                let guarantee =
-                    if rng.chance(plan.safe_share) { Guarantee::Safe } else { Guarantee::Agreed };
+                let guarantee = if rng.chance(plan.safe_share) { Guarantee::Safe } else { Guarantee::Agreed };
                 let len = if rng.chance(plan.big_share) { 3000 } else { rng.below(150) as usize };
                 net.submit(n, guarantee, len);
             }
@@ -78,11 +77,7 @@ fn act(net: &mut Net, rng: &mut Rng, plan: &Plan) {
                 net.crash(n);
             }
         }
-        16 if plan.crashes => {
-            if net.node(n).ring.is_none() {
-                net.start(n);
-            }
-        }
+        16 if plan.crashes && net.node(n).ring.is_none() => net.start(n),
         17 if plan.pauses => net.pause(n, Span::from_millis(1 + rng.below(400))),
         18 if plan.suspicions => net.suspect(n, m),
         19 => net.faults = faults(rng),
@@ -165,7 +160,12 @@ fn hundreds_of_seeds_hold() {
         let (even, odd) = (half(0), half(1));
         even.join().unwrap().into_iter().chain(odd.join().unwrap()).collect()
     });
-    assert!(failed.is_empty(), "see one again with RING_SEEDS={0}..{1}: {failed:?}", failed[0], failed[0] + 1);
+    assert!(
+        failed.is_empty(),
+        "see one again with RING_SEEDS={0}..{1}: {failed:?}",
+        failed[0],
+        failed[0] + 1
+    );
 }
 
 #[test]
