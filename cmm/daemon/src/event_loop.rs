@@ -51,6 +51,9 @@ pub(crate) struct State {
     reason: String,
     rejected: [u64; 5],
     report_at: Option<Boottime>,
+    /// The latest wake-up or longest turn of this life, and the one that CMAP shows.
+    late_max: Span,
+    late_told: Span,
     /// When the thread last slept for real.
     slept_at: Boottime,
     writing: bool,
@@ -145,6 +148,7 @@ impl EventLoop {
         self.serve_clients(events);
         self.housekeeping(now());
         self.net.flush();
+        self.note_lateness(start, now());
         self.log.wake();
     }
 
@@ -289,6 +293,11 @@ impl EventLoop {
         if self.state.report_at.is_none_or(|by| at >= by) {
             self.state.report_at = Some(at + net::REPORT_INTERVAL);
             self.net.report(&self.log);
+            if self.state.late_max > self.state.late_told {
+                self.state.late_told = self.state.late_max;
+                let micros = Value::u64(self.state.late_max.as_micros());
+                self.clients.set_key("holdfast.loop.late_max_us", micros, at);
+            }
             for (why, count) in REASONS.into_iter().zip(&mut self.state.rejected) {
                 if *count > 0 {
                     self.log.event(DaemonEvent::Rejected { why, count: std::mem::take(count) });
@@ -336,12 +345,18 @@ impl EventLoop {
             after = now();
             self.state.slept_at = after;
         }
-        let late = after.since(due.max(before));
+        self.note_lateness(due.max(before), after);
+        Ok(())
+    }
+
+    /// A turn that took too long, or a wake-up that came too late.
+    fn note_lateness(&mut self, due: Boottime, at: Boottime) {
+        let late = at.since(due);
         let limit = self.token.scale(8, 10);
         if late > limit {
-            self.log.event(DaemonEvent::NotScheduled { at: after, late, limit });
+            self.log.event(DaemonEvent::NotScheduled { at, late, limit });
         }
-        Ok(())
+        self.state.late_max = self.state.late_max.max(late);
     }
 }
 

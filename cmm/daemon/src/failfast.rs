@@ -81,7 +81,12 @@ impl Failfast {
         let fatal =
             |what: &str, e: &dyn std::fmt::Display| Fatal::new(exit::OS, format!("failfast: {what}: {e}"));
         let now = crate::event_loop::now();
-        let (mode, scope) = effective_mode(config, paths, log);
+        let (mode, scope) = effective_mode(config, paths);
+        if mode != mode_of(config.failfast.mode) {
+            let text = "failfast mode exit finds the processes of this node by HOLDFAST_RUN_DIR in their environment, and it is \
+                        not set: going down only stops cmmd; on a real node write \"mode: panic\" or \"mode: reset\" into failfast";
+            log.text(Priority::Warning, text);
+        }
         let server_config = ServerConfig { run_dir: paths.run.clone(), mode, scope };
         let server = FailfastServer::bind(&server_config, now).map_err(|e| fatal("no socket", &e))?;
         let last_word = match mode {
@@ -110,20 +115,22 @@ impl Failfast {
             },
         };
         let program = Guardian::program().map_err(|e| fatal("no guardian", &e))?;
+        let mut warnings = Vec::new();
+        let own = PanicPath::prepare(&setup, None, &mut warnings).map_err(|e| fatal("no way down", &e))?;
+        let watchdog = find_watchdog(config, &waker, log)?;
+        // Last: from here on an end of this process that is not an orderly one takes the node down.
         let guardian = Guardian::spawn(&program, &setup, now).map_err(|e| {
             fatal(
                 "no guardian",
                 &format!("{e}; install holdfast-guardian beside cmmd, and check the failfast section"),
             )
         })?;
-        let mut warnings: Vec<String> = guardian.warnings().to_vec();
-        let own = PanicPath::prepare(&setup, None, &mut warnings).map_err(|e| fatal("no way down", &e))?;
+        warnings.extend_from_slice(guardian.warnings());
         warnings.sort();
         warnings.dedup();
         for warning in warnings {
             log.text(Priority::Warning, warning);
         }
-        let watchdog = find_watchdog(config, &waker, log)?;
         let mut this = Self {
             server,
             guardian: Some(guardian),
@@ -173,11 +180,6 @@ impl Failfast {
     /// The guardian's pidfd, for the poll set; changes when another one starts.
     pub(crate) fn guardian_fd(&self) -> Option<RawFd> {
         self.guardian.as_ref().map(|g| g.pidfd().as_raw_fd())
-    }
-
-    /// `exit`, `panic`, `reset` or `off`.
-    pub(crate) fn mode(&self) -> Mode {
-        self.setup.mode
     }
 
     /// Stamps the turn. First thing in it: no system call.
@@ -334,19 +336,14 @@ impl Failfast {
 
 /// Without the variable in the environment of this process no process of the node can be found by it: then mode `exit`
 /// can only stop `cmmd`, and no last word may claim more.
-fn effective_mode(config: &Config, paths: &Paths, log: &Log) -> (Mode, ExitScope) {
+pub(crate) fn effective_mode(config: &Config, paths: &Paths) -> (Mode, ExitScope) {
     let mode = mode_of(config.failfast.mode);
     let scope = match config.failfast.exit_scope {
         cmm_conf::ExitScope::RunDir => ExitScope::RunDir,
         cmm_conf::ExitScope::PidNamespace => ExitScope::PidNamespace,
     };
-    if mode == Mode::Exit && scope == ExitScope::RunDir && !paths.run_given {
-        let text = "failfast mode exit finds the processes of this node by HOLDFAST_RUN_DIR in their environment, and it is \
-                    not set: going down only stops cmmd; on a real node write \"mode: panic\" or \"mode: reset\" into failfast";
-        log.text(Priority::Warning, text);
-        return (Mode::Off, scope);
-    }
-    (mode, scope)
+    let nobody_to_find = mode == Mode::Exit && scope == ExitScope::RunDir && !paths.run_given;
+    (if nobody_to_find { Mode::Off } else { mode }, scope)
 }
 
 fn mode_of(mode: cmm_conf::Mode) -> Mode {

@@ -80,6 +80,7 @@ fn run(args: &Args, paths: &Paths) -> Result<u8, Fatal> {
     // Before any thread: they inherit it.
     let signals = Signals::new().map_err(|e| os("cannot read signals", e))?;
     let log = Log::start(&config.logging, args.json).map_err(|e| os("cannot start the log thread", e))?;
+    end_with_words(log.clone());
     let start = Start { config, found, log: log.clone(), signals, background };
     let result = start.run(paths, key);
     if let Err(fatal) = &result {
@@ -87,6 +88,17 @@ fn run(args: &Args, paths: &Paths) -> Result<u8, Fatal> {
         log.flush();
     }
     result
+}
+
+/// A broken invariant ends the whole process, whichever thread finds it, after saying where; the guardian does the rest.
+fn end_with_words(log: Log) {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        log.text(Priority::Emerg, format!("cmmd ends, an invariant is broken: {info}"));
+        log.flush();
+        std::process::abort();
+    }));
 }
 
 /// What is there once the log thread runs.
@@ -140,9 +152,9 @@ impl Start {
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
         let persister = Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
             .map_err(|e| os("cannot start the writing thread", e))?;
-        let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
-        let clients = startup::clients_config(&config, paths, &node, &failfast, &log);
+        let clients = startup::clients_config(&config, paths, &node, &log);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
+        let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
         if let Some(background) = background {
             log.quiet_stderr();
             background.ready();

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
-use crate::failfast::Failfast;
+use crate::failfast;
 use crate::log::Log;
 use crate::net::NetConfig;
 use crate::persist;
@@ -202,13 +202,7 @@ pub(crate) fn net_config(config: &Config) -> NetConfig {
 }
 
 /// What the clients' side is told: the configuration as CMAP keys, and who may connect.
-pub(crate) fn clients_config(
-    config: &Config,
-    paths: &Paths,
-    node: &Node,
-    failfast: &Failfast,
-    log: &Log,
-) -> ClientsConfig {
+pub(crate) fn clients_config(config: &Config, paths: &Paths, node: &Node, log: &Log) -> ClientsConfig {
     let mut warnings = Vec::new();
     let access = ipc_access(config, &paths.config, &mut warnings);
     for text in warnings {
@@ -221,9 +215,10 @@ pub(crate) fn clients_config(
         KeyValue::U64(n) => Value::u64(*n),
         KeyValue::Str(text) => Value::str(text),
     };
+    let (mode, _) = failfast::effective_mode(config, paths);
     let all = config.keys.iter().chain(&access);
     let mut keys: Vec<_> = all.map(|k| (k.name.clone(), value(&k.value), k.read_only)).collect();
-    keys.push(("holdfast.failfast.mode".into(), Value::str(failfast.mode().as_str()), true));
+    keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
     let client_node =
         |n: &cmm_conf::Node| ClientNode { id: n.id, addresses: n.addrs.iter().flatten().copied().collect() };
     ClientsConfig {
