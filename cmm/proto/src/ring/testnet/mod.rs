@@ -454,11 +454,12 @@ impl Net {
 
     /// Regular configurations of one node, in order.
     pub(super) fn configurations(&self, n: u32) -> Vec<&Configuration> {
-        let config = |told| match told {
+        let told = self.node(n).told.iter();
+        told.filter_map(|told| match told {
             Told::Config(c) if c.kind == ConfigurationKind::Regular => Some(c),
             _ => None,
-        };
-        self.node(n).told.iter().filter_map(config).collect()
+        })
+        .collect()
     }
 
     /// Messages delivered at one node, in order, of all its lives.
