@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
 
 use crate::api::{
-    Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, NodeConfig,
-    Output, QuorumView, Record, Refusal, RejectReason, Request, Stats, StepNotice,
+    Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, Guarantee,
+    NodeConfig, Output, QuorumView, Record, Refusal, RejectReason, Request, Stats, StepNotice,
 };
 use crate::detector::Detector;
 use crate::limits;

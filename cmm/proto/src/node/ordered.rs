@@ -98,8 +98,8 @@ impl Node {
     /// Hands to the ring what waits for it: first what drives the reconfiguration, and when that is synchronised what
     /// must go out some time.
     pub(super) fn flush_queues(&mut self, now: Boottime) {
-        while let Some((ring, message)) = self.control.front() {
-            if *ring == self.ring_id && self.ring.submit(now, Guarantee::Agreed, message).is_err() {
+        while let Some((ring, guarantee, message)) = self.control.front() {
+            if *ring == self.ring_id && self.ring.submit(now, *guarantee, message).is_err() {
                 return;
             }
             self.control.pop_front();
