@@ -167,7 +167,7 @@ impl Cmap {
         self.conns.remove(&conn);
         self.config.untrack_all(conn);
         self.stats.untrack_all(conn);
-        // A participant that is gone holds up no step. Nobody is left to hear a refusal.
+        // Nobody is left to hear a refusal.
         let _ = self.steps.leave(conn, node, now);
     }
 
@@ -247,12 +247,9 @@ impl Steps {
         if self.0.remove(&conn).is_none() {
             return Ok(());
         }
-        if self.0.is_empty() {
-            return node.submit(now, cmm_proto::Request::StepParticipant(false));
-        }
-        // Perhaps the others only waited for this one.
-        let finished = self.0.values().flatten().max().copied();
-        finished.map_or(Ok(()), |step| self.submit_if_all_are_done(step, node, now))
+        // One that vanishes inside a step has not done it: the core starts again, with those who are left.
+        node.submit(now, cmm_proto::Request::StepParticipant(false))?;
+        if self.0.is_empty() { Ok(()) } else { node.submit(now, cmm_proto::Request::StepParticipant(true)) }
     }
 
     /// The step ends here when every participant has finished it.
@@ -264,20 +261,11 @@ impl Steps {
         now: Boottime,
     ) -> Result<(), CsError> {
         *self.0.get_mut(&conn).ok_or(CsError::NotExist)? = Some(step);
-        self.submit_if_all_are_done(step, node, now).map_err(refusal)
-    }
-
-    fn submit_if_all_are_done(
-        &self,
-        step: (Epoch, StepNumber),
-        node: &mut Node,
-        now: Boottime,
-    ) -> Result<(), Refusal> {
-        if self.0.values().all(|finished| *finished == Some(step)) {
-            let (epoch, step) = step;
-            node.submit(now, cmm_proto::Request::StepDone { epoch, step })?;
+        if self.0.values().any(|finished| *finished != Some(step)) {
+            return Ok(());
         }
-        Ok(())
+        let (epoch, step) = step;
+        node.submit(now, cmm_proto::Request::StepDone { epoch, step }).map_err(refusal)
     }
 }
 

@@ -57,10 +57,6 @@ impl Peers {
         self.open.iter().map(|(conn, peer)| (*conn, &peer.connection))
     }
 
-    pub(super) fn of(&self, service: Service) -> Vec<ConnId> {
-        self.iter().filter(|(_, c)| c.service() == service).map(|(conn, _)| conn).collect()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }

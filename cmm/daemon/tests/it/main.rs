@@ -1,6 +1,8 @@
 //! Real `cmmd` processes on loopback addresses, watched through their logs.
 
 mod check;
+mod clients;
+mod failfast;
 mod logging;
 mod nodes;
 mod ring;

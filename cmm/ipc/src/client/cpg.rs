@@ -82,8 +82,8 @@ impl CpgClient {
     /// Multicasts to the group in total order, this member included. Success means queued.
     ///
     /// # Errors
-    /// [`Error::is_try_again`] when the order queue is full or a membership change is under way: nothing was sent, try
-    /// again. For a message in fragments [`CsError::Interrupt`] means the same after some were sent: receivers discard
+    /// [`Error::is_try_again`] when the order queue is full, a membership change is under way, or this member has too many
+    /// events waiting: nothing was sent; take what [`CpgClient::dispatch`] has, then try again. For a message in fragments [`CsError::Interrupt`] means the same after some were sent: receivers discard
     /// them. [`CsError::TooBig`] above [`CpgClient::MESSAGE_MAX`].
     pub fn mcast(&mut self, payload: &[u8]) -> Result<(), Error> {
         if payload.len() <= PAYLOAD_MAX {

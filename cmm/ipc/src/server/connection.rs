@@ -135,12 +135,13 @@ impl Connection {
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn next_request(&mut self, out: &mut Vec<u8>) -> Result<Next, Gone> {
-        if self.announced == 0 {
+        while self.announced == 0 {
             let mut bytes = [0; 64];
             match recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Ok(Next::HungUp),
                 Ok(n) => self.announced = n,
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Next::Nothing),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Next::Nothing),
                 Err(_) => return Ok(Next::HungUp),
             }
         }
@@ -151,12 +152,6 @@ impl Connection {
         self.counters.requests += 1;
         self.is_attached();
         Ok(Next::Request)
-    }
-
-    /// Whether requests are known to wait: readiness will not be reported again for them.
-    #[must_use]
-    pub fn has_announced(&self) -> bool {
-        self.announced > 0
     }
 
     /// Gives the reply to the request handed out last.

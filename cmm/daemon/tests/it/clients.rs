@@ -1,0 +1,347 @@
+//! Clients of real daemons: keys and what root asks through them, groups across nodes, steps that wait for userland,
+//! shutting down with consent, clients that misbehave.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use cmm_ipc::abi::cfg::SHUTDOWN_REQUEST;
+use cmm_ipc::abi::cmap::{Map, Value};
+use cmm_ipc::client::{CfgClient, CmapClient, CpgClient, CpgEvent, Error, QuorumClient, VotequorumClient};
+use cmm_ipc::{CsError, Place};
+use holdfast_sys::pidfd::Signal;
+use holdfast_types::{NodeId, Votes};
+
+use crate::nodes::{Cluster, LIMIT, wait_until};
+
+fn place(cluster: &Cluster, node: u8) -> Place {
+    Place::Dir(cluster.run_dir(node))
+}
+
+fn cmap(cluster: &Cluster, node: u8) -> CmapClient {
+    CmapClient::connect(&place(cluster, node), LIMIT).expect("cmap")
+}
+
+fn cpg(cluster: &Cluster, node: u8) -> CpgClient {
+    CpgClient::connect(&place(cluster, node), LIMIT).expect("cpg")
+}
+
+fn refused<T: std::fmt::Debug>(outcome: Result<T, Error>, want: CsError) {
+    match outcome {
+        Err(Error::Refused(error)) => assert_eq!(error, want),
+        other => panic!("{other:?}, not {want}"),
+    }
+}
+
+/// The next event but those of the ring.
+fn next(client: &mut CpgClient) -> CpgEvent {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match client.dispatch().expect("dispatch") {
+            Some(CpgEvent::Totem { .. }) => {}
+            Some(event) => return event,
+            None => assert!(
+                client.connection().wait_event(end.saturating_duration_since(Instant::now())),
+                "no event"
+            ),
+        }
+    }
+}
+
+/// Waits until a key has a value that `accept` takes, and returns it.
+fn wait_key<T>(cmap: &mut CmapClient, key: &str, mut accept: impl FnMut(&Value) -> Option<T>) -> T {
+    wait_until(key, || cmap.get(key).expect("get").as_ref().and_then(&mut accept))
+}
+
+#[test]
+fn keys_have_the_types_that_clients_expect() {
+    let cluster = Cluster::new(1);
+    let _daemons = cluster.start_all();
+    let mut map = cmap(&cluster, 1);
+    let mut is = |key: &str, want: Value| assert_eq!(map.get(key).expect("get"), Some(want), "{key}");
+    is("nodelist.node.0.nodeid", Value::u32(1));
+    is("nodelist.node.0.name", Value::str("n1"));
+    is("nodelist.node.0.ring0_addr", Value::str(&cluster.addr(1).to_string()));
+    is("nodelist.local_node_pos", Value::u32(0));
+    is("quorum.provider", Value::str("corosync_votequorum"));
+    is("totem.transport", Value::str("udpu"));
+    is("totem.token", Value::u32(1_000));
+    is("runtime.config.totem.token", Value::u32(1_000));
+    is("runtime.votequorum.this_node_id", Value::u32(1));
+    is("runtime.votequorum.two_node", Value::u8(0));
+    is("runtime.votequorum.ev_barrier", Value::u32(1));
+    is("runtime.votequorum.highest_node_id", Value::u32(1));
+    is("runtime.votequorum.lowest_node_id", Value::u32(1));
+    is("runtime.votequorum.wait_for_all_status", Value::u8(0));
+    is("runtime.members.1.status", Value::str("joined"));
+    is("runtime.members.1.ip", Value::str(&format!("r(0) ip({}) ", cluster.addr(1))));
+    is("runtime.members.1.join_count", Value::u32(1));
+    is("runtime.members.1.config_version", Value::u64(0));
+    is("holdfast.ring.state", Value::str("OPERATIONAL"));
+    is("holdfast.lease.valid", Value::u8(1));
+    is("holdfast.lease.waits", Value::u8(0));
+    is("holdfast.failfast.mode", Value::str("exit"));
+    let life = map.get_u64("holdfast.incarnation").expect("get").expect("a life");
+    assert_eq!(map.get_u64("holdfast.incarnation.1").expect("get"), Some(life));
+    for key in
+        ["totem.cluster_name", "nodelist.node.5.nodeid", "runtime.members.1.status", "runtime.config.x.y"]
+    {
+        refused(map.set(key, &Value::str("other")), CsError::Access);
+    }
+    for key in ["holdfast.incarnation", "holdfast.lease.valid", "holdfast.anything"] {
+        refused(map.set(key, &Value::u64(1)), CsError::Access);
+        refused(map.delete(key), CsError::Access);
+    }
+    let mut stats = CmapClient::connect_map(&place(&cluster, 1), Map::Stats, LIMIT).expect("statistics");
+    assert!(stats.get_u64("stats.srp.operational_entered").expect("get").is_some_and(|n| n > 0));
+    let entries = stats.entries("stats.ipcs.").expect("entries");
+    assert!(entries.iter().any(|(key, v)| key.ends_with(".requests") && v.as_u64() > Some(1)), "{entries:?}");
+    refused(stats.set("stats.x.y", &Value::u8(1)), CsError::Access);
+    stats.set("stats.clear.all", &Value::u8(1)).expect("the one prefix that may be set");
+}
+
+#[test]
+fn a_group_spans_the_nodes_and_keeps_one_order() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let pid = std::process::id();
+    let mut members: Vec<CpgClient> = (1..=3).map(|node| cpg(&cluster, node)).collect();
+    for (k, member) in members.iter_mut().enumerate() {
+        assert_eq!(member.local().expect("local"), NodeId::new(k as u32 + 1));
+        member.join(b"span\0").expect("join");
+        refused(member.join(b"span\0"), CsError::Exist);
+    }
+    for member in &mut members {
+        // Joins come in one order; the last one everybody sees has all three.
+        loop {
+            match next(member) {
+                CpgEvent::Confchg { members, .. } if members.len() == 3 => break,
+                CpgEvent::Confchg { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let large = vec![7; 2_500_000];
+    let mut traces: [Vec<(NodeId, Vec<u8>)>; 3] = Default::default();
+    let mut take = |members: &mut [CpgClient]| {
+        for (member, trace) in members.iter_mut().zip(&mut traces) {
+            while let Some(event) = member.dispatch().expect("dispatch") {
+                match event {
+                    CpgEvent::Deliver { node, pid: sender, payload, .. } => {
+                        assert_eq!(sender, pid);
+                        trace.push((node, payload));
+                    }
+                    CpgEvent::Totem { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        traces.iter().all(|trace| trace.len() == 150)
+    };
+    for round in 0..50_u32 {
+        for k in 0..3 {
+            let message = if round == 25 { large.clone() } else { round.to_ne_bytes().to_vec() };
+            wait_until("room in the order", || match members[k].mcast(&message) {
+                Ok(()) => Some(()),
+                Err(e) if e.is_try_again() => {
+                    take(&mut members);
+                    None
+                }
+                Err(e) => panic!("{e}"),
+            });
+        }
+    }
+    wait_until("all messages at all members", || take(&mut members).then_some(()));
+    assert!(traces.windows(2).all(|w| w[0] == w[1]), "one order on all nodes");
+
+    // A client that ends, a client that leaves, a node that dies.
+    drop(members.pop());
+    let gone = |event: CpgEvent, node: u32, reason: u32| match event {
+        CpgEvent::Confchg { left, .. } => {
+            let left: Vec<_> = left.iter().map(|a| (a.node.get(), a.reason)).collect();
+            assert_eq!(left, [(node, reason)]);
+        }
+        other => panic!("{other:?}"),
+    };
+    gone(next(&mut members[0]), 3, 5);
+    gone(next(&mut members[1]), 3, 5);
+    members[1].leave().expect("leave");
+    gone(next(&mut members[0]), 2, 2);
+    gone(next(&mut members[1]), 2, 2);
+    members[1].join(b"span\0").expect("a connection that has left may join again");
+    assert!(matches!(next(&mut members[1]), CpgEvent::Confchg { .. }));
+    assert!(matches!(next(&mut members[0]), CpgEvent::Confchg { .. }));
+    daemons[1].kill_9();
+    gone(next(&mut members[0]), 2, 3);
+    wait_until("the end of the connection", || {
+        matches!(members[1].dispatch(), Err(Error::Disconnected)).then_some(())
+    });
+}
+
+#[test]
+fn steps_wait_for_the_participants_on_every_node() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let (mut first, mut second) = (cmap(&cluster, 1), cmap(&cluster, 2));
+    let mut observer = cmap(&cluster, 2);
+    for client in [&mut first, &mut second] {
+        refused(client.set("holdfast.step.done", &Value::str("1/3")), CsError::NotExist);
+        client.set("holdfast.step.participant", &Value::u8(1)).expect("participate");
+        refused(client.set("holdfast.step.done", &Value::str("nonsense")), CsError::InvalidParam);
+    }
+    daemons[2].kill_9();
+    let at = |client: &mut CmapClient, name: &str| {
+        wait_key(client, "holdfast.step.current", |v| {
+            v.as_str().filter(|t| t.ends_with(name)).map(str::to_owned)
+        })
+    };
+    let fence = at(&mut first, "/3/fence");
+    assert_eq!(at(&mut second, "/3/fence"), fence, "the same step of the same reconfiguration");
+    first.set("holdfast.step.done", &Value::str(&fence)).expect("done");
+    // The other has not finished: nobody goes on. What follows in the order would have come by then.
+    let mut ordered = cpg(&cluster, 1);
+    ordered.join(b"after").expect("join");
+    assert!(matches!(next(&mut ordered), CpgEvent::Confchg { .. }));
+    for client in [&mut first, &mut observer] {
+        assert_eq!(client.get_str("holdfast.step.current").expect("get").as_deref(), Some(&fence[..]));
+    }
+    second.set("holdfast.step.done", &Value::str(&fence)).expect("done");
+    let resources = at(&mut first, "/4/resources");
+    first.set("holdfast.step.done", &Value::str(&resources)).expect("done");
+    assert_eq!(at(&mut second, "/4/resources"), resources);
+    // A participant that vanishes inside a step has not done it: it all starts again, without that one.
+    drop(second);
+    wait_until("the end of the steps", || {
+        let current = first.get_str("holdfast.step.current").expect("get")?;
+        if current.ends_with("/3/fence") || current.ends_with("/4/resources") {
+            // It may be void by now.
+            let _ = first.set("holdfast.step.done", &Value::str(&current));
+        }
+        current.ends_with("/end").then_some(())
+    });
+    at(&mut observer, "/end");
+}
+
+#[test]
+fn root_confirms_a_death_to_all_nodes() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let (mut first, mut second) = (cmap(&cluster, 1), cmap(&cluster, 2));
+    let life = first.get_u64("holdfast.incarnation.3").expect("get").expect("known");
+    daemons[2].signal(Signal::SIGTERM);
+    daemons[2].wait_exit();
+    wait_key(&mut first, "runtime.members.3.status", |v| (v.as_str() == Some("left")).then_some(()));
+    assert_eq!(first.get("holdfast.confirmed.3").expect("get"), None, "a leave confirms no death");
+    refused(first.set("holdfast.confirmed.x", &Value::u64(0)), CsError::InvalidParam);
+    refused(first.set("holdfast.confirmed.3", &Value::str("yes")), CsError::InvalidParam);
+    second.track("holdfast.confirmed.", true, 7).expect("track");
+    wait_until("room in the order", || match first.set("holdfast.confirmed.3", &Value::u64(0)) {
+        Ok(()) => Some(()),
+        Err(e) if e.is_try_again() => None,
+        Err(e) => panic!("{e}"),
+    });
+    wait_key(&mut first, "holdfast.confirmed.3", |v| (v.as_u64() == Some(life)).then_some(()));
+    let event = wait_until("the tracked key", || second.dispatch().expect("dispatch"));
+    assert_eq!((&event.key[..], event.new), ("holdfast.confirmed.3", Some(Value::u64(life))));
+}
+
+#[test]
+fn a_shutdown_asks_first() {
+    let cluster = Cluster::new(1);
+    let mut daemons = cluster.start_all();
+    let connect = || CfgClient::connect(&place(&cluster, 1), LIMIT).expect("cfg");
+    let (mut asking, mut tracker) = (connect(), connect());
+    refused(tracker.reply_to_shutdown(true), CsError::Access);
+    tracker.track().expect("track");
+    refused(tracker.track(), CsError::Exist);
+    for answer in [false, true] {
+        let request = std::thread::spawn(move || (asking.try_shutdown(SHUTDOWN_REQUEST), asking));
+        wait_until("the question", || tracker.dispatch().expect("dispatch"));
+        refused(connect().try_shutdown(SHUTDOWN_REQUEST), CsError::Exist);
+        tracker.reply_to_shutdown(answer).expect("reply");
+        let (outcome, client) = request.join().expect("thread");
+        asking = client;
+        if answer {
+            outcome.expect("agreed");
+        } else {
+            refused(outcome, CsError::Busy);
+            assert_eq!(asking.local().expect("still there"), NodeId::new(1));
+        }
+    }
+    assert!(daemons[0].wait_exit().success());
+    wait_until("the end of the connection", || {
+        matches!(tracker.dispatch(), Err(Error::Disconnected)).then_some(())
+    });
+    assert!(!cluster.run_dir(1).join("cmap").exists(), "sockets go with an orderly end");
+}
+
+#[test]
+fn quorum_and_votes_are_told_as_they_change() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let mut quorum = QuorumClient::connect(&place(&cluster, 1), LIMIT).expect("quorum");
+    let mut votes = VotequorumClient::connect(&place(&cluster, 1), LIMIT).expect("votequorum");
+    quorum.track().expect("track");
+    votes.track(777).expect("track");
+    let info = votes.info(Some(NodeId::new(3))).expect("info");
+    assert_eq!(
+        (info.state, info.votes, info.total, info.quorum),
+        (1, Votes::new(1), Votes::new(3), Votes::new(2))
+    );
+    refused(votes.set_expected(Votes::new(2)), CsError::InvalidParam);
+    for victim in &mut daemons[1..] {
+        victim.kill_9();
+    }
+    // Everything up to the loss of quorum in the ring of one, in order.
+    let lost = wait_until("loss of quorum in a ring of one", || {
+        use cmm_ipc::abi::quorum::Event;
+        match quorum.dispatch().expect("dispatch") {
+            Some(Event::Quorum { quorate: false, view, ring }) if view == [NodeId::new(1)] => Some(ring),
+            _ => None,
+        }
+    });
+    wait_until("dead nodes in the list of votes", || {
+        use cmm_ipc::abi::votequorum::Event;
+        match votes.dispatch().expect("dispatch") {
+            Some(Event::Quorum { quorate: false, context: 777, nodes }) => {
+                (nodes.iter().map(|(_, state)| *state).collect::<Vec<_>>() == [1, 2, 2]).then_some(())
+            }
+            _ => None,
+        }
+    });
+    assert!(!quorum.is_quorate().expect("call"));
+    assert_eq!(lost.representative, NodeId::new(1));
+    assert_eq!(votes.info(None).expect("info").total, Votes::new(1));
+}
+
+#[test]
+fn clients_that_misbehave_harm_nobody_else() {
+    let cluster = Cluster::new(1);
+    let _daemons = cluster.start_all();
+    let path = cluster.run_dir(1).join("cpg");
+    let raw = || UnixStream::connect(&path).expect("connect");
+    // More than the daemon keeps waiting: the oldest are dropped.
+    let silent: Vec<UnixStream> = (0..100).map(|_| raw()).collect();
+    for bytes in [&[0_u8; 24][..], &[0xff; 4_096], b"GET / HTTP/1.0\r\n\r\n"] {
+        let _ = raw().write_all(bytes);
+    }
+    let mut good = cpg(&cluster, 1);
+    good.join(b"good").expect("join");
+    assert!(matches!(next(&mut good), CpgEvent::Confchg { .. }));
+    // A member that takes nothing, while the others go on.
+    let mut stuck = cpg(&cluster, 1);
+    // One pid, one group: it floods itself in another one.
+    stuck.join(b"stuck").expect("join");
+    let payload = vec![1; 100_000];
+    wait_until("the stuck client is held back or closed", || match stuck.mcast(&payload) {
+        Ok(()) => None,
+        Err(_) => Some(()),
+    });
+    good.mcast(b"still here").expect("mcast");
+    match next(&mut good) {
+        CpgEvent::Deliver { payload, .. } => assert_eq!(payload, b"still here"),
+        other => panic!("{other:?}"),
+    }
+    drop((silent, stuck));
+    assert_eq!(good.all().expect("iteration").iter().filter(|(group, ..)| group == b"good").count(), 1);
+}
