@@ -3,7 +3,6 @@
 mod check;
 mod clients;
 mod failfast;
-mod failfast;
 mod logging;
 mod nodes;
 mod ring;
