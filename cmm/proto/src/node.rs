@@ -473,7 +473,7 @@ impl Node {
         }
         if self.detector.beat_due(now) && self.detector.peers().next().is_some() {
             let packet = self.heartbeat(now);
-            self.to_members(packet);
+            self.transmit_to_members(packet);
         }
         self.move_gate();
     }
@@ -544,7 +544,7 @@ impl Node {
         }
     }
 
-    fn to_members(&mut self, packet: Vec<u8>) {
+    fn transmit_to_members(&mut self, packet: Vec<u8>) {
         let members: Vec<NodeId> = self.detector.peers().collect();
         if members.len() + 1 == self.config.nodes.len() {
             return self.transmit(Destination::AllPeers, true, packet);
