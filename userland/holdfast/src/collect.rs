@@ -31,7 +31,7 @@ pub(crate) fn collect() -> ClusterStatus {
         Err(e) => {
             status.answered.cmmd = false;
             status.notes.push(Note {
-                what: format!("cmmd does not answer: {e:#}"),
+                what: format!("cmmd does not answer: {e}"),
                 remedy: "check its configuration with: cmmd -t; then start it: cmmd -f".into(),
             });
         }

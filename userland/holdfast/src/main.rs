@@ -1,118 +1,112 @@
-//! `holdfast`: the administrator's command, one binary for many names.
+//! `holdfast`: one command for the administrator, and under other names the commands that people know.
 //!
-//! The name it is called by, or else its first argument, chooses what it is. Exit status: 0 done, 1 failed, 64 usage; an
-//! applet that stands in for another command has that command's.
+//! The applet is chosen by the name that the program is called by (`crm_mon` through a symlink), else by the first
+//! argument. `holdfast link DIR` makes the symlinks.
 
 #![forbid(unsafe_code)]
 
-mod applets;
-mod collect;
+mod crm_mon;
 mod demo;
+mod exit;
+mod fence_demo;
+mod gather;
+mod io;
+mod link;
+mod show;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use applets::{STAND_INS, crm_mon, link, status};
+use crate::exit::Exit;
+use crate::io::Io;
 
-/// Run and look after a Holdfast cluster.
-#[derive(Parser, Debug)]
-#[command(
-    name = "holdfast",
-    version,
-    arg_required_else_help = true,
-    after_help = "Called by another name (see `holdfast link`), it is that command.\nThe cluster is the one whose run \
-                  directory $HOLDFAST_RUN_DIR names, else this machine's."
-)]
+/// A cluster that keeps a service alive and never lets it run twice: the administrator's command.
+#[derive(Parser)]
+#[command(name = "holdfast", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
-    command: Applet,
+    applet: Applet,
 }
 
-#[derive(Subcommand, Debug)]
+#[derive(Subcommand)]
 enum Applet {
-    /// Show members, quorum, ring, failfast units and resources as this node sees them
-    #[command(
-        after_help = "Exit status: 0 quorate, 2 not quorate, 1 no daemon answers.\n\nExamples:\n  holdfast status\n  \
-                      holdfast status --json | jq .quorum"
-    )]
-    Status(status::Args),
-    /// The screen that Pacemaker's users know
-    #[command(name = "crm_mon", after_help = "Examples:\n  holdfast crm_mon -1\n  holdfast crm_mon -1rf")]
+    /// Show ring, quorum, nodes and resources as this node sees them.
+    Status(show::Args),
+    /// Pacemaker's monitor screen.
+    #[command(name = "crm_mon")]
     CrmMon(crm_mon::Args),
-    /// Make links under the names people know
-    #[command(
-        after_help = "Examples:\n  holdfast link /usr/local/sbin --dry-run\n  holdfast link /usr/local/sbin"
-    )]
+    /// Make symlinks, so that the commands people know are found by their own names.
     Link(link::Args),
-    /// Watch three real nodes on this machine form a cluster, one die, and its services move
-    #[command(
-        after_help = "Examples:\n  holdfast demo\n  holdfast demo --keep      # then explore from another terminal\n  \
-                      holdfast demo --loopback  # without namespaces"
-    )]
+    /// Watch a cluster of real nodes on this machine survive two deaths.
     Demo(demo::Args),
-    /// Process 1 of a demo node
-    #[command(hide = true, name = "demo-init")]
-    DemoInit { args: Vec<String> },
-    /// A resource's process in the demo
-    #[command(hide = true, name = "demo-worker")]
-    DemoWorker { args: Vec<String> },
-    /// The demo's fence agent: key=value lines on standard input
-    #[command(hide = true, name = "fence-demo")]
-    FenceDemo { socket: PathBuf },
+    /// The demo's fence agent: reads key=value lines from standard input.
+    #[command(name = "fence-demo")]
+    FenceDemo(fence_demo::Args),
+    #[command(name = "demo-service", hide = true)]
+    DemoService(demo::service::Args),
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments(std::env::args_os())) {
-        Ok(cli) => cli,
-        Err(e) => {
-            // Help and version are no mistakes; everything else is a usage error in sysexits' number.
-            let _ = e.print();
-            return if e.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
-        }
-    };
-    match cli.command {
-        Applet::Status(args) => status::run(&args),
-        Applet::CrmMon(args) => crm_mon::run(&args),
-        Applet::Link(args) => link::run(&args),
-        Applet::Demo(args) => demo::run(&args),
-        Applet::DemoInit { args } => demo::init(&args),
-        Applet::DemoWorker { args } => demo::worker(&args),
-        Applet::FenceDemo { socket } => demo::fence(&socket),
+    let args: Vec<OsString> = std::env::args_os().collect();
+    run(&args, &mut Io::standard()).into()
+}
+
+fn run(args: &[OsString], io: &mut Io) -> Exit {
+    let called_as = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str());
+    match called_as {
+        Some("crm_mon") => match crm_mon::Called::try_parse_from(args) {
+            Ok(called) => crm_mon::run(&called.args, io),
+            Err(e) => refuse(&e, io),
+        },
+        Some("fence_demo") => match fence_demo::Called::try_parse_from(args) {
+            Ok(called) => fence_demo::run(&called.args, io),
+            Err(e) => refuse(&e, io),
+        },
+        _ => match Cli::try_parse_from(args) {
+            Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
+            Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
+            Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
+            Ok(Cli { applet: Applet::Demo(args) }) => demo::run(&args, io),
+            Ok(Cli { applet: Applet::FenceDemo(args) }) => fence_demo::run(&args, io),
+            Ok(Cli { applet: Applet::DemoService(args) }) => demo::service::run(&args, io),
+            Err(e) => refuse(&e, io),
+        },
     }
 }
 
-/// The arguments with the applet first, wherever it was named.
-fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = args.collect();
-    let called =
-        args.first().and_then(|a| Path::new(a).file_name()).and_then(|n| n.to_str()).unwrap_or_default();
-    if STAND_INS.contains(&called) {
-        args.insert(0, "holdfast".into());
-        args[1] = Path::new(&args[1]).file_name().map(OsString::from).unwrap_or_default();
-    }
-    args
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_it_is_called_by_chooses_the_applet() {
-        let args = |words: &[&str]| arguments(words.iter().map(OsString::from));
-        assert_eq!(args(&["/usr/sbin/crm_mon", "-1"]), ["holdfast", "crm_mon", "-1"]);
-        assert_eq!(args(&["/usr/sbin/holdfast", "status"]), ["/usr/sbin/holdfast", "status"]);
-        for name in STAND_INS {
-            assert!(Cli::try_parse_from(args(&[name, "-1"])).is_ok(), "{name} is an applet");
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+/// Help and version are answers; the rest are mistakes.
+fn refuse(error: &clap::Error, io: &mut Io) -> Exit {
+    let text = error.render();
+    if error.use_stderr() {
+        io.complain(format_args!("{}", text.ansi()));
+        Exit::Usage
+    } else {
+        io.say(format_args!("{}", text.ansi()));
+        Exit::Ok
     }
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  holdfast status                 what runs where, and why not
+  holdfast status --json          the same for programs
+  holdfast crm_mon -1rf           the screen Pacemaker's users know
+  holdfast link /usr/local/sbin   from now on it is called crm_mon
+  holdfast demo                   three nodes, two deaths, half a minute
+
+Exit status:
+  0   done
+  64  wrong usage
+  69  cmmd does not answer on this node
+  70  something failed that should not
+  73  a file cannot be made
+  75  this node does not know everything yet; try again
+  Applets under the name of another command use that command's.
+
+Environment:
+  HOLDFAST_RUN_DIR    where the daemons' sockets are (default /run/holdfast)
+  HOLDFAST_STATE_DIR  where their state is (default /var/lib/holdfast)
+  NO_COLOR            no colours";

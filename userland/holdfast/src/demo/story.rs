@@ -1,213 +1,301 @@
-//! What the demo shows, in order, and what it checks while it does.
+//! What happens in the demo, and what of it is shown.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
-use status::ClusterStatus;
+use anstyle::{AnsiColor, Style};
+use anyhow::{Context, Result, ensure};
+use failfast::black_box::{self, Class};
 
-use super::files::{GROUP, POWER_SOCKET, VIOLATIONS};
-use super::screen::Screen;
-use super::status::{ask, group_node};
-use super::world::{Kind, POLL, World};
-use super::{Args, power};
+use super::clock::{Clock, Interrupted};
+use super::cluster::Cluster;
+use super::observer::Observer;
+use super::site::{GROUP, SERVICES, service_log};
+use crate::io::Io;
 
-/// Nothing in the demo takes this long on any machine; it only ends a demo that hangs.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The times of one act, in milliseconds since the kill.
+#[derive(Default)]
+struct Act {
+    title: &'static str,
+    ring: u64,
+    confirmed: u64,
+    group: u64,
+}
 
-/// Runs the whole demo in `root`.
-pub(super) fn tell(args: &Args, root: &Path, kind: Kind, stop: &Arc<AtomicBool>) -> Result<()> {
-    let world = Arc::new(World::new(kind, root, args.nodes)?);
-    let story = Story { world: Arc::clone(&world), root, stop };
-    let told = story.run(args, kind);
-    if told.is_err() && !stop.load(Ordering::Relaxed) {
-        story.show_logs();
+/// The whole story. On any error the cluster is ended, after the end of its logs is shown.
+pub(crate) fn tell(nodes: u32, keep: bool, io: &mut Io) -> Result<()> {
+    let cluster = Cluster::new(nodes)?;
+    let mut story = Story { cluster, eyes: Vec::new(), io };
+    match story.play() {
+        Ok(()) => {}
+        Err(e) if e.is::<Interrupted>() => return Err(e),
+        Err(e) => {
+            story.show_logs();
+            return Err(e);
+        }
     }
-    told
+    if keep {
+        story.cluster.keep();
+        story.explain();
+    }
+    Ok(())
 }
 
 struct Story<'a> {
-    world: Arc<World>,
-    root: &'a Path,
-    stop: &'a AtomicBool,
+    cluster: Cluster,
+    eyes: Vec<Observer>,
+    io: &'a mut Io,
 }
 
 impl Story<'_> {
-    fn run(&self, args: &Args, kind: Kind) -> Result<()> {
-        let mut screen = Screen::new();
-        let apart = match kind {
-            Kind::Namespaces => "network namespaces on a bridge",
-            Kind::Loopback => "loopback addresses",
-        };
-        anstream::println!("{} nodes in {apart}; files in {}", args.nodes, self.root.display());
-        self.switch_power_on()?;
+    fn play(&mut self) -> Result<()> {
+        self.opening()?;
+        let first = self.first_act()?;
+        self.interlude()?;
+        let second = self.second_act()?;
+        self.interlude()?;
+        self.summary(&[first, second])
+    }
 
-        screen.act("A cluster forms");
-        let began = Instant::now();
-        for node in &self.world.nodes {
-            self.world.start(&node.name)?;
-        }
-        let all: Vec<String> = self.world.nodes.iter().map(|n| n.name.clone()).collect();
-        let ring = self.wait_members(&all)?;
-        screen.step(&format!("ring {ring} formed by {}, quorate", all.join(", ")), began);
-        let home = self.wait_group(&all)?;
-        screen.step(&format!("group {GROUP} started on {home}"), began);
-
-        screen.act("Act one: a machine dies");
-        screen.blow(&format!("SIGKILL to every process of {home} at once, its guardian included"));
-        let blow = Instant::now();
-        self.world.kill(&home)?;
-        let next = self.fail_over(&mut screen, &home, &all, blow)?;
-
-        screen.act(&format!("{home} comes back"));
-        let began = Instant::now();
-        self.world.start(&home)?;
-        let ring = self.wait_members(&all)?;
-        screen.step(&format!("ring {ring} formed by {}, quorate", all.join(", ")), began);
-        self.wait("every node has synchronised", || {
-            Ok(all
-                .iter()
-                .all(|n| self.ask(n).is_some_and(|s| group_node(&s).as_deref() == Some(&next)))
-                .then_some(()))
+    fn opening(&mut self) -> Result<()> {
+        let ids = self.cluster.ids();
+        let site = &self.cluster.site;
+        let (first, last) = (site.address(1), site.address(ids.len()));
+        let text = format!(
+            "{HEAD}Holdfast demo{HEAD:#}: {} nodes on this machine, addresses {first} to {last}, files in {}\n",
+            ids.len(),
+            site.dir.display()
+        );
+        self.io.say(format_args!("{text}"));
+        let clock = Clock::start();
+        let all = self.names(&ids);
+        self.line(&clock, PLAIN, &format!("{all} start: cmmd, its guardian, rgmd"));
+        self.cluster.boot(&ids, &clock)?;
+        self.eyes = ids.iter().map(|id| Observer::new(*id, self.cluster.sources(*id))).collect();
+        self.wait(&clock, "all nodes form a ring", |eyes| {
+            eyes.iter().all(|e| e.has_ring_of(&ids) && e.quorate).then_some(())
         })?;
-        screen.step(&format!("{home} knows that group {GROUP} runs on {next}"), began);
+        let ring = self.ring_name();
+        self.line(&clock, GOOD, &format!("ring {ring} of {all}, quorate"));
+        let place = self.wait_for_group(&clock, None)?;
+        self.line(&clock, GOOD, &format!("group {GROUP} ({}) runs on {place}", SERVICES.join(", ")));
+        self.settle(&clock)
+    }
 
-        screen.act("Act two: cmmd dies, the machine lives");
-        screen.blow(&format!("SIGKILL to cmmd on {next}; its guardian and the group's processes are alive"));
-        let log_before = self.log_len(&next);
-        let blow = Instant::now();
-        self.world.kill_cmmd(&next)?;
-        self.fail_over(&mut screen, &next, &all, blow)?;
-        let reason = self.wait("the guardian's reason", || Ok(self.reason(&next, log_before)))?;
-        screen.quote(&format!("{next}: {reason}"));
-        self.wait("nothing of the node is left", || Ok((!self.world.is_on(&next)?).then_some(())))?;
-        self.world.kill(&next)?; // reaps what the guardian has killed
+    /// A machine dies with all that runs on it; nobody is left to say so.
+    fn first_act(&mut self) -> Result<Act> {
+        let victim = self.runs_group()?;
+        let name = self.cluster.name(victim).to_owned();
+        self.heading(&format!(
+            "Act one: {name}, which runs the group, dies: SIGKILL to every process at once"
+        ));
+        let since = unix_ms();
+        let clock = Clock::start();
+        let count = self.cluster.power_off(victim)?;
+        self.line(&clock, BAD, &format!("{name} is dead: {count} processes, guardian included"));
+        let mut act = Act { title: "a node dies at once", ..Act::default() };
+        self.survivors_close_ranks(&clock, victim, &mut act)?;
+        let fence = self.wait(&clock, "the fence agent reports success", |eyes| {
+            eyes.iter().find_map(|e| e.fenced(&name, since))
+        })?;
+        let took = fence.completed_unix_ms.saturating_sub(fence.requested_unix_ms);
+        self.line(&clock, PLAIN, &format!("fence agent on {}: {name} is off ({took} ms)", fence.executor));
+        self.death_is_confirmed(&clock, victim, &mut act, "by the fence agent")?;
+        self.takeover(&clock, &name, &mut act)?;
+        Ok(act)
+    }
 
-        let violations = std::fs::read_to_string(self.root.join(VIOLATIONS)).unwrap_or_default();
-        if !violations.is_empty() {
-            bail!("a resource ran twice:\n{violations}");
-        }
-        screen.summary();
-        anstream::println!("\nNo resource ever ran twice.");
-        if args.keep {
-            self.keep(&next)?;
-        }
+    /// The ring daemon dies alone; its guardian takes the rest of the node down and tells the others.
+    fn second_act(&mut self) -> Result<Act> {
+        let victim = self.runs_group()?;
+        let name = self.cluster.name(victim).to_owned();
+        self.heading(&format!("Act two: on {name}, which runs the group now, cmmd alone dies (kill -9)"));
+        let clock = Clock::start();
+        self.cluster.kill_cmmd(victim)?;
+        self.line(&clock, BAD, &format!("cmmd of {name} is killed; its services are still up"));
+        let box_path = self.cluster.node_dir(victim).join("state/blackbox");
+        let reason = clock.wait("the guardian writes down its reason", || {
+            let records = black_box::read(&box_path).unwrap_or_default();
+            let death = records.iter().rev().find(|r| r.class == Class::Death);
+            Ok(death.map(|r| r.text.to_string().trim_end().to_owned()))
+        })?;
+        self.line(&clock, PLAIN, &format!("guardian of {name}: {reason}"));
+        let mut act = Act { title: "cmmd dies alone", ..Act::default() };
+        self.survivors_close_ranks(&clock, victim, &mut act)?;
+        self.death_is_confirmed(
+            &clock,
+            victim,
+            &mut act,
+            "its guardian's last word: nothing of it runs any more",
+        )?;
+        self.takeover(&clock, &name, &mut act)?;
+        self.cluster.bury(victim, &clock)?;
+        Ok(act)
+    }
+
+    fn survivors_close_ranks(&mut self, clock: &Clock, victim: usize, act: &mut Act) -> Result<()> {
+        self.eyes.retain(|e| e.id != victim);
+        let ids: Vec<_> = self.eyes.iter().map(|e| e.id).collect();
+        let all = self.names(&ids);
+        self.wait(clock, "the survivors form a ring", |eyes| {
+            eyes.iter().all(|e| e.has_ring_of(&ids)).then_some(())
+        })?;
+        act.ring = clock.ms();
+        let ring = self.ring_name();
+        self.line(clock, GOOD, &format!("{all}: new configuration, ring {ring}"));
+        self.wait(clock, "the survivors are quorate", |eyes| eyes.iter().all(|e| e.quorate).then_some(()))
+    }
+
+    fn death_is_confirmed(&mut self, clock: &Clock, victim: usize, act: &mut Act, by: &str) -> Result<()> {
+        let life = self.wait(clock, "the death is confirmed on every survivor", |eyes| {
+            let lives: Option<Vec<_>> = eyes.iter().map(|e| e.confirmed.get(&victim).copied()).collect();
+            lives?.into_iter().max()
+        })?;
+        ensure!(life > 0, "a death without a life was confirmed");
+        act.confirmed = clock.ms();
+        let name = self.cluster.name(victim).to_owned();
+        self.line(clock, GOOD, &format!("death of {name} is confirmed on all survivors ({by})"));
         Ok(())
     }
 
-    /// Waits for what follows a death and prints each step. Returns where the group runs now.
-    fn fail_over(&self, screen: &mut Screen, victim: &str, all: &[String], blow: Instant) -> Result<String> {
-        let survivors: Vec<String> = all.iter().filter(|n| *n != victim).cloned().collect();
-        let ring = self.wait_members(&survivors)?;
-        screen.step(&format!("survivors' new configuration {ring}: {}", survivors.join(", ")), blow);
-        let why = self.wait("confirmed death", || {
-            let status = self.ask(&survivors[0]);
-            let node = status.and_then(|s| s.nodes.into_iter().find(|n| n.name == victim));
-            Ok(node.filter(|n| n.confirmed_dead != 0).map(|n| n.why))
-        })?;
-        screen.step(
-            &format!("death of {victim} confirmed{}", if why.is_empty() { why } else { format!(": {why}") }),
-            blow,
-        );
-        let home = self.wait_group(&survivors)?;
-        screen.step(&format!("group {GROUP} runs on {home}"), blow);
-        Ok(home)
-    }
-
-    /// Until all of `names` say that they are the members and quorate. The ring's id.
-    fn wait_members(&self, names: &[String]) -> Result<String> {
-        let mut ids = Vec::new();
-        for name in names {
-            ids.push(self.world.node(name)?.id);
-        }
-        self.wait("a configuration of the right members", || {
-            let mut ring = None;
-            for name in names {
-                match self.ask(name) {
-                    Some(s) if s.ring.members == ids && s.quorum.quorate => ring = Some(s.ring.id),
-                    _ => return Ok(None),
-                }
-            }
-            Ok(ring)
-        })
-    }
-
-    /// Until one of `names` says that the whole group runs on one of them.
-    fn wait_group(&self, names: &[String]) -> Result<String> {
-        self.wait("the group to start", || {
-            let home = names.iter().find_map(|n| group_node(&self.ask(n)?));
-            Ok(home.filter(|h| names.contains(h)))
-        })
-    }
-
-    fn ask(&self, name: &str) -> Option<ClusterStatus> {
-        ask(&self.world.node(name).ok()?.run_dir())
-    }
-
-    fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            if self.stop.load(Ordering::Relaxed) {
-                bail!("interrupted");
-            }
-            if let Some(found) = look()? {
-                return Ok(found);
-            }
-            std::thread::sleep(POLL);
-        }
-        bail!("waited {} s in vain: {what}", PATIENCE.as_secs())
-    }
-
-    fn switch_power_on(&self) -> Result<()> {
-        let names = self.world.nodes.iter().map(|n| n.name.clone()).collect();
-        let (off, look) = (Arc::downgrade(&self.world), Arc::downgrade(&self.world));
-        power::serve(
-            &self.root.join(POWER_SOCKET),
-            names,
-            move |name| off.upgrade().context("the demo is over")?.kill(name),
-            move |name| look.upgrade().context("the demo is over")?.is_on(name),
-        )
-    }
-
-    fn log_len(&self, name: &str) -> usize {
-        self.world.node(name).and_then(|n| Ok(std::fs::read(n.log())?.len())).unwrap_or(0)
-    }
-
-    /// The line that says why the node went down, written since the log had `from` bytes.
-    fn reason(&self, name: &str, from: usize) -> Option<String> {
-        let log = std::fs::read(self.world.node(name).ok()?.log()).ok()?;
-        let text = String::from_utf8_lossy(log.get(from..)?).into_owned();
-        let at = text.find("Failfast: Aborting")?;
-        text[at..].lines().next().map(str::to_owned)
-    }
-
-    fn show_logs(&self) {
-        for node in &self.world.nodes {
-            let log = std::fs::read(node.log()).unwrap_or_default();
-            let text = String::from_utf8_lossy(&log).into_owned();
-            let lines: Vec<&str> = text.lines().collect();
-            eprintln!("--- end of {}'s log", node.name);
-            for line in &lines[lines.len().saturating_sub(25)..] {
-                eprintln!("{line}");
-            }
-        }
-    }
-
-    fn keep(&self, down: &str) -> Result<()> {
-        let me = std::env::current_exe().map_or_else(|_| "holdfast".into(), |p| p.display().to_string());
-        anstream::println!("\nThe cluster stays up ({down} is off). In another terminal:");
-        for node in self.world.nodes.iter().filter(|n| n.name != down) {
-            anstream::println!("  HOLDFAST_RUN_DIR={} {me} status", node.run_dir().display());
-        }
-        anstream::println!(
-            "Logs: {}/node*/log. Ctrl-C here ends it and leaves nothing behind.",
-            self.root.display()
-        );
-        while !self.stop.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+    fn takeover(&mut self, clock: &Clock, old: &str, act: &mut Act) -> Result<()> {
+        let place = self.wait_for_group(clock, Some(old))?;
+        act.group = clock.ms();
+        self.line(clock, GOOD, &format!("group {GROUP} runs on {place}"));
         Ok(())
+    }
+
+    /// The dead node comes back, so that the next act has as many nodes as the first.
+    fn interlude(&mut self) -> Result<()> {
+        let seen: Vec<_> = self.eyes.iter().map(|e| e.id).collect();
+        let back: Vec<_> = self.cluster.ids().into_iter().filter(|id| !seen.contains(id)).collect();
+        let place = self.wait_for_group(&Clock::start(), None)?;
+        let clock = Clock::start();
+        self.cluster.boot(&back, &clock)?;
+        for id in &back {
+            self.eyes.push(Observer::new(*id, self.cluster.sources(*id)));
+        }
+        self.eyes.sort_by_key(|e| e.id);
+        self.settle(&clock)?;
+        let names = self.names(&back);
+        let ring = self.ring_name();
+        self.line(&clock, PLAIN, &format!("{names} is back: ring {ring} of all nodes"));
+        let now = self.wait_for_group(&clock, None)?;
+        ensure!(now == place, "the group moved from {place} to {now} though nothing had happened to it");
+        self.line(&clock, PLAIN, &format!("group {GROUP} stays on {place}"));
+        Ok(())
+    }
+
+    fn summary(&mut self, acts: &[Act]) -> Result<()> {
+        let (starts, violations) = service_log(&self.cluster.site.dir)?;
+        self.heading("What it took, in milliseconds since the kill");
+        let mut table = format!("  {:<24}{:>10}{:>12}{:>14}\n", "", "new ring", "death sure", "group runs");
+        for act in acts {
+            table.push_str(&format!(
+                "  {:<24}{:>10}{:>12}{:>14}\n",
+                act.title, act.ring, act.confirmed, act.group
+            ));
+        }
+        self.io.say(format_args!("{table}"));
+        ensure!(violations.is_empty(), "a service ran twice: {}", violations.join("; "));
+        let expected = SERVICES.len() * (1 + acts.len());
+        ensure!(
+            starts.len() == expected,
+            "{} starts of services, {expected} expected: {starts:#?}",
+            starts.len()
+        );
+        let text = format!("{} starts of services, and never did one run twice.", starts.len());
+        self.io.say(format_args!("  {GOOD}{text}{GOOD:#}\n"));
+        Ok(())
+    }
+
+    /// The node that runs the group.
+    fn runs_group(&mut self) -> Result<usize> {
+        let place = self.wait_for_group(&Clock::start(), None)?;
+        let index = self.cluster.site.nodes.iter().position(|n| *n == place);
+        index.map(|i| i + 1).with_context(|| format!("the group runs on {place}, which is no node"))
+    }
+
+    /// Waits until everyone who can be asked sees the group on one node, and that is not `except`.
+    fn wait_for_group(&mut self, clock: &Clock, except: Option<&str>) -> Result<String> {
+        self.wait(clock, "the group runs", |eyes| {
+            let places: Vec<_> = eyes.iter().map(Observer::group_runs_on).collect::<Option<_>>()?;
+            let first = places.first()?;
+            let agreed = places.iter().all(|p| p == first) && except != Some(first.as_str());
+            agreed.then(|| first.clone())
+        })
+    }
+
+    /// Waits until all nodes take part and nothing is under way.
+    fn settle(&mut self, clock: &Clock) -> Result<()> {
+        let ids = self.cluster.ids();
+        let names = self.cluster.site.nodes.clone();
+        self.wait(clock, "all nodes take part", |eyes| {
+            let settled = |e: &Observer| e.has_ring_of(&ids) && e.is_settled_with(&names);
+            (eyes.len() == ids.len() && eyes.iter().all(settled)).then_some(())
+        })
+    }
+
+    fn wait<T>(
+        &mut self,
+        clock: &Clock,
+        what: &str,
+        mut check: impl FnMut(&[Observer]) -> Option<T>,
+    ) -> Result<T> {
+        let eyes = &mut self.eyes;
+        clock.wait(what, || {
+            for eye in eyes.iter_mut() {
+                eye.look();
+            }
+            Ok(check(eyes))
+        })
+    }
+
+    fn ring_name(&self) -> String {
+        self.eyes.iter().find_map(|e| e.ring.as_ref()).map_or_else(String::new, |(id, _)| id.clone())
+    }
+
+    fn names(&self, ids: &[usize]) -> String {
+        ids.iter().map(|id| self.cluster.name(*id)).collect::<Vec<_>>().join(" ")
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.io.say(format_args!("\n{HEAD}{text}{HEAD:#}\n"));
+    }
+
+    fn line(&mut self, clock: &Clock, style: Style, text: &str) {
+        self.io.say(format_args!("{:>7} ms  {style}{text}{style:#}\n", clock.ms()));
+    }
+
+    fn show_logs(&mut self) {
+        for id in self.cluster.ids() {
+            for daemon in ["cmmd", "rgmd"] {
+                let (name, tail) = (self.cluster.name(id).to_owned(), self.cluster.log_tail(id, daemon, 25));
+                self.io.complain(format_args!("---- {daemon} of {name}\n{tail}\n"));
+            }
+        }
+    }
+
+    fn explain(&mut self) {
+        let dir = self.cluster.site.dir.display().to_string();
+        let run = self.cluster.node_dir(1).join("run").display().to_string();
+        let exe = std::env::current_exe().map_or_else(|_| "holdfast".to_owned(), |p| p.display().to_string());
+        self.heading("The cluster runs on");
+        self.io.say(format_args!(
+            "  look:     HOLDFAST_RUN_DIR={run} {exe} status\n            \
+             HOLDFAST_RUN_DIR={run} {exe} crm_mon -1rf\n  \
+             logs:     {dir}/n1/log/cmmd.log {dir}/n1/log/rgmd.log\n  \
+             kill:     {exe} fence-demo --action off --plug n1 --dir {dir}\n  \
+             stop it:  {exe} demo --stop {dir}\n"
+        ));
     }
 }
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+const PLAIN: Style = Style::new();
+const HEAD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
