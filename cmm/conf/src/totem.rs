@@ -60,6 +60,9 @@ pub enum IpVersion {
     V6First,
 }
 
+/// corosync's 50 and 17 are meant for frames of up to 64 KiB; ours fit one Ethernet frame, so more of them go round.
+const WINDOW_FRAMES: u64 = 256;
+const VISIT_FRAMES: u64 = 64;
 /// corosync's port.
 const PORT: u16 = 5_405;
 
@@ -105,8 +108,8 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         ports,
         ttl,
         ip_dscp: number("ip_dscp").unwrap_or(0) as u8,
-        window_size: number("window_size").unwrap_or(50) as u32,
-        max_messages: number("max_messages").unwrap_or(17) as u32,
+        window_size: number("window_size").unwrap_or(WINDOW_FRAMES) as u32,
+        max_messages: number("max_messages").unwrap_or(VISIT_FRAMES) as u32,
         token_warning: number("token_warning").unwrap_or(75) as u8,
     }
 }
