@@ -183,11 +183,7 @@ impl Ring {
         self.timers.set(Timer::TokenLoss, now + self.config.timers.token);
         self.event(Event::EnterRecovery);
         let Some(forming) = &mut self.forming else { return };
-        let recovery = Recovery::plan(&forming.token, self.me, &self.installed);
-        if recovery.is_complete() {
-            self.obligations |= self.installed.members.mask(|id| recovery.deliver.contains(id));
-        }
-        forming.recovery = Some(recovery);
+        forming.recovery = Some(Recovery::plan(&forming.token, self.me, &self.installed));
     }
 
     /// As representative: everybody is in Recovery, the ring's first token starts.

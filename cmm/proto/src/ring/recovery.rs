@@ -13,6 +13,7 @@
 //!
 //! A member that has everything takes on the duty to deliver as its group does, before it lets anyone know. From then
 //! on another one may install the ring and deliver; if this node loses the ring it keeps the duty, into the next one.
+//! Where nobody lacks anything from the start there is no hole either, and so no duty to keep.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -33,7 +34,7 @@ pub(super) struct Recovery {
     /// The group.
     transitional: NodeSet,
     /// Whose frames are delivered behind a hole.
-    pub(super) deliver: NodeSet,
+    deliver: NodeSet,
     /// All in the group have all up to here.
     low: MsgSeq,
     /// Highest frame that anybody in the group has.
@@ -77,7 +78,7 @@ impl Recovery {
     }
 
     /// Nobody in the group lacks anything that another one has: there is nothing to exchange.
-    pub(super) fn is_complete(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.transitional.len() == 1 || self.low == self.end
     }
 

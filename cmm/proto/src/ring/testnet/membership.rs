@@ -236,6 +236,36 @@ fn a_member_that_dies_with_the_commit_token_or_in_recovery_is_left_out() {
 }
 
 #[test]
+fn what_was_said_before_a_ring_failed_to_form_proves_no_life_after_it() {
+    let mut net = Net::formed(3, 1);
+    net.crash(3);
+    net.sent.clear();
+    net.suspect(1, 3);
+    net.until("the commit token is sent", |net| net.sent.contains_key(&FrameKind::Commit));
+    net.crash(2);
+    net.until_formed(&[1]);
+    check(&net);
+}
+
+#[test]
+fn a_late_join_of_an_earlier_episode_accuses_nobody() {
+    let mut net = Net::formed(4, 1);
+    net.tape = Some(Vec::new());
+    net.suspect(2, 3);
+    net.until("a ring without 3", |net| net.ring(1).members() == ids(&[1, 2, 4]));
+    let tape = net.tape.take().unwrap();
+    let accuses = |frame: &[u8]| crate::wire::Join::decode(frame).is_ok_and(|j| j.failed.contains(id(3)));
+    let join = tape.iter().find(|(from, to, f)| (*from, *to) == (id(2), id(1)) && accuses(f)).unwrap();
+    net.until_formed(&[1, 2, 3, 4]);
+    let before = net.configurations(1).len();
+    net.crash(4);
+    net.suspect(1, 4);
+    net.inject(2, 1, &join.2);
+    net.until_formed(&[1, 2, 3]);
+    assert_eq!(net.configurations(1).len(), before + 1);
+}
+
+#[test]
 fn with_two_that_cannot_hear_each_other_the_rest_stays_together() {
     for (a, b) in [(1, 3), (1, 2), (2, 3)] {
         let mut net = Net::formed(3, 1);
