@@ -405,7 +405,7 @@ impl Cluster {
         if flight.damage == Damage::None {
             let heard = &mut running.heard[flight.from];
             *heard = (*heard).max(Some((flight.sender, flight.sent)));
-            if let Some((_, own)) = flight.echo.filter(|(of, _)| *of == life) {
+            if let Some((_, own)) = flight.heard[n].filter(|(of, _)| *of == life) {
                 let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
                 *echoed = (*echoed).max(Some(own));
             }
@@ -490,6 +490,10 @@ impl Cluster {
         self.trace.mix_bytes(packet);
         self.trace
             .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(&content)));
+        let heard: Rc<[_]> = self.machines[n].running.as_ref().map_or_else(
+            || vec![None; self.machines.len()].into(), // a guardian's packet
+            |r| r.heard.as_slice().into(),
+        );
         for peer in 0..self.machines.len() {
             let wanted = match to {
                 Destination::Node(id) => self.machines[peer].id == id,
@@ -505,7 +509,7 @@ impl Cluster {
                 damage: Damage::None,
                 sender: life,
                 sent: self.machines[n].clock.local(now),
-                echo: self.machines[n].running.as_ref().and_then(|r| r.heard[peer]),
+                heard: Rc::clone(&heard),
             };
             let agenda = &mut self.agenda;
             self.network.send(now, kind, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
@@ -514,12 +518,14 @@ impl Cluster {
 
     /// A heartbeat names what was heard of others: each name is a grant, whether the packet arrives or not.
     fn note_grants(&mut self, n: usize, heartbeat: &cmm_proto::wire::Heartbeat) {
-        let Some(running) = self.machines[n].running.as_ref() else { return };
+        let history = &mut self.oracle.history;
+        let Some(ring) = history.rings.get(&heartbeat.ring) else { return };
         for echo in &heartbeat.echoes {
-            let Some(peer) = self.machines.iter().position(|m| m.id == echo.node) else { continue };
-            // An echo of an earlier life of that node grants nothing to this one.
-            let Some((life, _)) = running.heard[peer] else { continue };
-            let granted = &mut self.oracle.history.lives[life].granted[n];
+            // Whoever was in this ring by that name: another life of that node has nothing from it.
+            let Some(life) = ring.stays.keys().copied().find(|l| history.lives[*l].id == echo.node) else {
+                continue;
+            };
+            let granted = &mut history.lives[life].granted[n];
             *granted = (*granted).max(Some(echo.send_time));
         }
     }

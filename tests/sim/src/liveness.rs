@@ -20,20 +20,29 @@ impl Cluster {
     pub fn converge(&mut self) -> Result<u64, Violation> {
         self.heal()?;
         let began = self.now;
-        let limit = self.bound();
-        if !self.run_while_not(began + limit, Self::one_configuration)? {
-            let claim = "once faults stop, all nodes are one configuration within the bound";
-            return Err(self.liveness("L1/L7/L9", claim, self.state_of_all()));
+        let end = began + self.bound();
+        let mut took;
+        loop {
+            if !self.run_while_not(end, Self::one_configuration)? {
+                let claim = "once faults stop, all nodes are one configuration within the bound";
+                return Err(self.liveness("L1/L7/L9", claim, self.state_of_all()));
+            }
+            if self.expected_changed {
+                self.restore_expected()?;
+            }
+            if !self.run_while_not(end, Self::all_settled)? {
+                let claim = "the configuration of all is quorate and its steps end within the bound";
+                return Err(self.liveness("L2/L3", claim, self.state_of_all()));
+            }
+            took = self.now - began;
+            // What was under way when the faults stopped, and a silence just before, may still do something.
+            let installs = self.counters.installs;
+            let until = self.now + self.options.timers.token.as_nanos() * 2;
+            self.run_until(until)?;
+            if self.counters.installs == installs && self.all_settled() {
+                break;
+            }
         }
-        if self.expected_changed {
-            self.restore_expected()?;
-        }
-        let limit = self.bound();
-        if !self.run_while_not(self.now + limit, Self::all_settled)? {
-            let claim = "the configuration of all is quorate and its steps end within the bound";
-            return Err(self.liveness("L2/L3", claim, self.state_of_all()));
-        }
-        let took = self.now - began;
         let fresh = self.fresh_messages()?;
         let arrived = |cluster: &Self| fresh.iter().all(|id| cluster.delivered_everywhere(*id));
         if !self.run_while_not(self.now + self.bound(), arrived)? {

@@ -127,6 +127,7 @@ impl Cluster {
             granted: vec![None; size],
             gave_up: false,
             observer_joined: None,
+            segment: crate::oracle::Segment::default(),
             last_message: None,
         });
         let (id, incarnation) = (machine.id, machine.incarnation);

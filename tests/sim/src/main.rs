@@ -114,12 +114,13 @@ fn many(common: &Common, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
         SEED.set(Some(seed));
         Some(seed)
     };
+    println!("{threads} threads");
     let summary = run_many(next, nodes, threads, common.failures, |result| {
         if let Err(failure) = result {
             println!("{failure}\n");
         }
     });
-    print_summary(&summary, began.elapsed(), threads);
+    print_summary(&summary, began.elapsed(), cpu_seconds());
     summary.failures.iter().map(Failure::exit_code).max().map_or(ExitCode::SUCCESS, ExitCode::from)
 }
 
@@ -144,12 +145,11 @@ fn print_report(report: &Report, took: Duration) {
     println!("{seconds:.1} simulated seconds in {took:.2?}: {:.0} per second", seconds / took.as_secs_f64());
 }
 
-fn print_summary(summary: &Summary, took: Duration, threads: usize) {
+fn print_summary(summary: &Summary, took: Duration, cpu: f64) {
     let seconds = summary.virtual_time as f64 / 1e9;
-    let cpu = took.as_secs_f64() * threads as f64;
     let c = &summary.counters;
     println!(
-        "{} seeds passed, {} failed in {took:.1?} on {threads} threads\n\
+        "{} seeds passed, {} failed in {took:.1?}, {cpu:.1} CPU seconds\n\
          {seconds:.0} simulated seconds, {:.0} per CPU second; {} events, {} packets, {:.2} µs an event\n\
          {} configurations, {} deaths, {} pauses, {} losses of quorum, {} messages in, {} deliveries, {} refused\n\
          slowest convergence {:.1} s (seed {})",
@@ -200,6 +200,15 @@ fn exit_with_seed_on_panic() {
 #[expect(clippy::disallowed_methods, reason = "the command line is outside of the runs")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// CPU time of this process so far, in seconds: user and system, counted by the kernel in hundredths.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    ticks.max(1) as f64 / 100.0
 }
 
 /// A soak should not repeat the one before.

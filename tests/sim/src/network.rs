@@ -30,9 +30,10 @@ pub struct Flight {
     pub sender: LifeIndex,
     /// When it was sent, on the sender's clock.
     pub sent: Boottime,
-    /// The receiver's life and the send time of its newest packet that the sender had read by then: whatever the
-    /// packet says, it cannot vouch for the receiver later than that.
-    pub echo: Option<(LifeIndex, Boottime)>,
+    /// For each node, its life and the send time of its newest packet that the sender had read by then: whatever the
+    /// packet says, it cannot vouch for a node later than that. For all of them, since a replayed packet may reach
+    /// another node than it was sent to.
+    pub heard: Rc<[Option<(LifeIndex, Boottime)>]>,
 }
 
 /// What happens to the bytes of a packet.
@@ -203,11 +204,7 @@ impl Network {
         self.counters.replayed += 1;
         let mut flight = self.history[self.rng.index(self.history.len())].clone();
         if self.rng.chance(333_333) {
-            let to = self.rng.index(self.n);
-            if to != flight.to {
-                flight.to = to;
-                flight.echo = None;
-            }
+            flight.to = self.rng.index(self.n);
         }
         (now + self.rng.exponential(20 * MS), flight)
     }

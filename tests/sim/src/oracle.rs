@@ -94,6 +94,8 @@ pub struct Life {
     pub gave_up: bool,
     /// The observer's item that made it a member of the main group.
     pub observer_joined: Option<Item>,
+    /// What it does since it was synchronised last.
+    pub segment: Segment,
     /// The last message of the main group delivered here, with its ring.
     pub last_message: Option<(RingId, MessageId)>,
 }
@@ -134,6 +136,18 @@ pub struct Stay {
     pub to: Option<RingId>,
 }
 
+/// What one life did between two synchronised configurations.
+#[derive(Clone, Debug, Default)]
+pub struct Segment {
+    /// Rings installed on the way, the last one included: whoever has the same list went together, because it was in
+    /// each transitional set (M8).
+    pub path: Vec<RingId>,
+    /// Order of the main group as its observer saw it.
+    pub items: Vec<Item>,
+    /// The observer was in the group all the time; if not, `items` begin with its own join.
+    pub whole: bool,
+}
+
 /// Everything that has happened.
 #[derive(Debug)]
 pub struct History {
@@ -145,6 +159,9 @@ pub struct History {
     pub running: Vec<Option<LifeIndex>>,
     /// All regular configurations ever installed.
     pub rings: BTreeMap<RingId, Ring>,
+    /// By the synchronised configuration it began in and the rings on the way: what each life did until it was
+    /// synchronised again.
+    pub segments: BTreeMap<(RingId, Vec<RingId>), BTreeMap<LifeIndex, Segment>>,
     /// All identifiable messages ever accepted.
     pub messages: BTreeMap<MessageId, MessageFacts>,
     /// Messages too short to say which one they are: sender and hash.
@@ -293,6 +310,7 @@ impl Oracle {
             lives: Vec::new(),
             running: vec![None; options.nodes.len()],
             rings: BTreeMap::new(),
+            segments: BTreeMap::new(),
             messages: BTreeMap::new(),
             anonymous: BTreeSet::new(),
             fenced: BTreeSet::new(),
@@ -397,7 +415,7 @@ impl History {
                 }
             }
             What::Quorum(view) => self.lives[life].view.clone_from(view),
-            What::Synced(notice, _) => self.lives[life].synced = Some(notice.ring),
+            What::Synced(notice, _) => self.synchronised(life, notice.ring),
             What::Step(notice) if notice.name == "end" => self.lives[life].settled = Some(notice.ring),
             _ => {}
         }
@@ -416,6 +434,7 @@ impl History {
                     stay.to = Some(configuration.ring);
                 }
                 let facts = &mut self.lives[life];
+                facts.segment.path.push(configuration.ring);
                 let stay = Stay {
                     from: facts.ring.replace(configuration.ring),
                     came_with: facts.transitional.take().unwrap_or_default(),
@@ -432,8 +451,18 @@ impl History {
         }
     }
 
+    fn synchronised(&mut self, life: LifeIndex, ring: RingId) {
+        let facts = &mut self.lives[life];
+        let next = Segment { whole: facts.observer_joined.is_some(), ..Segment::default() };
+        let segment = std::mem::replace(&mut facts.segment, next);
+        if let Some(from) = facts.synced.replace(ring) {
+            self.segments.entry((from, segment.path.clone())).or_default().insert(life, segment);
+        }
+    }
+
     fn append(&mut self, life: LifeIndex, item: Item) {
         let Some(ring) = self.lives[life].ring else { return };
+        self.lives[life].segment.items.push(item);
         if let Item::Message(id) = item {
             self.lives[life].last_message = Some((ring, id));
         }

@@ -1,10 +1,16 @@
 //! M7: nodes that go together from one configuration to the next delivered the same messages in the first.
+//!
+//! For clients a configuration begins when it is synchronised: what their nodes have in common before that is the
+//! configuration synchronised before. A message ordered in between goes to those who know its sender from there, so
+//! what is compared is what happened from one synchronised configuration to the next, on nodes that took the same way.
+//!
 //! M8: a node is in another one's transitional set if and only if both came from the same configuration.
 
 use cmm_proto::ConfigurationKind;
+use holdfast_types::RingId;
 
 use super::Invariant;
-use crate::oracle::{History, LifeIndex, Observation, Stay, What};
+use crate::oracle::{History, Item, Observation, Segment, What};
 
 #[derive(Default)]
 pub(crate) struct VirtualSynchrony;
@@ -19,12 +25,15 @@ impl Invariant for VirtualSynchrony {
     }
 
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
-        let Some((from, others)) = fellows(history, seen) else { return Ok(()) };
-        let old = &history.rings[&from].stays;
-        let mine = &old[&seen.life];
-        for other in others {
-            let theirs = &old[&other];
-            let (a, b) = (history.lives[seen.life].id, history.lives[other].id);
+        let What::Synced(notice, _) = seen.what else { return Ok(()) };
+        // The segment just closed is the one of this life that ends here: on the way to this ring.
+        let here = |path: &[RingId]| path.last() == Some(&notice.ring);
+        let mut all =
+            history.segments.iter().filter(|((_, path), lives)| here(path) && lives.contains_key(&seen.life));
+        let Some(((from, _), lives)) = all.next() else { return Ok(()) };
+        let mine = &lives[&seen.life];
+        for (other, theirs) in lives.iter().filter(|(other, _)| **other != seen.life) {
+            let (a, b) = (history.lives[seen.life].id, history.lives[*other].id);
             let Some((x, y)) = common_part(mine, theirs) else {
                 return Err(format!(
                     "nodes {a} and {b} go together from {from}, but one missed the other's join"
@@ -33,8 +42,9 @@ impl Invariant for VirtualSynchrony {
             if x != y {
                 let i = x.iter().zip(y).position(|(x, y)| x != y).unwrap_or(x.len().min(y.len()));
                 return Err(format!(
-                    "nodes {a} and {b} go together from {from}; of {} and {} deliveries there, number {} is {:?} \
-                     on one and {:?} on the other",
+                    "nodes {a} and {b} go together from {from} to {}; of {} and {} deliveries on the way, number {} \
+                     is {:?} on one and {:?} on the other",
+                    notice.ring,
                     x.len(),
                     y.len(),
                     i + 1,
@@ -47,25 +57,9 @@ impl Invariant for VirtualSynchrony {
     }
 }
 
-/// After a regular configuration: the one before it, and the other lives that went the same way already.
-fn fellows(history: &History, seen: &Observation<'_>) -> Option<(holdfast_types::RingId, Vec<LifeIndex>)> {
-    let What::Configuration(c, _) = seen.what else { return None };
-    if c.kind != ConfigurationKind::Regular {
-        return None;
-    }
-    let (ring, stay) = history.stay(seen.life)?;
-    let from = stay.from?;
-    let others = history.rings[&ring].stays.iter();
-    let others = others.filter(|(life, other)| **life != seen.life && other.from == Some(from));
-    Some((from, others.map(|(life, _)| *life).collect()))
-}
-
 /// The parts of two orders that both observers were there for; none if one lacks the join of the other.
-fn common_part<'a>(
-    a: &'a Stay,
-    b: &'a Stay,
-) -> Option<(&'a [crate::oracle::Item], &'a [crate::oracle::Item])> {
-    let since = |long: &'a Stay, short: &'a Stay| {
+fn common_part<'a>(a: &'a Segment, b: &'a Segment) -> Option<(&'a [Item], &'a [Item])> {
+    let since = |long: &'a Segment, short: &'a Segment| {
         let join = short.items.first()?;
         long.items.iter().position(|item| item == join).map(|i| &long.items[i..])
     };

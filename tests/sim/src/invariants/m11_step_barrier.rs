@@ -2,7 +2,8 @@
 //! round has a higher number.
 //!
 //! Seen from outside, a node has ended a step when the step began there and its userland, if it takes part, has said
-//! that it is done. Steps before `fence` have no part in userland.
+//! that it is done. Steps before `fence` have no part in userland. The number of a round is agreed on in its first
+//! step: that one may end with a higher number than it began with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ use crate::oracle::{History, LifeIndex, Observation, What};
 
 /// Step numbers below this one are the daemon's own.
 pub const FIRST_USERLAND_STEP: u32 = 3;
+
+const SYNC: StepNumber = StepNumber::new(1);
 
 /// Rounds, and where each life is.
 #[derive(Default)]
@@ -42,14 +45,8 @@ impl Invariant for StepBarrier {
 
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
         match seen.what {
-            What::Participant(on) => {
-                let place = self.places.entry(seen.life).or_default();
-                place.participant = on;
-                if let (false, Some((ring, step))) = (on, place.step) {
-                    let key = (ring, place.epoch);
-                    self.end(key, step, seen.life);
-                }
-            }
+            // A participant that vanishes inside a step has not ended it.
+            What::Participant(on) => self.places.entry(seen.life).or_default().participant = on,
             What::StepDone(notice) => self.end((notice.ring, notice.epoch), notice.step, seen.life),
             What::Step(notice) => {
                 return self
@@ -68,7 +65,8 @@ impl StepBarrier {
     }
 
     fn step(&mut self, history: &History, life: LifeIndex, notice: &StepNotice) -> Result<(), String> {
-        let key = (notice.ring, notice.epoch);
+        let agreed_later = |step: StepNumber| step == SYNC;
+        let key = (notice.ring, if agreed_later(notice.step) { Epoch::new(0) } else { notice.epoch });
         let place = self.places.entry(life).or_default();
         if notice.phase == StepPhase::Aborted {
             place.aborted = place.aborted.max(Some(notice.epoch));
@@ -83,12 +81,15 @@ impl StepBarrier {
         if notice.epoch < place.epoch {
             return Err(format!("round {} after round {}", notice.epoch, place.epoch));
         }
+        let ends = notice.phase == StepPhase::Done || notice.name == "end";
+        if ends && agreed_later(notice.step) && place.step == Some((notice.ring, notice.step)) {
+            place.epoch = notice.epoch;
+        }
         let again = notice.epoch > place.epoch;
         let before = if again { None } else { place.step };
         if before.is_some_and(|(ring, _)| ring != notice.ring) {
             return Err(format!("round {} is used for two rings", notice.epoch));
         }
-        let ends = notice.phase == StepPhase::Done || notice.name == "end";
         if ends {
             match before {
                 Some((_, step)) if notice.name == "end" => self.all_ended(history, key, step)?,
@@ -103,8 +104,9 @@ impl StepBarrier {
         place.epoch = notice.epoch;
         place.step = Some((notice.ring, notice.step));
         let participant = place.participant && notice.step.get() >= FIRST_USERLAND_STEP;
-        if let Some((_, step)) = before {
-            self.all_ended(history, key, step)?;
+        if let Some((ring, step)) = before {
+            let round = if agreed_later(step) { Epoch::new(0) } else { notice.epoch };
+            self.all_ended(history, (ring, round), step)?;
         }
         if !participant {
             self.end(key, notice.step, life);

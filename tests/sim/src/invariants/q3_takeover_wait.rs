@@ -7,7 +7,7 @@
 
 use super::Invariant;
 use super::q2_lease::lease_end;
-use crate::oracle::{History, Observation, What};
+use crate::oracle::{History, Life, Observation, What};
 
 #[derive(Default)]
 pub(crate) struct TakeoverWait;
@@ -27,7 +27,7 @@ impl Invariant for TakeoverWait {
             return Ok(());
         }
         for lost in history.running.iter().flatten().map(|l| &history.lives[*l]) {
-            if view.members.contains(&lost.id) || lost.gave_up || never_a_peer(history, lost) {
+            if view.members.contains(&lost.id) || lost.gave_up || ahead(history, seen, view, lost) {
                 continue;
             }
             let end = lease_end(history, lost, &lost.granted);
@@ -43,7 +43,9 @@ impl Invariant for TakeoverWait {
     }
 }
 
-/// A life that never was in a configuration with others holds no lease that anybody could have lost.
-fn never_a_peer(history: &History, life: &crate::oracle::Life) -> bool {
-    life.ring.and_then(|ring| history.rings.get(&ring)).is_none()
+/// Both are members of a later ring, which the announcing node is yet to install: nobody is lost, it comes late.
+fn ahead(history: &History, seen: &Observation<'_>, view: &cmm_proto::QuorumView, other: &Life) -> bool {
+    let me = history.lives[seen.life].id;
+    let later = other.ring.filter(|ring| *ring > view.ring);
+    other.ring.is_none() || later.is_some_and(|ring| history.rings[&ring].members.contains(&me))
 }
