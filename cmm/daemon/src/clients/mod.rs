@@ -113,13 +113,16 @@ impl Clients {
     pub(crate) fn new(config: ClientsConfig) -> io::Result<Self> {
         holdfast_sys::shm::guard_against_sigbus()?;
         prepare_ring_dir(&config.place)?;
-        let bind = |service: Service| {
-            Listener::bind(&config.place, service).map_err(|e| {
-                let text = format!("cannot listen for {} clients: {e}", service.name());
-                io::Error::new(e.kind(), text)
-            })
-        };
-        let listeners = Service::ALL.into_iter().map(bind).collect::<io::Result<_>>()?;
+        let mut listeners = Vec::new();
+        for place in listening_places(&config.place) {
+            for service in Service::ALL {
+                let listener = Listener::bind(&place, service).map_err(|e| {
+                    let text = format!("cannot listen for {} clients: {e}", service.name());
+                    io::Error::new(e.kind(), text)
+                })?;
+                listeners.push(listener);
+            }
+        }
         let mut cmap = cmap::Cmap::default();
         for (key, value, read_only) in config.keys {
             cmap.config.load(key, value, read_only);
@@ -176,7 +179,7 @@ impl Clients {
     pub(crate) fn on_ready(&mut self, event: &mio::event::Event, node: &mut Node, now: Boottime) {
         let Some(index) = event.token().0.checked_sub(self.first_token) else { return };
         if index < self.listeners.len() {
-            self.accept(index, now);
+            self.accept(index, node, now);
             return;
         }
         let conn = ConnId::new((index - self.listeners.len()) as u64);
@@ -270,7 +273,7 @@ impl Clients {
         self.cfg.on_timer(&mut self.peers, now, &mut self.actions);
         if self.accept_at.take_if(|at| *at <= now).is_some() {
             for index in 0..self.listeners.len() {
-                self.accept(index, now);
+                self.accept(index, node, now);
             }
         }
         let late: Vec<ConnId> = self
@@ -340,14 +343,17 @@ impl Clients {
     }
 
     /// Takes in all who wait: readiness is reported once.
-    fn accept(&mut self, index: usize, now: Boottime) {
+    fn accept(&mut self, index: usize, node: &Node, now: Boottime) {
         loop {
             match self.listeners[index].accept() {
-                Ok(Some(handshake)) => self.begin_handshake(handshake, now),
+                Ok(Some(handshake)) => self.begin_handshake(handshake, node, now),
                 Ok(None) => return,
                 Err(e) => {
                     // Out of descriptors, most likely: clients wait in the backlog until some are free again.
-                    self.report(format!("cannot accept {} clients: {e}", Service::ALL[index].name()));
+                    self.report(format!(
+                        "cannot accept {} clients: {e}",
+                        self.listeners[index].service().name()
+                    ));
                     self.accept_at = Some(now + ACCEPT_PAUSE);
                     return;
                 }
@@ -355,7 +361,7 @@ impl Clients {
         }
     }
 
-    fn begin_handshake(&mut self, handshake: Handshake, now: Boottime) {
+    fn begin_handshake(&mut self, handshake: Handshake, node: &Node, now: Boottime) {
         if self.handshakes.len() >= HANDSHAKES_MAX {
             // Nobody has shown who he is yet, so the oldest goes: it had its time.
             if let Some(oldest) = self.handshakes.keys().next().copied() {
@@ -369,6 +375,8 @@ impl Clients {
         let interest = Interest::READABLE | Interest::WRITABLE;
         if registry.register(&mut SourceFd(&handshake.as_raw_fd()), token, interest).is_ok() {
             self.handshakes.insert(conn, (handshake, now));
+            // Clients say who they are right after connecting: most need not wait for a turn of their own.
+            self.shake_hands(conn, node, now);
         }
     }
 
@@ -547,6 +555,16 @@ fn refusal(refusal: Refusal) -> CsError {
     }
 }
 
+/// Where to listen. Clients of libqb take socket files instead of abstract names where this marker is, in a folder that
+/// was fixed when their libqb was built: upstream's default, or Debian's.
+fn listening_places(place: &Place) -> Vec<Place> {
+    let mut places = vec![place.clone()];
+    if *place == Place::Abstract && std::fs::exists(FILE_SOCKETS_MARKER).unwrap_or(false) {
+        places.extend(FILE_SOCKETS_DIRS.map(|dir| Place::Dir(dir.into())));
+    }
+    places
+}
+
 /// Below a run directory the rings' folder is ours: made anew, and rid of what an earlier life left behind.
 fn prepare_ring_dir(place: &Place) -> io::Result<()> {
     let Place::Dir(_) = place else { return Ok(()) };
@@ -558,6 +576,8 @@ fn prepare_ring_dir(place: &Place) -> io::Result<()> {
     std::fs::create_dir_all(&dir)
 }
 
+const FILE_SOCKETS_MARKER: &str = "/etc/libqb/force-filesystem-sockets";
+const FILE_SOCKETS_DIRS: [&str; 2] = ["/var/run", "/tmp"];
 /// Flow-control value that stops multicasts and nothing else.
 const HOLD_MULTICASTS: u32 = 2;
 /// Request id of a plain multicast.

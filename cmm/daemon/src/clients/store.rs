@@ -227,3 +227,72 @@ fn is_read_only(key: &str) -> bool {
 const KEYS_MAX: usize = 65_536;
 /// Bytes of values in one map.
 const BYTES_MAX: usize = 16 * 1_048_576;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(keys: &[&str]) -> (Store, Peers, Boottime) {
+        let mut store = Store::default();
+        for key in keys {
+            store.load((*key).to_owned(), Value::u8(1), false);
+        }
+        (store, Peers::default(), Boottime::default())
+    }
+
+    fn all(store: &Store, prefix: &[u8]) -> Vec<String> {
+        let mut keys: Vec<String> = Vec::new();
+        while let Some((key, _)) = store.next(prefix, keys.last().map(String::as_str)) {
+            keys.push(key.to_owned());
+        }
+        keys
+    }
+
+    #[test]
+    fn iteration_is_sorted_by_bytes_and_ends_with_its_prefix() {
+        let (store, ..) = store(&["b.x", "a.10", "a.2", "a", "a.b", "a-b", "c"]);
+        assert_eq!(all(&store, b"a."), ["a.10", "a.2", "a.b"]);
+        assert_eq!(all(&store, b""), ["a", "a-b", "a.10", "a.2", "a.b", "b.x", "c"]);
+        assert_eq!(all(&store, b"zzz"), [""; 0]);
+        assert_eq!(all(&store, &[0xff, 0xfe]), [""; 0], "no key is like that");
+    }
+
+    #[test]
+    fn iteration_goes_on_behind_a_key_that_is_gone() {
+        let (mut store, mut peers, now) = store(&["a.1", "a.2", "a.3"]);
+        store.delete_own("a.1", &mut peers, now);
+        store.delete_own("a.2", &mut peers, now);
+        assert_eq!(store.next(b"a.", Some("a.1")).map(|(key, _)| key), Some("a.3"));
+    }
+
+    #[test]
+    fn clients_change_what_is_theirs_and_nothing_else() {
+        let (mut store, mut peers, now) = store(&["mine.one"]);
+        store.set_own("own.key", Value::u8(1), &mut peers, now);
+        let mut set = |key: &str| store.set_for_client(key, Value::u8(2), &mut peers, now);
+        assert_eq!(set("mine.one"), Ok(()));
+        assert_eq!(set("mine.two"), Ok(()));
+        for key in
+            ["own.key", "nodelist.node.9.nodeid", "totem.cluster_name", "runtime.services.x", "system.x"]
+        {
+            assert_eq!(set(key), Err(CsError::Access), "{key}");
+        }
+        assert_eq!(store.delete_for_client("own.key", &mut peers, now), Err(CsError::Access));
+        assert_eq!(store.delete_for_client("none", &mut peers, now), Err(CsError::NotExist));
+        assert_eq!(store.delete_for_client("mine.one", &mut peers, now), Ok(()));
+    }
+
+    #[test]
+    fn a_full_map_takes_nothing_new_but_changes() {
+        let (mut store, mut peers, now) = store(&[]);
+        let large = |fill| Value::new(cmm_ipc::abi::cmap::Kind::Binary, &[fill; 16_384]).expect("fits");
+        let room = BYTES_MAX / 16_384;
+        for k in 0..room {
+            assert_eq!(store.set_for_client(&format!("big.{k}"), large(1), &mut peers, now), Ok(()));
+        }
+        assert_eq!(store.set_for_client("big.more", large(1), &mut peers, now), Err(CsError::NoSpace));
+        assert_eq!(store.set_for_client("big.0", large(2), &mut peers, now), Ok(()));
+        store.delete_own("big.1", &mut peers, now);
+        assert_eq!(store.set_for_client("big.more", large(1), &mut peers, now), Ok(()));
+    }
+}

@@ -109,7 +109,9 @@ impl Handshake {
         let (files, rings) = match made {
             Ok(made) => made,
             Err(e) => {
-                self.refuse(e.raw_os_error().unwrap_or(Errno::EIO as i32));
+                // EAGAIN is no memory to lock; to a client it would mean that the daemon is starting.
+                let errno = e.raw_os_error().filter(|errno| *errno != Errno::EAGAIN as i32);
+                self.refuse(errno.unwrap_or(Errno::ENOMEM as i32));
                 return Err(e);
             }
         };
