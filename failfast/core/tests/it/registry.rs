@@ -1,6 +1,6 @@
 //! Stories of units, one claim each.
 
-use failfast_core::limits::{INTERVAL_MAX, UNITS_MAX};
+use failfast_core::limits::{INTERVAL_MAX, PAUSE_SLACK, UNITS_MAX};
 use failfast_core::{
     ArmError, ArmRequest, Decision, Event, Mode, Output, Reason, ReasonKind, Registry, Trouble, UnitKey,
     UnitName, UnitState,
@@ -318,6 +318,38 @@ fn a_countdown_stands_still_in_a_pause() {
     assert_eq!(l.texts(), [""; 0], "its replacement could not arm meanwhile");
     l.run_to(66_000);
     assert_eq!(l.texts(), ["Failfast: Aborting because \"rgmd\" died 66 seconds ago."]);
+}
+
+/// An ordinary delay of the loop is no excuse for a dead unit.
+#[test]
+fn a_loop_that_is_a_little_late_is_no_pause() {
+    let mut l = Loop::new();
+    let key = l.arm(7, &request("rgmd", 10_000, 0));
+    l.die(key);
+    l.pause_to(10_000 + PAUSE_SLACK.as_millis());
+    l.wake();
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"rgmd\" died 10 seconds ago."]);
+}
+
+#[test]
+fn several_dead_units_take_the_node_down_once() {
+    let mut l = Loop::new();
+    let keys = ["a", "b"].map(|unit| l.arm(7, &request(unit, 1_000, 0)));
+    l.die(keys[0]);
+    l.run_to(500);
+    l.die(keys[1]);
+    l.run_to(10_000);
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"a\" died 1 seconds ago."]);
+}
+
+/// The feeding of the watchdog must not depend on whether the registry has looked at its deadlines yet.
+#[test]
+fn the_watchdog_is_fed_exactly_as_long_as_the_units_deadlines_hold() {
+    let mut l = Loop::new();
+    l.arm(7, &request("rgmd", 2_000, 10_000));
+    assert!(l.registry.within_deadlines(at(10_000)), "late, but its delay has only begun");
+    assert!(l.registry.within_deadlines(at(11_999)));
+    assert!(!l.registry.within_deadlines(at(12_000)));
 }
 
 /// A loop that sleeps as long as it may is not away, however long that is, and however beats move its deadlines.
