@@ -128,7 +128,7 @@ impl EventLoop {
         self.drain(start);
         for event in events {
             match event.token() {
-                NET => self.net.set_readable(),
+                NET if event.is_readable() => self.net.set_readable(),
                 WAKER => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
@@ -147,7 +147,7 @@ impl EventLoop {
         }
         self.serve_clients(events);
         self.housekeeping(now());
-        self.net.flush();
+        self.send();
         self.note_lateness(start, now());
         self.log.wake();
     }
@@ -304,6 +304,11 @@ impl EventLoop {
                 }
             }
         }
+    }
+
+    /// Sends everything that waits; what the socket does not take goes when it says that it takes more.
+    fn send(&mut self) {
+        self.net.flush();
         if self.net.wants_write() != self.state.writing {
             self.state.writing = !self.state.writing;
             let interest =
