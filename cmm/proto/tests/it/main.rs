@@ -1,0 +1,10 @@
+//! The protocol core through its public door: a few nodes in memory, joined by a network that does what it is told.
+
+mod cluster;
+mod groups;
+mod lease;
+mod lives;
+mod membership;
+mod packets;
+mod steps;
+mod votes;

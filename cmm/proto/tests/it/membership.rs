@@ -1,0 +1,140 @@
+//! Forming, losing, leaving, merging.
+
+use cmm_proto::{ConfigError, Event, Node, Output, Request};
+use holdfast_types::{Span, Votes};
+
+use crate::cluster::{Cluster, PLAIN, ids, node};
+
+#[test]
+fn three_nodes_form_one_quorate_cluster_and_tell_each_thing_once() {
+    let mut c = Cluster::new(3, PLAIN);
+    c.until("forms", |c| c.settled(&[1, 2, 3]) && (1..=3).all(|id| c.quorate(id)));
+    for id in 1..=3 {
+        assert!(c.node(id).is_synced());
+        assert_eq!(c.node(id).ring_state(), "OPERATIONAL");
+        let last = c.regular(id).last().map(|r| r.members.clone());
+        assert_eq!(last, Some(ids(&[1, 2, 3])));
+        // The membership is told before what it means for quorum, and quorum before the first step of userland.
+        let ring = c.node(id).ring_id();
+        let place =
+            |of: &dyn Fn(&Output) -> bool| c.told(id).iter().position(|t| of(&t.output)).expect("told");
+        let list = place(&|o| matches!(o, Output::NodeList(n) if n.ring == ring));
+        let quorum = place(&|o| matches!(o, Output::Quorum(v) if v.quorate && v.ring == ring));
+        let fence = place(&|o| matches!(o, Output::Step(s) if s.name == "fence" && s.ring == ring));
+        assert!(list < quorum && quorum < fence);
+    }
+    c.forget();
+    c.run(Span::from_secs(60));
+    for id in 1..=3 {
+        let noise = c.told(id).iter().find(|t| !matches!(t.output, Output::Event(Event::TokenLate { .. })));
+        assert!(noise.is_none(), "a quiet minute is quiet: {noise:?}");
+    }
+}
+
+#[test]
+fn a_single_node_is_a_cluster() {
+    let mut c = Cluster::new(1, PLAIN);
+    c.until("forms", |c| c.settled(&[1]) && c.quorate(1));
+    c.join(1, 1, 100, b"g");
+    c.until("joins", |c| c.node(1).cpg_members(b"g").len() == 1);
+}
+
+#[test]
+fn a_silent_death_costs_the_detector_limit_and_no_wait_for_leases() {
+    let mut c = Cluster::formed(3);
+    c.run(Span::from_millis(333));
+    let death = c.now;
+    c.kill(3);
+    c.until("two go on", |c| c.settled(&[1, 2]));
+    for id in [1, 2] {
+        assert_eq!(c.quorum_told(id), [true], "quorate before, told once, quorate after");
+        assert!(
+            c.events(id)
+                .iter()
+                .any(|e| matches!(e, Event::Suspect { node: n, why: "heartbeat", .. } if *n == node(3)))
+        );
+        let told = c.told(id).iter().find(|t| matches!(t.output, Output::Quorum(_))).expect("told");
+        let took = told.at.since(death);
+        assert!(took < c.timers().heartbeat_limit + Span::from_millis(30), "took {took}");
+    }
+}
+
+#[test]
+fn a_minority_is_told_so_and_the_halves_merge() {
+    let mut c = Cluster::formed(5);
+    c.cut(&[1, 2], &[3, 4, 5]);
+    c.until("two halves", |c| c.settled(&[1, 2]) && c.settled(&[3, 4, 5]));
+    for id in 1..=5 {
+        assert_eq!(c.quorate(id), id > 2, "node {id}");
+        assert_eq!(c.quorum_told(id).contains(&false), id <= 2, "no passing loss on the side that goes on");
+    }
+    let reason = c.node(1).quorum_view().reason.clone();
+    assert_eq!(reason, "2 of 5 votes, 3 needed");
+    c.heal();
+    c.forget();
+    c.until("one again", |c| c.settled(&[1, 2, 3, 4, 5]) && (1..=5).all(|id| c.quorate(id)));
+    assert!((3..=5).all(|id| !c.quorum_told(id).contains(&false)));
+    let Some(Output::NodeList(list)) =
+        c.told(1).iter().map(|t| &t.output).find(|o| matches!(o, Output::NodeList(_)))
+    else {
+        panic!("told")
+    };
+    assert_eq!((list.joined.clone(), list.left.clone()), (ids(&[3, 4, 5]), vec![]));
+}
+
+#[test]
+fn an_orderly_leave_gives_up_quorum_first_and_is_over_at_once() {
+    let mut c = Cluster::formed(3);
+    let began = c.now;
+    c.submit(3, Request::Leave).unwrap();
+    assert!(!c.runs(3), "left");
+    let told: Vec<&Output> = c.told(3).iter().map(|t| &t.output).collect();
+    assert!(matches!(told[0], Output::Quorum(v) if !v.quorate && v.reason == "this node leaves"), "{told:?}");
+    assert!(matches!(told.last(), Some(Output::Left)));
+    c.until("two go on", |c| c.settled(&[1, 2]));
+    assert!(c.now.since(began) < Span::from_millis(30), "nothing is waited for");
+    for id in [1, 2] {
+        assert_eq!(c.quorum_told(id), [true]);
+        assert!(c.events(id).iter().any(|e| matches!(e, Event::Suspect { why: "leave", .. })));
+        assert_eq!(c.node(id).quorum_view().nodes[2].state, 3, "leaving, not dead");
+    }
+}
+
+#[test]
+fn a_node_that_restarts_faster_than_it_is_missed_is_left_and_joined() {
+    let mut c = Cluster::formed(3);
+    c.kill(3);
+    c.start(3);
+    c.until("three again", |c| c.settled(&[1, 2, 3]) && c.quorate(3));
+    for id in [1, 2] {
+        let list = c.told(id).iter().rev().find_map(|t| match &t.output {
+            Output::NodeList(list) => Some(list.clone()),
+            _ => None,
+        });
+        let list = list.expect("told");
+        assert!(list.joined.contains(&node(3)), "{list:?}");
+        let left: Vec<_> = c.regular(id).iter().flat_map(|r| r.left.clone()).collect();
+        assert_eq!(left, ids(&[3]));
+        assert!(!c.quorum_told(id).contains(&false));
+    }
+}
+
+#[test]
+fn configurations_that_cannot_be_run_are_refused_with_a_reason() {
+    let good = Cluster::new(3, PLAIN).node(1).config().clone();
+    let now = holdfast_types::Boottime::from_nanos(1);
+    let refused = |change: &dyn Fn(&mut cmm_proto::NodeConfig)| {
+        let mut config = good.clone();
+        change(&mut config);
+        Node::new(config, now).err()
+    };
+    assert_eq!(refused(&|_| {}), None);
+    assert!(matches!(refused(&|c| c.nodes.clear()), Some(ConfigError::Nodes(_))));
+    assert!(matches!(refused(&|c| c.nodes.swap(0, 1)), Some(ConfigError::Nodes(_))));
+    assert!(matches!(refused(&|c| c.nodes[0].id = node(0)), Some(ConfigError::Nodes(_))));
+    assert_eq!(refused(&|c| c.me = node(9)), Some(ConfigError::NotInList(node(9))));
+    assert!(matches!(refused(&|c| c.timers.heartbeat = Span::ZERO), Some(ConfigError::Timers(_))));
+    assert!(matches!(refused(&|c| c.timers.lease = c.timers.heartbeat), Some(ConfigError::Timers(_))));
+    let none = Some(Votes::new(0));
+    assert!(matches!(refused(&|c| c.quorum.expected_votes = none), Some(ConfigError::Quorum(_))));
+}

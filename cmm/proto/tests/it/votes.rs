@@ -1,0 +1,59 @@
+//! Votes and expected votes set by the administrator, on all nodes alike.
+
+use cmm_proto::{Refusal, Request};
+use holdfast_types::{Span, Votes};
+
+use crate::cluster::{Cluster, PLAIN, node};
+
+fn expected(c: &Cluster) -> Vec<u32> {
+    c.nodes.keys().filter(|id| c.runs(**id)).map(|id| c.node(*id).quorum_view().expected.get()).collect()
+}
+
+#[test]
+fn expected_votes_reach_all_and_a_joiner_takes_them_over() {
+    let mut c = Cluster::formed(5);
+    c.kill(5);
+    c.until("four", |c| c.settled(&[1, 2, 3, 4]));
+    c.forget();
+    c.submit(2, Request::SetExpectedVotes(Votes::new(4))).unwrap();
+    c.until("told", |c| expected(c) == [4, 4, 4, 4]);
+    c.run(Span::from_millis(100));
+    assert!((1..=4).all(|id| c.quorum_told(id) == [true]), "told once on each");
+    assert_eq!(c.submit(2, Request::SetExpectedVotes(Votes::new(3))), Err(Refusal::InvalidParam));
+    assert_eq!(c.submit(2, Request::SetExpectedVotes(Votes::new(9))), Err(Refusal::InvalidParam));
+    c.start(5);
+    c.until("five", |c| c.settled(&[1, 2, 3, 4, 5]) && c.quorate(5));
+    assert_eq!(expected(&c), [5; 5], "more votes raise it by themselves");
+}
+
+#[test]
+fn a_nodes_votes_change_on_all() {
+    let mut c = Cluster::formed(3);
+    let set = |node, votes| Request::SetVotes { node, votes: Votes::new(votes) };
+    c.submit(1, set(node(2), 3)).unwrap();
+    c.until("told", |c| (1..=3).all(|id| c.node(id).quorum_view().total == Votes::new(5)));
+    assert!((1..=3).all(|id| c.node(id).quorum_view().quorum == Votes::new(3)));
+    assert_eq!(c.submit(1, set(node(8), 1)), Err(Refusal::NameNotFound));
+    // Node 2 alone is now a majority, and brings its votes along.
+    c.cut(&[2], &[1, 3]);
+    c.until("apart", |c| c.settled(&[2]) && c.settled(&[1, 3]));
+    assert!(c.quorate(2) && !c.quorate(1) && !c.quorate(3));
+    c.heal();
+    c.until("one", |c| c.settled(&[1, 2, 3]) && c.quorate(3));
+    assert_eq!(c.node(3).quorum_view().total, Votes::new(5));
+}
+
+#[test]
+fn cancelling_wait_for_all_lets_those_present_go_on() {
+    let mut c = Cluster::new(3, cmm_proto::QuorumConfig { wait_for_all: true, ..PLAIN });
+    c.kill(3);
+    c.until("two", |c| c.settled(&[1, 2]));
+    assert!(!c.quorate(1));
+    assert_eq!(c.node(1).quorum_view().reason, "waits for all: 2 of 3 votes");
+    c.submit(2, Request::CancelWaitForAll).unwrap();
+    c.until("quorate", |c| c.quorate(1) && c.quorate(2));
+    // A newcomer learns from those who are quorate that the wait is over.
+    c.start(3);
+    c.until("three", |c| c.settled(&[1, 2, 3]) && c.quorate(3));
+    assert!(!c.node(3).quorum_view().wait_for_all_status);
+}
