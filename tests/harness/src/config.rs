@@ -15,6 +15,8 @@ pub struct Options {
     pub token_ms: u32,
     /// `failfast.exit_scope`: `pid-namespace` or `run-dir`.
     pub exit_scope: &'static str,
+    /// `failfast.guardian_limit`: how long `cmmd` may make no progress before its guardian takes the node down.
+    pub guardian_limit_ms: Option<u32>,
     /// More lines for the `quorum` section.
     pub quorum: &'static str,
     /// More text for the configuration file.
@@ -23,7 +25,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 3, links: 1, token_ms: 2000, exit_scope: "pid-namespace", quorum: "", more: "" }
+        Self {
+            nodes: 3,
+            links: 1,
+            token_ms: 2000,
+            exit_scope: "pid-namespace",
+            guardian_limit_ms: None,
+            quorum: "",
+            more: "",
+        }
     }
 }
 
@@ -49,9 +59,14 @@ pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
     let _ = write!(
         text,
         "}}\nquorum {{\n    provider: corosync_votequorum\n{}}}\nlogging {{\n    to_stderr: yes\n    to_syslog: no\n}}\n\
-         failfast {{\n    mode: exit\n    exit_scope: {}\n    watchdog_device: off\n}}\n{}",
-        o.quorum, o.exit_scope, o.more
+         failfast {{\n    mode: exit\n    exit_scope: {}\n    watchdog_device: off\n",
+        o.quorum, o.exit_scope
     );
+    if let Some(limit) = o.guardian_limit_ms {
+        let _ = writeln!(text, "    guardian_limit: {limit}");
+    }
+    text.push_str("}\n");
+    text.push_str(o.more);
     text
 }
 

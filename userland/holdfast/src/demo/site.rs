@@ -90,7 +90,7 @@ impl Site {
     fn conf(&self, own_id: usize) -> String {
         let mut text = format!(
             "# Written by holdfast demo.\n\
-             totem {{\n    version: 2\n    cluster_name: demo\n    transport: knet\n    nodeid: {own_id}\n    token: {TOKEN_MS}\n}}\n\
+             totem {{\n    version: 2\n    cluster_name: demo\n    transport: knet\n    nodeid: {own_id}\n    token: {TOKEN_MS}\n    token_coefficient: 0\n}}\n\
              nodelist {{\n"
         );
         for (index, node) in self.nodes.iter().enumerate() {

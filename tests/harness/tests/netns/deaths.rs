@@ -1,0 +1,148 @@
+//! kill -9 of each daemon, and of whole nodes.
+
+use std::path::Path;
+
+use harness::{Cib, Cluster, Signal, skip};
+
+use crate::{nodes, others, shop, up, wait_for_takeover};
+
+/// Whether a node has gone down as mode `exit` does: nothing of it is left but its init.
+fn wait_for_the_end_of(cluster: &Cluster, node: u32) {
+    cluster.wait_for(&format!("n{node} is taken down"), || cluster.processes(node).is_empty().then_some(()));
+}
+
+/// What the node's black box says of its last death.
+fn reason(cluster: &Cluster, node: u32) -> String {
+    // With cmmd down, status tells the reason; it asks the folder, not a daemon.
+    let out = cluster.exec(node, &format!("{}/holdfast", bin()), &["status"]).unwrap();
+    assert_eq!(out.status.code(), Some(69), "cmmd of n{node} does not run: {out:?}");
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn bin() -> String {
+    harness::bin_dir().unwrap().to_string_lossy().into_owned()
+}
+
+#[test]
+fn cmmd_dies_and_its_guardian_takes_the_node_down() {
+    if skip() {
+        return;
+    }
+    let (cluster, victim) = shop("cmmd", nodes(3));
+    let asked = others(&cluster, &[victim]);
+    cluster.signal(victim, "cmmd", Signal::SIGKILL);
+    wait_for_takeover(&cluster, asked[0], victim);
+    wait_for_the_end_of(&cluster, victim);
+    let text = reason(&cluster, victim);
+    assert!(text.contains("Failfast: Aborting because \"cmmd\" died"), "{text}");
+    cluster.wait_for_members(&asked, &asked);
+    cluster.assert_nothing_ran_twice();
+    cluster.boot(victim).unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for("its manager takes part again", || {
+        cluster.status(asked[0]).is_ok_and(|s| s.nodes.iter().all(|n| n.online && !n.unclean)).then_some(())
+    });
+    cluster.assert_nothing_ran_twice();
+}
+
+#[test]
+fn rgmd_dies_and_failfast_takes_the_node_down() {
+    if skip() {
+        return;
+    }
+    let (cluster, victim) = shop("rgmd", nodes(3));
+    cluster.wait_for("rgmd is armed", || {
+        cluster
+            .status(victim)
+            .ok()?
+            .units
+            .iter()
+            .any(|u| u.name == "rgmd" && u.state == "armed")
+            .then_some(())
+    });
+    let asked = others(&cluster, &[victim]);
+    cluster.signal(victim, "rgmd", Signal::SIGKILL);
+    wait_for_takeover(&cluster, asked[0], victim);
+    wait_for_the_end_of(&cluster, victim);
+    let text = reason(&cluster, victim);
+    assert!(text.contains("Failfast: Aborting because \"rgmd\" died"), "{text}");
+    cluster.assert_nothing_ran_twice();
+}
+
+#[test]
+fn a_dead_guardian_is_replaced() {
+    if skip() {
+        return;
+    }
+    let cluster = up("guardian", nodes(2), &Cib::new());
+    let old = cluster.wait_for("there is a guardian", || cluster.find(1, "holdfast-guardian").pop());
+    cluster.signal(1, "holdfast-guardian", Signal::SIGKILL);
+    cluster.wait_for("there is another guardian", || {
+        cluster.find(1, "holdfast-guardian").into_iter().find(|p| p.pid != old.pid)
+    });
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    // And it does its duty.
+    cluster.signal(1, "cmmd", Signal::SIGKILL);
+    wait_for_the_end_of(&cluster, 1);
+    assert!(reason(&cluster, 1).contains("\"cmmd\" died"));
+}
+
+#[test]
+fn a_node_loses_its_power_and_the_fence_device_confirms_it() {
+    if skip() {
+        return;
+    }
+    let (cluster, victim) = shop("power", nodes(3));
+    let asked = others(&cluster, &[victim]);
+    cluster.power_off(victim).unwrap();
+    wait_for_takeover(&cluster, asked[0], victim);
+    cluster.wait_for_members(&asked, &asked);
+    let name = harness::node_name(victim);
+    assert!(
+        cluster.fence_calls().iter().any(|c| c.target == name && c.answer == "ok"),
+        "{:?}",
+        cluster.fence_calls()
+    );
+    let node = cluster.status(asked[0]).unwrap().nodes.into_iter().find(|n| n.id == victim).unwrap();
+    assert!(!node.unclean && node.confirmed_dead == node.incarnation && node.incarnation > 0, "{node:?}");
+    cluster.assert_nothing_ran_twice();
+    cluster.boot(victim).unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.assert_nothing_ran_twice();
+}
+
+#[test]
+fn a_stuck_cmmd_is_taken_down_by_its_guardian() {
+    if skip() {
+        return;
+    }
+    let options = harness::Options { guardian_limit_ms: Some(3000), ..nodes(3) };
+    let (cluster, victim) = shop("stuck", options);
+    let asked = others(&cluster, &[victim]);
+    cluster.signal(victim, "cmmd", Signal::SIGSTOP);
+    wait_for_takeover(&cluster, asked[0], victim);
+    wait_for_the_end_of(&cluster, victim);
+    assert!(Path::new(&cluster.node_dir(victim)).join("state/blackbox").exists());
+    cluster.assert_nothing_ran_twice();
+}
+
+#[test]
+fn every_daemon_of_every_node_dies_at_once_and_the_cluster_starts_again() {
+    if skip() {
+        return;
+    }
+    let (cluster, _) = shop("blackout", nodes(3));
+    for node in cluster.all() {
+        cluster.power_off(node).unwrap();
+    }
+    assert!(cluster.service_runs_on("shop").is_empty());
+    cluster.boot_all().unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    let place = cluster.wait_for_started(1, &crate::SHOP);
+    assert_eq!(cluster.service_runs_on("shop"), [place]);
+    cluster.assert_nothing_ran_twice();
+}

@@ -1,0 +1,94 @@
+//! Stories of real clusters: real daemons, real agents, real namespaces. Each needs root; see the harness.
+
+mod deaths;
+mod formation;
+mod partitions;
+mod resources;
+
+use std::time::{Duration, Instant};
+
+use harness::{Cib, Cluster, FENCE_AGENT, Options, SERVICE};
+use status::ClusterStatus;
+
+/// A cluster that is up: all nodes in one ring, quorate.
+fn up(name: &str, options: Options, cib: &Cib) -> Cluster {
+    let cluster = Cluster::new(name, options, cib).unwrap();
+    cluster.boot_all().unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for_quorum(&all, true);
+    cluster
+}
+
+fn nodes(nodes: u32) -> Options {
+    Options { nodes, ..Options::default() }
+}
+
+/// A cluster with a fence device and the group `shop` of three real agents, started on `n1`: `state` (Dummy),
+/// `service` (a process that must not run twice, by `anything`), `ip` (IPaddr2). Gives the node that runs it.
+fn shop(name: &str, options: Options) -> (Cluster, u32) {
+    let cib = Cib::new().fencing(FENCE_AGENT).property("no-quorum-policy", "stop").group(
+        "shop",
+        &[
+            ("state", "ocf:heartbeat:Dummy", &[]),
+            ("service", "ocf:heartbeat:anything", &[("binfile", SERVICE), ("cmdline_options", "shop")]),
+            ("ip", "ocf:heartbeat:IPaddr2", &[("ip", SHOP_IP), ("cidr_netmask", "24"), ("nic", "eth0")]),
+        ],
+    );
+    let cluster = Cluster::new(name, options, &cib).unwrap();
+    cluster.boot_all().unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    let place = cluster.wait_for_started(1, &SHOP);
+    cluster.wait_for("the service runs where its cluster says", || {
+        (cluster.service_runs_on("shop") == [place] && has_ip(&cluster, place)).then_some(())
+    });
+    (cluster, place)
+}
+
+const SHOP: [&str; 3] = ["state", "service", "ip"];
+const SHOP_IP: &str = "10.77.0.250";
+
+/// Whether the group's address is on a node's interface.
+fn has_ip(cluster: &Cluster, node: u32) -> bool {
+    let out = cluster.exec(node, "ip", &["-o", "addr", "show", "dev", "eth0"]);
+    out.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains(&format!("{SHOP_IP}/")))
+}
+
+/// Waits until the group runs as a whole on another node than `old`, seen by `asked`; gives that node.
+fn wait_for_takeover(cluster: &Cluster, asked: u32, old: u32) -> u32 {
+    cluster.wait_for(&format!("the group moves away from n{old}"), || {
+        let status = cluster.status(asked).ok()?;
+        let place = place_of_shop(&status)?;
+        (place != old && cluster.service_runs_on("shop") == [place]).then_some(place)
+    })
+}
+
+/// The node on which the whole group is started.
+fn place_of_shop(status: &ClusterStatus) -> Option<u32> {
+    let place = |id: &&str| {
+        let r = status.resources.iter().find(|r| r.id == *id)?;
+        (r.role == status::Role::Started && !r.failed && r.nodes.len() == 1).then(|| r.nodes[0].clone())
+    };
+    let places: Vec<_> = SHOP.iter().map(place).collect::<Option<_>>()?;
+    let first = places.first()?;
+    if places.iter().any(|p| p != first) {
+        return None;
+    }
+    status.nodes.iter().find(|n| n.name == *first).map(|n| n.id)
+}
+
+/// All nodes but these.
+fn others(cluster: &Cluster, without: &[u32]) -> Vec<u32> {
+    cluster.all().into_iter().filter(|n| !without.contains(n)).collect()
+}
+
+/// Looks at something for a while and fails when it stops being true: for what must *not* happen. The time is no
+/// limit that anything has to meet; a longer look only finds more.
+fn stays(what: &str, look: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while start.elapsed() < look {
+        assert!(holds(), "no longer true: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
