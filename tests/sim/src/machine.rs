@@ -348,18 +348,22 @@ impl Cluster {
             });
         }
         self.crash(n, Death::Gasp)?;
-        let delay = self.restart_delay();
-        self.restart_after(n, delay, false);
+        if !self.options.scripted {
+            let delay = self.restart_delay();
+            self.restart_after(n, delay, false);
+        }
         Ok(())
     }
 
-    /// The leave is out: the daemon exits, and is started again some time later.
+    /// The leave is out: the daemon exits, and is started again some time later (by the script, if there is one).
     pub(crate) fn left(&mut self, n: usize) -> Result<(), Violation> {
         let Some(running) = self.machines[n].running.as_ref() else { return Ok(()) };
         self.observe(running.life, What::Left)?;
         self.crash(n, Death::Silent)?;
-        let delay = self.restart_delay();
-        self.restart_after(n, delay, false);
+        if !self.options.scripted {
+            let delay = self.restart_delay();
+            self.restart_after(n, delay, false);
+        }
         Ok(())
     }
 

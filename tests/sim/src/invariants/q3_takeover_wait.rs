@@ -7,7 +7,7 @@
 
 use super::Invariant;
 use super::q2_lease::lease_end;
-use crate::oracle::{History, Life, Observation, What};
+use crate::oracle::{History, Life, LifeIndex, Observation, What};
 
 #[derive(Default)]
 pub(crate) struct TakeoverWait;
@@ -30,7 +30,9 @@ impl Invariant for TakeoverWait {
             if view.members.contains(&lost.id) || lost.gave_up || ahead(history, seen, view, lost) {
                 continue;
             }
-            let end = lease_end(history, lost, &lost.granted);
+            let grants: Vec<_> =
+                lost.granted.iter().map(|g| g.filter(|g| binds(history, view, g.1)).map(|g| g.0)).collect();
+            let end = lease_end(history, lost, &grants);
             if end > history.now {
                 let (me, ms) = (history.lives[seen.life].id, (end - history.now) / 1_000);
                 return Err(format!(
@@ -41,6 +43,16 @@ impl Invariant for TakeoverWait {
         }
         Ok(())
     }
+}
+
+/// Whether a grant of this life binds those who announce `view`: all do but those of a member's later life, which is
+/// no member any more. That one waits itself, for all that its earlier lives may have granted, before its vote counts.
+fn binds(history: &History, view: &cmm_proto::QuorumView, granter: LifeIndex) -> bool {
+    let node = history.lives[granter].node;
+    let stays = history.rings.get(&view.ring).map(|ring| &ring.stays);
+    let member =
+        stays.into_iter().flatten().map(|(life, _)| *life).find(|life| history.lives[*life].node == node);
+    member.is_none_or(|life| granter <= life)
 }
 
 /// Both are members of a later ring, which the announcing node is yet to install: nobody is lost, it comes late.
