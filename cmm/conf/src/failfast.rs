@@ -68,17 +68,8 @@ pub struct Unit {
     pub heartbeat: Option<Span>,
     /// Its own mode, where it has one.
     pub mode: Option<Mode>,
-    /// How its process is found.
-    pub watch: UnitWatch,
-}
-
-/// How a configured unit's process is found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnitWatch {
-    /// It arms itself on the failfast socket; the section only sets its delay and mode.
-    ArmsItself,
-    /// A file with its pid.
-    PidFile(String),
+    /// File with its pid.
+    pub pidfile: String,
 }
 
 pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Failfast {
@@ -126,12 +117,19 @@ fn read_unit(section: &Section, found: &mut Diagnostics) -> Option<Unit> {
         found.fatal(section.at(), text);
         return None;
     }
+    let Some(pidfile) = value("pidfile").filter(|f| f.starts_with('/')) else {
+        let text = format!(
+            "unit \"{name}\" names no pid file; write \"pidfile: PATH\" (a daemon that arms itself needs no section)"
+        );
+        found.fatal(section.at(), text);
+        return None;
+    };
     Some(Unit {
         name: name.to_owned(),
         delay: Span::from_millis(millis("delay").unwrap_or(0)),
         heartbeat: millis("heartbeat").filter(|n| *n > 0).map(Span::from_millis),
         mode: value("mode").and_then(parse_mode),
-        watch: value("pidfile").map_or(UnitWatch::ArmsItself, |f| UnitWatch::PidFile(f.to_owned())),
+        pidfile: pidfile.to_owned(),
     })
 }
 

@@ -23,7 +23,7 @@ mod timing;
 mod totem;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use failfast::{ExitScope, Failfast, Mode, Unit, UnitWatch};
+pub use failfast::{ExitScope, Failfast, Mode, Unit};
 pub use keys::{ConfigKey, KeyValue};
 pub use lexer::{Item, Section, parse_sections};
 pub use logging::{Debug, Facility, Logging, Priority, Sinks, Subsystem, Timestamp};

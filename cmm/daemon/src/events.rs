@@ -58,6 +58,8 @@ pub(crate) enum DaemonEvent {
     Watchdog { fed: bool, why: &'static str },
     /// The guardian ended, or a new one runs.
     Guardian { error: Option<String> },
+    /// A unit of the configuration cannot be armed.
+    UnitNotArmed { name: String, pid: u32, why: String },
     /// A right or resource is missing; said once.
     Degraded { what: &'static str, error: String, then: &'static str },
     /// The log file is open again.
@@ -357,6 +359,17 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
         DaemonEvent::Guardian { error: None } => {
             line("guardian_runs", "FAILFAST", Info, "The guardian watches this node.".into(), vec![]);
         }
+        DaemonEvent::UnitNotArmed { name, pid, why } => {
+            let text =
+                format!("Failfast: unit \"{name}\" (pid {pid}) of the configuration is not armed: {why}");
+            line(
+                "unit_not_armed",
+                "FAILFAST",
+                Warning,
+                text,
+                vec![("unit", name.clone()), ("pid", pid.to_string())],
+            );
+        }
         DaemonEvent::Degraded { what, error, then } => {
             line("degraded", "MAIN", Warning, format!("{what}: {error}; {then}"), vec![]);
         }
@@ -453,6 +466,7 @@ mod tests {
             DaemonEvent::Watchdog { fed: true, why: "the node is fit and quorate" },
             DaemonEvent::Guardian { error: Some("its process ended".into()) },
             DaemonEvent::Guardian { error: None },
+            DaemonEvent::UnitNotArmed { name: "dlm".into(), pid: 4_711, why: "cannot watch pid 4711".into() },
             DaemonEvent::Degraded {
                 what: "memory cannot be locked",
                 error: "Operation not permitted".into(),

@@ -20,10 +20,12 @@ use crate::exit::{self, Fatal};
 use crate::log::Log;
 use crate::net::NetConfig;
 use crate::runtime_files::Paths;
+use crate::units::UnitFiles;
 
 /// Everything that can take this node down, and what it needs for that.
 pub(crate) struct Failfast {
     server: FailfastServer,
+    units: UnitFiles,
     /// `None` while another one is being started.
     guardian: Option<Guardian>,
     respawn: Option<Respawn>,
@@ -118,6 +120,8 @@ impl Failfast {
         let mut warnings = Vec::new();
         let own = PanicPath::prepare(&setup, None, &mut warnings).map_err(|e| fatal("no way down", &e))?;
         let watchdog = find_watchdog(config, &waker, log)?;
+        let units = UnitFiles::watch(config.failfast.units.clone(), Arc::clone(&waker))
+            .map_err(|e| fatal("cannot start a thread", &e))?;
         // Last: from here on an end of this process that is not an orderly one takes the node down.
         let guardian = Guardian::spawn(&program, &setup, now).map_err(|e| {
             fatal(
@@ -131,8 +135,9 @@ impl Failfast {
         for warning in warnings {
             log.text(Priority::Warning, warning);
         }
-        let mut this = Self {
+        Ok(Self {
             server,
+            units,
             guardian: Some(guardian),
             respawn: None,
             own,
@@ -143,31 +148,19 @@ impl Failfast {
             more: false,
             seen_changes: 0,
             guardian_seen: now,
-        };
-        this.arm_configured(config, now, log);
-        Ok(this)
+        })
     }
 
-    /// Units that the configuration names by their pid file.
-    fn arm_configured(&mut self, config: &Config, now: Boottime, log: &Log) {
-        for unit in &config.failfast.units {
-            let cmm_conf::UnitWatch::PidFile(path) = &unit.watch else { continue };
-            let armed = std::fs::read_to_string(path)
-                .map_err(|e| format!("{path}: {e}"))
-                .and_then(|text| text.trim().parse::<u32>().map_err(|_| format!("{path} holds no pid")))
-                .and_then(|pid| {
-                    let name = UnitName::new(&unit.name).map_err(|e| e.to_string())?;
-                    let heartbeat = unit.heartbeat.unwrap_or(Span::ZERO);
-                    let request =
-                        ArmRequest { name, delay: unit.delay, heartbeat, mode: unit.mode.map(mode_of) };
-                    self.server.arm_process(now, pid, &request)
-                });
+    /// Arms units of the configuration whose processes were found.
+    fn arm_configured(&mut self, now: Boottime, log: &Log) {
+        while let Some((unit, pid)) = self.units.next() {
+            let armed = UnitName::new(&unit.name).map_err(|e| e.to_string()).and_then(|name| {
+                let heartbeat = unit.heartbeat.unwrap_or(Span::ZERO);
+                let request = ArmRequest { name, delay: unit.delay, heartbeat, mode: unit.mode.map(mode_of) };
+                self.server.arm_process(now, pid, &request)
+            });
             if let Err(why) = armed {
-                let text = format!(
-                    "Failfast: unit \"{}\" of the configuration is not armed: {why}; start it before cmmd",
-                    unit.name
-                );
-                log.text(Priority::Warning, text);
+                log.event(DaemonEvent::UnitNotArmed { name: unit.name.clone(), pid, why });
             }
         }
     }
@@ -225,6 +218,7 @@ impl Failfast {
 
     /// What is due, and what the helper threads have done. `true`: there is another guardian to poll.
     pub(crate) fn turn(&mut self, now: Boottime, node: &mut Node, health: &Health, log: &Log) -> bool {
+        self.arm_configured(now, log);
         if self.server.next_timeout().is_some_and(|at| at <= now) {
             self.server.handle_timeout(now);
         }

@@ -16,6 +16,7 @@ mod persist;
 mod realtime;
 mod runtime_files;
 mod startup;
+mod units;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Configurations as they are found in the field, and what becomes of them.
 
-use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity, UnitWatch};
+use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity};
 use holdfast_types::{Span, Votes};
 
 use crate::{read, three};
@@ -131,7 +131,7 @@ fn failfast_defaults_to_exit_and_takes_corosyncs_watchdog() {
     let failfast = config.unwrap_or_else(|| panic!("{found}")).failfast;
     assert_eq!((failfast.mode, failfast.exit_scope), (Mode::Reset, ExitScope::PidNamespace));
     assert_eq!(failfast.watchdog_device, None);
-    assert_eq!(failfast.units[0].watch, UnitWatch::PidFile("/run/dlm.pid".into()));
+    assert_eq!(failfast.units[0].pidfile, "/run/dlm.pid");
     assert_eq!(failfast.units[0].delay, Span::from_secs(2));
 }
 

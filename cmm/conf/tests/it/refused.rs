@@ -194,6 +194,12 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         Fatal,
         "c.conf:23: unit has no name; write \"name: NAME\"",
     ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: dlm\n  }\n}\n",
+        Fatal,
+        "c.conf:23: unit \"dlm\" names no pid file; write \"pidfile: PATH\" (a daemon that arms itself needs no section)",
+    ),
 ];
 
 #[test]

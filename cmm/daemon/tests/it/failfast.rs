@@ -16,7 +16,6 @@ fn the_death_of_a_configured_unit_takes_the_node_down_and_the_others_know_why() 
         .spawn()
         .expect("sleep starts");
     let pidfile = cluster.dir.join("dlm.pid");
-    fs::write(&pidfile, unit.id().to_string()).expect("writes");
     let more = format!(
         "failfast {{\n  unit {{\n    name: dlm\n    delay: 1000\n    pidfile: {}\n  }}\n}}\n",
         pidfile.display()
@@ -24,6 +23,9 @@ fn the_death_of_a_configured_unit_takes_the_node_down_and_the_others_know_why() 
     cluster.write_config(1, "", &more);
     let mut sick = cluster.spawn(1, &[]);
     let other = cluster.start(2);
+    sick.wait_for("Members[2]: 1 2");
+    // It may start after cmmd.
+    fs::write(&pidfile, unit.id().to_string()).expect("writes");
     sick.wait_for("Failfast: unit \"dlm\" armed by pid");
     other.wait_for("Members[2]: 1 2");
     unit.kill().expect("it is ours");
