@@ -28,6 +28,18 @@
 //!
 //! An orderly stop: [`Guardian::release`], then [`Watchdog::disarm`].
 //!
+//! # What a node must observe
+//!
+//! * Scope `run-dir`: every process carries `HOLDFAST_RUN_DIR`. One without it cannot arm, is never killed, and while it
+//!   is a child of the node's processes no last word is sent. So a daemon that starts others is best their subreaper
+//!   (`PR_SET_CHILD_SUBREAPER`): children that detach then still show as the node's. A program that writes its title over
+//!   its environment (PostgreSQL, nginx) is such a stray: nodes that run those want scope `pid-namespace`, or a fence
+//!   device.
+//! * Scope `pid-namespace`: the namespace is the node's own, /proc inside is its own, and process 1 is neither `cmmd` nor
+//!   one that ends when its children do: it would take the guardian along before the last word.
+//! * `cmmd` never closes the guardian's channel without [`Guardian::release`] and never ends without it in good order: any
+//!   other end of it is its death.
+//!
 //! # How the reason can be read afterwards
 //!
 //! On the node: kernel log at emergency level, standard error of `cmmd`, its log file, and the black box
