@@ -3,7 +3,7 @@
 use holdfast_types::Span;
 
 use crate::schema::parse_number;
-use crate::{Diagnostics, Section};
+use crate::{Diagnostics, Section, Timing};
 
 /// How a sick node goes down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ pub struct Unit {
     pub pidfile: String,
 }
 
-pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Failfast {
+pub(crate) fn read(root: &Section, timing: &Timing, found: &mut Diagnostics) -> Failfast {
     let get = |key: &str| root.get(&["failfast"], key);
     let value = |key: &str| get(key).map(|i| i.value.as_str());
     let millis = |key: &str| get(key).and_then(|i| parse_number(&i.value)).map(Span::from_millis);
@@ -87,7 +87,9 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Failfast {
     }
     let corosync_timeout = root.get(&["resources"], "watchdog_timeout").and_then(|i| parse_number(&i.value));
     // The guardian of a test node must outlast a SIGSTOP of the test; that of a real node the longest honest stall.
-    let guardian_limit = Span::from_secs(if mode == Mode::Exit { 30 } else { 10 });
+    // Both must be longer than the silence after which the others suspect this node.
+    let at_least = |seconds: u64| Span::from_secs(seconds).max(timing.heartbeat_limit.scale(3, 2));
+    let guardian_limit = at_least(if mode == Mode::Exit { 30 } else { 10 });
     Failfast {
         mode,
         exit_scope: match value("exit_scope") {
@@ -97,7 +99,7 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Failfast {
         watchdog_device: device.map(str::to_owned),
         watchdog_timeout: millis("watchdog_timeout")
             .or(corosync_timeout.map(Span::from_millis))
-            .unwrap_or(Span::from_secs(10)),
+            .unwrap_or(at_least(10)),
         guardian_limit: millis("guardian_limit").unwrap_or(guardian_limit),
         units: root.all("failfast").flat_map(|s| s.all("unit")).filter_map(|s| read_unit(s, found)).collect(),
     }

@@ -32,10 +32,10 @@ pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Tim
     let mut keys = Keys(Vec::new());
     for section in &root.sections {
         match section.name.as_str() {
-            "nodelist" => {}
+            // Users and groups are added by the daemon, which knows their numbers.
+            "nodelist" | "uidgid" => {}
             "totem" => keys.totem(section),
             "logging" => keys.logging(section),
-            "uidgid" => keys.uidgid(section),
             _ => keys.tree(section, &section.name, &[section.name.as_str()]),
         }
     }
@@ -133,14 +133,6 @@ impl Keys {
             for item in &subsystem.items {
                 let key = format!("logging.logger_subsys.{}.{}", name.value, item.key);
                 self.add(key, KeyValue::Str(item.value.clone()));
-            }
-        }
-    }
-
-    fn uidgid(&mut self, section: &Section) {
-        for item in &section.items {
-            if parse_number(&item.value).is_some() {
-                self.add(format!("uidgid.config.{}.{}", item.key, item.value), KeyValue::U8(1));
             }
         }
     }

@@ -99,8 +99,10 @@ fn build(root: &Section, host: &Host<'_>, found: &mut Diagnostics) -> Option<Con
     let quorum = quorum::read(root, &nodes, found);
     let logging = logging::read(root, found);
     let system = system::read(root, found);
-    let failfast = failfast::read(root, found);
-    let timing = timing::read(root, nodes.len(), &failfast, found);
+    let mut timing = timing::derive(root, nodes.len());
+    let failfast = failfast::read(root, &timing, found);
+    timing.complete(&failfast);
+    timing::check(root, &timing, &failfast, found);
     let local = nodelist::find_local(root, &totem, &nodes, host, found)?;
     let keys = keys::collect(root, &nodes, local, &timing);
     let ids = |key: &str| {

@@ -337,7 +337,7 @@ static TOTEM: Spec = section(
         // Timing, in milliseconds.
         num("token", 1, MS_MAX),
         num("token_coefficient", 0, MS_MAX),
-        num("token_warning", 0, 100),
+        inert(num("token_warning", 0, 100), "a token is told late at three quarters of its time-out"),
         num("token_retransmit", 1, MS_MAX),
         num("token_retransmits_before_loss_const", 1, 1_000),
         num("hold", 1, MS_MAX),
@@ -509,7 +509,7 @@ static SYSTEM: Spec = section(
             "the cgroup stays the service manager's choice",
         ),
         inert(yes("allow_knet_handle_fallback"), NO_KNET),
-        text("state_dir"),
+        inert(text("state_dir"), "HOLDFAST_STATE_DIR in the environment moves the state"),
     ],
     &[],
 );

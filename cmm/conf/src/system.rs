@@ -1,4 +1,4 @@
-//! `system { }`: how the daemon is scheduled, and `state_dir`.
+//! `system { }`: how the daemon is scheduled.
 
 use crate::schema::{parse_number, yes_no};
 use crate::{Diagnostics, Section};
@@ -10,8 +10,6 @@ pub struct System {
     pub scheduling: Scheduling,
     /// `cpu`: the CPU that the loop is pinned to, if one is named.
     pub cpu: Option<usize>,
-    /// `state_dir`; the environment goes before it.
-    pub state_dir: Option<String>,
 }
 
 /// Scheduling of the loop's thread.
@@ -59,9 +57,5 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> System {
             }
         },
     };
-    System {
-        scheduling,
-        cpu: value("cpu").and_then(parse_number).map(|n| n as usize),
-        state_dir: value("state_dir").filter(|d| !d.is_empty()).map(str::to_owned),
-    }
+    System { scheduling, cpu: value("cpu").and_then(parse_number).map(|n| n as usize) }
 }

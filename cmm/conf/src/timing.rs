@@ -67,6 +67,13 @@ impl Timing {
         (self.lease + self.lease_margin).saturating_sub(self.heartbeat_limit)
     }
 
+    /// Takes the times of failfast over.
+    pub(crate) fn complete(&mut self, failfast: &Failfast) {
+        self.guardian_limit = failfast.guardian_limit;
+        self.watchdog_worst =
+            failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(22, 10));
+    }
+
     /// What the measured lateness of wake-ups on this machine (99th percentile) breaks, in words, if anything.
     #[must_use]
     pub fn broken_by_jitter(&self, jitter: Span) -> Option<String> {
@@ -96,7 +103,8 @@ const DRIFT_PPM: u64 = 200;
 const TOKEN_MS: u64 = 3_000;
 const TOKEN_COEFFICIENT_MS: u64 = 650;
 
-pub(crate) fn read(root: &Section, nodes: usize, failfast: &Failfast, found: &mut Diagnostics) -> Timing {
+/// What the configuration says and what follows from it. The times of failfast come with [`Timing::complete`].
+pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
     let number = |key: &str| root.get(&["totem"], key).and_then(|i| parse_number(&i.value));
     let millis = |key: &str| number(key).map(Span::from_millis);
 
@@ -107,7 +115,8 @@ pub(crate) fn read(root: &Section, nodes: usize, failfast: &Failfast, found: &mu
     let retransmits = number("token_retransmits_before_loss_const").unwrap_or(4);
     let token_retransmit = millis("token_retransmit").unwrap_or(token.scale(10, 10 * retransmits + 2));
     let hold = token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10));
-    let timing = Timing {
+    let consensus = millis("consensus").unwrap_or(token.scale(12, 10));
+    Timing {
         nodes,
         token_base,
         token_coefficient,
@@ -116,23 +125,21 @@ pub(crate) fn read(root: &Section, nodes: usize, failfast: &Failfast, found: &mu
         token_retransmit,
         hold: millis("hold").unwrap_or(hold.max(token_retransmit.scale(1, 4))),
         join: millis("join").unwrap_or(Span::from_millis(50).min(token.scale(1, 10))),
-        consensus: millis("consensus").unwrap_or(token.scale(12, 10)),
+        consensus,
         merge: millis("merge").unwrap_or(Span::from_millis(200).min(token.scale(1, 2))),
         fail_recv_rotations: number("fail_recv_const").unwrap_or(2_500) as u32,
         heartbeat: millis("heartbeat_interval").unwrap_or(token.scale(1, 20)),
         heartbeat_limit: millis("heartbeat_limit").unwrap_or(token.scale(1, 2)),
         lease: millis("lease").unwrap_or(token.scale(2, 5)),
         lease_margin: millis("lease_margin").unwrap_or(token.scale(1, 20)),
-        step_limit: millis("step_limit").unwrap_or(Span::from_secs(30)),
-        watchdog_worst: failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(22, 10)),
-        guardian_limit: failfast.guardian_limit,
-    };
-    check(root, &timing, failfast, found);
-    timing
+        step_limit: millis("step_limit").unwrap_or(Span::from_secs(30).max((token + consensus).scale(2, 1))),
+        watchdog_worst: None,
+        guardian_limit: Span::ZERO,
+    }
 }
 
 /// The rules, in the order in which they build on each other. Only the first broken one is told.
-fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut Diagnostics) {
+pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut Diagnostics) {
     let rules: [(bool, &[&str], String); 10] = [
         (
             t.heartbeat >= Span::from_millis(1),

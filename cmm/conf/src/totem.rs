@@ -14,8 +14,6 @@ pub struct Totem {
     pub nodeid: Option<u32>,
     /// `clear_node_high_bit`, for node ids made from addresses.
     pub clear_node_high_bit: bool,
-    /// `config_version`.
-    pub config_version: u64,
     /// `ip_version`.
     pub ip_version: IpVersion,
     /// `block_unlisted_ips`.
@@ -32,8 +30,6 @@ pub struct Totem {
     pub window_size: u32,
     /// `max_messages`: frames a token visit of one node.
     pub max_messages: u32,
-    /// `token_warning`: percentage of the token time-out; 0 is off.
-    pub token_warning: u8,
 }
 
 /// Where the cluster key comes from, and whether the operator insists on one.
@@ -101,7 +97,6 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         transport: value("transport").map(str::to_owned),
         nodeid: number("nodeid").map(|n| n as u32),
         clear_node_high_bit: flag("clear_node_high_bit", false),
-        config_version: number("config_version").unwrap_or(0),
         ip_version,
         block_unlisted_ips: flag("block_unlisted_ips", true),
         key: key_source(root),
@@ -110,7 +105,6 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         ip_dscp: number("ip_dscp").unwrap_or(0) as u8,
         window_size: number("window_size").unwrap_or(WINDOW_FRAMES) as u32,
         max_messages: number("max_messages").unwrap_or(VISIT_FRAMES) as u32,
-        token_warning: number("token_warning").unwrap_or(75) as u8,
     }
 }
 

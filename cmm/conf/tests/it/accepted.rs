@@ -176,3 +176,22 @@ fn the_secret_itself_is_no_key() {
     assert_eq!(config.totem.key.inline.as_deref(), Some("geheim"));
     assert!(config.keys.iter().all(|k| k.value != KeyValue::Str("geheim".into())));
 }
+
+#[test]
+fn the_defaults_are_safe_for_every_size_and_token() {
+    for nodes in [1, 2, 3, 8, 32, 64] {
+        for token in [20, 100, 1_000, 3_000, 60_000] {
+            let list: String = (1..=nodes)
+                .map(|n| format!("node {{\n nodeid: {n}\n ring0_addr: 10.0.0.{n}\n}}\n"))
+                .collect();
+            let text = format!(
+                "totem {{\n version: 2\n cluster_name: c\n nodeid: 1\n token: {token}\n}}\nnodelist {{\n{list}}}\n\
+                 quorum {{\n provider: corosync_votequorum\n}}\nresources {{\n watchdog_device: /dev/watchdog\n}}\n\
+                 failfast {{\n mode: panic\n}}\n"
+            );
+            let (config, found) = read(&text);
+            assert_eq!(found.to_string(), "", "{nodes} nodes, token {token}");
+            assert_eq!(config.expect("it runs").timing.lease_wait(), Span::ZERO);
+        }
+    }
+}
