@@ -23,8 +23,11 @@ impl Manager {
         self.send_snapshot();
         if self.is_dc() {
             self.confirm_deaths();
-            self.fence();
-            self.transition();
+            // A view may come before the word on what it means for quorum: nothing is done on the old one.
+            if self.unsettled.is_empty() {
+                self.fence();
+                self.transition();
+            }
         }
         self.rule_locally();
         self.watch();
@@ -122,14 +125,20 @@ impl Manager {
         if self.power.expire(now) {
             self.engine.stale = true;
         }
+        // What has ended comes first: it is not asked for again.
+        self.drain_fencer();
         let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
         self.withdraw_fences(&targets);
         for (target, why) in targets {
-            if !self.power.fencer.is_fencing(target) {
+            if !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&target.get()) {
                 self.request_fence(target.get(), &why);
             }
         }
         self.power.fencer.handle_timeout(now);
+        self.drain_fencer();
+    }
+
+    fn drain_fencer(&mut self) {
         while let Some(output) = self.power.fencer.poll_output() {
             match output {
                 FenceOutput::Run { call, executor, device, target, action, .. } => {
@@ -158,20 +167,17 @@ impl Manager {
         for entry in open.into_iter().filter(|e| !targets.contains_key(&NodeId::new(e.target))) {
             let target = NodeId::new(entry.target);
             let forgotten = self.power.fencer.withdraw(target);
-            if forgotten || !self.power.fencer.is_fencing(target) {
-                let error = Some("not needed any more".to_owned());
-                self.multicast_fence_done(FenceEntry {
-                    error,
-                    completed_us: self.now.wall.0.max(1),
-                    ..entry
-                });
+            let closing = self.fence_closing.contains(&entry.target);
+            if !closing && (forgotten || !self.power.fencer.is_fencing(target)) {
+                self.fence_closing.insert(entry.target);
+                self.multicast(&Message::FenceWithdrawn { target: entry.target });
             }
         }
     }
 
     pub(crate) fn multicast_fence_done(&mut self, entry: FenceEntry) {
-        // Noted here at once, so that it is not said again before it is delivered.
-        self.replica.fence(entry.clone());
+        // Nothing new is begun for this victim before it is delivered.
+        self.fence_closing.insert(entry.target);
         self.multicast(&Message::FenceDone(entry));
     }
 
@@ -201,7 +207,6 @@ impl Manager {
             requested_us,
             ..FenceEntry::default()
         };
-        self.replica.fence(entry.clone());
         self.multicast(&Message::FenceBegun(entry));
         let request = Request {
             target: NodeId::new(target),
@@ -263,6 +268,9 @@ impl Manager {
             );
             self.log(if succeeded { Level::INFO } else { Level::ERROR }, line);
         }
+        if completed {
+            self.fence_closing.remove(&entry.target);
+        }
         let (target, incarnation, device) = (entry.target, entry.incarnation, entry.device.clone());
         self.replica.fence(entry);
         if succeeded {
@@ -283,7 +291,7 @@ impl Manager {
     // --- the controller: transitions ---
 
     pub(crate) fn abort(&mut self, why: &str) {
-        if let Some(number) = self.engine.abort(why) {
+        if let Some(number) = self.engine.abort() {
             self.log(Level::INFO, format!("Transition {number} aborted: {why}"));
         }
     }
@@ -297,12 +305,13 @@ impl Manager {
         {
             let probe = self.engine.running.as_ref().and_then(|r| r.graph.actions.get(tag.action));
             let probe = probe.is_some_and(|a| a.kind == ActionKind::Probe);
-            self.engine.answered(tag, verdict);
             match verdict {
                 Verdict::Ok if probe && report.state.activity != Activity::Stopped => {
                     self.abort(&format!("{resource} was found active on {name}"));
                 }
-                Verdict::Ok => {}
+                Verdict::Ok if self.engine.succeeded(tag) => {}
+                // What an earlier transition began and this one had to leave out.
+                Verdict::Ok => self.abort(&format!("an operation of {resource} ended on {name}")),
                 Verdict::Failed => {
                     let text = report.state.last.as_ref().map(result_text).unwrap_or_default();
                     self.abort(&format!("an operation of {resource} failed on {name}: {text}"));
@@ -349,24 +358,23 @@ impl Manager {
             self.engine.stale = true;
         }
         self.plan_not_before.take_if(|at| *at <= self.now.boot);
-        loop {
-            self.settle_fences();
-            self.dispatch();
-            let Some(ended) = self.engine.take_finished() else { break };
-            let done = ended.progress.iter().filter(|p| **p == Progress::Done).count();
-            let whole = ended.progress.len();
-            let how = ended
-                .aborted
-                .as_deref()
-                .map_or_else(|| "Complete".to_owned(), |why| format!("Stopped: {why}"));
-            self.log(Level::INFO, format!("Transition {} ({done} of {whole} actions done): {how}", ended.id));
-            self.engine.stale = true;
-        }
-        let may_plan = self.plan_not_before.is_none() && !self.replica.is_busy();
-        if self.engine.running.is_none() && self.engine.stale && may_plan {
+        self.carry_on();
+        if self.engine.running.is_none() && self.engine.stale && self.plan_not_before.is_none() {
             self.plan();
-            self.settle_fences();
-            self.dispatch();
+            self.carry_on();
+        }
+    }
+
+    fn carry_on(&mut self) {
+        self.settle_fences();
+        self.dispatch();
+        if let Some(ended) = self.engine.take_finished() {
+            self.log(
+                Level::INFO,
+                format!("Transition {} ({} actions): Complete", ended.id, ended.progress.len()),
+            );
+            self.last_decisions.clear();
+            self.engine.stale = true;
         }
     }
 
@@ -382,7 +390,9 @@ impl Manager {
         let blocked: Vec<String> =
             graph.blocked.iter().map(|b| format!("{}: {}", b.resource, b.why)).collect();
         if blocked != self.last_blocked {
-            for line in &blocked {
+            // Without quorum there is one reason for all, and it was said when quorum was lost.
+            let worth = if self.quorate { blocked.as_slice() } else { &[] };
+            for line in worth {
                 self.log(Level::INFO, format!("Not running as wanted: {line}"));
             }
             self.last_blocked = blocked;
@@ -391,8 +401,11 @@ impl Manager {
             return;
         }
         for line in &graph.decisions {
-            self.log(Level::INFO, format!("Actions: {line}"));
+            if !self.last_decisions.contains(line) {
+                self.log(Level::INFO, format!("Actions: {line}"));
+            }
         }
+        self.last_decisions.clone_from(&graph.decisions);
         self.engine.begin(graph);
     }
 
@@ -436,15 +449,13 @@ impl Manager {
                     tag: Some(tag),
                 })),
                 _ if by_itself => {}
-                ActionKind::Probe | ActionKind::Stop | ActionKind::Start => {
-                    self.multicast(&Message::Order(Order {
-                        tag,
-                        node,
-                        resource: action.resource,
-                        action: action.kind.operation().to_owned(),
-                        at_us: self.now.wall.0,
-                    }));
-                }
+                ActionKind::Probe | ActionKind::Stop | ActionKind::Start => self.send_order(Order {
+                    tag,
+                    node,
+                    resource: action.resource,
+                    action: action.kind.operation().to_owned(),
+                    at_us: self.now.wall.0,
+                }),
             }
             sent += 1;
             if let Some(running) = self.engine.running.as_mut() {
@@ -453,9 +464,21 @@ impl Manager {
         }
     }
 
+    /// From now on the operation counts as under way here, so that no later plan orders another one beside it.
+    fn send_order(&mut self, order: Order) {
+        self.replica.ordered(&order);
+        self.multicast(&Message::Order(order.clone()));
+        self.undelivered.push(order);
+    }
+
     /// Starts are allowed by quorum, as the policy says.
     pub(crate) fn may_start(&self) -> bool {
         self.quorate || self.replica.cib.options.no_quorum_policy != NoQuorumPolicy::Stop
+    }
+
+    /// A partition without quorum fences nobody, unless so configured.
+    pub(crate) fn may_fence(&self) -> bool {
+        self.quorate || self.replica.cib.options.no_quorum_policy == NoQuorumPolicy::Ignore
     }
 
     /// The reconfiguration's fence step is over: nothing is started before that.
@@ -545,7 +568,7 @@ impl Manager {
         }
         let ready = match step.step {
             // The barrier holds for all: only the controller has something to do, but who that is must be agreed.
-            STEP_FENCE => self.leaving || (self.is_synced() && !(self.is_dc() && self.fences_under_way())),
+            STEP_FENCE => self.leaving || (self.is_synced() && !(self.is_dc() && self.has_to_fence())),
             _ => true,
         };
         if ready {
@@ -554,7 +577,10 @@ impl Manager {
         }
     }
 
-    fn fences_under_way(&self) -> bool {
+    fn has_to_fence(&self) -> bool {
+        if !self.unsettled.is_empty() {
+            return true;
+        }
         let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
         !targets.is_empty()
     }

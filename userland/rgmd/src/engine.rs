@@ -1,10 +1,10 @@
 //! The designated controller's transitions: a plan is carried out action by action, each when those before it have
-//! succeeded. Anything unexpected aborts the transition: nothing new is sent, what is under way is waited for, and then
-//! there is a new plan.
+//! succeeded. Anything unexpected ends the transition and there is a new plan at once: what is still under way keeps its
+//! own resource out of that plan, and nothing else.
 
-use scheduler::{Action, ActionKind, TransitionGraph};
+use scheduler::{Action, TransitionGraph};
 
-use crate::message::{Tag, Verdict};
+use crate::message::Tag;
 
 /// Transitions of one controller.
 #[derive(Debug, Default)]
@@ -26,8 +26,6 @@ pub(crate) struct Transition {
     pub(crate) graph: TransitionGraph,
     /// How far each action is.
     pub(crate) progress: Vec<Progress>,
-    /// Why nothing new is sent.
-    pub(crate) aborted: Option<String>,
 }
 
 /// How far an action is.
@@ -39,8 +37,6 @@ pub(crate) enum Progress {
     Sent,
     /// Succeeded.
     Done,
-    /// Will not succeed.
-    Failed,
 }
 
 impl Engine {
@@ -48,60 +44,34 @@ impl Engine {
     pub(crate) fn begin(&mut self, graph: TransitionGraph) {
         self.last += 1;
         let progress = vec![Progress::Waiting; graph.actions.len()];
-        self.running = Some(Transition { id: self.last, graph, progress, aborted: None });
+        self.running = Some(Transition { id: self.last, graph, progress });
     }
 
     /// Something unexpected happened. Returns the number of the transition that it ends.
-    pub(crate) fn abort(&mut self, why: &str) -> Option<u64> {
+    pub(crate) fn abort(&mut self) -> Option<u64> {
         self.stale = true;
-        let running = self.running.as_mut()?;
-        if running.aborted.is_some() {
-            return None;
-        }
-        running.aborted = Some(why.to_owned());
-        Some(running.id)
+        self.running.take().map(|r| r.id)
     }
 
-    /// Another view: everything that was under way is void here; what nodes still do is in the replicated state.
-    pub(crate) fn reset(&mut self) {
-        self.running = None;
-        self.stale = true;
-    }
-
-    /// An answer to one of our orders. Whether it was one that is waited for.
-    pub(crate) fn answered(&mut self, tag: Tag, verdict: &Verdict) -> bool {
+    /// One of our orders was carried out. Whether it was one that is waited for.
+    pub(crate) fn succeeded(&mut self, tag: Tag) -> bool {
         let Some(running) = self.running.as_mut().filter(|r| r.id == tag.transition) else { return false };
         let Some(progress) = running.progress.get_mut(tag.action).filter(|p| **p == Progress::Sent) else {
             return false;
         };
-        *progress = if *verdict == Verdict::Ok { Progress::Done } else { Progress::Failed };
+        *progress = Progress::Done;
         true
     }
 
-    /// Takes out the transition if it is over: complete, or aborted with nothing under way.
+    /// Takes out the transition if it is complete.
     pub(crate) fn take_finished(&mut self) -> Option<Transition> {
-        self.running.take_if(|r| r.is_finished())
+        self.running.take_if(|r| r.progress.iter().all(|p| *p == Progress::Done))
     }
 }
 
 impl Transition {
-    fn is_finished(&self) -> bool {
-        // Fences are carried out by themselves: an aborted transition does not wait for them.
-        let waits = |(i, p): (usize, &Progress)| {
-            *p == Progress::Sent && self.graph.actions[i].kind != ActionKind::Fence
-        };
-        let under_way = self.progress.iter().enumerate().any(waits);
-        match self.aborted {
-            Some(_) => !under_way,
-            None => self.progress.iter().all(|p| matches!(p, Progress::Done | Progress::Failed)),
-        }
-    }
-
     /// Actions that may be sent now.
     pub(crate) fn ready(&self) -> Vec<usize> {
-        if self.aborted.is_some() {
-            return Vec::new();
-        }
         let done = |id: &usize| self.progress[*id] == Progress::Done;
         (0..self.progress.len())
             .filter(|i| self.progress[*i] == Progress::Waiting && !self.graph.actions[*i].held)
@@ -124,6 +94,7 @@ impl Transition {
 #[cfg(test)]
 mod tests {
     use holdfast_types::NodeId;
+    use scheduler::ActionKind;
 
     use super::*;
 
@@ -154,32 +125,31 @@ mod tests {
         let mut engine = engine();
         assert_eq!(send(&mut engine), [0]);
         assert_eq!(send(&mut engine), [0; 0]);
-        assert!(engine.answered(tag(1, 0), &Verdict::Ok));
+        assert!(engine.succeeded(tag(1, 0)));
+        assert!(engine.take_finished().is_none());
         assert_eq!(send(&mut engine), [1]);
-        assert!(engine.answered(tag(1, 1), &Verdict::Ok));
+        assert!(engine.succeeded(tag(1, 1)));
         assert_eq!(engine.take_finished().map(|t| t.id), Some(1));
     }
 
     #[test]
-    fn an_aborted_transition_waits_for_what_is_under_way_and_sends_nothing() {
+    fn after_an_abort_answers_are_those_of_an_earlier_transition() {
         let mut engine = engine();
         send(&mut engine);
-        assert_eq!(engine.abort("because"), Some(1));
-        assert_eq!(engine.abort("again"), None, "only the first reason counts");
-        assert!(engine.take_finished().is_none());
-        assert!(engine.answered(tag(1, 0), &Verdict::Ok));
-        assert_eq!(send(&mut engine), [0; 0]);
-        assert!(engine.take_finished().is_some_and(|t| t.progress[1] == Progress::Waiting));
+        assert_eq!(engine.abort(), Some(1));
+        assert_eq!(engine.abort(), None, "only once");
+        assert!(engine.stale);
+        assert!(!engine.succeeded(tag(1, 0)));
     }
 
     #[test]
     fn answers_to_something_else_are_ignored() {
         let mut engine = engine();
-        assert!(!engine.answered(tag(1, 0), &Verdict::Ok), "not sent");
+        assert!(!engine.succeeded(tag(1, 0)), "not sent");
         send(&mut engine);
-        assert!(!engine.answered(tag(2, 0), &Verdict::Ok), "another transition");
-        assert!(!engine.answered(tag(1, 9), &Verdict::Ok), "no such action");
-        assert!(engine.answered(tag(1, 0), &Verdict::Failed));
-        assert!(!engine.answered(tag(1, 0), &Verdict::Ok), "answered already");
+        assert!(!engine.succeeded(tag(2, 0)), "another transition");
+        assert!(!engine.succeeded(tag(1, 9)), "no such action");
+        assert!(engine.succeeded(tag(1, 0)));
+        assert!(!engine.succeeded(tag(1, 0)), "answered already");
     }
 }

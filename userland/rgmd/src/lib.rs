@@ -31,7 +31,7 @@ mod report;
 mod sync;
 
 pub use door::{Admin, Config, Input, Now, Output, StepAt};
-pub use manager::Manager;
+pub use manager::{Manager, NODE_LOST};
 pub use message::MESSAGE_BYTES_MAX;
 
 /// Name of the process group.

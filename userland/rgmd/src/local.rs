@@ -88,7 +88,8 @@ impl Local {
             self.known.insert(resource.to_owned(), primitive.clone());
         }
         let state = self.truth.entry(resource.to_owned()).or_default();
-        state.pending = Some(Pending { action: action.to_owned(), since_us: wall.0 });
+        let order = tag.map(Tag::order);
+        state.pending = Some(Pending { action: action.to_owned(), since_us: wall.0, order });
         let id = self.next_job();
         let digest = params_digest(&primitive);
         self.running

@@ -30,6 +30,8 @@ pub struct Manager {
     pub(crate) engine: Engine,
     pub(crate) power: Power,
     pub(crate) quorate: bool,
+    /// Nodes that a view has lost and that the last word on quorum still counts: until the next one nobody acts on it.
+    pub(crate) unsettled: BTreeSet<u32>,
     /// Members of the ring, with or without a resource manager.
     pub(crate) ring: BTreeSet<u32>,
     /// Highest confirmed life of each node, as the ring daemon knows it.
@@ -51,10 +53,16 @@ pub struct Manager {
     pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
     /// Calls that this controller has made and not heard of, by number.
     pub(crate) fence_calls: BTreeMap<u64, FenceCall>,
+    /// Victims whose fencing ended here; that it did is not delivered yet.
+    pub(crate) fence_closing: BTreeSet<u32>,
     /// Changes of the configuration under way from here: request, who asked.
     pub(crate) changes: BTreeMap<u64, u64>,
     pub(crate) last_change: u64,
+    /// Orders of ours that have not been delivered.
+    pub(crate) undelivered: Vec<Order>,
     /// What was decided last, so that the log says it once.
+    pub(crate) last_decisions: Vec<String>,
+    /// What could not be done then.
     pub(crate) last_blocked: Vec<String>,
     pub(crate) leaving: bool,
     pub(crate) said_goodbye: Option<(Boottime, bool)>,
@@ -79,6 +87,7 @@ impl Manager {
             engine: Engine::default(),
             power: Power::default(),
             quorate: false,
+            unsettled: BTreeSet::new(),
             ring: BTreeSet::new(),
             confirmed: BTreeMap::new(),
             lives: BTreeMap::new(),
@@ -90,8 +99,11 @@ impl Manager {
             confirming: BTreeSet::new(),
             fence_jobs: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
+            fence_closing: BTreeSet::new(),
             changes: BTreeMap::new(),
             last_change: 0,
+            undelivered: Vec::new(),
+            last_decisions: Vec::new(),
             last_blocked: Vec::new(),
             leaving: false,
             said_goodbye: None,
@@ -198,13 +210,21 @@ impl Manager {
                 _ => {}
             }
         }
+        let lost = left.iter().filter(|(_, _, why)| *why == NODE_LOST).map(|(node, ..)| *node);
+        self.unsettled.extend(lost.filter(|node| self.ring.contains(node)));
         for (node, _) in joined {
+            self.unsettled.remove(node);
             let name = self.replica.name(*node);
             self.log(Level::INFO, format!("Node {name} state is now member"));
         }
         self.confirming.clear();
         self.power.try_again();
-        self.engine.reset();
+        // Orders that were not delivered before this view are void everywhere.
+        for order in std::mem::take(&mut self.undelivered) {
+            self.replica.void(&order);
+        }
+        self.engine.abort();
+        self.last_decisions.clear();
         if members.iter().all(|(node, _)| *node != self.config.me) {
             // We are out: what this node runs is stopped by the rules of a node without quorum.
             self.sync = None;
@@ -317,6 +337,7 @@ impl Manager {
 
     fn quorum(&mut self, quorate: bool, members: Vec<u32>) {
         self.ring = members.into_iter().collect();
+        self.unsettled.retain(|node| self.ring.contains(node));
         if quorate == self.quorate {
             return;
         }
@@ -349,7 +370,10 @@ impl Manager {
             Message::Confirmed { node, incarnation, why } => self.node_confirmed(node, incarnation, &why),
             Message::FenceBegun(entry) | Message::FenceDone(entry) => self.fence_news(entry),
             Message::FenceRan { call, error } => self.fence_ran(call, error.as_deref()),
-            Message::FenceWithdrawn { target } => self.replica.forget_fence(target),
+            Message::FenceWithdrawn { target } => {
+                self.fence_closing.remove(&target);
+                self.replica.forget_fence(target);
+            }
             // What follows is of a controller in charge of an agreed view, or void.
             _ if !self.is_synced() => {}
             Message::Order(order) => self.order(sender, &order),
@@ -359,17 +383,19 @@ impl Manager {
     }
 
     fn order(&mut self, sender: u32, order: &Order) {
+        self.undelivered.retain(|o| o != order);
         if !self.replica.accepts(sender, order.tag, order.node) {
-            return;
+            // Nobody carries it out.
+            return self.replica.void(order);
         }
         self.replica.ordered(order);
         if order.node != self.config.me {
             return;
         }
         let mut effects = Effects::default();
-        let refusal = if self.local_rules() {
+        let refusal = if self.local_rules() && order.action != "monitor" {
             Some("this node stops its resources itself".to_owned())
-        } else if order.action == "start" && !self.may_start() {
+        } else if order.action == "start" && !(self.may_start() && self.unsettled.is_empty()) {
             Some("no quorum".to_owned())
         } else {
             self.log(
@@ -455,7 +481,7 @@ impl Manager {
         if self.replica.confirm(node, incarnation, self.now.boot) {
             let name = self.replica.name(node);
             self.log(Level::INFO, format!("Node {name} is confirmed dead: {why}"));
-            self.engine.stale = true;
+            self.abort(&format!("{name} is dead"));
         }
     }
 
@@ -477,6 +503,10 @@ impl Manager {
             && run.call.term == self.replica.term;
         if !in_charge || run.executor != self.config.me {
             return;
+        }
+        if !(self.may_fence() && self.unsettled.is_empty()) {
+            let error = Some(format!("{} has no quorum", self.my_name()));
+            return self.multicast(&Message::FenceRan { call: run.call, error });
         }
         let Some(call) = self.power.call(&run.device, &run.action, &run.name, run.target) else {
             let error = Some(format!("{} does not know device {}", self.my_name(), run.device));
@@ -576,5 +606,7 @@ fn fence_error(outcome: &Outcome) -> String {
     }
 }
 
+/// Why a member left, where its whole node is gone from the ring.
+pub const NODE_LOST: &str = "peer is no longer part of the cluster";
 /// A goodbye that is not delivered within this time is not waited for any more.
 pub(crate) const GOODBYE_LIMIT: Span = Span::from_secs(10);

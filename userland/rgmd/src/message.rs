@@ -207,6 +207,13 @@ pub(crate) struct FenceRun {
     pub(crate) name: String,
 }
 
+impl Tag {
+    /// As the scheduler's state keeps it.
+    pub(crate) fn order(self) -> [u64; 3] {
+        [self.term, self.transition, self.action as u64]
+    }
+}
+
 impl Message {
     /// As bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {

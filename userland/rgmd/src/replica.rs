@@ -162,14 +162,29 @@ impl Replica {
     pub(crate) fn ordered(&mut self, order: &Order) {
         if let Some(node) = self.nodes.get_mut(&order.node) {
             let on = node.resources.entry(order.resource.clone()).or_default();
-            on.pending = Some(Pending { action: order.action.clone(), since_us: order.at_us });
+            let order_id = Some(order.tag.order());
+            on.pending =
+                Some(Pending { action: order.action.clone(), since_us: order.at_us, order: order_id });
         }
     }
 
-    /// A node's word on its own resource.
+    /// An order will not be heard by anybody.
+    pub(crate) fn void(&mut self, order: &Order) {
+        let on = self.nodes.get_mut(&order.node).and_then(|n| n.resources.get_mut(&order.resource));
+        if let Some(on) = on {
+            on.pending.take_if(|p| p.order == Some(order.tag.order()));
+        }
+    }
+
+    /// A node's word on its own resource. What it said before it heard an order does not end the order: only the answer
+    /// to it does.
     pub(crate) fn reported(&mut self, node: u32, report: &StateReport) {
-        if let Some(entry) = self.nodes.get_mut(&node) {
-            entry.resources.insert(report.resource.clone(), report.state.clone());
+        let Some(entry) = self.nodes.get_mut(&node) else { return };
+        let on = entry.resources.entry(report.resource.clone()).or_default();
+        let open = on.pending.take().filter(|p| p.order.is_some() && p.order != report.tag.map(Tag::order));
+        *on = report.state.clone();
+        if open.is_some() {
+            on.pending = open;
         }
     }
 
@@ -220,13 +235,6 @@ impl Replica {
                 (*id, Absent { standing, incarnation, confirmed: n.confirmed })
             })
             .collect()
-    }
-
-    /// An operation is under way on a node that takes part.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.nodes
-            .values()
-            .any(|n| n.standing == Standing::Online && n.resources.values().any(|r| r.pending.is_some()))
     }
 }
 

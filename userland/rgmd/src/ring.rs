@@ -9,7 +9,7 @@ use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::abi::quorum::Event as QuorumEvent;
 use cmm_ipc::client::{CmapClient, CpgClient, CpgEvent, Error, QuorumClient};
-use rgmd::{GROUP, Input, StepAt};
+use rgmd::{GROUP, Input, NODE_LOST, StepAt};
 
 /// Connections to the ring daemon.
 pub(crate) struct Ring {
@@ -211,7 +211,7 @@ fn reason(number: u32) -> &'static str {
     match number {
         2 => "its resource manager left without stopping its resources",
         5 => "its resource manager ended",
-        _ => "peer is no longer part of the cluster",
+        _ => NODE_LOST,
     }
 }
 

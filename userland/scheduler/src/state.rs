@@ -97,6 +97,8 @@ pub struct Pending {
     pub action: String,
     /// Microseconds since the Unix epoch when it was ordered, for people.
     pub since_us: i64,
+    /// The order that it carries out, as its giver numbered it; `None`: the node's own decision.
+    pub order: Option<[u64; 3]>,
 }
 
 /// A failed operation.

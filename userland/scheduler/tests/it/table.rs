@@ -161,7 +161,7 @@ fn resource(case: &str, text: &str) -> ResourceState {
             "stop-failed" => fail(&mut state, "stop", 0, 1),
             "banned" => fail(&mut state, "start", 0, 5),
             "wrong" => fail(&mut state, "start", 0, 6),
-            "stopping" => state.pending = Some(Pending { action: "stop".into(), since_us: 0 }),
+            "stopping" => state.pending = Some(Pending { action: "stop".into(), since_us: 0, order: None }),
             "old-params" => state.digest = "other".into(),
             other => {
                 // fc=COUNT[@SECONDS]

@@ -1,0 +1,252 @@
+//! What an operator would tell, each with a few seeds.
+
+use rgmd::Admin;
+
+use crate::world::{Faults, World, cib};
+
+fn started(seed: u64, stonith: bool, more: &str) -> World {
+    let mut world = World::new(seed, 3, &cib(stonith, more));
+    for id in 1..=3 {
+        world.start(id);
+    }
+    world.settle();
+    world
+}
+
+fn each_seed(story: impl Fn(u64)) {
+    for seed in 0..20 {
+        story(seed);
+    }
+}
+
+#[test]
+fn a_fresh_cluster_starts_everything_once() {
+    each_seed(|seed| {
+        let world = started(seed, false, "");
+        let g = world.whereabouts(1, "a").expect("a runs");
+        assert_eq!(world.whereabouts(1, "b"), Some(g));
+        assert_eq!(world.whereabouts(1, "c"), Some(g));
+        assert!(world.whereabouts(1, "solo").is_some_and(|n| n != g), "spread");
+        assert_eq!(world.starts["a"], 1);
+    });
+}
+
+#[test]
+fn a_confirmed_death_moves_the_resources() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        world.kill(g, true);
+        world.settle();
+        let survivor = world.alive()[0];
+        let now = world.whereabouts(survivor, "a").expect("a runs again");
+        assert_ne!(now, g);
+        assert_eq!(world.whereabouts(survivor, "c"), Some(now));
+    });
+}
+
+#[test]
+fn an_unconfirmed_death_moves_nothing() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        let starts = world.starts.clone();
+        world.kill(g, false);
+        world.settle();
+        let survivor = world.alive()[0];
+        let status = world.agree(survivor);
+        assert!(status.nodes.iter().any(|n| n.name == format!("n{g}") && n.unclean), "{:?}", status.nodes);
+        assert_eq!(world.starts["a"], starts["a"]);
+        assert!(status.resources.iter().find(|r| r.id == "a").unwrap().why.contains("UNCLEAN"));
+        // The operator's word frees it.
+        world.admin(survivor, Admin::Confirm { node: format!("n{g}") });
+        world.reply().unwrap();
+        world.settle();
+        assert!(world.whereabouts(survivor, "a").is_some());
+    });
+}
+
+#[test]
+fn a_fence_device_confirms_the_death() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        world.kill(g, false);
+        world.settle();
+        let survivor = world.alive()[0];
+        assert!(world.whereabouts(survivor, "a").is_some_and(|n| n != g));
+        let status = world.agree(survivor);
+        assert_eq!(status.fencing.len(), 1, "{:?}\n{}", status.fencing, world.log.join("\n"));
+        assert_eq!(status.fencing[0].device, "fence");
+    });
+}
+
+#[test]
+fn fencing_that_fails_first_is_tried_again() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        world.faults.fence = 70;
+        let g = world.whereabouts(1, "a").unwrap();
+        world.kill(g, false);
+        world.settle();
+        let survivor = world.alive()[0];
+        assert!(world.whereabouts(survivor, "a").is_some(), "{}", world.log.join("\n"));
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_stops_and_comes_back() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        world.cut(&[g]);
+        world.settle();
+        assert!(world.running["a"].is_empty(), "without quorum it is stopped");
+        let other = world.alive().into_iter().find(|n| *n != g).unwrap();
+        assert!(world.agree(other).nodes.iter().any(|n| n.unclean), "not confirmed: not taken over");
+        assert_eq!(world.starts["a"], 1);
+        world.heal();
+        world.settle();
+        assert!(world.whereabouts(g, "a").is_some(), "back, and its word is good");
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_fenced_and_comes_back() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        world.cut(&[g]);
+        world.settle();
+        assert!(!world.alive().contains(&g), "fenced\n{}", world.log.join("\n"));
+        let other = world.alive()[0];
+        assert!(world.whereabouts(other, "a").is_some());
+        world.heal();
+        world.start(g);
+        world.settle();
+        assert!(world.whereabouts(g, "a").is_some());
+        assert_eq!(world.agree(g).nodes.iter().filter(|n| n.online).count(), 3);
+    });
+}
+
+#[test]
+fn an_orderly_leave_hands_over() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        world.leave(g);
+        world.settle();
+        assert_eq!(world.nodes[&g].left, Some(true));
+        let other = world.alive()[0];
+        assert!(world.whereabouts(other, "a").is_some_and(|n| n != g));
+        let status = world.agree(other);
+        assert!(status.fencing.is_empty(), "nobody is fenced: {:?}", status.fencing);
+    });
+}
+
+#[test]
+fn all_leave_and_come_back() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        for id in 1..=3 {
+            world.leave(id);
+        }
+        world.settle();
+        assert!(world.alive().is_empty() && world.running.values().all(std::collections::BTreeSet::is_empty));
+        for id in [3, 1, 2] {
+            world.start(id);
+        }
+        world.settle();
+        assert!(world.whereabouts(1, "a").is_some());
+    });
+}
+
+#[test]
+fn a_failed_monitor_recovers_in_place() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let g = world.whereabouts(1, "b").unwrap();
+        world.resource_dies("b");
+        for _ in 0..3_000 {
+            world.step();
+        }
+        world.settle();
+        assert_eq!(world.whereabouts(1, "b"), Some(g));
+        assert_eq!((world.starts["a"], world.starts["b"]), (1, 2), "what it needs is not touched");
+        assert_eq!(world.starts["c"], 2, "what needs it is restarted");
+    });
+}
+
+#[test]
+fn a_failed_stop_is_fenced() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        let asker = world.alive().into_iter().find(|n| *n != g).unwrap();
+        world.faults = Faults { stop: 100, stop_on: g, ..Faults::default() };
+        world.admin(asker, Admin::Standby { node: format!("n{g}"), on: true });
+        world.reply().unwrap();
+        for _ in 0..2_000 {
+            world.step();
+        }
+        world.faults = Faults::default();
+        world.settle();
+        assert!(!world.alive().contains(&g), "fenced\n{}", world.log.join("\n"));
+        assert!(world.whereabouts(asker, "a").is_some_and(|n| n != g));
+    });
+}
+
+#[test]
+fn standby_and_back_through_any_member() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let g = world.whereabouts(1, "a").unwrap();
+        for asker in 1..=3 {
+            world.admin(asker, Admin::Standby { node: format!("n{g}"), on: asker != 2 });
+            world.reply().unwrap();
+        }
+        world.settle();
+        assert!(world.whereabouts(1, "a").is_some_and(|n| n != g));
+        assert_eq!(world.agree(1).cib.version, "0.4.0");
+    });
+}
+
+#[test]
+fn without_quorum_the_configuration_is_not_changed() {
+    let mut world = started(1, false, "");
+    world.cut(&[1]);
+    world.settle();
+    world.admin(1, Admin::Standby { node: "n1".into(), on: true });
+    assert_eq!(world.reply().unwrap_err(), "no quorum: the configuration cannot be changed");
+    world.admin(2, Admin::Meta { resource: "nobody".into(), name: "target-role".into(), value: None });
+    assert_eq!(world.reply().unwrap_err(), "no resource \"nobody\" in the configuration");
+    world.admin(
+        2,
+        Admin::Meta { resource: "g".into(), name: "target-role".into(), value: Some("Stopped".into()) },
+    );
+    world.reply().unwrap();
+    world.heal();
+    world.settle();
+    assert_eq!(world.agree(1).cib.version, "0.2.0", "the side with quorum wins");
+    assert!(world.running["a"].is_empty());
+}
+
+#[test]
+fn a_node_never_seen_is_waited_for_and_then_fenced() {
+    each_seed(|seed| {
+        let mut world = World::new(seed, 3, &cib(true, ""));
+        world.start(1);
+        world.start(2);
+        for _ in 0..100 {
+            world.step();
+        }
+        assert!(world.starts.is_empty(), "it may be running everything");
+        world.settle();
+        for _ in 0..20_000 {
+            world.step();
+        }
+        world.settle();
+        assert!(world.whereabouts(1, "a").is_some(), "{}", world.log.join("\n"));
+        assert_eq!(world.agree(1).fencing.len(), 1);
+    });
+}
