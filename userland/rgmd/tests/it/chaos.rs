@@ -10,9 +10,9 @@ use crate::world::{Faults, World, cib};
 
 fn run(seed: u64) {
     let nodes = 2 + u32::try_from(seed % 4).unwrap();
-    let stonith = seed % 3 != 0;
+    let stonith = !seed.is_multiple_of(3);
     let mut world = World::new(seed, nodes, &cib(stonith, ""));
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         world.faults = Faults { start: 5, stop: if stonith { 5 } else { 0 }, stop_on: 0, fence: 30 };
     }
     for id in 1..=nodes {
