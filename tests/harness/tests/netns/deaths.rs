@@ -4,7 +4,7 @@ use std::path::Path;
 
 use harness::{Cib, Cluster, Signal, skip};
 
-use crate::{nodes, others, shop, up, wait_for_takeover};
+use crate::{nodes, others, shop, shop_with, up, wait_for_takeover};
 
 /// Whether a node has gone down as mode `exit` does: nothing of it is left but its init.
 fn wait_for_the_end_of(cluster: &Cluster, node: u32) {
@@ -13,6 +13,8 @@ fn wait_for_the_end_of(cluster: &Cluster, node: u32) {
 
 /// What the node's black box says of its last death.
 fn reason(cluster: &Cluster, node: u32) -> String {
+    // The others may have had it fenced by now, though the guardian's word was enough: switch it on to look.
+    let _ = cluster.power_on(node);
     // With cmmd down, status tells the reason; it asks the folder, not a daemon.
     let out = cluster.exec(node, &format!("{}/holdfast", bin()), &["status"]).unwrap();
     assert_eq!(out.status.code(), Some(69), "cmmd of n{node} does not run: {out:?}");
@@ -46,12 +48,13 @@ fn cmmd_dies_and_its_guardian_takes_the_node_down() {
     cluster.assert_nothing_ran_twice();
 }
 
+/// Without any fence device: the guardian's last word is all that confirms the death.
 #[test]
 fn rgmd_dies_and_failfast_takes_the_node_down() {
     if skip() {
         return;
     }
-    let (cluster, victim) = shop("rgmd", nodes(3));
+    let (cluster, victim) = shop_with("rgmd", nodes(3), Cib::new());
     cluster.wait_for("rgmd is armed", || {
         cluster
             .status(victim)
@@ -67,6 +70,20 @@ fn rgmd_dies_and_failfast_takes_the_node_down() {
     wait_for_the_end_of(&cluster, victim);
     let text = reason(&cluster, victim);
     assert!(text.contains("Failfast: Aborting because \"rgmd\" died"), "{text}");
+    cluster.assert_nothing_ran_twice();
+}
+
+/// With one, the others do not wait for failfast's delay: whoever is first, the node goes down and the group moves.
+#[test]
+fn rgmd_dies_where_there_is_a_fence_device() {
+    if skip() {
+        return;
+    }
+    let (cluster, victim) = shop("rgmdfence", nodes(3));
+    let asked = others(&cluster, &[victim]);
+    cluster.signal(victim, "rgmd", Signal::SIGKILL);
+    wait_for_takeover(&cluster, asked[0], victim);
+    wait_for_the_end_of(&cluster, victim);
     cluster.assert_nothing_ran_twice();
 }
 

@@ -24,10 +24,15 @@ fn nodes(nodes: u32) -> Options {
     Options { nodes, ..Options::default() }
 }
 
-/// A cluster with a fence device and the group `shop` of three real agents, started on `n1`: `state` (Dummy),
+/// A cluster with a fence device and the group `shop` of three real agents: `state` (Dummy),
 /// `service` (a process that must not run twice, by `anything`), `ip` (IPaddr2). Gives the node that runs it.
 fn shop(name: &str, options: Options) -> (Cluster, u32) {
-    let cib = Cib::new().fencing(FENCE_AGENT).property("no-quorum-policy", "stop").group(
+    shop_with(name, options, Cib::new().fencing(FENCE_AGENT))
+}
+
+/// The same with what stands in `cib` before it.
+fn shop_with(name: &str, options: Options, cib: Cib) -> (Cluster, u32) {
+    let cib = cib.property("no-quorum-policy", "stop").group(
         "shop",
         &[
             ("state", "ocf:heartbeat:Dummy", &[]),
