@@ -64,7 +64,12 @@ fn last_start(cluster: &Cluster, blow: f64, home: u32) -> Option<f64> {
 }
 
 fn cluster(token: u32) -> Result<Cluster> {
-    let options = Options { nodes: 3, token_ms: token, ..Options::default() };
+    let options = Options {
+        nodes: 3,
+        token_ms: token,
+        more: "totem {\n    token_coefficient: 0\n}\n",
+        ..Options::default()
+    };
     let lines: Vec<String> = GROUP.iter().map(|g| format!("{} {g}", harness::SERVICE)).collect();
     let pids: Vec<String> = GROUP.iter().map(|g| format!("/run/{g}.pid")).collect();
     let params: Vec<[(&str, &str); 2]> =

@@ -128,5 +128,11 @@ fn notices(cluster: &Cluster, node: u32) -> Vec<Notice> {
 }
 
 fn options(token: u32) -> Options {
-    Options { nodes: 3, token_ms: token, more: "", ..Options::default() }
+    // The same effective token for both: corosync is run without the coefficient, too.
+    Options {
+        nodes: 3,
+        token_ms: token,
+        more: "totem {\n    token_coefficient: 0\n}\n",
+        ..Options::default()
+    }
 }
