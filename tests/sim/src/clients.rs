@@ -195,7 +195,7 @@ impl Cluster {
         } else {
             self.oracle.history.anonymous.insert((sender, hash));
         }
-        let forget = self.saboteur.strikes(Bug::ForgetMessages, 50_000);
+        let forget = !self.healed && self.saboteur.strikes(Bug::ForgetMessages, 50_000);
         let request = Request::CpgMcast { conn, guarantee, fragment: None, payload: &payload };
         let accepted = forget || self.submit(n, request)? == Accepted(true);
         if !accepted {

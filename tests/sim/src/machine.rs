@@ -159,6 +159,7 @@ impl Cluster {
         if self.saboteur.strikes(Bug::ForgetRecord, 1_000_000) {
             machine.durable = 0;
         }
+        self.saboteur.forget(n);
         let id = machine.id;
         self.counters.deaths += 1;
         self.trace.mix(&[self.now, n as u64, 0xdead]);

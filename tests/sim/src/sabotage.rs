@@ -184,6 +184,11 @@ impl Saboteur {
         (now, None)
     }
 
+    /// The node is dead: what was held back of it never comes.
+    pub fn forget(&mut self, node: usize) {
+        self.held.retain(|(n, _)| *n != node);
+    }
+
     fn swap(&mut self, node: usize, output: Output, bug: Bug) -> Vec<Output> {
         let mut held = self.take_held(node);
         if held.is_empty() && self.strikes(bug, 50_000) {
