@@ -325,9 +325,11 @@ impl Node {
             return Err(RejectReason::Replay);
         }
         if opened.new_incarnation {
+            let replaces = self.lives.get(&sender).is_some_and(|known| *known < header.incarnation);
             self.note_life(sender, header.incarnation);
-            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join.
-            if self.detector.suspect(sender) {
+            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join. (A
+            // life that is merely the first one met here may be that of a member.)
+            if replaces && self.detector.suspect(sender) {
                 self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
             }
         }

@@ -4,6 +4,8 @@
 //! ring is new. Any authenticated packet of a member's current life counts as life. A member silent for longer than
 //! the limit is suspected until the next ring; a suspected member is not echoed, so its lease runs out. A node that was
 //! late itself accuses nobody: it cannot tell its own deafness from others' silence, so it starts to listen anew.
+//! For the same reason a node that hears one member again after a long silence gives the others that were silent with
+//! it two heartbeats more: the network was deaf, and whoever speaks next may be a moment behind the first.
 //!
 //! Heartbeats of another ring count for life only: nothing is echoed across rings.
 
@@ -29,6 +31,8 @@ pub struct Detector {
 struct Peer {
     heard: Boottime,
     suspected: bool,
+    /// Added to the limit of this silence.
+    grace: Span,
     /// Newest send time of its heartbeats in this ring.
     newest: Option<Boottime>,
     /// When that one arrived here: it was sent before, so what its echo is worth ends a lease from here at the latest.
@@ -77,15 +81,24 @@ impl Detector {
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
-        let peer = |id: &NodeId| (*id, Peer { heard: now, suspected: false, newest: None, arrived: now });
+        let peer = |id: &NodeId| {
+            (*id, Peer { heard: now, suspected: false, grace: Span::ZERO, newest: None, arrived: now })
+        };
         self.peers = members.iter().filter(|id| **id != self.me).map(peer).collect();
         self.next_beat = now;
     }
 
     /// An authenticated packet of this member's current life.
     pub fn heard(&mut self, now: Boottime, from: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.heard = now;
+        let half = self.limit.scale(1, 2);
+        let long = |peer: &Peer| now.since(peer.heard) > half;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        let was_long = long(peer);
+        (peer.heard, peer.grace) = (now, Span::ZERO);
+        if was_long {
+            for other in self.peers.values_mut().filter(|p| long(p)) {
+                other.grace = self.interval.scale(2, 1);
+            }
         }
     }
 
@@ -125,7 +138,7 @@ impl Detector {
         }
         for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
             let silence = now.since(peer.heard);
-            if silence > self.limit {
+            if silence > self.limit + peer.grace {
                 peer.suspected = true;
                 silent.push((*id, silence));
             }
@@ -173,7 +186,7 @@ impl Detector {
     #[must_use]
     pub fn next_timeout(&self) -> Boottime {
         let ends = self.peers.values().filter(|p| !p.suspected);
-        let silence = ends.map(|p| p.heard + self.limit + Span::from_nanos(1)).min();
+        let silence = ends.map(|p| p.heard + self.limit + p.grace + Span::from_nanos(1)).min();
         silence.map_or(self.next_beat, |end| end.min(self.next_beat))
     }
 }
@@ -230,6 +243,20 @@ mod tests {
         assert_eq!(d.silent(at(900)), []);
         d.turn(at(901));
         assert_eq!(d.silent(at(1_401)).len(), 2, "it listened for a whole limit since");
+    }
+
+    #[test]
+    fn silence_that_ends_together_began_together() {
+        let mut d = detector();
+        d.heard(at(460), node(2));
+        assert_eq!(d.silent(at(501)), [], "3 may be a moment behind");
+        d.beat_due(at(590));
+        assert_eq!(d.next_timeout(), at(600) + Span::from_nanos(1));
+        assert_eq!(d.silent(at(601)), [(node(3), Span::from_millis(601))], "but not for long");
+        let mut d = detector();
+        d.heard(at(200), node(2));
+        d.heard(at(400), node(2));
+        assert_eq!(d.silent(at(501)).len(), 1, "an ordinary death costs nothing more");
     }
 
     #[test]
