@@ -105,12 +105,25 @@ pub(crate) fn check_ids(configuration: &Element, file: &str) -> Result<(), CibEr
 }
 
 fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<Element, CibError> {
-    let mut element = Element { name: start.name().0.to_owned(), position, ..Element::default() };
+    let name = start.name().0;
+    // The tokeniser takes what stands there; a name that XML does not know could not be written again.
+    if !is_name(name) {
+        let what = format!(
+            "<{}> is no element name; names are letters, digits, '-', '_', '.' and ':'",
+            name.escape_debug()
+        );
+        return Err(CibError::new(file, position, what));
+    }
+    let mut element = Element { name: name.to_owned(), position, ..Element::default() };
     for attribute in start.attributes() {
         let attribute = attribute.map_err(|error| {
             CibError::new(file, position, format!("attributes of <{}>: {error}", element.name))
         })?;
         let name = attribute.key.0;
+        if !is_name(name) {
+            let what = format!("\"{}\" in <{}> is no attribute name", name.escape_debug(), element.name);
+            return Err(CibError::new(file, position, what));
+        }
         let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| {
             let what = format!("attribute {name} of <{}>: {error}; write &amp; for a single &", element.name);
             CibError::new(file, position, what)
@@ -128,6 +141,12 @@ fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<
         element.attributes.insert(name.to_owned(), value.into_owned());
     }
     Ok(element)
+}
+
+/// A name of XML 1.0, without its rarer alphabets: no name of the CIB needs them.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
 }
 
 fn attach(done: Element, open: &mut [Element], root: &mut Option<Element>) {

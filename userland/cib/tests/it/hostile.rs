@@ -29,6 +29,22 @@ fn entities_are_never_expanded() {
     assert_eq!(fine.tree().get("x"), Some("A<&>'\""));
 }
 
+/// Found by fuzzing: an element without a name was read, and written as `</>`.
+#[test]
+fn names_that_could_not_be_written_again_are_refused() {
+    for text in [
+        "<cib><configuration/><\r/></cib>",
+        "<cib></></cib>",
+        "<cib><1a/></cib>",
+        "<cib \u{b}=\"\"/>",
+        "<cib 2=\"\"/>",
+    ] {
+        assert!(Cib::parse(text, "x").is_err(), "{text:?}");
+    }
+    let error = Cib::parse("<cib>\n<\r/></cib>", "x").unwrap_err();
+    assert!(error.to_string().starts_with("x:2:") && error.what.contains("no element name"), "{error}");
+}
+
 #[test]
 fn every_prefix_of_a_good_document_is_refused_or_read() {
     for end in (0..FULL.len()).filter(|end| FULL.is_char_boundary(*end)) {
