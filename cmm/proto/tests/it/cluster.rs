@@ -194,6 +194,11 @@ impl Cluster {
         }
     }
 
+    /// No packet passes from `from` to `to`.
+    pub(crate) fn cut_one_way(&mut self, from: u32, to: u32) {
+        self.cut.insert((from, to));
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }

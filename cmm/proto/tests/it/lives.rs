@@ -94,6 +94,24 @@ fn a_gasp_of_an_earlier_life_removes_nobody() {
 }
 
 #[test]
+fn a_member_that_was_never_heard_before_its_ring_is_no_new_life() {
+    let mut c = Cluster::formed(3);
+    c.kill(3);
+    c.until("two go on", |c| c.settled(&[1, 2]));
+    // Node 3 comes to the ring through node 2 and hears the first packet of node 1 when it is a member.
+    c.start(3);
+    c.cut_one_way(1, 3);
+    c.until("installed", |c| c.regular(3).last().is_some_and(|r| r.members.len() == 3));
+    c.heal();
+    c.until("three", |c| c.settled(&[1, 2, 3]) && (1..=3).all(|id| c.quorate(id)));
+    c.forget();
+    c.run(Span::from_secs(3));
+    for id in 1..=3 {
+        assert!(c.quorum_told(id).is_empty() && c.regular(id).is_empty(), "{}", c.describe());
+    }
+}
+
+#[test]
 fn a_gasp_counts_once() {
     let mut c = Cluster::formed(3);
     let gasp = c.gasp_of(3);
