@@ -151,8 +151,9 @@ impl Start {
         })?;
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
-        let persister = Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
-            .map_err(|e| os("cannot start the writing thread", e))?;
+        let persister =
+            Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
+                .map_err(|e| os("cannot start the writing thread", e))?;
         let clients = startup::clients_config(&config, paths, &node, &log);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
