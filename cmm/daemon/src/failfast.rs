@@ -100,7 +100,8 @@ impl Failfast {
             scope,
             run_dir: paths.run.clone(),
             black_box: Some(paths.state.join("blackbox")),
-            kernel_log: Some("/dev/kmsg".into()),
+            // With scope run-dir several nodes share this machine, and it stays up: its console is not theirs.
+            kernel_log: (mode != Mode::Exit || scope != ExitScope::RunDir).then(|| "/dev/kmsg".into()),
             log_file: config
                 .logging
                 .sinks
