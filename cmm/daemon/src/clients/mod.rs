@@ -6,6 +6,7 @@
 //! [`Clients::on_timer`] when [`Clients::next_timeout`] has passed; [`Clients::poll_action`] for what is the daemon's own
 //! to do. Nothing here blocks.
 
+mod admission;
 mod cfg;
 mod cmap;
 mod cpg;
@@ -23,13 +24,14 @@ use std::os::fd::AsRawFd;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::abi::{Malformed, View, cfg as abi_cfg, cmap as abi_cmap, cpg as abi_cpg};
 use cmm_ipc::abi::{quorum as abi_quorum, votequorum as abi_votequorum};
-use cmm_ipc::server::{Credentials, Handshake, Listener, Next};
+use cmm_ipc::server::{Handshake, Listener, Next};
 use cmm_ipc::{CsError, Place, Service};
 use cmm_proto::{ConfigurationKind, Node, Output, Refusal};
 use holdfast_types::{Boottime, ConnId, Incarnation, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
+use admission::{HANDSHAKE_LIMIT, listening_places, prepare_ring_dir};
 use peers::{Peers, deregister};
 
 /// What the clients' side is told at start.
@@ -100,6 +102,8 @@ pub(crate) struct Clients {
     published: published::Published,
     stats_at: Boottime,
     accept_at: Option<Boottime>,
+    denials: u32,
+    denied_at: Option<Boottime>,
     actions: Vec<Action>,
     request: Vec<u8>,
 }
@@ -156,6 +160,8 @@ impl Clients {
             published: published::Published::default(),
             stats_at: Boottime::default(),
             accept_at: None,
+            denials: 0,
+            denied_at: None,
             actions: Vec::new(),
             request: Vec::new(),
         })
@@ -342,99 +348,6 @@ impl Clients {
         self.peers.clear(self.registry.as_ref());
     }
 
-    /// Takes in all who wait: readiness is reported once.
-    fn accept(&mut self, index: usize, node: &Node, now: Boottime) {
-        loop {
-            match self.listeners[index].accept() {
-                Ok(Some(handshake)) => self.begin_handshake(handshake, node, now),
-                Ok(None) => return,
-                Err(e) => {
-                    // Out of descriptors, most likely: clients wait in the backlog until some are free again.
-                    self.report(format!(
-                        "cannot accept {} clients: {e}",
-                        self.listeners[index].service().name()
-                    ));
-                    self.accept_at = Some(now + ACCEPT_PAUSE);
-                    return;
-                }
-            }
-        }
-    }
-
-    fn begin_handshake(&mut self, handshake: Handshake, node: &Node, now: Boottime) {
-        if self.handshakes.len() >= HANDSHAKES_MAX {
-            // Nobody has shown who he is yet, so the oldest goes: it had its time.
-            if let Some(oldest) = self.handshakes.keys().next().copied() {
-                self.drop_handshake(oldest);
-            }
-        }
-        self.last_conn += 1;
-        let conn = ConnId::new(self.last_conn);
-        let token = Token(self.first_token + self.listeners.len() + self.last_conn as usize);
-        let Some(registry) = &self.registry else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if registry.register(&mut SourceFd(&handshake.as_raw_fd()), token, interest).is_ok() {
-            self.handshakes.insert(conn, (handshake, now));
-            // Clients say who they are right after connecting: most need not wait for a turn of their own.
-            self.shake_hands(conn, node, now);
-        }
-    }
-
-    fn shake_hands(&mut self, conn: ConnId, node: &Node, now: Boottime) {
-        let Some((handshake, _)) = self.handshakes.get_mut(&conn) else { return };
-        let credentials = match handshake.on_readable() {
-            Ok(None) => return,
-            Ok(Some(credentials)) => credentials,
-            Err(_) => {
-                self.drop_handshake(conn);
-                return;
-            }
-        };
-        let Some((handshake, _)) = self.handshakes.remove(&conn) else { return };
-        let service = handshake.service();
-        if let Err(errno) = self.admit(credentials, node) {
-            if errno == Errno::Access {
-                let Credentials { pid, uid, gid } = credentials;
-                let name = service.name();
-                self.report(format!("Denied connection to {name}: pid {pid}, uid {uid}, gid {gid}"));
-            }
-            deregister(self.registry.as_ref(), &handshake);
-            handshake.refuse(errno as i32);
-            return;
-        }
-        match handshake.accept(&self.place) {
-            Ok(connection) => {
-                self.peers.insert(conn, connection, now);
-                if service == Service::Cpg {
-                    self.cpg.opened(conn);
-                }
-            }
-            Err(e) => self.report(format!("cannot serve a {} client: {e}", service.name())),
-        }
-    }
-
-    /// Root may, and who is named in the configuration or was allowed at run time, by user or by primary group.
-    fn admit(&self, who: Credentials, node: &Node) -> Result<(), Errno> {
-        if !node.is_synced() {
-            return Err(Errno::Again);
-        }
-        let one = |key: String| self.cmap.config.get(&key) == Some(&Value::u8(1));
-        let allowed = who.is_root_or_own()
-            || who.gid == 0
-            || one(format!("uidgid.uid.{}", who.uid))
-            || one(format!("uidgid.config.uid.{}", who.uid))
-            || one(format!("uidgid.gid.{}", who.gid))
-            || one(format!("uidgid.config.gid.{}", who.gid));
-        if !allowed {
-            return Err(Errno::Access);
-        }
-        let of_user = self.peers.of_user(who.uid);
-        if self.peers.len() >= CONNECTIONS_MAX || who.uid != 0 && of_user >= CONNECTIONS_PER_USER_MAX {
-            return Err(Errno::TooMany);
-        }
-        Ok(())
-    }
-
     fn serve(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) {
         let Some(service) = self.peers.get(conn).map(|p| p.connection.service()) else { return };
         if service == Service::Cmap && self.cmap.wants_stats(conn) && now.since(self.stats_at) >= STATS_FRESH
@@ -504,12 +417,6 @@ impl Clients {
         true
     }
 
-    fn drop_handshake(&mut self, conn: ConnId) {
-        if let Some((handshake, _)) = self.handshakes.remove(&conn) {
-            deregister(self.registry.as_ref(), &handshake);
-        }
-    }
-
     fn publish_state(&mut self, node: &Node, now: Boottime) {
         let Self { cmap, peers, .. } = self;
         published::state(node, |key, value| cmap.config.set_own(key, value, peers, now));
@@ -528,18 +435,6 @@ impl Clients {
     }
 }
 
-/// The errnos by which a connection is refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-enum Errno {
-    /// EAGAIN: not yet.
-    Again = 11,
-    /// EACCES.
-    Access = 13,
-    /// EMFILE.
-    TooMany = 24,
-}
-
 /// What a client is told of a refusal.
 fn refusal(refusal: Refusal) -> CsError {
     match refusal {
@@ -555,42 +450,10 @@ fn refusal(refusal: Refusal) -> CsError {
     }
 }
 
-/// Where to listen. Clients of libqb take socket files instead of abstract names where this marker is, in a folder that
-/// was fixed when their libqb was built: upstream's default, or Debian's.
-fn listening_places(place: &Place) -> Vec<Place> {
-    let mut places = vec![place.clone()];
-    if *place == Place::Abstract && std::fs::exists(FILE_SOCKETS_MARKER).unwrap_or(false) {
-        places.extend(FILE_SOCKETS_DIRS.map(|dir| Place::Dir(dir.into())));
-    }
-    places
-}
-
-/// Below a run directory the rings' folder is ours: made anew, and rid of what an earlier life left behind.
-fn prepare_ring_dir(place: &Place) -> io::Result<()> {
-    let Place::Dir(_) = place else { return Ok(()) };
-    let dir = place.ring_dir();
-    match std::fs::remove_dir_all(&dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    std::fs::create_dir_all(&dir)
-}
-
-const FILE_SOCKETS_MARKER: &str = "/etc/libqb/force-filesystem-sockets";
-const FILE_SOCKETS_DIRS: [&str; 2] = ["/var/run", "/tmp"];
 /// Flow-control value that stops multicasts and nothing else.
 const HOLD_MULTICASTS: u32 = 2;
 /// Request id of a plain multicast.
 const MULTICAST: i32 = 2;
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 512;
-/// Connections of one user other than root at once.
-const CONNECTIONS_PER_USER_MAX: usize = 128;
-/// Clients at once that have connected and not said anything.
-const HANDSHAKES_MAX: usize = 64;
-/// How long they may take.
-const HANDSHAKE_LIMIT: Span = Span::from_secs(10);
-const ACCEPT_PAUSE: Span = Span::from_millis(100);
 /// How long a shutdown waits for its answers where `cfg.shutdown_timeout` does not say.
 const SHUTDOWN_PATIENCE: Span = Span::from_secs(5);
 /// How old statistics may be when a client reads them.

@@ -1,0 +1,183 @@
+//! Who is let in: listeners, handshakes, users and limits.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use cmm_ipc::abi::cmap::Value;
+use cmm_ipc::server::{Credentials, Handshake};
+use cmm_ipc::{Place, Service};
+use cmm_proto::Node;
+use holdfast_types::{Boottime, ConnId, Span};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use super::Clients;
+use super::peers::deregister;
+
+impl Clients {
+    /// Takes in those who wait, up to a budget: strangers may knock too, as fast as they like. Readiness is reported once,
+    /// so what is left gets a turn of its own.
+    pub(super) fn accept(&mut self, index: usize, node: &Node, now: Boottime) {
+        for _ in 0..ACCEPT_BUDGET {
+            match self.listeners[index].accept() {
+                Ok(Some(handshake)) => self.begin_handshake(handshake, node, now),
+                Ok(None) => return,
+                Err(e) => {
+                    // Out of descriptors, most likely: clients wait in the backlog until some are free again.
+                    self.report(format!(
+                        "cannot accept {} clients: {e}",
+                        self.listeners[index].service().name()
+                    ));
+                    self.accept_at = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+        self.accept_at.get_or_insert(now);
+    }
+
+    fn begin_handshake(&mut self, handshake: Handshake, node: &Node, now: Boottime) {
+        if self.handshakes.len() >= HANDSHAKES_MAX {
+            // Nobody has shown who he is yet, so the oldest goes: it had its time.
+            if let Some(oldest) = self.handshakes.keys().next().copied() {
+                self.drop_handshake(oldest);
+            }
+        }
+        self.last_conn += 1;
+        let conn = ConnId::new(self.last_conn);
+        let token = Token(self.first_token + self.listeners.len() + self.last_conn as usize);
+        let Some(registry) = &self.registry else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if registry.register(&mut SourceFd(&handshake.as_raw_fd()), token, interest).is_ok() {
+            self.handshakes.insert(conn, (handshake, now));
+            // Clients say who they are right after connecting: most need not wait for a turn of their own.
+            self.shake_hands(conn, node, now);
+        }
+    }
+
+    pub(super) fn shake_hands(&mut self, conn: ConnId, node: &Node, now: Boottime) {
+        let Some((handshake, _)) = self.handshakes.get_mut(&conn) else { return };
+        let credentials = match handshake.on_readable() {
+            Ok(None) => return,
+            Ok(Some(credentials)) => credentials,
+            Err(_) => {
+                self.drop_handshake(conn);
+                return;
+            }
+        };
+        let Some((handshake, _)) = self.handshakes.remove(&conn) else { return };
+        let service = handshake.service();
+        if let Err(errno) = self.admit(credentials, node) {
+            if errno == Errno::Access {
+                self.denied(service, credentials, now);
+            }
+            deregister(self.registry.as_ref(), &handshake);
+            handshake.refuse(errno as i32);
+            return;
+        }
+        match handshake.accept(&self.place) {
+            Ok(connection) => {
+                self.peers.insert(conn, connection, now);
+                if service == Service::Cpg {
+                    self.cpg.opened(conn);
+                }
+            }
+            Err(e) => self.report(format!("cannot serve a {} client: {e}", service.name())),
+        }
+    }
+
+    /// Root may, and who is named in the configuration or was allowed at run time, by user or by primary group.
+    fn admit(&self, who: Credentials, node: &Node) -> Result<(), Errno> {
+        if !node.is_synced() {
+            return Err(Errno::Again);
+        }
+        let one = |key: String| self.cmap.config.get(&key) == Some(&Value::u8(1));
+        let allowed = who.is_root_or_own()
+            || who.gid == 0
+            || one(format!("uidgid.uid.{}", who.uid))
+            || one(format!("uidgid.config.uid.{}", who.uid))
+            || one(format!("uidgid.gid.{}", who.gid))
+            || one(format!("uidgid.config.gid.{}", who.gid));
+        if !allowed {
+            return Err(Errno::Access);
+        }
+        let of_user = self.peers.of_user(who.uid);
+        if self.peers.len() >= CONNECTIONS_MAX || who.uid != 0 && of_user >= CONNECTIONS_PER_USER_MAX {
+            return Err(Errno::TooMany);
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_handshake(&mut self, conn: ConnId) {
+        if let Some((handshake, _)) = self.handshakes.remove(&conn) {
+            deregister(self.registry.as_ref(), &handshake);
+        }
+    }
+
+    /// One line a second: whoever is denied may come again at once, and the log is for more than that.
+    fn denied(&mut self, service: Service, who: Credentials, now: Boottime) {
+        self.denials += 1;
+        if self.denied_at.is_some_and(|at| now.since(at) < DENIAL_INTERVAL) {
+            return;
+        }
+        let more = match self.denials - 1 {
+            0 => String::new(),
+            n => format!(" (and {n} more since the last such line)"),
+        };
+        let Credentials { pid, uid, gid } = who;
+        self.report(format!(
+            "Denied connection to {}: pid {pid}, uid {uid}, gid {gid}{more}",
+            service.name()
+        ));
+        (self.denials, self.denied_at) = (0, Some(now));
+    }
+}
+
+/// The errnos by which a connection is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+enum Errno {
+    /// EAGAIN: not yet.
+    Again = 11,
+    /// EACCES.
+    Access = 13,
+    /// EMFILE.
+    TooMany = 24,
+}
+
+/// Where to listen. Clients of libqb take socket files instead of abstract names where this marker is, in a folder that
+/// was fixed when their libqb was built: upstream's default, or Debian's.
+pub(super) fn listening_places(place: &Place) -> Vec<Place> {
+    let mut places = vec![place.clone()];
+    if *place == Place::Abstract && std::fs::exists(FILE_SOCKETS_MARKER).unwrap_or(false) {
+        places.extend(FILE_SOCKETS_DIRS.map(|dir| Place::Dir(dir.into())));
+    }
+    places
+}
+
+/// Below a run directory the rings' folder is ours: made anew, and rid of what an earlier life left behind.
+pub(super) fn prepare_ring_dir(place: &Place) -> io::Result<()> {
+    let Place::Dir(_) = place else { return Ok(()) };
+    let dir = place.ring_dir();
+    match std::fs::remove_dir_all(&dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    std::fs::create_dir_all(&dir)
+}
+
+const FILE_SOCKETS_MARKER: &str = "/etc/libqb/force-filesystem-sockets";
+const FILE_SOCKETS_DIRS: [&str; 2] = ["/var/run", "/tmp"];
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 512;
+/// Connections of one user other than root at once.
+const CONNECTIONS_PER_USER_MAX: usize = 128;
+/// Clients at once that have connected and not said anything.
+const HANDSHAKES_MAX: usize = 64;
+/// How long they may take.
+pub(super) const HANDSHAKE_LIMIT: Span = Span::from_secs(10);
+/// Clients taken in at once, of each service.
+const ACCEPT_BUDGET: usize = 32;
+/// How long to wait for free descriptors.
+const ACCEPT_PAUSE: Span = Span::from_millis(100);
+const DENIAL_INTERVAL: Span = Span::from_secs(1);
