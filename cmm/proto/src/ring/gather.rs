@@ -5,9 +5,10 @@
 
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 
+use super::contact::{Admission, Contact};
 use super::timer::Timer;
 use super::{Ring, State};
-use crate::wire::{Join, MergeDetect, NodeSet};
+use crate::wire::{Join, NodeSet};
 use crate::{Destination, Event};
 
 /// What this node says in its joins.
@@ -20,6 +21,8 @@ pub(super) struct Gather {
     /// Number of the last join sent.
     counter: u64,
     last_join: Option<Boottime>,
+    /// This episode goes on knowing that all who could not form a ring before now hear each other.
+    pub(super) vouch: bool,
     /// A node that has just started and heard nobody waits one join interval before it goes on alone.
     alone_is_enough: bool,
 }
@@ -33,10 +36,8 @@ pub(super) struct Peer {
     word: Option<Word>,
     /// Silence is counted from here: since it is considered, or since it spoke last.
     silent_since: Boottime,
-    /// Until then what it says from outside starts nothing.
-    held_out_until: Boottime,
-    /// How often in a row it showed itself and then did not become a member.
-    vain: u8,
+    /// Who hears whom, as far as this one is concerned.
+    pub(super) contact: Contact,
 }
 
 #[derive(Debug)]
@@ -93,7 +94,14 @@ impl Cause {
 
 impl Gather {
     pub(super) fn new(proc: NodeSet) -> Self {
-        Self { proc, failed: NodeSet::new(), counter: 0, last_join: None, alone_is_enough: false }
+        Self {
+            proc,
+            failed: NodeSet::new(),
+            counter: 0,
+            last_join: None,
+            vouch: false,
+            alone_is_enough: false,
+        }
     }
 
     /// Nodes considered and not held failed.
@@ -107,6 +115,7 @@ impl Ring {
     pub(super) fn begin_episode(&mut self, now: Boottime) {
         self.gather.proc = self.installed.members.clone();
         self.gather.failed = NodeSet::new();
+        self.gather.vouch = false;
         self.forget_words(now);
     }
 
@@ -171,6 +180,7 @@ impl Ring {
             incarnation: self.config.incarnation,
             counter: self.gather.counter,
             leave,
+            vouch: self.gather.vouch,
             ring_seq: self.reservation.used(),
             old_ring: self.installed.id,
             proc: self.gather.proc.clone(),
@@ -185,9 +195,10 @@ impl Ring {
             return; // Late or doubled: its sender has said something else since.
         }
         if join.incarnation > peer.incarnation {
-            (peer.held_out_until, peer.vain) = (Boottime::default(), 0);
+            peer.contact = Contact::default();
         }
         (peer.incarnation, peer.counter) = (join.incarnation, join.counter);
+        peer.contact.heard(now);
         self.reservation.hear(join.ring_seq);
         if join.leave {
             self.hold_failed(now, from, Cause::Leave);
@@ -202,7 +213,7 @@ impl Ring {
                     if join.ring_seq < self.installed.id.seq {
                         return;
                     }
-                } else if self.is_held_out(now, from)
+                } else if !join.vouch && self.admission(now, from) == Admission::HeldOut
                     || join.failed.contains(self.me)
                     || join.failed.intersects(&self.installed.members)
                 {
@@ -237,7 +248,8 @@ impl Ring {
 
     /// A join in Gather.
     fn weigh_join(&mut self, now: Boottime, from: NodeId, join: Join) {
-        if !self.gather.proc.contains(from) && self.is_held_out(now, from) {
+        let stranger = !self.gather.proc.contains(from);
+        if stranger && !join.vouch && self.admission(now, from) == Admission::HeldOut {
             return;
         }
         if self.merge_join(now, from, join) {
@@ -282,7 +294,7 @@ impl Ring {
     }
 
     /// Adds a node to those considered; `true` if it is new among them.
-    fn consider(&mut self, now: Boottime, id: NodeId) -> bool {
+    pub(super) fn consider(&mut self, now: Boottime, id: NodeId) -> bool {
         let new = self.gather.proc.insert(id);
         if new {
             let peer = self.peers.entry(id).or_default();
@@ -371,74 +383,4 @@ impl Ring {
         self.gather.failed.insert(id);
         self.enter_gather(now, cause);
     }
-
-    pub(super) fn handle_merge_detect(&mut self, now: Boottime, from: NodeId, detect: &MergeDetect) {
-        self.reservation.hear(detect.ring.seq);
-        if detect.ring == self.installed.id && self.state == State::Operational {
-            return;
-        }
-        // A member that shows another ring has gone on without us, if that ring is a later one; else it comes late.
-        if self.installed.members.contains(from) && detect.ring <= self.installed.id {
-            return;
-        }
-        self.approach(now, from, Cause::MergeOperational, Cause::MergeGather);
-    }
-
-    /// A node outside the ring shows that it is there.
-    pub(super) fn approach(&mut self, now: Boottime, from: NodeId, operational: Cause, gathering: Cause) {
-        if self.is_held_out(now, from) {
-            return;
-        }
-        match self.state {
-            State::Operational => {
-                self.open_gather(now);
-                self.consider(now, from);
-                self.enter_gather(now, operational);
-            }
-            State::Gather => {
-                if self.consider(now, from) {
-                    self.enter_gather(now, gathering);
-                }
-            }
-            State::Commit | State::Recovery | State::Left => {}
-        }
-    }
-
-    fn is_held_out(&self, now: Boottime, id: NodeId) -> bool {
-        self.peers.get(&id).is_some_and(|p| now < p.held_out_until)
-    }
-
-    /// At the end of an episode: who came from outside and did not get in is left alone for a while, longer each time,
-    /// so that a node that can reach only some of the ring does not keep all of it gathering.
-    pub(super) fn settle_held_out(&mut self, now: Boottime, before: &NodeSet) {
-        let consensus = self.config.timers.consensus;
-        for id in self.gather.proc.clone().iter() {
-            let peer = self.peers.entry(id).or_default();
-            if self.installed.members.contains(id) {
-                (peer.vain, peer.held_out_until) = (0, Boottime::default());
-            } else if !before.contains(id) {
-                peer.held_out_until = now + consensus.scale(1 << peer.vain, 1);
-                peer.vain = (peer.vain + 1).min(HELD_OUT_DOUBLINGS);
-            }
-        }
-    }
-
-    /// The representative shows the ring to configured nodes outside of it; not to those it would not listen to, or
-    /// they would gather in vain and then not listen either.
-    pub(super) fn show_ring(&mut self, now: Boottime) {
-        if self.state != State::Operational || self.installed.members.first() != Some(self.me) {
-            return;
-        }
-        self.timers.set(Timer::Merge, now + self.config.timers.merge);
-        let absent = self.config.nodes.iter().copied().filter(|id| !self.installed.members.contains(*id));
-        let absent: NodeSet = absent.filter(|id| !self.is_held_out(now, *id)).collect();
-        let detect = MergeDetect { ring: self.installed.id, members: self.installed.members.clone() };
-        let frame = detect.encode();
-        for id in absent.iter() {
-            self.send(Destination::Node(id), true, frame.clone());
-        }
-    }
 }
-
-/// A node outside is left alone for at most `consensus × 2^this`.
-const HELD_OUT_DOUBLINGS: u8 = 3;

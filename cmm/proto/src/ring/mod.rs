@@ -30,6 +30,7 @@
 //! * No ring sequence number above the durable reservation is used, so that none is ever used twice.
 
 mod commit;
+mod contact;
 mod flow;
 mod gather;
 mod operational;
@@ -214,7 +215,7 @@ impl Ring {
             FrameKind::Mcast => self.handle_mcast(now, from, Mcast::decode(frame)?),
             FrameKind::Join => self.handle_join(now, from, Join::decode(frame)?),
             FrameKind::Commit => self.handle_commit(now, from, crate::wire::Commit::decode(frame)?),
-            FrameKind::MergeDetect => self.handle_merge_detect(now, from, &MergeDetect::decode(frame)?),
+            FrameKind::MergeDetect => self.handle_merge_detect(now, from, MergeDetect::decode(frame)?),
             FrameKind::HoldCancel => self.handle_hold_cancel(now, from, HoldCancel::decode(frame)?),
         }
         Ok(())
@@ -237,7 +238,7 @@ impl Ring {
             Timer::Hold => self.release_token(now),
             Timer::Join => self.join_tick(now),
             Timer::Consensus => self.consensus_timed_out(now),
-            Timer::Merge => self.show_ring(now),
+            Timer::Merge => self.merge_tick(now),
         }
     }
 

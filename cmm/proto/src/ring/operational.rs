@@ -258,6 +258,7 @@ impl Ring {
     /// went on without us. An earlier one is late, or its members will see ours and come.
     fn foreign_frame(&mut self, now: Boottime, from: NodeId, m: &Mcast<'_>) {
         self.reservation.hear(m.ring.seq);
+        self.hear(now, from);
         if m.ring > self.installed.id && matches!(self.state, State::Operational | State::Gather) {
             self.approach(now, from, Cause::Foreign, Cause::ForeignInGather);
         }

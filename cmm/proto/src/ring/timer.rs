@@ -36,6 +36,13 @@ impl TimerTable {
         self.0[timer as usize] = Some(at);
     }
 
+    /// Brings a timer forward, if it runs.
+    pub(super) fn set_earlier(&mut self, timer: Timer, at: Boottime) {
+        if let Some(set) = &mut self.0[timer as usize] {
+            *set = at.min(*set);
+        }
+    }
+
     pub(super) fn stop(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
     }

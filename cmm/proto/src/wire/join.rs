@@ -13,6 +13,8 @@ pub struct Join {
     pub counter: u64,
     /// Orderly leave: the sender is gone after this.
     pub leave: bool,
+    /// The sender knows that all of its ring and of the receiver's hear each other, and gathers because of that.
+    pub vouch: bool,
     /// Highest ring sequence number the sender has taken part in or may have used in an earlier life.
     pub ring_seq: u64,
     /// The configuration it comes from.
@@ -29,7 +31,7 @@ impl Join {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + 4 * (self.proc.len() + self.failed.len()));
         out.put_u8(FrameKind::Join as u8);
-        out.put_u8(u8::from(self.leave));
+        out.put_u8(u8::from(self.leave) | u8::from(self.vouch) << 1);
         out.put_u64(self.incarnation.get());
         out.put_u64(self.counter);
         out.put_u64(self.ring_seq);
@@ -42,13 +44,13 @@ impl Join {
     /// From a frame.
     pub fn decode(frame: &[u8]) -> Result<Self, WireError> {
         let mut r = Reader::frame(frame, FrameKind::Join)?;
-        let leave = match r.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(WireError::BadValue("leave flag")),
-        };
+        let flags = r.u8()?;
+        if flags > 3 {
+            return Err(WireError::BadValue("join flags"));
+        }
         let join = Self {
-            leave,
+            leave: flags & 1 == 1,
+            vouch: flags & 2 == 2,
             incarnation: Incarnation::new(r.u64()?),
             counter: r.u64()?,
             ring_seq: r.ring_seq()?,
@@ -76,6 +78,7 @@ mod tests {
             incarnation: Incarnation::new(3),
             counter: 8,
             leave: failed == 1,
+            vouch: proc == 3,
             ring_seq: 1024,
             old_ring: RingId { representative: NodeId::new(2), seq: 1020 },
             proc: (1..=proc).map(NodeId::new).collect(),
