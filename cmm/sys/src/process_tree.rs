@@ -59,6 +59,13 @@ pub struct ProcessTree {
     strays_lost: bool,
 }
 
+/// Whether this process is root of the machine, not only of a user namespace.
+fn is_real_root() -> bool {
+    let all = ["0", "0", "4294967295"];
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && (map.is_empty() || map.split_whitespace().eq(all))
+}
+
 /// What a kill has reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Killed {
@@ -187,7 +194,7 @@ impl ProcessTree {
             proc,
             scope,
             me,
-            am_root: nix::unistd::geteuid().is_root(),
+            am_root: is_real_root(),
             entries: vec![0; 32 << 10].into(),
             seen: vec![0; PID_LIMIT / 64].into(),
             strays: [Stray::default(); STRAYS_MAX],
@@ -275,8 +282,8 @@ impl ProcessTree {
                 if signal == Signal::SIGSTOP {
                     self.note_if_stray(pid)?;
                 }
-                // Whether it is the node's cannot be told. For a user who is not root all other users' processes look
-                // like this, and he could not have started them.
+                // Whether it is the node's cannot be told. For a user who is not root, and for the root of a user
+                // namespace, all other users' processes look like this, and he could not have started them.
                 if look == Look::Unreadable && self.am_root && self.is_alive(pid)? {
                     scan.unreadable += 1;
                     scan.example = Some(pid);

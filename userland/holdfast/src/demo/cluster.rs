@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +12,7 @@ use holdfast_sys::process_tree::{ProcessTree, Scope, Tag};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::clock::Clock;
+use super::network::{Network, hub_dir};
 use super::site::{Site, nodes_of};
 use crate::gather::Sources;
 
@@ -21,6 +22,7 @@ const PROGRAMS: [&str; 3] = ["cmmd", "rgmd", "holdfast-guardian"];
 /// All nodes. Dropping it ends every process and removes every file, unless told to keep them.
 pub(crate) struct Cluster {
     pub(crate) site: Site,
+    pub(crate) network: Network,
     bin: PathBuf,
     daemons: Vec<Daemon>,
     keep: bool,
@@ -34,7 +36,7 @@ struct Daemon {
 
 impl Cluster {
     /// Folders and configuration of `nodes` nodes; nothing runs yet.
-    pub(crate) fn new(nodes: u32) -> Result<Self> {
+    pub(crate) fn new(nodes: u32, loopback: bool) -> Result<Self> {
         let exe = std::env::current_exe().context("finding this program")?;
         let bin = exe.parent().context("this program lies in no folder")?.to_owned();
         let missing: Vec<_> = PROGRAMS.iter().filter(|p| !bin.join(p).is_file()).copied().collect();
@@ -46,7 +48,13 @@ impl Cluster {
         );
         // Orphans of the nodes come to this process, so that none stays a zombie for want of a parent that waits.
         let _ = nix::sys::prctl::set_child_subreaper(true);
-        Ok(Self { site: Site::new(nodes, &exe)?, bin, daemons: Vec::new(), keep: false })
+        let namespaces = if loopback { None } else { Network::namespaces_work() };
+        let site = Site::new(nodes, &exe, namespaces.is_some())?;
+        let mut cluster = Self { site, network: Network::Loopback, bin, daemons: Vec::new(), keep: false };
+        if let Some(in_user_namespace) = namespaces {
+            cluster.network = Network::bridge(in_user_namespace, &cluster.site.dir)?;
+        }
+        Ok(cluster)
     }
 
     /// Ids of all nodes.
@@ -67,6 +75,8 @@ impl Cluster {
     /// Starts these nodes at the same time: the ring daemon, and the resource-group manager when that serves clients.
     pub(crate) fn boot(&mut self, ids: &[usize], clock: &Clock) -> Result<()> {
         for id in ids {
+            let (address, run_dir) = (self.site.address(*id), self.run_dir(*id));
+            self.network.plug(*id, &address, &run_dir)?;
             self.start(*id, "cmmd")?;
         }
         for id in ids {
@@ -141,7 +151,7 @@ impl Cluster {
     fn start(&mut self, id: usize, name: &'static str) -> Result<()> {
         let dir = self.node_dir(id);
         let log = File::options().create(true).append(true).open(dir.join(format!("log/{name}.log")))?;
-        let mut command = Command::new(self.bin.join(name));
+        let mut command = self.network.command(id, &self.bin.join(name));
         command.arg("-f");
         match name {
             "cmmd" => command.arg("-c").arg(dir.join("holdfast.conf")),
@@ -195,8 +205,9 @@ impl Drop for Cluster {
         if self.keep {
             return;
         }
-        for id in self.ids() {
-            if let Err(e) = kill_node(&self.run_dir(id)) {
+        let hub = hub_dir(&self.site.dir);
+        for run_dir in self.ids().into_iter().map(|id| self.run_dir(id)).chain([hub]) {
+            if let Err(e) = kill_node(&run_dir) {
                 eprintln!("holdfast demo: {e:#}");
             }
         }
@@ -217,6 +228,7 @@ pub(crate) fn stop(dir: &Path) -> Result<()> {
     for node in nodes_of(&dir)? {
         kill_node(&dir.join(node).join("run"))?;
     }
+    kill_node(&hub_dir(&dir))?;
     fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
 }
 

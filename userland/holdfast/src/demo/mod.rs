@@ -2,6 +2,7 @@
 
 mod clock;
 mod cluster;
+mod network;
 mod observer;
 pub(crate) mod service;
 pub(crate) mod site;
@@ -27,8 +28,11 @@ pub(crate) struct Args {
     /// Leave the cluster running in the end, and say how to explore it.
     #[arg(long)]
     keep: bool,
+    /// Use loopback addresses even where network namespaces are possible.
+    #[arg(long)]
+    loopback: bool,
     /// End a cluster that was kept, and remove its folder.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["nodes", "keep"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["nodes", "keep", "loopback"])]
     stop: Option<PathBuf>,
 }
 
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
         Some(dir) => {
             cluster::stop(dir).map(|()| io.say(format_args!("{} is stopped and removed\n", dir.display())))
         }
-        None => clock::watch_signals().and_then(|()| story::tell(args.nodes, args.keep, io)),
+        None => clock::watch_signals().and_then(|()| story::tell(args.nodes, args.keep, args.loopback, io)),
     };
     match result {
         Ok(()) => Exit::Ok,

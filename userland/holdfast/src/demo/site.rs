@@ -33,7 +33,7 @@ pub(crate) const SERVICES: [&str; 3] = ["storage", "database", "web"];
 
 impl Site {
     /// Makes it.
-    pub(crate) fn new(nodes: u32, exe: &Path) -> Result<Self> {
+    pub(crate) fn new(nodes: u32, exe: &Path, namespaces: bool) -> Result<Self> {
         let pid = std::process::id();
         // A name in /proc/net/unix has 108 bytes, and the sockets lie three folders down.
         let base =
@@ -44,8 +44,8 @@ impl Site {
             .create(&dir)
             .with_context(|| format!("creating {}", dir.display()))?;
         let dir = dir.canonicalize()?;
-        // All of 127.0.0.0/8 is this machine: a network of its own for each demo.
-        let network = [127, 64 + (pid >> 8) as u8 % 128, pid as u8];
+        // All of 127.0.0.0/8 is this machine: a network of its own for each demo that shares it.
+        let network = if namespaces { [10, 77, 0] } else { [127, 64 + (pid >> 8) as u8 % 128, pid as u8] };
         let site = Self { dir, nodes: (1..=nodes).map(|n| format!("n{n}")).collect(), network };
         site.fill(exe).inspect_err(|_| {
             let _ = fs::remove_dir_all(&site.dir);

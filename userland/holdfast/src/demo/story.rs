@@ -22,8 +22,8 @@ struct Act {
 }
 
 /// The whole story. On any error the cluster is ended, after the end of its logs is shown.
-pub(crate) fn tell(nodes: u32, keep: bool, io: &mut Io) -> Result<()> {
-    let cluster = Cluster::new(nodes)?;
+pub(crate) fn tell(nodes: u32, keep: bool, loopback: bool, io: &mut Io) -> Result<()> {
+    let cluster = Cluster::new(nodes, loopback)?;
     let mut story = Story { cluster, eyes: Vec::new(), io };
     match story.play() {
         Ok(()) => {}
@@ -61,8 +61,9 @@ impl Story<'_> {
         let site = &self.cluster.site;
         let (first, last) = (site.address(1), site.address(ids.len()));
         let text = format!(
-            "{HEAD}Holdfast demo{HEAD:#}: {} nodes on this machine, addresses {first} to {last}, files in {}\n",
+            "{HEAD}Holdfast demo{HEAD:#}: {} nodes {}, {first} to {last}, files in {}\n",
             ids.len(),
+            self.cluster.network.describe(),
             site.dir.display()
         );
         self.io.say(format_args!("{text}"));
