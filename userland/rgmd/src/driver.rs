@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -337,14 +337,26 @@ fn connect(signals: &mut Signals) -> Result<(Ring, Facts), Fatal> {
 fn executor_config(paths: &Paths, facts: &Facts, work_dir: PathBuf) -> std::io::Result<ExecutorConfig> {
     let name = facts.nodes.get(&facts.me).cloned().unwrap_or_else(|| facts.me.to_string());
     let mut config = ExecutorConfig::new(&name, facts.me, work_dir);
-    // Agents keep their state here: each node on one machine needs its own.
     let scratch = match paths.own_run_dir {
-        true => paths.run_dir.join("resource-agents"),
+        true => own_scratch(&paths.run_dir, facts.incarnation)?,
         false => "/run/resource-agents".into(),
     };
     fs::create_dir_all(&scratch)?;
     config.extra_env.push(("HA_RSCTMP".to_owned(), scratch.display().to_string()));
     Ok(config)
+}
+
+/// Where agents keep their state, for one of several nodes on this machine. Agents rely on it being empty after a boot;
+/// such a node boots when its ring daemon begins a new life.
+fn own_scratch(run_dir: &Path, incarnation: u64) -> std::io::Result<PathBuf> {
+    let scratch = run_dir.join("resource-agents");
+    let mark = run_dir.join("resource-agents.life");
+    let life = incarnation.to_string();
+    if fs::read_to_string(&mark).is_ok_and(|earlier| earlier != life) && scratch.is_dir() {
+        fs::remove_dir_all(&scratch)?;
+    }
+    fs::write(&mark, life)?;
+    Ok(scratch)
 }
 
 /// What an agent wrote: standard error is for operators, standard output for those who look closer.

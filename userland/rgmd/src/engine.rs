@@ -2,7 +2,7 @@
 //! succeeded. Anything unexpected ends the transition and there is a new plan at once: what is still under way keeps its
 //! own resource out of that plan, and nothing else.
 
-use scheduler::{Action, TransitionGraph};
+use scheduler::{Action, ActionKind, TransitionGraph};
 
 use crate::message::Tag;
 
@@ -53,6 +53,12 @@ impl Engine {
         self.running.take().map(|r| r.id)
     }
 
+    /// The transition under way waits for the death of this node.
+    pub(crate) fn fences(&self, node: u32) -> bool {
+        let waits = |a: &Action| a.kind == ActionKind::Fence && a.node.get() == node;
+        self.running.as_ref().is_some_and(|r| r.graph.actions.iter().any(waits))
+    }
+
     /// One of our orders was carried out. Whether it was one that is waited for.
     pub(crate) fn succeeded(&mut self, tag: Tag) -> bool {
         let Some(running) = self.running.as_mut().filter(|r| r.id == tag.transition) else { return false };
@@ -94,7 +100,6 @@ impl Transition {
 #[cfg(test)]
 mod tests {
     use holdfast_types::NodeId;
-    use scheduler::ActionKind;
 
     use super::*;
 

@@ -481,7 +481,11 @@ impl Manager {
         if self.replica.confirm(node, incarnation, self.now.boot) {
             let name = self.replica.name(node);
             self.log(Level::INFO, format!("Node {name} is confirmed dead: {why}"));
-            self.abort(&format!("{name} is dead"));
+            if self.engine.fences(node) {
+                self.engine.stale = true;
+            } else {
+                self.abort(&format!("{name} is dead"));
+            }
         }
     }
 

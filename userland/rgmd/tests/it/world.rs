@@ -55,6 +55,7 @@ pub(crate) struct World {
     /// Starts of each resource so far.
     pub(crate) starts: BTreeMap<String, u32>,
     last_life: u64,
+    last_view: u64,
     last_reply: Option<Result<serde_json::Value, String>>,
 }
 
@@ -66,6 +67,8 @@ pub(crate) struct Node {
     pub(crate) side: u32,
     /// Members that it was last told of.
     view: BTreeMap<u32, u32>,
+    /// Which view that was.
+    view_id: u64,
     /// A view that is due.
     view_due: Option<Boottime>,
     inbox: VecDeque<Input>,
@@ -107,6 +110,7 @@ impl World {
             log: Vec::new(),
             starts: BTreeMap::new(),
             last_life: 0,
+            last_view: 0,
             last_reply: None,
         };
         for id in 1..=nodes {
@@ -116,6 +120,7 @@ impl World {
                 pid: 0,
                 side: 0,
                 view: BTreeMap::new(),
+                view_id: 0,
                 view_due: None,
                 inbox: VecDeque::new(),
                 jobs: Vec::new(),
@@ -166,6 +171,7 @@ impl World {
         node.pid = u32::try_from(1_000 + life).unwrap();
         node.forget();
         node.view.clear();
+        node.view_id = u64::MAX;
         self.note(format!("start n{id} life {life}"));
         self.tell_views(side, Span::ZERO);
         self.learn_lives();
@@ -263,29 +269,39 @@ impl World {
         }
     }
 
-    /// All members of a side are told at one place in their order.
+    /// All members of a side are told at one place in their order. Those who come from different views have lost each
+    /// other in between, even where the members are the same.
     fn deliver_views(&mut self, side: u32) {
         let members = self.members(side);
         let quorate = members.len() * 2 > self.nodes.len();
+        let came_from: BTreeMap<u32, u64> = members.keys().map(|id| (*id, self.nodes[id].view_id)).collect();
+        self.last_view += 1;
         for id in members.keys() {
             let node = self.nodes.get_mut(id).unwrap();
             node.view_due = None;
+            let together: Vec<(u32, u32)> = members
+                .iter()
+                .filter(|(n, pid)| node.view.get(n) == Some(pid) && came_from[n] == node.view_id)
+                .map(|(n, pid)| (*n, *pid))
+                .collect();
+            let is_together = |n: &u32| together.iter().any(|(t, _)| t == n);
             let left: Vec<_> = node
                 .view
                 .iter()
-                .filter(|(n, pid)| members.get(n) != Some(pid))
+                .filter(|(n, _)| !is_together(n))
                 .map(|(n, p)| (*n, *p, rgmd::NODE_LOST))
                 .collect();
-            let joined: Vec<_> = members
-                .iter()
-                .filter(|(n, pid)| node.view.get(n) != Some(pid))
-                .map(|(n, p)| (*n, *p))
-                .collect();
-            if !left.is_empty() || !joined.is_empty() {
-                let view = members.iter().map(|(n, p)| (*n, *p)).collect();
-                node.inbox.push_back(Input::View { members: view, left, joined });
+            let joined: Vec<_> =
+                members.iter().filter(|(n, _)| !is_together(n)).map(|(n, p)| (*n, *p)).collect();
+            if !left.is_empty() {
+                node.inbox.push_back(Input::View { members: together.clone(), left, joined: Vec::new() });
+            }
+            if !joined.is_empty() {
+                let all = members.iter().map(|(n, p)| (*n, *p)).collect();
+                node.inbox.push_back(Input::View { members: all, left: Vec::new(), joined });
             }
             node.view.clone_from(&members);
+            node.view_id = self.last_view;
             node.inbox.push_back(Input::Quorum { quorate, members: members.keys().copied().collect() });
         }
     }
