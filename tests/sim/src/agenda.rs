@@ -46,10 +46,10 @@ impl<E> Agenda<E> {
     }
 
     /// Removes the events that `gone` says are void.
-    pub fn purge(&mut self, mut gone: impl FnMut(&E) -> bool) {
+    pub fn purge(&mut self, mut gone: impl FnMut(Instant, &E) -> bool) {
         let entries = std::mem::take(&mut self.heap).into_vec();
         for Reverse((at, made, slot)) in entries {
-            if self.store[slot].as_ref().is_some_and(&mut gone) {
+            if self.store[slot].as_ref().is_some_and(|event| gone(at, event)) {
                 self.store[slot] = None;
                 self.free.push(slot);
             } else {
@@ -69,7 +69,7 @@ mod tests {
         for (at, name) in [(3, 'd'), (1, 'a'), (2, 'c'), (1, 'b'), (9, 'x')] {
             agenda.at(at, name);
         }
-        agenda.purge(|name| *name == 'x');
+        agenda.purge(|at, name| at == 9 && *name == 'x');
         let order: String = std::iter::from_fn(|| agenda.pop()).collect();
         assert_eq!(order, "abcd");
     }

@@ -225,13 +225,24 @@ impl Cluster {
         self.healed = true;
         self.trace.line(self.now, None, || "faults stop".to_owned());
         self.network.heal();
-        self.agenda.purge(|event| matches!(event, Event::Strike(_) | Event::Undo(_) | Event::Restart { .. }));
+        let last = self.now + self.options.timers.token.as_nanos();
+        self.agenda.purge(|at, event| match event {
+            Event::Strike(_) | Event::Undo(_) | Event::Restart { .. } => true,
+            // A slow userland is a fault as well: what runs there now is over soon.
+            Event::StepDone { .. } => true,
+            // So is a packet that stays under way for longer than any promise allows for.
+            Event::Arrive(_) => at > last,
+            _ => false,
+        });
         for n in 0..self.machines.len() {
             if let Some(running) = self.machines[n].running.as_mut() {
                 running.doom = None;
             }
             if self.machines[n].paused.is_some() {
                 self.resume(n)?;
+            }
+            if let Some(step) = self.node(n).and_then(cmm_proto::Node::step).cloned() {
+                self.take_part(n, step);
             }
             if self.machines[n].running.is_none() {
                 let at = self.now + self.chance.below(10 * MS);

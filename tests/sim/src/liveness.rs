@@ -222,6 +222,6 @@ pub(crate) fn whole_run(cluster: &mut Cluster) -> Result<u64, Violation> {
 impl Cluster {
     /// Drops what is under way in the network.
     pub fn lose_packets_under_way(&mut self) {
-        self.agenda.purge(|event| matches!(event, Event::Arrive(_)));
+        self.agenda.purge(|_, event| matches!(event, Event::Arrive(_)));
     }
 }

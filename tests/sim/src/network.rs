@@ -241,13 +241,14 @@ impl Network {
         self.faults.loss = ppm;
     }
 
-    /// Ends every fault; packets under way still arrive.
+    /// Ends every fault.
     pub fn heal(&mut self) {
         self.faults = FaultOptions::default();
         for pair in &mut self.pairs {
             pair.cuts = 0;
             pair.extra = 0;
             pair.thin = 0;
+            (pair.pipe_free, pair.last_arrival) = (0, 0); // nothing queues behind what was slow
             pair.bursting = false;
         }
     }

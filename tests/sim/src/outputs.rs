@@ -145,7 +145,7 @@ impl Cluster {
     }
 
     /// A participant finishes its part of a userland step some time after it began.
-    fn take_part(&mut self, n: usize, notice: StepNotice) {
+    pub(crate) fn take_part(&mut self, n: usize, notice: StepNotice) {
         let Some(running) = self.machines[n].running.as_ref().filter(|r| r.participant) else { return };
         if notice.phase != StepPhase::Begin || notice.step.get() < FIRST_USERLAND_STEP || notice.name == "end"
         {
