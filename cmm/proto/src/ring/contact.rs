@@ -2,13 +2,14 @@
 //! forming a ring has failed.
 //!
 //! A node that can reach only some members of a ring would keep all of it gathering: each attempt costs the ring a
-//! consensus timeout, and then it is left out again. So whoever showed itself and did not get in is *held out*, longer
-//! each time. It is let in sooner when every two nodes of the ring that would be formed are known to hear each other:
-//! each shows in its merge-detects whom it hears, and who has heard the merge-detects of all knows.
+//! consensus timeout, and then it is left out again. So whoever showed itself and did not get in is *held out*: until
+//! every two nodes of the ring that would be formed are known to hear each other. Each shows in its merge-detects whom it
+//! hears, and who has heard the merge-detects of all knows. Where they say otherwise the two rings stay apart in peace;
+//! where they say nothing it is tried again after a while that doubles each time.
 
 use holdfast_types::{Boottime, NodeId, RingId, Span};
 
-use super::gather::Cause;
+use super::gather::{Cause, Peer};
 use super::timer::Timer;
 use super::{Ring, State};
 use crate::Destination;
@@ -111,16 +112,22 @@ impl Ring {
 
     /// Whether something may be begun with `id`.
     pub(super) fn admission(&self, now: Boottime, id: NodeId) -> Admission {
-        let Some(peer) = self.peers.get(&id) else { return Admission::Open };
-        let ours = now < peer.contact.held_until;
         let theirs = self.shown(now, id).is_some_and(|d| d.held_out.contains(self.me));
-        if !ours && !theirs {
+        if !theirs && !self.distrusts(now, id) {
             Admission::Open
-        } else if self.is_whole_with(now, id, peer.contact.held_since) {
+        } else if self.is_whole_with(now, id) {
             Admission::Whole
         } else {
             Admission::HeldOut
         }
+    }
+
+    /// Whether forming a ring with `id` has failed, and it is too early to try again without knowing better.
+    fn distrusts(&self, now: Boottime, id: NodeId) -> bool {
+        let Some(Peer { contact, .. }) = self.peers.get(&id) else { return false };
+        let limit = contact.held_since + self.config.timers.consensus.scale(APART_MAX, 1);
+        let apart = contact.vain > 0 && now < limit && self.shown(now, id).is_some();
+        now < contact.held_until || apart
     }
 
     /// What `id` has shown lately.
@@ -130,8 +137,9 @@ impl Ring {
     }
 
     /// Whether all of this ring and all of the ring that `other` is in are known to hear each other, by what they
-    /// have shown since `since`.
-    fn is_whole_with(&self, now: Boottime, other: NodeId, since: Boottime) -> bool {
+    /// have shown since `other` was held out.
+    fn is_whole_with(&self, now: Boottime, other: NodeId) -> bool {
+        let since = self.peers.get(&other).map_or(now, |p| p.contact.held_since);
         let said = |id: NodeId, ring: RingId| {
             let at = self.peers.get(&id)?.contact.shown.as_ref()?.0;
             self.shown(now, id).filter(|d| d.ring == ring && at > since)
@@ -161,8 +169,8 @@ impl Ring {
         }
     }
 
-    /// Shows the ring to configured nodes outside of it. The representative does so all the time; where somebody
-    /// outside is heard every member does, and to everybody, so that all learn who hears whom.
+    /// Shows the ring to configured nodes outside of it. The representative does so all the time; where any member hears
+    /// somebody outside every member does, and to everybody, so that all learn who hears whom.
     pub(super) fn merge_tick(&mut self, now: Boottime) {
         if self.state != State::Operational {
             return;
@@ -176,11 +184,14 @@ impl Ring {
             at.is_some_and(|at| now.since(at) < fresh)
         };
         let heard: NodeSet = absent.iter().filter(heard).collect();
-        if heard.is_empty() && self.installed.members.first() != Some(self.me) {
+        let contact = !heard.is_empty() || {
+            let mut mates = self.installed.members.iter().filter_map(|id| self.shown(now, id));
+            mates.any(|d| d.ring == self.installed.id && !d.heard.is_empty())
+        };
+        if !contact && self.installed.members.first() != Some(self.me) {
             return;
         }
-        let held_out =
-            absent.iter().filter(|id| self.peers.get(id).is_some_and(|p| now < p.contact.held_until));
+        let held_out = absent.iter().filter(|id| self.distrusts(now, *id) && !self.is_whole_with(now, *id));
         let detect = MergeDetect {
             ring: self.installed.id,
             members: self.installed.members.clone(),
@@ -188,7 +199,7 @@ impl Ring {
             heard,
         };
         let frame = detect.encode();
-        if detect.heard.is_empty() {
+        if !contact {
             for id in absent.iter() {
                 self.send(Destination::Node(id), true, frame.clone());
             }
@@ -198,7 +209,10 @@ impl Ring {
     }
 }
 
-/// A node outside is held out for at most `consensus × 2^this` at a time.
+/// A node outside that shows nothing is held out for at most `consensus × 2^this` at a time.
 const DOUBLINGS_MAX: u8 = 5;
+/// Consensus timeouts after which an attempt is made even with one that shows that not all hear each other: what is
+/// only believed holds for a long time, not for ever.
+const APART_MAX: u64 = 300;
 /// What was heard counts for this many intervals of merge-detects.
 const FRESH: u64 = 3;

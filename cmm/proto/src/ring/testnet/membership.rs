@@ -270,12 +270,13 @@ fn with_two_that_cannot_hear_each_other_the_rest_stays_together() {
     for (a, b) in [(1, 3), (1, 2), (2, 3)] {
         let mut net = Net::formed(3, 1);
         net.cut_both(&[a], &[b]);
+        let count = |net: &Net| (1..=3).map(|n| net.configurations(n).len()).sum::<usize>();
+        let before = count(&net);
         net.run(Span::from_secs(2));
-        let before: usize = (1..=3).map(|n| net.configurations(n).len()).sum();
+        let settled = count(&net);
+        assert!(settled - before <= 9, "{a} and {b} apart: {} installations", settled - before);
         net.run(Span::from_secs(10));
-        let during: usize = (1..=3).map(|n| net.configurations(n).len()).sum::<usize>() - before;
-        // The one left out tries again, ever more seldom.
-        assert!(during <= 18, "{a} and {b} apart: {during} configurations in ten seconds\n{}", net.picture());
+        assert_eq!(count(&net), settled, "{a} and {b} apart: it goes on re-forming");
         let start = net.now;
         net.cuts.clear();
         net.until_formed(&[1, 2, 3]);
@@ -296,7 +297,7 @@ fn a_deaf_node_disturbs_a_ring_ever_more_seldom() {
     let before = net.configurations(1).len();
     net.run(Span::from_secs(10));
     let during = net.configurations(1).len() - before;
-    assert!(during <= 8, "{during} configurations in ten seconds, a hundred tokens");
+    assert!(during <= 3, "{during} configurations in ten seconds, a hundred tokens");
     let start = net.now;
     net.cuts.clear();
     net.until_formed(&[1, 2, 3, 4]);
