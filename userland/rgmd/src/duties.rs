@@ -1,11 +1,10 @@
-//! What a member does when all inputs of a turn are in: agreement, the controller's duties, this node's own rules,
-//! answers to reconfiguration steps, leaving.
+//! What a member does when all inputs of a turn are in: agreement, the controller's transitions (fencing is in
+//! `power`), this node's own rules, answers to reconfiguration steps, leaving.
 
 use std::collections::BTreeMap;
 
 use cib::NoQuorumPolicy;
-use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
-use holdfast_types::{Boottime, Incarnation, NodeId, Span, WallTime};
+use holdfast_types::{Boottime, NodeId, Span, WallTime};
 use scheduler::{ActionKind, Activity, ClusterState, NodeState, Presence};
 use tracing::Level;
 
@@ -13,8 +12,8 @@ use crate::door::{Now, Output};
 use crate::engine::Progress;
 use crate::local::{Effects, result_text};
 use crate::manager::{GOODBYE_LIMIT, Manager};
-use crate::message::{FenceCall, FenceRun, Forget, Message, Order, Snapshot, StateReport, Tag, Verdict};
-use crate::replica::{FenceEntry, Node, Standing};
+use crate::message::{Forget, Message, Order, Snapshot, StateReport, Tag, Verdict};
+use crate::replica::{Node, Standing};
 
 impl Manager {
     /// Decides what to do. Called when all inputs of a turn are in, and when [`Self::next_timeout`] is due.
@@ -89,203 +88,6 @@ impl Manager {
             fencing: self.replica.fencing.iter().cloned().collect(),
         };
         self.multicast(&Message::Snapshot(Box::new(snapshot)));
-    }
-
-    // --- the controller: deaths and fencing ---
-
-    /// Tells all members what the ring daemon knows of deaths that they wait for.
-    fn confirm_deaths(&mut self) {
-        let waited = self
-            .replica
-            .nodes
-            .iter()
-            .filter(|(_, n)| matches!(n.standing, Standing::Unclean(_) | Standing::Never));
-        let news: Vec<(u32, u64)> = waited
-            .filter_map(|(id, node)| {
-                let life = if node.incarnation == 0 {
-                    self.lives.get(id).copied().unwrap_or(0)
-                } else {
-                    node.incarnation
-                };
-                let confirmed = self.confirmed.get(id).copied().unwrap_or(0);
-                (life != 0 && confirmed >= life).then_some((*id, life))
-            })
-            .filter(|news| !self.confirming.contains(news))
-            .collect();
-        for (node, incarnation) in news {
-            self.confirming.insert((node, incarnation));
-            let why = "its guardian's last word, a fence or an operator, says the ring daemon".to_owned();
-            self.multicast(&Message::Confirmed { node, incarnation, why });
-        }
-    }
-
-    /// Begins, withdraws and carries on fence requests.
-    fn fence(&mut self) {
-        let now = self.now.boot;
-        if self.power.expire(now) {
-            self.engine.stale = true;
-        }
-        // What has ended comes first: it is not asked for again.
-        self.drain_fencer();
-        let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
-        self.withdraw_fences(&targets);
-        for (target, why) in targets {
-            if !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&target.get()) {
-                self.request_fence(target.get(), &why);
-            }
-        }
-        self.power.fencer.handle_timeout(now);
-        self.drain_fencer();
-    }
-
-    fn drain_fencer(&mut self) {
-        while let Some(output) = self.power.fencer.poll_output() {
-            match output {
-                FenceOutput::Run { call, executor, device, target, action, .. } => {
-                    let name = self.replica.name(target.get());
-                    let (origin, term, at_us) = (self.config.me, self.replica.term, self.now.wall.0);
-                    let call = FenceCall { origin, term, number: call.0, at_us };
-                    self.fence_calls.insert(call.number, call);
-                    self.multicast(&Message::FenceRun(FenceRun {
-                        call,
-                        executor: executor.get(),
-                        device,
-                        action,
-                        target: target.get(),
-                        name,
-                    }));
-                }
-                FenceOutput::Done(record) => self.fence_ended(record),
-            }
-        }
-    }
-
-    /// Requests whose reason is gone: the node is known to be dead, or takes part again.
-    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, String>) {
-        let open: Vec<FenceEntry> =
-            self.replica.fencing.iter().filter(|e| e.completed_us == 0).cloned().collect();
-        for entry in open.into_iter().filter(|e| !targets.contains_key(&NodeId::new(e.target))) {
-            let target = NodeId::new(entry.target);
-            let forgotten = self.power.fencer.withdraw(target);
-            let closing = self.fence_closing.contains(&entry.target);
-            if !closing && (forgotten || !self.power.fencer.is_fencing(target)) {
-                self.fence_closing.insert(entry.target);
-                self.multicast(&Message::FenceWithdrawn { target: entry.target });
-            }
-        }
-    }
-
-    pub(crate) fn multicast_fence_done(&mut self, entry: FenceEntry) {
-        // Nothing new is begun for this victim before it is delivered.
-        self.fence_closing.insert(entry.target);
-        self.multicast(&Message::FenceDone(entry));
-    }
-
-    fn request_fence(&mut self, target: u32, why: &str) {
-        let name = self.replica.name(target);
-        let action = self.replica.cib.options.stonith_action.as_str().to_owned();
-        let incarnation = self.replica.nodes.get(&target).map_or(0, |n| n.incarnation);
-        self.log(Level::WARN, format!("Requesting fencing ({action}) of node {name}: {why}"));
-        // A request of an earlier controller goes on; its time is not given twice.
-        let earlier =
-            self.replica.fencing.iter().find(|e| e.target == target && e.completed_us == 0).cloned();
-        let used = earlier
-            .as_ref()
-            .map(|e| Span::from_micros(u64::try_from(self.now.wall.0 - e.requested_us).unwrap_or(0)));
-        let options = &self.replica.cib.options;
-        let one = Span::from_millis(options.stonith_timeout_ms);
-        let all = one.scale(u64::from(options.stonith_attempts_max), 1);
-        let deadline = used.map(|used| all.saturating_sub(used).max(one));
-        let requested_us = earlier.map_or(self.now.wall.0, |e| e.requested_us);
-        let entry = FenceEntry {
-            target,
-            incarnation,
-            action: action.clone(),
-            reason: why.to_owned(),
-            client: "rgmd".to_owned(),
-            origin: self.config.me,
-            requested_us,
-            ..FenceEntry::default()
-        };
-        self.multicast(&Message::FenceBegun(entry));
-        let request = Request {
-            target: NodeId::new(target),
-            name,
-            incarnation: (incarnation != 0).then(|| Incarnation::new(incarnation)),
-            action,
-            reason: why.to_owned(),
-            client: "rgmd".to_owned(),
-        };
-        // Delays need to differ between two halves, not to be unpredictable.
-        let random =
-            u64::from(self.config.me).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.now.wall.0.unsigned_abs();
-        self.power.fencer.request(self.now.boot, request, random, deadline);
-    }
-
-    fn fence_ended(&mut self, record: Record) {
-        let target = record.request.target.get();
-        let error = match record.verdict {
-            FenceVerdict::Succeeded => None,
-            FenceVerdict::Failed(why) => Some(why),
-        };
-        if error.is_some() {
-            let pause = Span::from_millis(self.replica.cib.options.recheck_interval_ms);
-            self.power.give_up(target, self.now.boot + pause);
-            self.engine.stale = true;
-        }
-        let requested_us = self
-            .replica
-            .fencing
-            .iter()
-            .find(|e| e.target == target && e.completed_us == 0)
-            .map(|e| e.requested_us);
-        self.multicast_fence_done(FenceEntry {
-            target,
-            incarnation: record.request.incarnation.map_or(0, Incarnation::get),
-            action: record.request.action,
-            reason: record.request.reason,
-            client: record.request.client,
-            origin: self.config.me,
-            device: record.device,
-            executor: record.executor.map_or(0, NodeId::get),
-            requested_us: requested_us.unwrap_or(self.now.wall.0),
-            completed_us: self.now.wall.0.max(1),
-            error,
-        });
-    }
-
-    /// A fence request began or ended, in order.
-    pub(crate) fn fence_news(&mut self, entry: FenceEntry) {
-        let (name, completed) = (self.replica.name(entry.target), entry.completed_us != 0);
-        let (executor, origin) = (self.replica.name(entry.executor), self.replica.name(entry.origin));
-        let succeeded = completed && entry.error.is_none();
-        if completed {
-            let outcome = entry.error.as_deref().unwrap_or("OK");
-            let was = if succeeded { "was" } else { "was not" };
-            let line = format!(
-                "Peer {name} {was} terminated ({}) by {executor} on behalf of {} @{origin}: {outcome}",
-                entry.action, entry.client
-            );
-            self.log(if succeeded { Level::INFO } else { Level::ERROR }, line);
-        }
-        if completed {
-            self.fence_closing.remove(&entry.target);
-        }
-        let (target, incarnation, device) = (entry.target, entry.incarnation, entry.device.clone());
-        self.replica.fence(entry);
-        if succeeded {
-            self.node_confirmed(target, incarnation, &format!("fenced by device {device}"));
-            if self.is_dc() {
-                self.outputs.push_back(Output::Confirm { node: target, incarnation });
-            }
-        }
-    }
-
-    pub(crate) fn fence_ran(&mut self, call: FenceCall, error: Option<&str>) {
-        if self.fence_calls.get(&call.number) == Some(&call) {
-            self.fence_calls.remove(&call.number);
-            self.power.fencer.call_done(self.now.boot, fencing::CallId(call.number), error);
-        }
     }
 
     // --- the controller: transitions ---

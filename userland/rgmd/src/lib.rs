@@ -9,7 +9,7 @@
 //! | `message` | the ordered messages of group [`GROUP`] |
 //! | `replica` | the state that every member keeps, changed only by what is ordered |
 //! | `sync` | agreeing on one state when members come together |
-//! | `local` | this node's resources: operations, recurring monitors, the truth about them |
+//! | `local`, `operations` | this node's resources: operations, recurring monitors, the truth about them |
 //! | `engine` | the designated controller's transitions |
 //! | `power` | the designated controller's fencing |
 //! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
@@ -25,6 +25,7 @@ mod engine;
 mod local;
 mod manager;
 mod message;
+mod operations;
 mod power;
 mod replica;
 mod report;

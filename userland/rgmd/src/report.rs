@@ -12,7 +12,7 @@ use crate::engine::Progress;
 use crate::manager::Manager;
 use crate::replica::Standing;
 
-use holdfast_types::WallTime;
+use holdfast_types::{NodeId, WallTime};
 
 impl Manager {
     /// The model.
@@ -37,7 +37,7 @@ impl Manager {
                 warnings: cib.warnings.iter().map(ToString::to_string).collect(),
                 ..CibStatus::default()
             },
-            nodes: self.replica.nodes.keys().map(|id| self.node_report(*id)).collect(),
+            nodes: self.replica.nodes.keys().map(|id| self.node_report(*id, &state)).collect(),
             resources: self.resource_reports(),
             pending: self.pending_report(),
             failed: self.failed_report(),
@@ -50,14 +50,13 @@ impl Manager {
         }
     }
 
-    fn node_report(&self, id: u32) -> NodeStatus {
+    fn node_report(&self, id: u32, state: &scheduler::ClusterState) -> NodeStatus {
         let node = &self.replica.nodes[&id];
         let configured = self.replica.cib.node(&node.name);
         let flag = |name: &str| {
             configured.and_then(|n| n.attributes.get(name)).is_some_and(|v| parse_bool(v) == Some(true))
         };
-        let presence =
-            self.cluster_state().nodes.remove(&holdfast_types::NodeId::new(id)).unwrap_or_default().presence;
+        let presence = state.nodes.get(&NodeId::new(id)).map(|n| n.presence.clone()).unwrap_or_default();
         let unclean = matches!(presence, scheduler::Presence::Unclean { .. });
         let member = self.sync.as_ref().is_some_and(|s| s.view.iter().any(|(n, _)| *n == id));
         let online = node.standing == Standing::Online && self.replica.epoch > 0;

@@ -226,3 +226,104 @@ impl Connection {
         self.output.len() <= ANSWER_BYTES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::time::{Duration, Instant};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    type Requests = Vec<(u64, Result<Admin, String>)>;
+
+    struct Server {
+        dir: PathBuf,
+        poll: Poll,
+        socket: Socket,
+    }
+
+    impl Server {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("rgmd-socket-{name}-{}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            let poll = Poll::new().unwrap();
+            let socket = Socket::bind(&dir, poll.registry(), 0).unwrap();
+            Self { dir, poll, socket }
+        }
+
+        fn client(&self) -> StdStream {
+            let stream = StdStream::connect(self.dir.join(NAME)).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream
+        }
+
+        /// Serves until this many requests are there.
+        fn serve(&mut self, want: usize) -> Requests {
+            let (mut requests, mut events) = (Vec::new(), Events::with_capacity(16));
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while requests.len() < want && Instant::now() < deadline {
+                self.poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+                for event in &events {
+                    self.socket.on_ready(self.poll.registry(), event.token(), &mut requests);
+                }
+            }
+            requests
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    #[test]
+    fn requests_of_a_connection_are_answered_one_after_the_other() {
+        let mut server = Server::new("order");
+        assert_eq!(fs::metadata(server.dir.join(NAME)).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut client = server.client();
+        client
+            .write_all(b"{\"cmd\":\"status\"}\n\n{\"cmd\":\"standby\",\"node\":\"n1\"}\nrubbish\n")
+            .unwrap();
+        let mut waiting = server.serve(1);
+        let mut answers = BufReader::new(client.try_clone().unwrap()).lines();
+        let mut seen = Vec::new();
+        while let Some((number, request)) = waiting.pop() {
+            let answer = request.map(|r| serde_json::json!({ "got": format!("{r:?}") }));
+            server.socket.answer(server.poll.registry(), number, &answer, &mut waiting);
+            assert!(waiting.len() <= 1, "the next one waits for the answer");
+            seen.push(answers.next().unwrap().unwrap());
+        }
+        assert_eq!(seen.len(), 3);
+        assert_eq!(seen[0], "{\"got\":\"Status\"}");
+        assert!(seen[1].contains("Standby") && seen[1].contains("on: true"), "{}", seen[1]);
+        assert!(seen[2].contains("\"error\":\"request not understood"), "{}", seen[2]);
+    }
+
+    #[test]
+    fn a_late_answer_reaches_nobody_else() {
+        let mut server = Server::new("late");
+        let mut first = server.client();
+        first.write_all(b"{\"cmd\":\"status\"}\n").unwrap();
+        let (number, _) = server.serve(1).remove(0);
+        drop(first);
+        let mut second = server.client();
+        second.write_all(b"{\"cmd\":\"cib\"}\n").unwrap();
+        let (other, _) = server.serve(1).remove(0);
+        assert_ne!(number, other);
+        let mut more = Vec::new();
+        server.socket.answer(server.poll.registry(), number, &Ok(serde_json::json!("stale")), &mut more);
+        server.socket.answer(server.poll.registry(), other, &Ok(serde_json::json!("fresh")), &mut more);
+        assert_eq!(BufReader::new(second).lines().next().unwrap().unwrap(), "\"fresh\"");
+        assert!(more.is_empty());
+    }
+
+    #[test]
+    fn there_is_one_rgmd_in_a_run_directory() {
+        let server = Server::new("alone");
+        assert_eq!(check_alone(&server.dir).unwrap_err().status, exit::RUNNING);
+        assert!(check_alone(&server.dir.join("elsewhere")).is_ok());
+    }
+}
