@@ -1,7 +1,7 @@
 //! The model of cluster state, as this member knows it. Ring, votes and units are added by whoever asks `cmmd`.
 
 use cib::{Primitive, Resource, parse_bool};
-use scheduler::{Activity, OpResult, OpStatus, ResourceState};
+use scheduler::{Activity, Blocked, OpResult, OpStatus, ResourceState};
 use status::{
     Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, NodeRef,
     NodeStatus, OperationStatus, PendingAction, ResourceStatus, Role,
@@ -21,6 +21,9 @@ impl Manager {
         let state = self.cluster_state();
         let cib = &self.replica.cib;
         let me = self.config.me;
+        // Every member can say why, not only the one that decides.
+        let blocked =
+            if self.is_synced() { scheduler::plan(cib, &state, self.now.wall).blocked } else { Vec::new() };
         ClusterStatus {
             cluster_name: self.config.cluster_name.clone(),
             node: NodeRef { id: me, name: self.my_name() },
@@ -38,7 +41,7 @@ impl Manager {
                 ..CibStatus::default()
             },
             nodes: self.replica.nodes.keys().map(|id| self.node_report(*id, &state)).collect(),
-            resources: self.resource_reports(),
+            resources: self.resource_reports(&blocked),
             pending: self.pending_report(),
             failed: self.failed_report(),
             fencing: self.fencing_report(),
@@ -117,13 +120,13 @@ impl Manager {
         }
     }
 
-    fn resource_reports(&self) -> Vec<ResourceStatus> {
+    fn resource_reports(&self, blocked: &[Blocked]) -> Vec<ResourceStatus> {
         let cib = &self.replica.cib;
         let mut reports: Vec<ResourceStatus> = cib
             .resources
             .iter()
             .flat_map(|r| r.members.iter().map(move |m| (r, m)))
-            .map(|(resource, member)| self.resource_report(resource, member))
+            .map(|(resource, member)| self.resource_report(resource, member, blocked))
             .collect();
         for (id, node) in &self.replica.nodes {
             for (resource, on) in &node.resources {
@@ -141,7 +144,12 @@ impl Manager {
         reports
     }
 
-    fn resource_report(&self, resource: &Resource, member: &Primitive) -> ResourceStatus {
+    fn resource_report(
+        &self,
+        resource: &Resource,
+        member: &Primitive,
+        blocked: &[Blocked],
+    ) -> ResourceStatus {
         let on: Vec<(u32, &ResourceState)> = self
             .replica
             .nodes
@@ -169,8 +177,9 @@ impl Manager {
             .filter(|(_, s)| active(s) || s.pending.as_ref().is_some_and(|p| p.action == "start"))
             .map(|(id, _)| self.replica.name(*id))
             .collect();
-        let why = self.last_blocked.iter().find_map(|line| line.strip_prefix(&format!("{}: ", member.id)));
-        let last = on.iter().filter_map(|(id, s)| Some((*id, s.last.as_ref()?))).max_by_key(|(_, r)| r.at_us);
+        let why = blocked.iter().find(|b| b.resource == member.id).map(|b| &b.why);
+        let last = on.iter().filter_map(|(id, s)| Some((active(s), *id, s.last.as_ref()?)));
+        let last = last.max_by_key(|(active, _, r)| (*active, r.at_us)).map(|(_, id, r)| (id, r));
         ResourceStatus {
             id: member.id.clone(),
             agent: member.agent(),
@@ -182,7 +191,7 @@ impl Manager {
             managed: member.meta.managed && !self.replica.cib.options.maintenance,
             disabled: member.meta.target_role == cib::TargetRole::Stopped,
             orphaned: false,
-            why: why.unwrap_or("").to_owned(),
+            why: why.cloned().unwrap_or_default(),
             fail_counts: on
                 .iter()
                 .filter(|(_, s)| s.fail_count > 0)

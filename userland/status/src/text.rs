@@ -165,7 +165,10 @@ fn resources(status: &ClusterStatus) -> Table {
         group.clone_from(&r.group);
         let indent = if r.group.is_some() { "  " } else { "" };
         let (state, style) = resource_state(r);
-        let last = r.last.as_ref().map_or_else(String::new, |op| last_operation(op, status.updated_unix_ms));
+        let elsewhere = |op: &OperationStatus| !r.nodes.contains(&op.node);
+        let last = r.last.as_ref().map_or_else(String::new, |op| {
+            last_operation(op, elsewhere(op) && !op.node.is_empty(), status.updated_unix_ms)
+        });
         t.row([
             (format!("{indent}{}", r.id), PLAIN),
             (state, style),
@@ -216,13 +219,14 @@ fn remarks(r: &ResourceStatus) -> String {
     out.join(", ")
 }
 
-fn last_operation(op: &OperationStatus, now_unix_ms: u64) -> String {
+fn last_operation(op: &OperationStatus, elsewhere: bool, now_unix_ms: u64) -> String {
     let result = if op.status.is_empty() || op.status == "complete" { ocf::text(op.rc) } else { &op.status };
     let since = match op.last_rc_change_unix_ms {
         0 => String::new(),
         at => format!(", {} ago", age(now_unix_ms.saturating_sub(at))),
     };
-    format!("{} {result} ({}) in {} ms{since}", op.operation, op.rc, op.exec_ms)
+    let place = if elsewhere { format!(" on {}", op.node) } else { String::new() };
+    format!("{}{place} {result} ({}) in {} ms{since}", op.operation, op.rc, op.exec_ms)
 }
 
 fn pending(a: &PendingAction) -> String {

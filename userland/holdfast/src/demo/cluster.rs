@@ -126,10 +126,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// The end of what a daemon has said.
-    pub(crate) fn log_tail(&self, id: usize, daemon: &str, lines: usize) -> String {
+    /// What a daemon has said.
+    pub(crate) fn log(&self, id: usize, daemon: &str) -> String {
         let path = self.node_dir(id).join("log").join(format!("{daemon}.log"));
-        let text = fs::read_to_string(path).unwrap_or_default();
+        fs::read(path).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The end of it.
+    pub(crate) fn log_tail(&self, id: usize, daemon: &str, lines: usize) -> String {
+        let text = self.log(id, daemon);
         let all: Vec<_> = text.lines().collect();
         all[all.len().saturating_sub(lines)..].join("\n")
     }

@@ -119,6 +119,11 @@ impl Observer {
         self.status.as_ref()?.fencing.iter().find(done).cloned()
     }
 
+    /// Whether a fence request has not ended; also when its manager cannot be asked.
+    pub(crate) fn is_fencing(&self) -> bool {
+        self.status.as_ref().is_none_or(|s| s.fencing.iter().any(|f| f.state == FenceState::Pending))
+    }
+
     /// Whether all these nodes take part, and nothing is under way.
     pub(crate) fn is_settled_with(&self, names: &[String]) -> bool {
         let online = |s: &ClusterStatus| {

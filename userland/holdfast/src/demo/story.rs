@@ -24,7 +24,7 @@ struct Act {
 /// The whole story. On any error the cluster is ended, after the end of its logs is shown.
 pub(crate) fn tell(nodes: u32, keep: bool, loopback: bool, io: &mut Io) -> Result<()> {
     let cluster = Cluster::new(nodes, loopback)?;
-    let mut story = Story { cluster, eyes: Vec::new(), io };
+    let mut story = Story { cluster, eyes: Vec::new(), marks: Vec::new(), io };
     match story.play() {
         Ok(()) => {}
         Err(e) if e.is::<Interrupted>() => return Err(e),
@@ -43,6 +43,8 @@ pub(crate) fn tell(nodes: u32, keep: bool, loopback: bool, io: &mut Io) -> Resul
 struct Story<'a> {
     cluster: Cluster,
     eyes: Vec<Observer>,
+    /// How long the survivors' logs were before the kill.
+    marks: Vec<(usize, usize)>,
     io: &'a mut Io,
 }
 
@@ -90,6 +92,7 @@ impl Story<'_> {
             "Act one: {name}, which runs the group, dies: SIGKILL to every process at once"
         ));
         let since = unix_ms();
+        self.mark_logs(victim);
         let clock = Clock::start();
         let count = self.cluster.power_off(victim)?;
         self.line(&clock, BAD, &format!("{name} is dead: {count} processes, guardian included"));
@@ -100,7 +103,7 @@ impl Story<'_> {
         })?;
         let took = fence.completed_unix_ms.saturating_sub(fence.requested_unix_ms);
         self.line(&clock, PLAIN, &format!("fence agent on {}: {name} is off ({took} ms)", fence.executor));
-        self.death_is_confirmed(&clock, victim, &mut act, "by the fence agent")?;
+        self.death_is_confirmed(&clock, victim, &mut act)?;
         self.takeover(&clock, &name, &mut act)?;
         Ok(act)
     }
@@ -110,6 +113,7 @@ impl Story<'_> {
         let victim = self.runs_group()?;
         let name = self.cluster.name(victim).to_owned();
         self.heading(&format!("Act two: on {name}, which runs the group now, cmmd alone dies (kill -9)"));
+        self.mark_logs(victim);
         let clock = Clock::start();
         self.cluster.kill_cmmd(victim)?;
         self.line(&clock, BAD, &format!("cmmd of {name} is killed; its services are still up"));
@@ -122,12 +126,7 @@ impl Story<'_> {
         self.line(&clock, PLAIN, &format!("guardian of {name}: {reason}"));
         let mut act = Act { title: "cmmd dies alone", ..Act::default() };
         self.survivors_close_ranks(&clock, victim, &mut act)?;
-        self.death_is_confirmed(
-            &clock,
-            victim,
-            &mut act,
-            "its guardian's last word: nothing of it runs any more",
-        )?;
+        self.death_is_confirmed(&clock, victim, &mut act)?;
         self.takeover(&clock, &name, &mut act)?;
         self.cluster.bury(victim, &clock)?;
         Ok(act)
@@ -146,13 +145,31 @@ impl Story<'_> {
         self.wait(clock, "the survivors are quorate", |eyes| eyes.iter().all(|e| e.quorate).then_some(()))
     }
 
-    fn death_is_confirmed(&mut self, clock: &Clock, victim: usize, act: &mut Act, by: &str) -> Result<()> {
+    fn death_is_confirmed(&mut self, clock: &Clock, victim: usize, act: &mut Act) -> Result<()> {
         let life = self.wait(clock, "the death is confirmed on every survivor", |eyes| {
             let lives: Option<Vec<_>> = eyes.iter().map(|e| e.confirmed.get(&victim).copied()).collect();
             lives?.into_iter().max()
         })?;
         ensure!(life > 0, "a death without a life was confirmed");
         act.confirmed = clock.ms();
+        // Guardian and fence agent race; the survivors' logs have who was first.
+        let line = format!("Death of node {victim} is confirmed: ");
+        let (cluster, marks) = (&self.cluster, &self.marks);
+        let why = clock.wait("a survivor has logged why", || {
+            let logged = |(id, mark): &(usize, usize)| {
+                let log = cluster.log(*id, "cmmd");
+                let new = log.get(*mark..)?;
+                new.lines().find_map(|l| Some(l.split_once(&line)?.1.to_owned()))
+            };
+            Ok(marks.iter().find_map(logged))
+        })?;
+        let by = match why.as_str() {
+            w if w.starts_with("every process of the node was killed") => {
+                "its guardian's last word: nothing of it runs any more"
+            }
+            w if w.starts_with("confirmed by a root client") => "by the fence agent",
+            other => other,
+        };
         let name = self.cluster.name(victim).to_owned();
         self.line(clock, GOOD, &format!("death of {name} is confirmed on all survivors ({by})"));
         Ok(())
@@ -165,11 +182,20 @@ impl Story<'_> {
         Ok(())
     }
 
+    fn mark_logs(&mut self, victim: usize) {
+        let survivors = self.eyes.iter().map(|e| e.id).filter(|id| *id != victim);
+        self.marks = survivors.map(|id| (id, self.cluster.log(id, "cmmd").len())).collect();
+    }
+
     /// The dead node comes back, so that the next act has as many nodes as the first.
     fn interlude(&mut self) -> Result<()> {
         let seen: Vec<_> = self.eyes.iter().map(|e| e.id).collect();
         let back: Vec<_> = self.cluster.ids().into_iter().filter(|id| !seen.contains(id)).collect();
         let place = self.wait_for_group(&Clock::start(), None)?;
+        // A fence agent that has been called strikes even when the death is known by now: not the next life.
+        self.wait(&Clock::start(), "no fence agent runs", |eyes| {
+            eyes.iter().all(|e| !e.is_fencing()).then_some(())
+        })?;
         let clock = Clock::start();
         self.cluster.boot(&back, &clock)?;
         for id in &back {
