@@ -43,17 +43,11 @@ impl Manager {
 
     fn node_state(&self, id: u32, node: &Node) -> NodeState {
         let unclean = |why: &str, fence| Presence::Unclean { why: why.to_owned(), fence };
-        let options = &self.replica.cib.options;
         let presence = match &node.standing {
             Standing::Online => Presence::Online,
             Standing::Left | Standing::Dead => Presence::Offline,
             Standing::Unclean(why) => unclean(why, true),
-            // Its ring daemon takes part: a node without a resource manager, or one that comes later.
-            Standing::Never if self.ring.contains(&id) || !options.startup_fencing => Presence::Offline,
-            Standing::Never if self.unseen_until().is_none_or(|until| until > self.now.boot) => {
-                unclean("has not been seen yet", false)
-            }
-            Standing::Never => unclean("has not been seen by the cluster", true),
+            Standing::Never => self.unseen(id),
         };
         NodeState {
             name: node.name.clone(),
@@ -68,11 +62,35 @@ impl Manager {
         }
     }
 
-    /// Until when nodes that were never seen are waited for (`dc-deadtime`).
-    pub(crate) fn unseen_until(&self) -> Option<Boottime> {
+    /// A node that has never taken part. Where its ring daemon does, its manager is waited for a moment; a node may do
+    /// without one. Else it may be running anything, and is fenced if it is to be fenced at start.
+    fn unseen(&self, id: u32) -> Presence {
+        let unclean = |why: &str, fence| Presence::Unclean { why: why.to_owned(), fence };
+        let waited = |limit: Span| self.formed_at.is_some_and(|at| at + limit <= self.now.boot);
+        if self.ring.contains(&id) {
+            let why = "has no resource manager in the cluster yet";
+            return if waited(MANAGER_GRACE) { Presence::Offline } else { unclean(why, false) };
+        }
+        match self.replica.cib.options.startup_fencing {
+            false => Presence::Offline,
+            true if waited(self.dead_time()) => unclean("has not been seen by the cluster", true),
+            true => unclean("has not been seen yet", false),
+        }
+    }
+
+    fn dead_time(&self) -> Span {
+        Span::from_millis(self.replica.cib.options.dc_deadtime_ms)
+    }
+
+    /// When nodes that have never been seen count for something else.
+    fn unseen_until(&self) -> Option<Boottime> {
         let anyone = self.replica.nodes.values().any(|n| n.standing == Standing::Never);
         let formed = self.formed_at.filter(|_| anyone)?;
-        Some(formed + Span::from_millis(self.replica.cib.options.dc_deadtime_ms))
+        [MANAGER_GRACE, self.dead_time()]
+            .map(|limit| formed + limit)
+            .into_iter()
+            .filter(|at| *at > self.now.boot)
+            .min()
     }
 
     fn send_snapshot(&mut self) {
@@ -187,8 +205,7 @@ impl Manager {
             let wait = u64::try_from(at.0.saturating_sub(self.now.wall.0)).unwrap_or(0);
             self.now.boot + Span::from_micros(wait) + Span::from_millis(1)
         });
-        let unseen = self.unseen_until().filter(|at| *at > self.now.boot);
-        self.recheck_at = [expiry, unseen].into_iter().flatten().min();
+        self.recheck_at = [expiry, self.unseen_until()].into_iter().flatten().min();
         let blocked: Vec<String> =
             graph.blocked.iter().map(|b| format!("{}: {}", b.resource, b.why)).collect();
         if blocked != self.last_blocked {
@@ -433,6 +450,8 @@ pub(crate) fn unix_ms(at: WallTime) -> u64 {
     u64::try_from(at.0 / 1_000).unwrap_or(0)
 }
 
+/// How long the resource manager of a node in the ring is waited for before the node counts as one without.
+const MANAGER_GRACE: Span = Span::from_secs(5);
 /// After a refused order the controller waits this long before it plans again.
 const REFUSAL_PAUSE: Span = Span::from_secs(1);
 /// Numbers of the steps that are userland's.

@@ -274,7 +274,11 @@ impl Manager {
         if self.quorate {
             self.replica.quorate_epoch = self.replica.epoch;
         }
-        self.formed_at.get_or_insert(self.now.boot);
+        if self.formed_at.is_none() {
+            self.formed_at = Some(self.now.boot);
+            // What was read from a file named at start is ours from now on.
+            self.outputs.push_back(Output::Save(self.replica.cib.to_xml()));
+        }
         self.dc_changed(dc_before);
     }
 

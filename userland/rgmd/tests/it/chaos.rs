@@ -2,7 +2,7 @@
 //! leaves, failing agents, changes of the configuration. In the end the world is healed and must come to rest with
 //! everything running once. Nothing may ever run twice; the world checks that at each start.
 //!
-//! `RGMD_SEED=n cargo test -p rgmd chaos` replays one run.
+//! `RGMD_SEED=n cargo test -p rgmd chaos` replays one run, `RGMD_SEEDS=n` runs so many.
 
 use rgmd::Admin;
 
@@ -103,7 +103,7 @@ fn nothing_ever_runs_twice() {
     if let Ok(seed) = std::env::var("RGMD_SEED") {
         return run(seed.parse().expect("RGMD_SEED is a number"));
     }
-    let seeds = std::env::var("RGMD_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
+    let seeds = std::env::var("RGMD_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(24);
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         if let Err(panic) = result {
