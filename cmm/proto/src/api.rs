@@ -229,7 +229,7 @@ pub enum Request<'a> {
     ConfirmDeath {
         /// Who.
         node: NodeId,
-        /// Which life; `None`: the last one known.
+        /// Which life; `None`: the last one known, refused with `Busy` while the node is a member.
         incarnation: Option<Incarnation>,
         /// In words, for logs and for `holdfast.confirmed.*`.
         why: &'a str,

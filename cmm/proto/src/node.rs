@@ -4,7 +4,9 @@
 //! (`turn`). Then the input is handled, and at the end everything it set in motion is carried on until nothing moves
 //! (`settle`): what the ring delivers changes services and steps, which send ordered messages, which the ring takes.
 
+mod lives;
 mod ordered;
+mod packets;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +14,7 @@ use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span
 
 use crate::api::{
     Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, Guarantee,
-    NodeConfig, Output, QuorumView, Record, Refusal, RejectReason, Request, Stats, StepNotice,
+    NodeConfig, Output, QuorumView, Record, Refusal, Request, Stats, StepNotice,
 };
 use crate::detector::Detector;
 use crate::limits;
@@ -20,8 +22,8 @@ use crate::quorum::Quorum;
 use crate::reconfig::{self, Action, Reconfig};
 use crate::ring::{self, Ring, RingConfig, RingOutput};
 use crate::service::cpg::Cpg;
-use crate::service::messages::{Message, State, cut};
-use crate::wire::{FRAME_PAYLOAD_MAX, FrameKind, Gasp, Header, Heartbeat, Join, Opener, PacketKind, Sealer};
+use crate::service::messages::{Message, State};
+use crate::wire::{FRAME_PAYLOAD_MAX, Gasp, Opener, PacketKind, Sealer};
 
 /// What is wrong with a [`NodeConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -317,147 +319,6 @@ impl Node {
         }
     }
 
-    fn open(&mut self, now: Boottime, packet: &mut [u8]) -> Result<(), RejectReason> {
-        let opened = self.opener.open(packet)?;
-        let (header, body) = (opened.header, opened.body);
-        let sender = header.sender;
-        if self.is_confirmed(sender, header.incarnation) {
-            return Err(RejectReason::Replay);
-        }
-        if opened.new_incarnation {
-            let replaces = self.lives.get(&sender).is_some_and(|known| *known < header.incarnation);
-            self.note_life(sender, header.incarnation);
-            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join. (A
-            // life that is merely the first one met here may be that of a member.)
-            if replaces && self.detector.suspect(sender) {
-                self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
-            }
-        }
-        match header.kind {
-            PacketKind::Gasp => {
-                let gasp = Gasp::decode(body).map_err(|_| RejectReason::Content)?;
-                return self.handle_gasp(now, &header, gasp);
-            }
-            PacketKind::Heartbeat => {
-                let beat = Heartbeat::decode(body).map_err(|_| RejectReason::Content)?;
-                self.detector.heard(now, sender);
-                self.handle_heartbeat(now, &header, &beat);
-            }
-            PacketKind::Ring => {
-                self.detector.heard(now, sender);
-                if FrameKind::of(body) == Ok(FrameKind::Join) && Join::decode(body).is_ok_and(|j| j.leave) {
-                    // Whoever leaves has given up quorum first.
-                    self.quorum.promised_mut().end(sender, header.incarnation);
-                    self.quorum.note_leaving(sender);
-                    self.detector.suspect(sender);
-                }
-                self.ring.handle_frame(now, sender, body);
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
-        let sender = header.sender;
-        self.note_boot(sender, header.incarnation, beat.boot_id);
-        let Some(news) = self.detector.heartbeat(sender, beat.ring, beat.send_time, &beat.echoes) else {
-            return;
-        };
-        // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease
-        // is nothing to take on trust.
-        if let Some(sent) = news.echo.filter(|sent| (self.started..=now).contains(sent)) {
-            self.quorum.echo(sender, sent);
-        }
-        if news.first {
-            let packet = self.heartbeat(now);
-            self.transmit(Destination::Node(sender), true, packet);
-        }
-    }
-
-    fn handle_gasp(&mut self, now: Boottime, header: &Header, gasp: Gasp) -> Result<(), RejectReason> {
-        let (node, life) = (header.sender, header.incarnation);
-        if gasp.incarnation != life {
-            return Err(RejectReason::Content);
-        }
-        let last_word = gasp.kind == GaspKind::LastWord;
-        let news = self.quorum.promised_mut().end(node, life);
-        if news || last_word {
-            self.event(Event::Gasp { node, incarnation: life, last_word, why: gasp.why.clone() });
-        }
-        if news {
-            self.suspect(now, node, "gasp");
-        }
-        if last_word {
-            self.confirm(now, node, life, &gasp.why);
-            // For those that its packets did not reach.
-            let why = &gasp.why;
-            self.pending.push_back(Message::ConfirmDeath { node, incarnation: life, why }.encode());
-        }
-        Ok(())
-    }
-
-    /// Firm news of a member.
-    fn suspect(&mut self, now: Boottime, node: NodeId, why: &'static str) {
-        if self.detector.suspect(node) {
-            self.event(Event::Suspect { node, why, silent: Span::ZERO });
-        }
-        self.ring.suspect(now, node, why);
-    }
-
-    /// A packet of this life was opened, or another member knows it.
-    fn note_life(&mut self, node: NodeId, life: Incarnation) {
-        let known = self.lives.entry(node).or_insert(life);
-        *known = life.max(*known);
-        self.quorum.note_life(node, life);
-        if let Some(before) = life.get().checked_sub(1).map(Incarnation::new)
-            && node != self.config.me
-        {
-            // Two lives of a node are never up at once: the daemon holds a lock on its state.
-            self.quorum.promised_mut().end(node, before);
-        }
-    }
-
-    /// A later life on another boot confirms the death of the earlier one.
-    fn note_boot(&mut self, node: NodeId, life: Incarnation, boot: BootId) {
-        match self.boots.get(&node).copied() {
-            Some((known, _)) if known >= life => return,
-            Some((known, before)) if before != boot => {
-                self.confirm(self.now, node, known, "its machine has booted again");
-            }
-            _ => {}
-        }
-        self.boots.insert(node, (life, boot));
-    }
-
-    fn is_confirmed(&self, node: NodeId, life: Incarnation) -> bool {
-        self.confirmed.get(&node).is_some_and(|known| *known >= life)
-    }
-
-    /// The death of a life, and of all before it, is confirmed.
-    fn confirm(&mut self, now: Boottime, node: NodeId, life: Incarnation, why: &str) {
-        if self.is_confirmed(node, life) {
-            return;
-        }
-        self.confirmed.insert(node, life);
-        self.quorum.promised_mut().end(node, life);
-        self.outputs.push_back(Output::Confirmed { node, incarnation: life, why: cut(why).to_owned() });
-        if node == self.config.me {
-            if life >= self.config.incarnation {
-                self.take_down(format!("the death of this node was confirmed: {}", cut(why)));
-            }
-        } else if self.lives.get(&node).is_none_or(|known| *known <= life) {
-            self.suspect(now, node, "death confirmed");
-        }
-    }
-
-    fn take_down(&mut self, why: String) {
-        if !std::mem::replace(&mut self.taken_down, true) {
-            self.quorum.resign(&why);
-            self.quorum.update(self.now, &mut self.outputs);
-            self.outputs.push_back(Output::TakeDown(why));
-        }
-    }
-
     /// Carries on until nothing moves, then says what has changed.
     fn settle(&mut self, now: Boottime) {
         loop {
@@ -544,34 +405,6 @@ impl Node {
                 }
             }
         }
-    }
-
-    fn transmit_to_members(&mut self, packet: Vec<u8>) {
-        let members: Vec<NodeId> = self.detector.peers().collect();
-        if members.len() + 1 == self.config.nodes.len() {
-            return self.transmit(Destination::AllPeers, true, packet);
-        }
-        for node in members {
-            self.transmit(Destination::Node(node), true, packet.clone());
-        }
-    }
-
-    /// A heartbeat that echoes everyone who is to be echoed; what it promises is noted.
-    fn heartbeat(&mut self, now: Boottime) -> Vec<u8> {
-        let echoes = self.detector.echoes();
-        for echo in &echoes {
-            let life = self.lives.get(&echo.node).copied().unwrap_or_default();
-            let arrived = self.detector.arrived(echo.node).unwrap_or(now);
-            self.quorum.promised_mut().echoed(echo.node, life, arrived);
-        }
-        let beat = Heartbeat {
-            ring: self.detector.ring(),
-            send_time: now,
-            boot_id: self.config.boot_id,
-            watchdog: Span::ZERO,
-            echoes,
-        };
-        self.sealer.seal(PacketKind::Heartbeat, LINK, &beat.encode())
     }
 
     fn transmit(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {

@@ -56,8 +56,15 @@ impl Node {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
                     return Err(Refusal::NameNotFound);
                 }
-                let known = || self.lives.get(&node).copied().unwrap_or_default();
-                let incarnation = incarnation.unwrap_or_else(known);
+                let known = self.lives.get(&node).copied().unwrap_or_default();
+                if node == self.config.me || incarnation.is_some_and(|life| life > known) {
+                    return Err(Refusal::InvalidParam);
+                }
+                if incarnation.is_none() && self.members.contains(&node) {
+                    // Which life is meant: the one that is a member, or the one before it?
+                    return Err(Refusal::Busy);
+                }
+                let incarnation = incarnation.unwrap_or(known);
                 self.pending.push_back(Message::ConfirmDeath { node, incarnation, why }.encode());
             }
             Request::StepDone { epoch, step } => self.reconfig.userland_done(epoch, step)?,

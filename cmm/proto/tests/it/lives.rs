@@ -37,8 +37,14 @@ fn a_fence_is_told_to_all_and_to_those_who_come_later() {
     c.start(2);
     c.until("two", |c| c.settled(&[1, 2]));
     assert_eq!(c.confirmed(2), [(3, 1)]);
-    let unknown = Request::ConfirmDeath { node: node(9), incarnation: None, why: "" };
-    assert_eq!(c.submit(1, unknown), Err(Refusal::NameNotFound));
+    let mut refused = |id, life: Option<u64>| {
+        let incarnation = life.map(Incarnation::new);
+        c.submit(1, Request::ConfirmDeath { node: node(id), incarnation, why: "" }).err()
+    };
+    assert_eq!(refused(9, None), Some(Refusal::NameNotFound));
+    assert_eq!(refused(2, None), Some(Refusal::Busy), "a member lives: which life is meant must be said");
+    assert_eq!(refused(2, Some(9)), Some(Refusal::InvalidParam), "a life that is still to come");
+    assert_eq!(refused(1, Some(1)), Some(Refusal::InvalidParam), "this node speaks");
 }
 
 #[test]

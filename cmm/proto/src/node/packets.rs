@@ -1,0 +1,122 @@
+//! Packets in and heartbeats out: the seal first, then life, leases and gasps; what is the ring's goes to the ring.
+
+use holdfast_types::{Boottime, NodeId, Span};
+
+use super::{LINK, Node};
+use crate::api::{Destination, Event, GaspKind, RejectReason};
+use crate::service::messages::Message;
+use crate::wire::{FrameKind, Gasp, Header, Heartbeat, Join, PacketKind};
+
+impl Node {
+    pub(super) fn open(&mut self, now: Boottime, packet: &mut [u8]) -> Result<(), RejectReason> {
+        let opened = self.opener.open(packet)?;
+        let (header, body) = (opened.header, opened.body);
+        let sender = header.sender;
+        if self.is_confirmed(sender, header.incarnation) {
+            return Err(RejectReason::Replay);
+        }
+        if opened.new_incarnation {
+            let replaces = self.lives.get(&sender).is_some_and(|known| *known < header.incarnation);
+            self.note_life(sender, header.incarnation);
+            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join. (A
+            // life that is merely the first one met here may be that of a member.)
+            if replaces && self.detector.suspect(sender) {
+                self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
+            }
+        }
+        match header.kind {
+            PacketKind::Gasp => {
+                let gasp = Gasp::decode(body).map_err(|_| RejectReason::Content)?;
+                return self.handle_gasp(now, &header, gasp);
+            }
+            PacketKind::Heartbeat => {
+                let beat = Heartbeat::decode(body).map_err(|_| RejectReason::Content)?;
+                self.detector.heard(now, sender);
+                self.handle_heartbeat(now, &header, &beat);
+            }
+            PacketKind::Ring => {
+                self.detector.heard(now, sender);
+                if FrameKind::of(body) == Ok(FrameKind::Join) && Join::decode(body).is_ok_and(|j| j.leave) {
+                    // Whoever leaves has given up quorum first.
+                    self.quorum.promised_mut().end(sender, header.incarnation);
+                    self.quorum.note_leaving(sender);
+                    self.detector.suspect(sender);
+                }
+                self.ring.handle_frame(now, sender, body);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
+        let sender = header.sender;
+        self.note_boot(sender, header.incarnation, beat.boot_id);
+        let Some(news) = self.detector.heartbeat(sender, beat.ring, beat.send_time, &beat.echoes) else {
+            return;
+        };
+        // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease
+        // is nothing to take on trust.
+        if let Some(sent) = news.echo.filter(|sent| (self.started..=now).contains(sent)) {
+            self.quorum.echo(sender, sent);
+        }
+        if news.first {
+            let packet = self.heartbeat(now);
+            self.transmit(Destination::Node(sender), true, packet);
+        }
+    }
+
+    pub(super) fn handle_gasp(
+        &mut self,
+        now: Boottime,
+        header: &Header,
+        gasp: Gasp,
+    ) -> Result<(), RejectReason> {
+        let (node, life) = (header.sender, header.incarnation);
+        if gasp.incarnation != life {
+            return Err(RejectReason::Content);
+        }
+        let last_word = gasp.kind == GaspKind::LastWord;
+        let news = self.quorum.promised_mut().end(node, life);
+        if news || last_word {
+            self.event(Event::Gasp { node, incarnation: life, last_word, why: gasp.why.clone() });
+        }
+        if news {
+            self.suspect(now, node, "gasp");
+        }
+        if last_word {
+            self.confirm(now, node, life, &gasp.why);
+            // For those that its packets did not reach.
+            let why = &gasp.why;
+            self.pending.push_back(Message::ConfirmDeath { node, incarnation: life, why }.encode());
+        }
+        Ok(())
+    }
+
+    pub(super) fn transmit_to_members(&mut self, packet: Vec<u8>) {
+        let members: Vec<NodeId> = self.detector.peers().collect();
+        if members.len() + 1 == self.config.nodes.len() {
+            return self.transmit(Destination::AllPeers, true, packet);
+        }
+        for node in members {
+            self.transmit(Destination::Node(node), true, packet.clone());
+        }
+    }
+
+    /// A heartbeat that echoes everyone who is to be echoed; what it promises is noted.
+    pub(super) fn heartbeat(&mut self, now: Boottime) -> Vec<u8> {
+        let echoes = self.detector.echoes();
+        for echo in &echoes {
+            let life = self.lives.get(&echo.node).copied().unwrap_or_default();
+            let arrived = self.detector.arrived(echo.node).unwrap_or(now);
+            self.quorum.promised_mut().echoed(echo.node, life, arrived);
+        }
+        let beat = Heartbeat {
+            ring: self.detector.ring(),
+            send_time: now,
+            boot_id: self.config.boot_id,
+            watchdog: Span::ZERO,
+            echoes,
+        };
+        self.sealer.seal(PacketKind::Heartbeat, LINK, &beat.encode())
+    }
+}
