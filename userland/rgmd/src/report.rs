@@ -98,7 +98,10 @@ impl Manager {
                     .and_then(|e| e.error.as_deref());
                 let next = match (open, failed) {
                     (Some(entry), _) => format!("fencing ({}) runs", entry.action),
-                    (None, Some(error)) => format!("fencing failed: {error}; if it is down, confirm it"),
+                    (None, Some(error)) => format!(
+                        "fencing failed: {error}; if it is known to be down, send {{\"cmd\":\"confirm\",\"node\":\"{}\"}} to rgmd.sock in the run directory",
+                        node.name
+                    ),
                     (None, None) if !self.replica.cib.options.stonith_enabled => {
                         "stonith-enabled is false: waits for its guardian's word or an operator".to_owned()
                     }
@@ -270,7 +273,9 @@ impl Manager {
                     failed.push(FailedAction {
                         resource: resource.clone(),
                         operation: self.operation(*id, &failure.result),
-                        remedy: format!("holdfast cleanup {resource}"),
+                        remedy: format!(
+                            "when its cause is gone, send {{\"cmd\":\"cleanup\",\"resource\":\"{resource}\"}} to rgmd.sock in the run directory"
+                        ),
                     });
                 }
             }
