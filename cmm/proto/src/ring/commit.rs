@@ -195,16 +195,58 @@ impl Ring {
 
     /// Sends the last token again: nothing was heard that proves its arrival.
     pub(super) fn retransmit_token(&mut self, now: Boottime) {
-        let turn = match &self.forming {
-            Some(forming) if self.state == State::Recovery => &forming.turn,
-            Some(_) => return self.send_commit(now),
-            None => &self.installed,
+        let turn = match &mut self.forming {
+            Some(forming) => &mut forming.turn,
+            None => &mut self.installed,
         };
-        let Some(frame) = turn.sent_frame().map(<[u8]>::to_vec) else {
-            return self.send_commit(now);
-        };
+        let Some(frame) = turn.resend() else { return self.send_commit(now) };
         let to = turn.members.after(self.me).expect("a ring has members");
+        let again = now + turn.resend_after(self.config.timers.token_retransmit);
         self.send(Destination::Node(to), true, frame);
-        self.timers.set(Timer::TokenRetransmit, now + self.config.timers.token_retransmit);
+        self.timers.set(Timer::TokenRetransmit, again);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(members: u32, pass: u64) -> Commit {
+        let members: NodeSet = (1..=members).map(NodeId::new).collect();
+        let mut token = Commit::new(RingId { representative: NodeId::new(1), seq: 3 }, members);
+        token.token_seq = TokenSeq::new(pass);
+        token
+    }
+
+    fn parts(token: &Commit) -> Vec<Commit> {
+        token.encode().iter().map(|frame| Commit::decode(frame).unwrap()).collect()
+    }
+
+    #[test]
+    fn parts_make_a_whole_in_any_order_and_doubled() {
+        let token = token(50, 1);
+        let split = parts(&token);
+        assert_eq!(split.len(), 4);
+        let mut buffer = Parts::default();
+        for n in [2, 0, 2, 3] {
+            assert_eq!(buffer.add(split[n].clone()), None);
+        }
+        assert_eq!(buffer.add(split[1].clone()), Some(token));
+    }
+
+    #[test]
+    fn parts_of_two_passes_do_not_mix() {
+        let (first, second) = (token(20, 1), token(20, 2));
+        let mut buffer = Parts::default();
+        assert_eq!(buffer.add(parts(&first)[0].clone()), None);
+        assert_eq!(buffer.add(parts(&second)[1].clone()), None);
+        assert_eq!(buffer.add(parts(&first)[1].clone()), None);
+        assert_eq!(buffer.add(parts(&second)[0].clone()), None);
+        assert_eq!(buffer.add(parts(&second)[1].clone()), Some(second));
+    }
+
+    #[test]
+    fn a_small_token_is_whole_at_once() {
+        assert!(Parts::default().add(token(16, 1)).is_some());
     }
 }

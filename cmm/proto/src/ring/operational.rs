@@ -5,7 +5,7 @@ use holdfast_types::{Boottime, NodeId};
 use super::gather::Cause;
 use super::pack::Assembler;
 use super::timer::Timer;
-use super::turn::Turn;
+use super::turn::{HOLD_AFTER_VISITS, Turn};
 use super::window::Frame;
 use super::{Ring, RingOutput, State};
 use crate::wire::{Chunks, HoldCancel, Mcast, Token};
@@ -140,8 +140,9 @@ impl Ring {
             self.timers.set(Timer::Hold, now + timers.hold);
         } else {
             let frame = turn.pass(&mut token);
+            let again = now + turn.resend_after(timers.token_retransmit);
             self.send(Destination::Node(to), true, frame);
-            self.timers.set(Timer::TokenRetransmit, now + timers.token_retransmit);
+            self.timers.set(Timer::TokenRetransmit, again);
         }
         self.timers.set(Timer::TokenLoss, now + timers.token);
         self.timers.set(Timer::TokenLate, now + timers.token.scale(3, 4));
@@ -164,7 +165,7 @@ impl Ring {
             self.installed.idle_visits = 0;
             self.release_token(now);
         } else if !self.cancel_sent
-            && self.installed.idle_visits + 1 >= HOLD_AFTER_VISITS
+            && self.installed.is_quiet()
             && self.installed.members.first() != Some(self.me)
         {
             let representative = self.installed.id.representative;
@@ -302,8 +303,5 @@ fn deliver_chunks(frame: &Frame, assembler: &mut Assembler, mut out: impl FnMut(
     }
 }
 
-/// Visits without news after which the representative holds the token: enough for everybody to know that all is
-/// safe, and for an answer to a message to find the token turning.
-const HOLD_AFTER_VISITS: u32 = 6;
 /// So many new frames of a visit leave ahead of the token.
 const FEW_FRAMES: u32 = 2;

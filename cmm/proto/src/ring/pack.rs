@@ -60,7 +60,7 @@ impl SendQueue {
     }
 
     /// The chunks of the next frame, at most `max` bytes of them; messages of one guarantee only.
-    pub(super) fn next_payload(&mut self, max: usize) -> Option<(Guarantee, Box<[u8]>)> {
+    pub(super) fn next_payload(&mut self, max: usize) -> Option<(Guarantee, Vec<u8>)> {
         let guarantee = self.messages.front()?.guarantee;
         let mut out =
             Vec::with_capacity(max.min(self.bytes - self.sent + CHUNK_HEADER_LEN * self.messages.len()));
@@ -88,7 +88,7 @@ impl SendQueue {
                 break;
             }
         }
-        Some((guarantee, out.into()))
+        Some((guarantee, out))
     }
 
     /// A new ring begins: a message of which only a part was sent starts again.
@@ -158,11 +158,11 @@ mod tests {
 
     const ME: NodeId = NodeId::new(1);
 
-    fn frames(queue: &mut SendQueue, max: usize) -> Vec<(Guarantee, Box<[u8]>)> {
+    fn frames(queue: &mut SendQueue, max: usize) -> Vec<(Guarantee, Vec<u8>)> {
         std::iter::from_fn(|| queue.next_payload(max)).collect()
     }
 
-    fn messages(frames: &[(Guarantee, Box<[u8]>)]) -> Vec<Vec<u8>> {
+    fn messages(frames: &[(Guarantee, Vec<u8>)]) -> Vec<Vec<u8>> {
         let mut assembler = Assembler::default();
         let chunks = frames.iter().flat_map(|(_, payload)| Chunks::new(payload));
         chunks.filter_map(|c| assembler.push(ME, c.unwrap()).unwrap()).collect()

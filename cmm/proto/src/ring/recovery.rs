@@ -263,8 +263,101 @@ impl Ring {
 
 /// An old frame for the payload of a new one. One that was itself such a wrapping keeps its place but not its content:
 /// whoever installed the old ring is done with what came before it.
-fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame) -> Box<[u8]> {
+fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame) -> Vec<u8> {
     let Frame { sender, guarantee, wrapped, payload } = frame;
-    let payload = if *wrapped { &[0] } else { &**payload };
-    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, payload }.encode().into()
+    let payload = if *wrapped { &[0] } else { payload.as_slice() };
+    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, payload }.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::flow::Flow;
+
+    fn id(n: u32) -> NodeId {
+        NodeId::new(n)
+    }
+
+    fn ring(seq: u64) -> RingId {
+        RingId { representative: id(1), seq }
+    }
+
+    /// An old ring of nodes 1 to 5, of which this node holds these frames, sent by node 5.
+    fn old(held: &[u64]) -> Turn {
+        let mut turn = Turn::new(ring(7), (1..=5).map(id).collect(), Flow::new(50, 17));
+        for seq in held {
+            turn.window.insert(MsgSeq::new(*seq), || Frame {
+                sender: id(5),
+                guarantee: Guarantee::Agreed,
+                wrapped: false,
+                payload: vec![0],
+            });
+        }
+        turn
+    }
+
+    fn entry(old: u64, aru: u64, high: u64) -> Option<CommitEntry> {
+        let (aru, high) = (MsgSeq::new(aru), MsgSeq::new(high));
+        Some(CommitEntry { old_ring: ring(old), aru, high, safe: MsgSeq::new(1), obligations: 0 })
+    }
+
+    /// Nodes 1, 2 and 3 come from the old ring, node 9 from another one.
+    fn commit(mut entries: [Option<CommitEntry>; 3]) -> Commit {
+        let mut commit = Commit::new(ring(8), [1, 2, 3, 9].map(id).into_iter().collect());
+        for (n, entry) in entries.iter_mut().enumerate() {
+            commit.entries[n] = entry.take();
+        }
+        commit.entries[3] = entry(6, 50, 50);
+        commit
+    }
+
+    fn queue(plan: &Recovery) -> Vec<u64> {
+        plan.queue.iter().map(|seq| seq.get()).collect()
+    }
+
+    #[test]
+    fn the_first_that_has_all_of_a_range_sends_it() {
+        let commit = commit([entry(7, 2, 2), entry(7, 5, 5), entry(7, 5, 5)]);
+        let of = |me, held: &[u64]| queue(&Recovery::plan(&commit, id(me), &old(held)));
+        assert_eq!(of(1, &[1, 2]), []);
+        assert_eq!(of(2, &[1, 2, 3, 4, 5]), [3, 4, 5]);
+        assert_eq!(of(3, &[1, 2, 3, 4, 5]), []);
+    }
+
+    #[test]
+    fn beyond_the_highest_aru_each_offers_what_it_holds() {
+        let commit = commit([entry(7, 2, 6), entry(7, 2, 8), entry(7, 1, 1)]);
+        let of = |me, held: &[u64]| queue(&Recovery::plan(&commit, id(me), &old(held)));
+        assert_eq!(of(1, &[1, 2, 4, 6]), [2, 4, 6]);
+        assert_eq!(of(2, &[1, 2, 6, 8]), [6, 8]);
+        assert_eq!(of(3, &[1]), []);
+    }
+
+    #[test]
+    fn what_was_seen_on_the_new_ring_is_not_sent_again() {
+        let commit = commit([entry(7, 2, 6), entry(7, 2, 8), entry(7, 1, 1)]);
+        let mut plan = Recovery::plan(&commit, id(2), &old(&[1, 2, 6, 8]));
+        plan.seen.insert(MsgSeq::new(6));
+        assert_eq!(plan.next(), Some(MsgSeq::new(8)));
+        assert_eq!(plan.next(), None);
+    }
+
+    #[test]
+    fn a_group_is_who_comes_from_the_same_ring_and_inherits_its_duties() {
+        let mut commit = commit([entry(7, 2, 6), entry(7, 2, 6), entry(6, 0, 0)]);
+        commit.entries[1].as_mut().unwrap().obligations = 0b10000;
+        let plan = Recovery::plan(&commit, id(1), &old(&[1, 2, 6]));
+        assert_eq!(plan.transitional.as_slice(), [id(1), id(2)]);
+        assert_eq!(plan.deliver.as_slice(), [id(1), id(2), id(5)]);
+        assert_eq!((plan.low.get(), plan.end.get()), (2, 6));
+    }
+
+    #[test]
+    fn the_first_token_waits_for_nobody_where_nobody_lacks_anything() {
+        let complete = commit([entry(7, 5, 5), entry(7, 5, 5), entry(5, 1, 4)]);
+        assert_eq!(first_token(ring(8), &complete).recovery, None, "one alone has nobody to ask");
+        let lacking = commit([entry(7, 5, 5), entry(7, 4, 5), entry(5, 1, 4)]);
+        let progress = first_token(ring(8), &lacking).recovery;
+        assert_eq!(progress, Some(RecoveryProgress { pending: 0b0011, ready: 0b1100 }));
+    }
 }

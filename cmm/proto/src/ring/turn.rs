@@ -1,6 +1,6 @@
 //! One member's side of one ring's order: its window, what it knows from the token, what it adds to it.
 
-use holdfast_types::{MsgSeq, NodeId, RingId, TokenSeq};
+use holdfast_types::{MsgSeq, NodeId, RingId, Span, TokenSeq};
 
 use super::flow::Flow;
 use super::window::{Frame, Window};
@@ -22,6 +22,8 @@ pub(super) struct Turn {
     pub(super) idle_visits: u32,
     /// What left here last.
     sent: Option<Sent>,
+    /// How often it was sent again.
+    resent: u32,
     /// `seq` of the token when it came the last time: what lacks of that has had a rotation's time to arrive.
     seq_before: MsgSeq,
     /// Visits in a row in which one and the same member held the aru back.
@@ -48,6 +50,7 @@ impl Turn {
             safe: MsgSeq::default(),
             idle_visits: 0,
             sent: None,
+            resent: 0,
             seq_before: MsgSeq::default(),
             stuck_visits: 0,
         }
@@ -142,12 +145,30 @@ impl Turn {
 
     /// Remembers what the token said when this member was done with it.
     pub(super) fn note_sent(&mut self, token: &Token, frame: Vec<u8>) {
+        self.resent = 0;
         self.sent = Some(Sent { frame, seq: token.seq, aru: token.aru, aru_id: token.aru_id });
     }
 
     /// To be called with the `seq` the token came with, when the visit is over.
     pub(super) fn end_visit(&mut self, seq_on_arrival: MsgSeq) {
         self.seq_before = seq_on_arrival;
+    }
+
+    /// When nothing proves the arrival of the token for this long it is sent again: soon on a busy ring, where everybody
+    /// waits for it, then less and less often; at the configured interval on a quiet one, where it may be held.
+    pub(super) fn resend_after(&self, configured: Span) -> Span {
+        if self.is_quiet() { configured } else { configured.scale(1 << self.resent.min(3), 8) }
+    }
+
+    /// The token passed on last, to be sent again.
+    pub(super) fn resend(&mut self) -> Option<Vec<u8>> {
+        self.resent += 1;
+        self.sent.as_ref().map(|s| s.frame.clone())
+    }
+
+    /// The representative may hold the token now or at its next visit.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.idle_visits + 1 >= HOLD_AFTER_VISITS
     }
 
     /// The token passed on last.
@@ -170,5 +191,135 @@ impl Turn {
             payload: &frame.payload,
         }
         .encode()
+    }
+}
+
+/// Visits without news after which the representative holds the token: enough for everybody to know that all is
+/// safe, and for an answer to a message to find the token turning.
+pub(super) const HOLD_AFTER_VISITS: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use arrayvec::ArrayVec;
+
+    use super::*;
+    use crate::Guarantee;
+
+    const ME: NodeId = NodeId::new(1);
+    const OTHER: NodeId = NodeId::new(2);
+
+    fn turn() -> Turn {
+        Turn::new(RingId { representative: ME, seq: 1 }, [ME, OTHER].into_iter().collect(), Flow::new(50, 17))
+    }
+
+    fn token(seq: u64, aru: u64, aru_id: Option<NodeId>) -> Token {
+        Token {
+            ring: RingId { representative: ME, seq: 1 },
+            token_seq: TokenSeq::new(1),
+            seq: MsgSeq::new(seq),
+            aru: MsgSeq::new(aru),
+            aru_id,
+            backlog: 0,
+            fcc: 0,
+            recovery: None,
+            requests: ArrayVec::new(),
+        }
+    }
+
+    fn frame() -> Frame {
+        Frame { sender: OTHER, guarantee: Guarantee::Agreed, wrapped: false, payload: vec![1] }
+    }
+
+    fn receive(turn: &mut Turn, seqs: &[u64]) {
+        for seq in seqs {
+            assert!(turn.window.insert(MsgSeq::new(*seq), frame));
+        }
+    }
+
+    #[test]
+    fn safe_is_what_the_aru_said_on_leaving_and_on_coming_back() {
+        let mut t = turn();
+        receive(&mut t, &[1, 2, 3, 4, 5]);
+        t.note_sent(&token(5, 4, Some(OTHER)), Vec::new());
+        t.observe(&token(5, 5, None));
+        assert_eq!(t.safe.get(), 4, "it may have been lowered and raised again");
+        t.note_sent(&token(5, 5, None), Vec::new());
+        t.observe(&token(5, 2, Some(OTHER)));
+        assert_eq!(t.safe.get(), 4, "it never goes back");
+        t.note_sent(&token(5, 5, None), Vec::new());
+        t.observe(&token(9, 5, Some(OTHER)));
+        assert_eq!(t.safe.get(), 5);
+    }
+
+    #[test]
+    fn the_aru_is_lowered_by_who_lacks_and_raised_by_who_lowered() {
+        let mut t = turn();
+        receive(&mut t, &[1, 2, 3]);
+        let settled = |mut token: Token| {
+            t.settle_aru(&mut token, ME);
+            (token.aru.get(), token.aru_id)
+        };
+        assert_eq!(settled(token(5, 5, None)), (3, Some(ME)));
+        assert_eq!(settled(token(5, 1, Some(ME))), (3, Some(ME)));
+        assert_eq!(settled(token(3, 1, Some(ME))), (3, None));
+        assert_eq!(settled(token(5, 1, Some(OTHER))), (1, Some(OTHER)), "only who lowered it");
+        assert_eq!(settled(token(5, 4, Some(OTHER))), (3, Some(ME)));
+    }
+
+    #[test]
+    fn a_hole_is_asked_for_when_it_had_a_rotation_to_fill() {
+        let mut t = turn();
+        receive(&mut t, &[1, 3]);
+        let mut first = token(5, 0, None);
+        assert_eq!(t.request(&mut first), 0, "2, 4 and 5 may be on their way");
+        t.end_visit(MsgSeq::new(5));
+        let mut second = token(8, 0, None);
+        assert_eq!(t.request(&mut second), 3);
+        assert_eq!(second.requests.iter().map(|s| s.get()).collect::<Vec<_>>(), [2, 4, 5]);
+        assert_eq!(t.request(&mut second), 0, "once");
+    }
+
+    #[test]
+    fn requests_are_served_by_one_and_forgotten_when_all_have_it() {
+        let mut t = turn();
+        receive(&mut t, &[1, 2, 3]);
+        t.safe = MsgSeq::new(1);
+        t.window.forget(t.safe);
+        let mut token = token(9, 0, None);
+        token.requests.extend([1, 3, 7, 12].map(MsgSeq::new));
+        let mut frames = Vec::new();
+        t.serve(&mut token, &mut frames);
+        assert_eq!(frames.len(), 1);
+        assert_eq!(Mcast::decode(&frames[0]).unwrap().seq.get(), 3);
+        assert_eq!(token.requests.as_slice(), [MsgSeq::new(7)], "1 is safe, 12 was never sent");
+    }
+
+    #[test]
+    fn there_is_no_room_far_ahead_of_the_laggard_nor_behind_what_was_received() {
+        let mut t = turn();
+        assert_eq!(t.room(&token(0, 0, None)), WINDOW_FRAMES_MAX as u32);
+        assert_eq!(t.room(&token(1000, 0, Some(OTHER))), WINDOW_FRAMES_MAX as u32 - 1000);
+        assert_eq!(t.room(&token(u64::MAX >> 3, 0, Some(OTHER))), 0);
+        assert_eq!(t.room(&token(u64::MAX >> 3, u64::MAX >> 3, None)), 0);
+        receive(&mut t, &[7]);
+        assert_eq!(t.room(&token(6, 0, Some(OTHER))), 0, "place 7 is taken: this token lies");
+    }
+
+    #[test]
+    fn a_token_is_sent_again_soon_and_then_less_often() {
+        let mut t = turn();
+        let configured = Span::from_millis(80);
+        t.pass(&mut token(3, 3, None));
+        let waits: Vec<u64> = (0..6)
+            .map(|_| {
+                let wait = t.resend_after(configured).as_millis();
+                t.resend().unwrap();
+                wait
+            })
+            .collect();
+        assert_eq!(waits, [10, 20, 40, 80, 80, 80]);
+        t.idle_visits = HOLD_AFTER_VISITS;
+        t.pass(&mut token(3, 3, None));
+        assert_eq!(t.resend_after(configured), configured);
     }
 }

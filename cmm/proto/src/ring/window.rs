@@ -15,7 +15,7 @@ pub(super) struct Frame {
     pub(super) guarantee: Guarantee,
     /// The payload is a frame of an older ring.
     pub(super) wrapped: bool,
-    pub(super) payload: Box<[u8]>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// Frames in order, between what all have (`base`) and the highest received.
