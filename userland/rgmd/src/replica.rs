@@ -269,6 +269,71 @@ mod tests {
         Absent { standing, incarnation, confirmed }
     }
 
+    /// A replica with node 1 online, which was ordered to start `a`.
+    fn ordered() -> (Replica, Order) {
+        let cib = Cib::parse("<cib><configuration/></cib>", "test").unwrap();
+        let mut replica = Replica::new(cib, &BTreeMap::from([(1, "n1".to_owned())]));
+        replica.nodes.get_mut(&1).unwrap().standing = Standing::Online;
+        let tag = Tag { term: 1, transition: 2, action: 3 };
+        let order = Order { tag, node: 1, resource: "a".into(), action: "start".into(), at_us: 0 };
+        replica.ordered(&order);
+        (replica, order)
+    }
+
+    fn report(tag: Option<Tag>) -> StateReport {
+        StateReport { resource: "a".into(), state: ResourceState::default(), tag, verdict: None }
+    }
+
+    fn is_pending(replica: &Replica) -> bool {
+        replica.nodes[&1].resources["a"].pending.is_some()
+    }
+
+    #[test]
+    fn only_the_answer_ends_an_order() {
+        let (mut replica, order) = ordered();
+        replica.reported(1, &report(None));
+        assert!(is_pending(&replica), "said before the order was heard");
+        replica.reported(1, &report(Some(Tag { action: 4, ..order.tag })));
+        assert!(is_pending(&replica), "an answer to another one");
+        replica.reported(1, &report(Some(order.tag)));
+        assert!(!is_pending(&replica));
+    }
+
+    #[test]
+    fn an_order_that_nobody_heard_is_void() {
+        let (mut replica, order) = ordered();
+        replica.void(&Order { tag: Tag { term: 9, ..order.tag }, ..order.clone() });
+        assert!(is_pending(&replica), "another order");
+        replica.void(&order);
+        assert!(!is_pending(&replica));
+    }
+
+    #[test]
+    fn how_a_node_stands_after_it_is_gone() {
+        for (goodbye, confirmed, fenced, want) in [
+            (None, 0, false, Standing::Unclean("lost".into())),
+            (Some(true), 0, false, Standing::Left),
+            (
+                Some(false),
+                0,
+                false,
+                Standing::Unclean("it left without being able to stop everything".into()),
+            ),
+            (None, 5, false, Standing::Dead),
+            (None, 4, false, Standing::Unclean("lost".into())),
+            (None, 0, true, Standing::Dead),
+        ] {
+            let (mut replica, _) = ordered();
+            let node = replica.nodes.get_mut(&1).unwrap();
+            (node.goodbye, node.incarnation, node.confirmed, node.fenced) = (goodbye, 5, confirmed, fenced);
+            assert_eq!(
+                replica.gone(1, "lost", Boottime::default()),
+                want,
+                "{goodbye:?} {confirmed} {fenced}"
+            );
+        }
+    }
+
     #[test]
     fn knowledge_of_absent_nodes_is_put_together_with_care() {
         let lost = || Standing::Unclean("lost".into());

@@ -37,7 +37,7 @@ fn run(seed: u64) {
 fn disturb(world: &mut World, nodes: u32) {
     let id = 1 + u32::try_from(world.rng.below(u64::from(nodes))).unwrap();
     let is_alive = world.nodes[&id].manager.is_some();
-    match world.rng.below(10) {
+    match world.rng.below(12) {
         0 | 1 if is_alive => {
             let confirmed = world.rng.percent(70);
             world.kill(id, confirmed);
@@ -58,6 +58,7 @@ fn disturb(world: &mut World, nodes: u32) {
             let on = world.rng.percent(50);
             world.admin(id, Admin::Standby { node: format!("n{id}"), on });
         }
+        10 | 11 if is_alive => world.admin(id, Admin::Cleanup { resource: None, node: None }),
         _ => {}
     }
 }
