@@ -4,7 +4,7 @@ use std::path::Path;
 
 use harness::{Cib, Cluster, Signal, skip};
 
-use crate::{nodes, others, shop, shop_with, up, wait_for_takeover};
+use crate::{bring_back, nodes, others, shop, shop_with, up, wait_for_takeover};
 
 /// Whether a node has gone down as mode `exit` does: nothing of it is left but its init.
 fn wait_for_the_end_of(cluster: &Cluster, node: u32) {
@@ -39,12 +39,7 @@ fn cmmd_dies_and_its_guardian_takes_the_node_down() {
     assert!(text.contains("Failfast: Aborting because \"cmmd\" died"), "{text}");
     cluster.wait_for_members(&asked, &asked);
     cluster.assert_nothing_ran_twice();
-    cluster.boot(victim).unwrap();
-    let all = cluster.all();
-    cluster.wait_for_members(&all, &all);
-    cluster.wait_for("its manager takes part again", || {
-        cluster.status(asked[0]).is_ok_and(|s| s.nodes.iter().all(|n| n.online && !n.unclean)).then_some(())
-    });
+    bring_back(&cluster, victim);
     cluster.assert_nothing_ran_twice();
 }
 
@@ -125,9 +120,10 @@ fn a_node_loses_its_power_and_the_fence_device_confirms_it() {
     let node = cluster.status(asked[0]).unwrap().nodes.into_iter().find(|n| n.id == victim).unwrap();
     assert!(!node.unclean && node.confirmed_dead == node.incarnation && node.incarnation > 0, "{node:?}");
     cluster.assert_nothing_ran_twice();
-    cluster.boot(victim).unwrap();
-    let all = cluster.all();
-    cluster.wait_for_members(&all, &all);
+    bring_back(&cluster, victim);
+    let strikes =
+        cluster.fence_calls().iter().filter(|c| c.action != "status" && c.action != "monitor").count();
+    assert_eq!(strikes, 1, "one death, one fence: {:?}", cluster.fence_calls());
     cluster.assert_nothing_ran_twice();
 }
 
@@ -144,6 +140,41 @@ fn a_stuck_cmmd_is_taken_down_by_its_guardian() {
     wait_for_the_end_of(&cluster, victim);
     assert!(Path::new(&cluster.node_dir(victim)).join("state/blackbox").exists());
     cluster.assert_nothing_ran_twice();
+}
+
+/// Without PID namespaces the guardian finds the node's processes by their run directory.
+#[test]
+fn cmmd_dies_where_processes_are_found_by_their_run_directory() {
+    if skip() {
+        return;
+    }
+    let options = harness::Options { exit_scope: "run-dir", ..nodes(3) };
+    let (cluster, victim) = shop_with("rundir", options, Cib::new());
+    let asked = others(&cluster, &[victim]);
+    cluster.signal(victim, "cmmd", Signal::SIGKILL);
+    wait_for_takeover(&cluster, asked[0], victim);
+    wait_for_the_end_of(&cluster, victim);
+    cluster.assert_nothing_ran_twice();
+}
+
+/// One after the other, each survivor's turn: the cluster never runs anything twice and always runs it again.
+#[test]
+fn deaths_go_around() {
+    if skip() {
+        return;
+    }
+    let (cluster, mut place) = shop("around", nodes(3));
+    for round in 0..4 {
+        let old = place;
+        match round % 2 {
+            0 => cluster.signal(old, "cmmd", Signal::SIGKILL),
+            _ => cluster.power_off(old).unwrap(),
+        }
+        place = wait_for_takeover(&cluster, others(&cluster, &[old])[0], old);
+        bring_back(&cluster, old);
+        cluster.assert_nothing_ran_twice();
+    }
+    assert_eq!(cluster.service_starts().len(), 5, "{:?}", cluster.service_starts());
 }
 
 #[test]

@@ -69,6 +69,23 @@ fn wait_for_takeover(cluster: &Cluster, asked: u32, old: u32) -> u32 {
     })
 }
 
+/// Boots a node that went down and waits until all nodes take part. A fence agent that was called for its last life
+/// is let strike first: it would not tell the lives apart, as no power switch does.
+fn bring_back(cluster: &Cluster, node: u32) {
+    let asked = others(cluster, &[node])[0];
+    cluster.wait_for("no fence agent runs", || {
+        let pending = |s: ClusterStatus| s.fencing.iter().any(|f| f.state == status::FenceState::Pending);
+        cluster.status(asked).is_ok_and(|s| s.answered.rgmd && !pending(s)).then_some(())
+    });
+    cluster.boot(node).unwrap();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for("every manager takes part", || {
+        let takes_part = |s: ClusterStatus| s.nodes.iter().all(|n| n.online && !n.unclean);
+        all.iter().all(|n| cluster.status(*n).is_ok_and(takes_part)).then_some(())
+    });
+}
+
 /// The node on which the whole group is started.
 fn place_of_shop(status: &ClusterStatus) -> Option<u32> {
     let place = |id: &&str| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::{Cib, FencePolicy, Options, skip};
 
-use crate::{nodes, others, place_of_shop, shop, stays, up, wait_for_takeover};
+use crate::{bring_back, nodes, others, place_of_shop, shop, stays, up, wait_for_takeover};
 
 #[test]
 fn one_node_is_cut_off_and_comes_back() {
@@ -109,9 +109,7 @@ fn a_node_that_was_cut_off_is_fenced_and_rejoins_clean() {
         let name = harness::node_name(victim);
         cluster.fence_calls().iter().any(|c| c.target == name && c.answer == "ok").then_some(())
     });
-    cluster.boot(victim).unwrap();
-    let all = cluster.all();
-    cluster.wait_for_members(&all, &all);
+    bring_back(&cluster, victim);
     cluster.wait_for("the group stays where it is", || {
         let status = cluster.status(victim).ok()?;
         (status.nodes.iter().all(|n| n.online) && place_of_shop(&status) == Some(place)).then_some(())

@@ -2,7 +2,7 @@
 
 use harness::{Signal, skip};
 
-use crate::{SHOP_IP, has_ip, nodes, others, place_of_shop, shop, wait_for_takeover};
+use crate::{SHOP_IP, bring_back, has_ip, nodes, others, place_of_shop, shop, wait_for_takeover};
 
 /// The node stops its services before it leaves, so nobody has to be fenced.
 #[test]
@@ -19,9 +19,7 @@ fn an_orderly_stop_moves_the_group_without_a_fence() {
         cluster.fence_calls().into_iter().filter(|c| c.action == "off" || c.action == "reboot").collect();
     assert!(offs.is_empty(), "{offs:?}");
     cluster.assert_nothing_ran_twice();
-    cluster.boot(old).unwrap();
-    let all = cluster.all();
-    cluster.wait_for_members(&all, &all);
+    bring_back(&cluster, old);
     cluster.assert_nothing_ran_twice();
 }
 
