@@ -20,6 +20,7 @@ impl Manager {
     pub fn turn(&mut self, now: Now) {
         self.now = now;
         self.send_snapshot();
+        self.run_fence_agents();
         if self.is_dc() {
             self.confirm_deaths();
             // A view may come before the word on what it means for quorum: nothing is done on the old one.

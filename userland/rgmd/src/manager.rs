@@ -11,7 +11,9 @@ use tracing::Level;
 use crate::door::{Config, Input, Now, Output, StepAt};
 use crate::engine::Engine;
 use crate::local::{Effects, Local};
-use crate::message::{CibChange, FenceCall, Forget, Hello, Message, Order, Snapshot, StateReport, Verdict};
+use crate::message::{
+    CibChange, FenceCall, FenceRun, Forget, Hello, Message, Order, Snapshot, StateReport, Verdict,
+};
 use crate::power::Power;
 use crate::replica::{Replica, Standing};
 use crate::sync::Sync;
@@ -46,6 +48,8 @@ pub struct Manager {
     pub(crate) plan_not_before: Option<Boottime>,
     /// Confirmations sent and not yet delivered.
     pub(crate) confirming: BTreeSet<(u32, u64)>,
+    /// Agents of fence devices that this node was asked to run in this turn.
+    pub(crate) fence_orders: Vec<FenceRun>,
     /// Agents of fence devices under way here, by job.
     pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
     /// Calls that this controller has made and not heard of, by number.
@@ -94,6 +98,7 @@ impl Manager {
             recheck_at: None,
             plan_not_before: None,
             confirming: BTreeSet::new(),
+            fence_orders: Vec::new(),
             fence_jobs: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),
@@ -379,7 +384,7 @@ impl Manager {
             _ if !self.is_synced() => {}
             Message::Order(order) => self.order(sender, &order),
             Message::Forget(forget) => self.forget(&forget),
-            Message::FenceRun(run) => self.fence_run(sender, &run),
+            Message::FenceRun(run) => self.fence_ordered(sender, run),
         }
     }
 

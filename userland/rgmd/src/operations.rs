@@ -10,13 +10,25 @@ use crate::manager::Manager;
 use crate::message::{FenceRun, Message};
 
 impl Manager {
-    pub(crate) fn fence_run(&mut self, sender: u32, run: &FenceRun) {
+    /// The controller wants an agent run. It is run at the end of the turn: what else comes in this turn may be that
+    /// quorum is lost.
+    pub(crate) fn fence_ordered(&mut self, sender: u32, run: FenceRun) {
         let in_charge = self.replica.dc() == Some(sender)
             && run.call.origin == sender
             && run.call.term == self.replica.term;
-        if !in_charge || run.executor != self.config.me {
-            return;
+        if in_charge && run.executor == self.config.me {
+            self.fence_orders.push(run);
         }
+    }
+
+    /// Runs the agents that were asked for in this turn.
+    pub(crate) fn run_fence_agents(&mut self) {
+        for run in std::mem::take(&mut self.fence_orders) {
+            self.fence_run(&run);
+        }
+    }
+
+    fn fence_run(&mut self, run: &FenceRun) {
         if !(self.may_fence() && self.unsettled.is_empty()) {
             let error = Some(format!("{} has no quorum", self.my_name()));
             return self.multicast(&Message::FenceRan { call: run.call, error });
