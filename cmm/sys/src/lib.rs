@@ -7,6 +7,7 @@ pub mod fdpass;
 pub mod host;
 pub mod kmsg;
 pub mod net;
+pub mod orphans;
 pub mod pidfd;
 pub mod process_tree;
 pub mod realtime;

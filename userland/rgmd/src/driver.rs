@@ -14,7 +14,7 @@ use crossbeam_channel::Receiver;
 use executor::{Executor, ExecutorConfig, Outcome};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::Signals;
-use holdfast_types::{Boottime, WallTime};
+use holdfast_types::{Boottime, Span, WallTime};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use rgmd::{Config, Input, Manager, Now, Output};
@@ -144,6 +144,7 @@ impl Driver {
             self.lost(&e.to_string(), &mut inputs);
         }
         let mut events = Events::with_capacity(128);
+        let mut reap_at = now().boot;
         loop {
             self.receive(&mut inputs);
             let at = now();
@@ -153,6 +154,10 @@ impl Driver {
             }
             self.manager.turn(at);
             self.carry_out(&mut inputs);
+            if at.boot >= reap_at {
+                holdfast_sys::orphans::reap();
+                reap_at = at.boot + REAP_INTERVAL;
+            }
             if let Some(clean) = self.finished {
                 return self.leave(clean);
             }
@@ -395,6 +400,8 @@ const CMAP: Token = Token(2);
 const CPG: Token = Token(3);
 const QUORUM: Token = Token(4);
 const FIRST_ADMIN: usize = 16;
+/// How often dead orphans of agents are taken leave of.
+const REAP_INTERVAL: Span = Span::from_secs(1);
 /// Longest sleep: a wake-up that was lost costs no more than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Pause before something is tried again that the ring daemon did not take.

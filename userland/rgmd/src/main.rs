@@ -55,6 +55,12 @@ fn run(args: &Args) -> Result<(), Fatal> {
     log::begin(args.json, background.is_some(), args.verbose);
     // Before any thread: they inherit it.
     let signals = Signals::new().map_err(|e| Fatal::new(exit::OS, format!("cannot read signals: {e}")))?;
+    // What agents leave running stays below this process, where the guardian sees it even if it forgot its environment.
+    if let Err(e) = holdfast_sys::orphans::adopt() {
+        tracing::warn!(
+            "cannot adopt what agents leave running: {e}; use a fence device or exit_scope: pid-namespace"
+        );
+    }
     let driver = Driver::start(paths, cib, signals)?;
     if let Some(background) = background {
         background.ready();
