@@ -36,6 +36,8 @@ struct Client {
     slot: u32,
     group: usize,
     state: State,
+    /// The daemon knows of the connection.
+    known: bool,
     sent: u32,
 }
 
@@ -60,7 +62,7 @@ impl Clients {
     fn connect(&mut self, slot: u32, group: usize) -> ConnId {
         self.connections += 1;
         let conn = ConnId::new(self.connections);
-        self.list.push(Client { conn, slot, group, state: State::Unjoined, sent: 0 });
+        self.list.push(Client { conn, slot, group, state: State::Unjoined, known: false, sent: 0 });
         conn
     }
 
@@ -112,7 +114,15 @@ impl Cluster {
     fn join(&mut self, n: usize, conn: ConnId) -> Result<bool, Violation> {
         let Some(client) = self.client(n, conn) else { return Ok(true) };
         let (group, slot) = (client.group, client.slot);
+        let known = std::mem::replace(&mut client.known, true);
         client.state = State::Joining;
+        if !known && let Some(life) = self.machines[n].running.as_ref().map(|r| r.life) {
+            self.observe(life, What::ClientCame(conn))?;
+            if self.submit(n, Request::CpgConnect { conn })? == Accepted(false) && self.lives(n, life) {
+                let seen = format!("node {} refuses connection {conn}", self.machines[n].id);
+                return Err(self.liveness("L3", "each acknowledged request finishes", seen));
+            }
+        }
         let request = Request::CpgJoin { conn, pid: PID + slot, group: GROUPS[group] };
         let accepted = self.submit(n, request)? == Accepted(true);
         if !accepted && let Some(client) = self.client(n, conn) {

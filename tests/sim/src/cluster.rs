@@ -106,6 +106,8 @@ pub(crate) struct Running {
     pub(crate) heard: Vec<Option<(LifeIndex, Boottime)>>,
     /// The daemon dies after so many more outputs.
     pub(crate) doom: Option<u32>,
+    /// A unit died: the daemon is about to be killed.
+    pub(crate) unit_died: bool,
 }
 
 /// What can happen.
@@ -122,6 +124,11 @@ pub(crate) enum Event {
     },
     Restart {
         node: usize,
+    },
+    /// The guardian kills what is left of a node whose unit died.
+    Die {
+        node: usize,
+        life: LifeIndex,
     },
     Strike(Strike),
     Undo(Undo),
@@ -318,6 +325,7 @@ impl Cluster {
             Event::Durable { node, life } if self.lives(node, life) => self.durable(node),
             Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
             Event::Restart { node } => self.start(node),
+            Event::Die { node, life } if self.lives(node, life) => self.die(node),
             Event::Strike(strike) => self.strike(strike),
             Event::Undo(undo) => self.undo(undo),
             Event::Connect { node, life } if self.lives(node, life) => self.connect(node),

@@ -159,6 +159,10 @@ impl Cluster {
             Strike::Kill => self.kill()?,
             Strike::Expected => {
                 let by = self.faults.index(n);
+                if self.faults.chance(200_000) && self.machines[by].paused.is_none() {
+                    let _ = self.submit(by, cmm_proto::Request::CancelWaitForAll)?;
+                    return Ok(());
+                }
                 let votes = self.options.votes_total() + u32::try_from(self.faults.below(3)).unwrap_or(0);
                 if self.machines[by].paused.is_none() {
                     self.change_expected(by, votes)?;
@@ -178,7 +182,7 @@ impl Cluster {
         }
         let doomed = running.doom.is_some();
         let death = if self.faults.chance(f.gasp) {
-            Death::Gasp
+            if self.faults.chance(400_000) { Death::UnitDied } else { Death::Gasp }
         } else if self.faults.chance(f.fence) {
             Death::Fenced
         } else {
@@ -196,6 +200,9 @@ impl Cluster {
             return Ok(());
         }
         self.crash(victim, death)?;
+        if death == Death::UnitDied {
+            return Ok(()); // it lives a little longer
+        }
         let reboot = death == Death::Fenced || self.faults.chance(500_000);
         self.restart_after(victim, delay, reboot);
         Ok(())

@@ -21,6 +21,8 @@ pub enum Death {
     Silent,
     /// Its guardian tells the peers, kills what is left, and sends the last word.
     Gasp,
+    /// A unit died: the daemon gives up quorum, the guardian tells the peers, and only then everything is killed.
+    UnitDied,
     /// A fence agent kills the machine and says so.
     Fenced,
 }
@@ -108,6 +110,7 @@ impl Cluster {
             leaving: false,
             heard: vec![None; size],
             doom: None,
+            unit_died: false,
         });
         self.oracle.history.lives.push(Life {
             node: n,
@@ -146,6 +149,9 @@ impl Cluster {
     /// # Errors
     /// The first invariant that does not hold.
     pub fn crash(&mut self, n: usize, death: Death) -> Result<(), Violation> {
+        if death == Death::UnitDied {
+            return self.unit_died(n);
+        }
         let machine = &mut self.machines[n];
         let Some(running) = machine.running.take() else { return Ok(()) };
         machine.paused = None;
@@ -167,10 +173,10 @@ impl Cluster {
         self.observe(running.life, What::Ended)?;
         let life = running.life;
         match death {
-            Death::Silent => {}
+            Death::Silent | Death::UnitDied => {}
             Death::Gasp => {
                 let [cmmd, unit, last] = running.gasps;
-                let packet = if self.chance.chance(500_000) { cmmd } else { unit };
+                let packet = if running.unit_died { unit } else { cmmd };
                 self.transmit(n, life, Destination::AllPeers, &packet);
                 let mut at = self.now + self.chance.exponential(20 * MS);
                 for _ in 0..3 {
@@ -183,6 +189,37 @@ impl Cluster {
                 let at = self.now + self.chance.exponential(self.options.timers.token.as_nanos() / 2);
                 self.agenda.at(at, Event::FenceReport { node: n, life, tries: 0 });
             }
+        }
+        Ok(())
+    }
+
+    fn unit_died(&mut self, n: usize) -> Result<(), Violation> {
+        let now = self.local(n);
+        let machine = &mut self.machines[n];
+        let Some(running) = machine.running.as_mut().filter(|r| machine.paused.is_none() && !r.unit_died)
+        else {
+            return Ok(());
+        };
+        let (life, id) = (running.life, machine.id);
+        running.unit_died = true;
+        running.node.resign(now, "unit rgmd died");
+        let gasp = Rc::clone(&running.gasps[1]);
+        self.trace.line(self.now, Some(id.get()), || "a unit died".to_owned());
+        self.oracle.history.lives[life].gave_up = true;
+        self.drain(n)?;
+        self.end_turn(n)?;
+        self.transmit(n, life, Destination::AllPeers, &gasp);
+        let at = self.now + self.chance.exponential(20 * MS);
+        self.agenda.at(at, Event::Die { node: n, life });
+        Ok(())
+    }
+
+    /// The end of a node whose unit died: nothing of it is left.
+    pub(crate) fn die(&mut self, n: usize) -> Result<(), Violation> {
+        self.crash(n, Death::Gasp)?;
+        if !self.options.scripted {
+            let delay = self.restart_delay();
+            self.restart_after(n, delay, false);
         }
         Ok(())
     }

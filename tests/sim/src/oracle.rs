@@ -221,7 +221,11 @@ pub enum What<'a> {
     Synced(&'a NodeListNotice, &'a [(cmm_proto::GroupName, Vec<GroupMember>)]),
     /// A death is said to be confirmed.
     Confirmed(NodeId, Incarnation),
-    /// A client is gone, or has left its group.
+    /// A client has a connection.
+    ClientCame(ConnId),
+    /// A client was told of a ring and its members.
+    Ring(ConnId, RingId, &'a [NodeId]),
+    /// A client is gone.
     ClientGone(ConnId),
     /// First turn after a pause of that length, before any packet was read.
     Resumed(u64),

@@ -139,7 +139,8 @@ impl Cluster {
             }
             CpgEvent::Totem { ring, members } => {
                 self.trace.mix(&[ring.seq, members.len() as u64]);
-                Ok(())
+                let Some(life) = self.machines[n].running.as_ref().map(|r| r.life) else { return Ok(()) };
+                self.observe(life, What::Ring(conn, *ring, members))
             }
         }
     }

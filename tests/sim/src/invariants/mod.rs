@@ -14,6 +14,7 @@ mod m09_own_messages;
 mod m10_safe_delivery;
 mod m11_step_barrier;
 mod m12_group_lists;
+mod m12_ring_news;
 mod n1_unsealed_changes_nothing;
 mod q1_one_quorum;
 mod q2_lease;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<m11_step_barrier::StepBarrier>::default(),
         Box::<m12_group_lists::GroupLists>::default(),
         Box::<m12_group_lists::LocalClients>::default(),
+        Box::<m12_ring_news::RingNews>::default(),
         Box::<q1_one_quorum::OneQuorum>::default(),
         Box::<q2_lease::Lease>::default(),
         Box::<q3_takeover_wait::TakeoverWait>::default(),

@@ -271,11 +271,12 @@ fn leaves_and_gasps_are_acted_on_at_once() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 4);
         let lost = cluster.counters.quorum_lost;
-        if seed % 2 == 0 {
-            cluster.leave(3).unwrap_or_else(|v| broken(&cluster, &v));
-        } else {
-            cluster.crash(3, Death::Gasp).unwrap_or_else(|v| broken(&cluster, &v));
-        }
+        let end = match seed % 3 {
+            0 => cluster.leave(3),
+            1 => cluster.crash(3, Death::Gasp),
+            _ => cluster.crash(3, Death::UnitDied),
+        };
+        end.unwrap_or_else(|v| broken(&cluster, &v));
         let silence = cluster.options.timers.heartbeat_limit.as_nanos();
         let ring = cluster.ring(0).map(|(ring, _)| ring);
         until(&mut cluster, silence - 50 * MS, "the others are a configuration", |c| {
