@@ -19,6 +19,7 @@ use crate::api::{
 use crate::detector::Detector;
 use crate::limits;
 use crate::quorum::Quorum;
+use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
 use crate::ring::{self, Ring, RingConfig, RingOutput};
 use crate::service::cpg::Cpg;
@@ -58,6 +59,7 @@ pub struct Node {
     reconfig: Reconfig,
     quorum: Quorum,
     cpg: Cpg,
+    changes: Changes,
     members: Vec<NodeId>,
     ring_id: RingId,
     /// The ring whose exchange was completed last.
@@ -107,6 +109,7 @@ impl Node {
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
             cpg: Cpg::new(me),
+            changes: Changes::default(),
             members: Vec::new(),
             ring_id: RingId::default(),
             synced_ring: None,
@@ -323,6 +326,7 @@ impl Node {
     fn settle(&mut self, now: Boottime) {
         loop {
             self.carry_out(now);
+            self.say_ready();
             self.flush_queues(now);
             if let Some(output) = self.ring.poll_output() {
                 self.handle_ring(now, output);
@@ -375,6 +379,7 @@ impl Node {
         self.members.clone_from(&configuration.members);
         self.outputs.push_back(Output::Configuration(configuration));
         self.control.clear();
+        self.changes = Changes::default();
         self.detector.install(now, self.ring_id, &self.members);
         self.quorum.installed(self.ring_id, &self.members);
         self.reconfig.install(now, self.ring_id, &self.members);

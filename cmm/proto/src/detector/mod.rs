@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_types::{Boottime, NodeId, RingId, Span};
+use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span};
 
 use crate::wire::Echo;
 
@@ -33,6 +33,8 @@ struct Peer {
     suspected: bool,
     /// Added to the limit of this silence.
     grace: Span,
+    /// The life that is the member, as its heartbeats in this ring have shown.
+    life: Option<Incarnation>,
     /// Newest send time of its heartbeats in this ring.
     newest: Option<Boottime>,
     /// When that one arrived here: it was sent before, so what its echo is worth ends a lease from here at the latest.
@@ -82,7 +84,17 @@ impl Detector {
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
         let peer = |id: &NodeId| {
-            (*id, Peer { heard: now, suspected: false, grace: Span::ZERO, newest: None, arrived: now })
+            (
+                *id,
+                Peer {
+                    heard: now,
+                    suspected: false,
+                    grace: Span::ZERO,
+                    life: None,
+                    newest: None,
+                    arrived: now,
+                },
+            )
         };
         self.peers = members.iter().filter(|id| **id != self.me).map(peer).collect();
         self.next_beat = now;
@@ -106,6 +118,7 @@ impl Detector {
     pub fn heartbeat(
         &mut self,
         from: NodeId,
+        life: Incarnation,
         ring: RingId,
         send_time: Boottime,
         echoes: &[Echo],
@@ -115,6 +128,7 @@ impl Detector {
         }
         let peer = self.peers.get_mut(&from)?;
         let first = peer.newest.is_none();
+        peer.life = Some(life);
         if peer.newest < Some(send_time) {
             peer.newest = Some(send_time);
             // The packet that brings it was noted as life in this same turn.
@@ -127,6 +141,14 @@ impl Detector {
     /// Firm news: this member is not waited for and not echoed any more. `true` if it was not suspected before.
     pub fn suspect(&mut self, node: NodeId) -> bool {
         self.peers.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.suspected, true))
+    }
+
+    /// A packet of this life of `node` was opened. If an earlier one is the member, that one is over: it is suspected.
+    /// Until its heartbeats have shown which life the member is, nothing is echoed and nothing has to end. `true` if
+    /// it was not suspected before.
+    pub fn replaced(&mut self, node: NodeId, life: Incarnation) -> bool {
+        let earlier = self.peers.get(&node).and_then(|p| p.life).is_some_and(|known| known < life);
+        earlier && self.suspect(node)
     }
 
     /// Members silent for longer than the limit, from now on suspected, and for how long they were silent. Nobody in a
@@ -204,6 +226,9 @@ mod tests {
     fn ring(seq: u64) -> RingId {
         RingId { representative: node(1), seq }
     }
+    fn life(n: u64) -> Incarnation {
+        Incarnation::new(n)
+    }
     fn at(ms: u64) -> Boottime {
         Boottime::from_nanos(1_000_000 * (10_000 + ms))
     }
@@ -228,10 +253,10 @@ mod tests {
         assert_eq!(d.silent(at(600)), [], "once");
         d.heard(at(650), node(3));
         assert!(d.echoes().is_empty());
-        d.heartbeat(node(3), ring(4), at(7), &[]);
+        d.heartbeat(node(3), life(1), ring(4), at(7), &[]);
         assert!(d.echoes().is_empty(), "a suspected member is not echoed, even if it speaks again");
         d.install(at(700), ring(8), &[node(1), node(3)]);
-        d.heartbeat(node(3), ring(8), at(9), &[]);
+        d.heartbeat(node(3), life(1), ring(8), at(9), &[]);
         assert_eq!(d.echoes(), [echo(3, 9)], "in the next ring it is");
     }
 
@@ -262,16 +287,29 @@ mod tests {
     #[test]
     fn echoes_are_the_newest_send_times_of_this_ring_only() {
         let mut d = detector();
-        assert_eq!(d.heartbeat(node(2), ring(3), at(90), &[echo(1, 1)]), None, "another ring");
-        assert_eq!(d.heartbeat(node(9), ring(4), at(90), &[echo(1, 1)]), None, "no member");
+        assert_eq!(d.heartbeat(node(2), life(1), ring(3), at(90), &[echo(1, 1)]), None, "another ring");
+        assert_eq!(d.heartbeat(node(9), life(1), ring(4), at(90), &[echo(1, 1)]), None, "no member");
         assert!(d.echoes().is_empty());
-        let first = d.heartbeat(node(2), ring(4), at(20), &[echo(1, 5), echo(3, 6)]);
+        let first = d.heartbeat(node(2), life(1), ring(4), at(20), &[echo(1, 5), echo(3, 6)]);
         assert_eq!(first, Some(Beat { echo: Some(at(5)), first: true }));
-        let late = d.heartbeat(node(2), ring(4), at(10), &[echo(3, 6)]);
+        let late = d.heartbeat(node(2), life(1), ring(4), at(10), &[echo(3, 6)]);
         assert_eq!(late, Some(Beat { echo: None, first: false }));
         assert_eq!(d.echoes(), [echo(2, 20)], "a late heartbeat takes nothing back");
         d.install(at(100), ring(8), &[node(1), node(2)]);
         assert!(d.echoes().is_empty(), "nothing is echoed across rings");
+    }
+
+    #[test]
+    fn a_new_life_ends_the_member_that_was_an_earlier_one_and_no_other() {
+        let mut d = detector();
+        assert!(!d.replaced(node(2), life(2)), "which life is the member is not known yet");
+        d.heartbeat(node(2), life(2), ring(4), at(5), &[]);
+        assert!(!d.replaced(node(2), life(2)), "the same");
+        assert_eq!(d.echoes().len(), 1);
+        assert!(d.replaced(node(2), life(3)));
+        assert!(!d.replaced(node(2), life(3)), "once");
+        assert!(d.echoes().is_empty());
+        assert!(!d.replaced(node(9), life(3)), "no member");
     }
 
     #[test]

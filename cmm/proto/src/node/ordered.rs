@@ -4,6 +4,9 @@
 //! different histories do not agree on who is in which group. They take effect, in order, when it is complete; or, if
 //! the ring ends before, at its end, among those that were synchronised with each other before. Both points are the
 //! same for all members that go on together.
+//!
+//! What changes votes is void in any other ring than the one it was asked in, and takes two phases: see
+//! [`crate::quorum::change`].
 
 use std::collections::BTreeMap;
 
@@ -11,6 +14,7 @@ use holdfast_types::{Boottime, NodeId};
 
 use super::Node;
 use crate::api::{Event, GroupReason, Guarantee, NodeListNotice, Output, Refusal, Request};
+use crate::quorum::change::Change;
 use crate::ring;
 use crate::service::cpg::Events;
 use crate::service::messages::{Message, State};
@@ -40,17 +44,18 @@ impl Node {
                 }
             }
             Request::SetExpectedVotes(votes) => {
-                self.ready()?;
-                self.quorum.check_expected(votes)?;
-                self.order(now, Guarantee::Agreed, &Message::SetExpected(votes).encode())?;
+                self.may_change(Change::Expected(votes))?;
+                let message = Message::SetExpected { ring: self.ring_id, votes };
+                self.order(now, Guarantee::Agreed, &message.encode())?;
             }
             Request::SetVotes { node, votes } => {
-                self.ready()?;
-                self.quorum.check_votes(node, votes)?;
-                self.order(now, Guarantee::Agreed, &Message::SetVotes { node, votes }.encode())?;
+                self.may_change(Change::Votes { node, votes })?;
+                let message = Message::SetVotes { ring: self.ring_id, node, votes };
+                self.order(now, Guarantee::Agreed, &message.encode())?;
             }
             Request::CancelWaitForAll => {
-                self.order(now, Guarantee::Agreed, &Message::CancelWaitForAll.encode())?;
+                let message = Message::CancelWaitForAll { ring: self.ring_id };
+                self.order(now, Guarantee::Agreed, &message.encode())?;
             }
             Request::ConfirmDeath { node, incarnation, why } => {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
@@ -94,6 +99,15 @@ impl Node {
     /// Whether clients' messages are taken now.
     fn ready(&self) -> Result<(), Refusal> {
         if self.gate_open { Ok(()) } else { Err(Refusal::TryAgain) }
+    }
+
+    /// Whether a change of votes is taken now.
+    fn may_change(&self, change: Change) -> Result<(), Refusal> {
+        self.ready()?;
+        if self.changes.is_running() {
+            return Err(Refusal::TryAgain);
+        }
+        self.quorum.check(change)
     }
 
     /// Queues a client's message.
@@ -166,8 +180,8 @@ impl Node {
         }
     }
 
-    /// A message of a service takes effect. One that changes votes waits for the next synchronised ring if this one
-    /// never became that: its sender says it again there.
+    /// A message of a service takes effect. One that changes votes does so only in the configuration that it was asked
+    /// and checked in: what was right for a majority can make two of it when it comes late.
     fn apply(&mut self, now: Boottime, sender: NodeId, message: &Message<'_>, synchronised: bool) {
         let mut events = Events::new();
         match *message {
@@ -178,19 +192,44 @@ impl Node {
             Message::Mcast { pid, group, fragment, payload } => {
                 self.cpg.deliver_mcast(sender, pid, group, fragment, payload, &mut events);
             }
-            Message::SetExpected(votes) if synchronised => {
-                self.quorum.set_expected(now, votes, &mut self.outputs);
+            Message::SetExpected { ring, votes } if synchronised && ring == self.ring_id => {
+                self.prepare(sender, Change::Expected(votes));
             }
-            Message::SetVotes { node, votes } if synchronised => {
-                self.quorum.set_votes(now, node, votes, &mut self.outputs);
+            Message::SetVotes { ring, node, votes } if synchronised && ring == self.ring_id => {
+                self.prepare(sender, Change::Votes { node, votes });
             }
-            Message::CancelWaitForAll if synchronised => {
+            Message::VotesReady { ring, number } if synchronised && ring == self.ring_id => {
+                if let Some(change) = self.changes.ready(number, sender, &self.members) {
+                    self.quorum.commit(now, change, &mut self.outputs);
+                }
+            }
+            Message::CancelWaitForAll { ring } if synchronised && ring == self.ring_id => {
                 self.quorum.cancel_wait_for_all(now, &mut self.outputs);
             }
-            _ if sender == self.config.me => self.pending.push_back(message.encode()),
-            _ => {}
+            _ => self.event(Event::MessageSkipped { sender }),
         }
         self.tell_clients(events);
+    }
+
+    /// A change of votes, delivered. What is not sane by now, or comes while another one is under way, is dropped by all
+    /// members alike.
+    fn prepare(&mut self, sender: NodeId, change: Change) {
+        let prepared = !self.changes.is_running() && self.quorum.prepare(change);
+        self.changes.delivered(change, prepared);
+        if !prepared {
+            self.event(Event::MessageSkipped { sender });
+        }
+    }
+
+    /// Says of changes of votes that they are prepared here, once no older configuration counts any more.
+    pub(super) fn say_ready(&mut self) {
+        if !self.quorum.is_decided() {
+            return;
+        }
+        if let Some(number) = self.changes.take_unsaid() {
+            let ready = Message::VotesReady { ring: self.ring_id, number }.encode();
+            self.control.push_back((self.ring_id, Guarantee::Agreed, ready));
+        }
     }
 
     fn tell_clients(&mut self, events: Events) {

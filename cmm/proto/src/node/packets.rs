@@ -16,11 +16,9 @@ impl Node {
             return Err(RejectReason::Replay);
         }
         if opened.new_incarnation {
-            let replaces = self.lives.get(&sender).is_some_and(|known| *known < header.incarnation);
             self.note_life(sender, header.incarnation);
-            // The life that is a member is over: it is echoed no more. The ring learns of it by the new one's join. (A
-            // life that is merely the first one met here may be that of a member.)
-            if replaces && self.detector.suspect(sender) {
+            // The ring learns of a new life by its join.
+            if self.detector.replaced(sender, header.incarnation) {
                 self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
             }
         }
@@ -51,7 +49,9 @@ impl Node {
     pub(super) fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
         let sender = header.sender;
         self.note_boot(sender, header.incarnation, beat.boot_id);
-        let Some(news) = self.detector.heartbeat(sender, beat.ring, beat.send_time, &beat.echoes) else {
+        let Some(news) =
+            self.detector.heartbeat(sender, header.incarnation, beat.ring, beat.send_time, &beat.echoes)
+        else {
             return;
         };
         // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease

@@ -21,6 +21,7 @@
 //! more. So the later configuration always contains whoever still acts by an earlier one. A new life of `z` waits for
 //! everything its earlier life may have promised. (Not so with `two_node`, where one vote is enough on both sides.)
 
+pub mod change;
 pub mod lease;
 pub mod votes;
 
@@ -28,6 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span, Votes};
 
+use self::change::Change;
 use self::lease::{Held, Promised};
 use self::votes::{Tally, Voter};
 use crate::api::{Event, NodeConfig, NodeVotes, Output, QuorumView, Refusal};
@@ -319,61 +321,53 @@ impl Quorum {
         self.resigned.get_or_insert_with(|| why.to_owned());
     }
 
-    /// Checks what `votequorum_setexpected` asks for.
+    /// Checks a change of votes against the configuration synchronised last.
     ///
     /// # Errors
-    /// `InvalidParam`: zero, below the votes present, or the partition would lose its quorum.
-    pub fn check_expected(&self, expected: Votes) -> Result<(), Refusal> {
+    /// `NameNotFound`: no such node. `InvalidParam`: expected votes of zero or below those present; or the partition
+    /// would lose its quorum, on the way or in the end; or a node's votes where there is no quorum: the rest of the
+    /// cluster would not know of it.
+    pub fn check(&self, change: Change) -> Result<(), Refusal> {
         let ballot = self.current().ok_or(Refusal::TryAgain)?;
-        let tally = Tally::of(&with_expected(&ballot.voters, expected), self.two_node);
-        let loses = ballot.tally.suffices() && tally.total < tally.quorum;
-        if expected.get() == 0 || expected < tally.total || loses {
-            return Err(Refusal::InvalidParam);
-        }
-        Ok(())
+        let sound = |voters: &[Voter]| {
+            let tally = Tally::of(voters, self.two_node);
+            tally.total >= tally.quorum
+        };
+        let stays = sound(&prepared(ballot, change)) && sound(&committed(ballot, change));
+        let sane = match change {
+            Change::Expected(expected) => {
+                expected.get() > 0 && expected >= ballot.tally.total && (stays || !ballot.tally.suffices())
+            }
+            Change::Votes { node, .. } if !self.records.contains_key(&node) => {
+                return Err(Refusal::NameNotFound);
+            }
+            Change::Votes { votes, .. } => stays && ballot.tally.suffices() && votes.get() <= VOTES_MAX,
+        };
+        if sane { Ok(()) } else { Err(Refusal::InvalidParam) }
     }
 
-    /// The administrator's word, in its place of the order. What is not sane by now is dropped by all alike.
-    pub fn set_expected(&mut self, now: Boottime, expected: Votes, outputs: &mut impl Extend<Output>) {
-        if self.check_expected(expected).is_err() {
-            return;
+    /// First phase of a change, in its place of the order. `false`: it is not sane by now, for all alike.
+    pub fn prepare(&mut self, change: Change) -> bool {
+        let sane = self.check(change).is_ok();
+        if let Some(ballot) = self.current().filter(|_| sane) {
+            let voters = prepared(ballot, change);
+            if let Change::Votes { node, votes } = change {
+                self.set_votes(node, |before| before.min(votes));
+            }
+            self.replace(voters);
         }
-        self.expected = expected;
-        self.change(now, |voters| *voters = with_expected(voters, expected), outputs);
+        sane
     }
 
-    /// Checks what `votequorum_setvotes` asks for.
-    ///
-    /// # Errors
-    /// `NameNotFound`: no such node. `InvalidParam`: the partition would lose its quorum.
-    pub fn check_votes(&self, node: NodeId, votes: Votes) -> Result<(), Refusal> {
-        if !self.records.contains_key(&node) {
-            return Err(Refusal::NameNotFound);
+    /// Second phase, in its place of the order.
+    pub fn commit(&mut self, now: Boottime, change: Change, outputs: &mut impl Extend<Output>) {
+        let Some(voters) = self.current().map(|ballot| committed(ballot, change)) else { return };
+        match change {
+            Change::Expected(expected) => self.expected = expected,
+            Change::Votes { node, votes } => self.set_votes(node, |_| votes),
         }
-        let ballot = self.current().ok_or(Refusal::TryAgain)?;
-        let tally = Tally::of(&with_votes(&ballot.voters, node, votes), self.two_node);
-        let loses = ballot.tally.suffices() && tally.total < tally.quorum;
-        if loses || votes.get() > VOTES_MAX { Err(Refusal::InvalidParam) } else { Ok(()) }
-    }
-
-    /// The administrator's word, in its place of the order.
-    pub fn set_votes(
-        &mut self,
-        now: Boottime,
-        node: NodeId,
-        votes: Votes,
-        outputs: &mut impl Extend<Output>,
-    ) {
-        if self.check_votes(node, votes).is_err() {
-            return;
-        }
-        if node == self.me {
-            self.votes = votes;
-        }
-        if let Some(record) = self.records.get_mut(&node) {
-            record.votes = votes;
-        }
-        self.change(now, |voters| *voters = with_votes(voters, node, votes), outputs);
+        self.replace(voters);
+        self.tell_numbers(now, outputs);
     }
 
     /// The administrator ends waiting for all, in its place of the order. Where votes are too few even so, the wait is
@@ -384,7 +378,8 @@ impl Quorum {
         };
         let Some(voters) = self.current().map(|b| cancel(&b.voters)) else { return };
         if Tally::of(&voters, self.two_node).suffices() {
-            self.change(now, |v| *v = voters, outputs);
+            self.replace(voters);
+            self.tell_numbers(now, outputs);
         }
     }
 
@@ -393,26 +388,35 @@ impl Quorum {
         self.candidate.as_ref().or(self.ballot.as_ref())
     }
 
-    fn change(
-        &mut self,
-        now: Boottime,
-        change: impl FnOnce(&mut Vec<Voter>),
-        outputs: &mut impl Extend<Output>,
-    ) {
-        let two_node = self.two_node;
-        let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
-        change(&mut ballot.voters);
-        ballot.tally = Tally::of(&ballot.voters, two_node);
-        for voter in &mut ballot.voters {
-            voter.expected = voter.expected.max(ballot.tally.total);
-            if let Some(record) = self.records.get_mut(&voter.node) {
-                (record.votes, record.expected) = (voter.votes, voter.expected);
+    fn set_votes(&mut self, node: NodeId, votes: impl FnOnce(Votes) -> Votes) {
+        if let Some(record) = self.records.get_mut(&node) {
+            record.votes = votes(record.votes);
+            if node == self.me {
+                self.votes = record.votes;
             }
         }
-        self.expected = self.expected.max(ballot.tally.total);
+    }
+
+    /// The configuration synchronised last counts by these from now on.
+    fn replace(&mut self, voters: Vec<Voter>) {
+        let two_node = self.two_node;
+        let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
+        ballot.tally = Tally::of(&voters, two_node);
+        ballot.voters = voters;
+        for voter in &ballot.voters {
+            if let Some(record) = self.records.get_mut(&voter.node) {
+                record.expected = voter.expected;
+            }
+            if voter.node == self.me {
+                self.expected = voter.expected;
+            }
+        }
         self.arm();
+    }
+
+    /// Trackers want to know of new numbers even if the result is the same.
+    fn tell_numbers(&mut self, now: Boottime, outputs: &mut impl Extend<Output>) {
         if self.candidate.is_none() {
-            // Told even if the result is the same: trackers want to know of the numbers.
             self.tell(now, self.quorate(now), outputs);
         }
     }
@@ -481,12 +485,28 @@ impl Quorum {
     }
 }
 
-fn with_expected(voters: &[Voter], expected: Votes) -> Vec<Voter> {
-    voters.iter().map(|v| Voter { expected, ..*v }).collect()
+/// The voters of a ballot while a change is under way: as hard as it gets, see [`change`].
+fn prepared(ballot: &Ballot, change: Change) -> Vec<Voter> {
+    let after = Tally::of(&committed(ballot, change), false).expected;
+    let expected = ballot.tally.expected.max(after);
+    let before = ballot.voters.iter().map(|v| match change {
+        Change::Votes { node, votes } if node == v.node => Voter { votes: v.votes.min(votes), ..*v },
+        _ => *v,
+    });
+    before.map(|v| Voter { expected, ..v }).collect()
 }
 
-fn with_votes(voters: &[Voter], node: NodeId, votes: Votes) -> Vec<Voter> {
-    voters.iter().map(|v| if v.node == node { Voter { votes, ..*v } } else { *v }).collect()
+/// The voters of a ballot when a change is over. Expected votes are never below those present.
+fn committed(ballot: &Ballot, change: Change) -> Vec<Voter> {
+    let after = |v: &Voter| match change {
+        Change::Expected(expected) => Voter { expected, ..*v },
+        Change::Votes { node, votes } if node == v.node => Voter { votes, ..*v },
+        Change::Votes { .. } => *v,
+    };
+    let mut voters: Vec<Voter> = ballot.voters.iter().map(after).collect();
+    let total = Tally::of(&voters, false).total;
+    voters.iter_mut().for_each(|v| v.expected = v.expected.max(total));
+    voters
 }
 
 /// Most votes of one node.

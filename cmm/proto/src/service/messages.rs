@@ -70,16 +70,33 @@ pub enum Message<'a> {
         why: &'a str,
     },
     /// The administrator sets expected votes.
-    SetExpected(Votes),
+    SetExpected {
+        /// Ring it was asked and checked in; void in any other.
+        ring: RingId,
+        /// How many.
+        votes: Votes,
+    },
     /// The administrator sets a node's votes.
     SetVotes {
+        /// Ring it was asked and checked in; void in any other.
+        ring: RingId,
         /// Whose.
         node: NodeId,
         /// How many.
         votes: Votes,
     },
+    /// A member has prepared a change of votes.
+    VotesReady {
+        /// Ring of the change.
+        ring: RingId,
+        /// Which one of this ring, in order of delivery.
+        number: u64,
+    },
     /// The administrator ends waiting for all.
-    CancelWaitForAll,
+    CancelWaitForAll {
+        /// Ring it was asked in; void in any other.
+        ring: RingId,
+    },
     /// The administrator takes a node down.
     KillNode {
         /// Who.
@@ -142,6 +159,7 @@ mod kind {
     pub(super) const SET_VOTES: u8 = 9;
     pub(super) const CANCEL_WAIT_FOR_ALL: u8 = 10;
     pub(super) const KILL_NODE: u8 = 11;
+    pub(super) const VOTES_READY: u8 = 12;
 }
 
 impl<'a> Message<'a> {
@@ -191,16 +209,26 @@ impl<'a> Message<'a> {
                 w.put_u64(incarnation.get());
                 w.put(cut(why).as_bytes());
             }
-            Self::SetExpected(votes) => {
+            Self::SetExpected { ring, votes } => {
                 w.put_u8(kind::SET_EXPECTED);
+                w.put_ring(*ring);
                 w.put_u32(votes.get());
             }
-            Self::SetVotes { node, votes } => {
+            Self::SetVotes { ring, node, votes } => {
                 w.put_u8(kind::SET_VOTES);
+                w.put_ring(*ring);
                 w.put_u32(node.get());
                 w.put_u32(votes.get());
             }
-            Self::CancelWaitForAll => w.put_u8(kind::CANCEL_WAIT_FOR_ALL),
+            Self::VotesReady { ring, number } => {
+                w.put_u8(kind::VOTES_READY);
+                w.put_ring(*ring);
+                w.put_u64(*number);
+            }
+            Self::CancelWaitForAll { ring } => {
+                w.put_u8(kind::CANCEL_WAIT_FOR_ALL);
+                w.put_ring(*ring);
+            }
             Self::KillNode { node, why } => {
                 w.put_u8(kind::KILL_NODE);
                 w.put_u32(node.get());
@@ -247,9 +275,12 @@ impl<'a> Message<'a> {
                 let (node, incarnation) = (r.node()?, Incarnation::new(r.u64()?));
                 return Ok(Self::ConfirmDeath { node, incarnation, why: text(r)? });
             }
-            kind::SET_EXPECTED => Self::SetExpected(Votes::new(r.u32()?)),
-            kind::SET_VOTES => Self::SetVotes { node: r.node()?, votes: Votes::new(r.u32()?) },
-            kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll,
+            kind::SET_EXPECTED => Self::SetExpected { ring: r.ring()?, votes: Votes::new(r.u32()?) },
+            kind::SET_VOTES => {
+                Self::SetVotes { ring: r.ring()?, node: r.node()?, votes: Votes::new(r.u32()?) }
+            }
+            kind::VOTES_READY => Self::VotesReady { ring: r.ring()?, number: r.u64()? },
+            kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll { ring: r.ring()? },
             kind::KILL_NODE => {
                 let node = r.node()?;
                 return Ok(Self::KillNode { node, why: text(r)? });
@@ -424,9 +455,10 @@ mod tests {
                 payload: b"xyz",
             },
             Message::ConfirmDeath { node, incarnation: life, why: "fenced by ipmi" },
-            Message::SetExpected(Votes::new(3)),
-            Message::SetVotes { node, votes: Votes::new(0) },
-            Message::CancelWaitForAll,
+            Message::SetExpected { ring: ring(8), votes: Votes::new(3) },
+            Message::SetVotes { ring: ring(8), node, votes: Votes::new(0) },
+            Message::CancelWaitForAll { ring: ring(8) },
+            Message::VotesReady { ring: ring(8), number: 7 },
             Message::KillNode { node, why: "operator" },
         ]
     }

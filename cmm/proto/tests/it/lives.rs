@@ -101,18 +101,24 @@ fn a_gasp_of_an_earlier_life_removes_nobody() {
 
 #[test]
 fn a_member_that_was_never_heard_before_its_ring_is_no_new_life() {
-    let mut c = Cluster::formed(3);
-    c.kill(3);
-    c.until("two go on", |c| c.settled(&[1, 2]));
-    // Node 3 comes to the ring through node 2 and hears the first packet of node 1 when it is a member.
-    c.start(3);
-    c.cut_one_way(1, 3);
-    c.until("installed", |c| c.regular(3).last().is_some_and(|r| r.members.len() == 3));
-    c.heal();
-    c.until("three", |c| c.settled(&[1, 2, 3]) && (1..=3).all(|id| c.quorate(id)));
-    c.run(Span::from_secs(3));
-    let suspects = c.events(3).into_iter().filter(|e| matches!(e, Event::Suspect { .. })).count();
-    assert_eq!(suspects, 0, "a suspected member would not be echoed as long as this ring lasts");
+    let mut c = Cluster::formed(4);
+    c.kill(4);
+    c.until("three go on", |c| c.settled(&[1, 2, 3]));
+    // Node 4 comes to the ring through its neighbours and hears the first packet of node 2 when both are members; then
+    // the other way round, where node 2 knows an earlier life of node 4.
+    for (from, to) in [(2, 4), (4, 2)] {
+        c.forget();
+        c.cut_one_way(from, to);
+        c.start(4);
+        c.until("installed", |c| c.regular(to).last().is_some_and(|r| r.members.len() == 4));
+        c.heal();
+        c.until("four", |c| c.settled(&[1, 2, 3, 4]) && (1..=4).all(|id| c.quorate(id)));
+        c.run(Span::from_secs(3));
+        let suspects = c.events(to).into_iter().filter(|e| matches!(e, Event::Suspect { .. })).count();
+        assert_eq!(suspects, 0, "a suspected member would not be echoed as long as this ring lasts");
+        c.kill(4);
+        c.until("three go on", |c| c.settled(&[1, 2, 3]));
+    }
 }
 
 #[test]

@@ -44,6 +44,29 @@ fn a_nodes_votes_change_on_all() {
 }
 
 #[test]
+fn a_cut_in_the_moment_of_a_change_of_votes_never_leaves_two_quorate_sides() {
+    // With three votes node 2 is a majority alone; as long as it has one, nodes 1 and 3 are one without it.
+    let mut outcomes = std::collections::BTreeSet::new();
+    for moment in 0..60 {
+        let mut c = Cluster::formed(3);
+        c.submit(2, Request::SetVotes { node: node(2), votes: Votes::new(3) }).unwrap();
+        c.run(Span::from_micros(100 * moment));
+        c.cut(&[2], &[1, 3]);
+        c.until("apart", |c| {
+            let one_side =
+                |side: &[u32], other: u32| side.iter().any(|id| c.quorate(*id)) && c.quorate(other);
+            let apart = c.node(2).members().len() == 1 && c.node(1).members().len() == 2;
+            assert!(!apart || !one_side(&[1, 3], 2), "moment {moment}: {}", c.describe());
+            c.settled(&[2]) && c.settled(&[1, 3])
+        });
+        outcomes.insert((c.quorate(1), c.quorate(2)));
+    }
+    // Early cuts make the change void, late ones come after it; in between there may be no majority by either table.
+    assert!(outcomes.contains(&(true, false)) && outcomes.contains(&(false, true)), "{outcomes:?}");
+    assert!(!outcomes.contains(&(true, true)));
+}
+
+#[test]
 fn cancelling_wait_for_all_lets_those_present_go_on() {
     let mut c = Cluster::new(3, cmm_proto::QuorumConfig { wait_for_all: true, ..PLAIN });
     c.kill(3);
