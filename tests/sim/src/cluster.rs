@@ -503,7 +503,7 @@ impl Cluster {
     pub(crate) fn transmit(&mut self, n: usize, life: LifeIndex, to: Destination, packet: &Rc<[u8]>) {
         let content = self.sniffer.look(packet);
         if let Content::Heartbeat(heartbeat) = &content {
-            self.note_grants(n, life, heartbeat);
+            self.note_grants(n, heartbeat);
         }
         let kind = content.number();
         let now = self.now;
@@ -537,7 +537,7 @@ impl Cluster {
     }
 
     /// A heartbeat names what was heard of others: each name is a grant, whether the packet arrives or not.
-    fn note_grants(&mut self, n: usize, by: LifeIndex, heartbeat: &cmm_proto::wire::Heartbeat) {
+    fn note_grants(&mut self, n: usize, heartbeat: &cmm_proto::wire::Heartbeat) {
         let history = &mut self.oracle.history;
         let Some(ring) = history.rings.get(&heartbeat.ring) else { return };
         for echo in &heartbeat.echoes {
@@ -545,8 +545,8 @@ impl Cluster {
             let Some(life) = ring.stays.keys().copied().find(|l| history.lives[*l].id == echo.node) else {
                 continue;
             };
-            let granted = &mut history.lives[life].granted[n];
-            *granted = (*granted).max(Some((echo.send_time, by)));
+            let granted = history.lives[life].granted.entry((n, heartbeat.ring)).or_insert(echo.send_time);
+            *granted = (*granted).max(echo.send_time);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Life and death of a machine's daemon: starts, crashes, pauses, leaves; what survives on its disk; and what its
 //! guardian or a fence agent says about it.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cmm_proto::{Destination, GaspKind, Node, NodeConfig, Output, QuorumView, Record, Request};
@@ -127,7 +128,7 @@ impl Cluster {
             view: QuorumView::default(),
             paused: false,
             echoed: vec![None; size],
-            granted: vec![None; size],
+            granted: BTreeMap::new(),
             gave_up: false,
             observer_joined: None,
             segment: crate::oracle::Segment::default(),

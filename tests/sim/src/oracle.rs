@@ -88,9 +88,9 @@ pub struct Life {
     pub paused: bool,
     /// For each node, the newest own send time that a packet from that node can vouch for.
     pub echoed: Vec<Option<Boottime>>,
-    /// For each node, the newest own send time that a heartbeat sent by that node names, arrived or not, and which of
-    /// that node's lives sent it.
-    pub granted: Vec<Option<(Boottime, LifeIndex)>>,
+    /// For each node and each ring that it was in, the newest own send time that a heartbeat sent by that node in that
+    /// ring names, arrived or not.
+    pub granted: BTreeMap<(usize, RingId), Boottime>,
     /// It has said that it leaves, and holds no lease from then on.
     pub gave_up: bool,
     /// The observer's item that made it a member of the main group.

@@ -6,6 +6,10 @@
 //! every two nodes of the ring that would be formed are known to hear each other. Each shows in its merge-detects whom it
 //! hears, and who has heard the merge-detects of all knows. Where they say otherwise the two rings stay apart in peace;
 //! where they say nothing it is tried again after a while that doubles each time.
+//!
+//! Two that hear each other well may still fail for ever if each goes by what the other has said in the attempt before:
+//! an accusation that arrives when its sender has begun anew is answered with one that arrives as late. So after a second
+//! attempt in vain there is silence for longer than anything is under way.
 
 use holdfast_types::{Boottime, NodeId, RingId, Span};
 
@@ -115,7 +119,7 @@ impl Ring {
         let theirs = self.shown(now, id).is_some_and(|d| d.held_out.contains(self.me));
         if !theirs && !self.distrusts(now, id) {
             Admission::Open
-        } else if self.is_whole_with(now, id) {
+        } else if self.is_welcome_back(now, id) {
             Admission::Whole
         } else {
             Admission::HeldOut
@@ -134,6 +138,14 @@ impl Ring {
     fn shown(&self, now: Boottime, id: NodeId) -> Option<&MergeDetect> {
         let (at, detect) = self.peers.get(&id)?.contact.shown.as_ref()?;
         (now.since(*at) < self.config.timers.merge.scale(FRESH, 1)).then_some(detect)
+    }
+
+    /// Whether one that is held out may come in early: all are known to hear each other, and if that was so before and
+    /// was in vain all the same, some time has passed.
+    fn is_welcome_back(&self, now: Boottime, id: NodeId) -> bool {
+        let rest = |c: &Contact| self.config.timers.merge.scale((1 << c.vain.saturating_sub(1)) - 1, 1);
+        let rested = self.peers.get(&id).is_none_or(|p| now.since(p.contact.held_since) >= rest(&p.contact));
+        rested && self.is_whole_with(now, id)
     }
 
     /// Whether all of this ring and all of the ring that `other` is in are known to hear each other, by what they
@@ -191,7 +203,7 @@ impl Ring {
         if !contact && self.installed.members.first() != Some(self.me) {
             return;
         }
-        let held_out = absent.iter().filter(|id| self.distrusts(now, *id) && !self.is_whole_with(now, *id));
+        let held_out = absent.iter().filter(|id| self.distrusts(now, *id) && !self.is_welcome_back(now, *id));
         let detect = MergeDetect {
             ring: self.installed.id,
             members: self.installed.members.clone(),

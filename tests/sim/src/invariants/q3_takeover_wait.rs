@@ -5,9 +5,12 @@
 //! A node outside the configuration announced must not be able to muster a majority by the grants that are out, not
 //! even if the network delivered all of them.
 
+use cmm_proto::QuorumView;
+use holdfast_types::Boottime;
+
 use super::Invariant;
 use super::q2_lease::lease_end;
-use crate::oracle::{History, Life, LifeIndex, Observation, What};
+use crate::oracle::{History, Life, Observation, What};
 
 #[derive(Default)]
 pub(crate) struct TakeoverWait;
@@ -30,9 +33,7 @@ impl Invariant for TakeoverWait {
             if view.members.contains(&lost.id) || lost.gave_up || ahead(history, seen, view, lost) {
                 continue;
             }
-            let grants: Vec<_> =
-                lost.granted.iter().map(|g| g.filter(|g| binds(history, view, g.1)).map(|g| g.0)).collect();
-            let end = lease_end(history, lost, &grants);
+            let end = lease_end(history, lost, &binding_grants(history, view, lost));
             if end > history.now {
                 let (me, ms) = (history.lives[seen.life].id, (end - history.now) / 1_000);
                 return Err(format!(
@@ -45,18 +46,21 @@ impl Invariant for TakeoverWait {
     }
 }
 
-/// Whether a grant of this life binds those who announce `view`: all do but those of a member's later life, which is
-/// no member any more. That one waits itself, for all that its earlier lives may have granted, before its vote counts.
-fn binds(history: &History, view: &cmm_proto::QuorumView, granter: LifeIndex) -> bool {
-    let node = history.lives[granter].node;
-    let stays = history.rings.get(&view.ring).map(|ring| &ring.stays);
-    let member =
-        stays.into_iter().flatten().map(|(life, _)| *life).find(|life| history.lives[*life].node == node);
-    member.is_none_or(|life| granter <= life)
+/// For each node, the newest grant to `lost` that binds those who announce `view`. A member that has gone on to a later
+/// ring, in this life or another, is no member any more: what it grants there it grants for a configuration that waits
+/// itself, for all that it had granted before.
+fn binding_grants(history: &History, view: &QuorumView, lost: &Life) -> Vec<Option<Boottime>> {
+    let mut grants = vec![None; history.votes.len()];
+    for ((granter, ring), at) in &lost.granted {
+        if *ring <= view.ring || !view.members.contains(&history.votes[*granter].0) {
+            grants[*granter] = grants[*granter].max(Some(*at));
+        }
+    }
+    grants
 }
 
 /// Both are members of a later ring, which the announcing node is yet to install: nobody is lost, it comes late.
-fn ahead(history: &History, seen: &Observation<'_>, view: &cmm_proto::QuorumView, other: &Life) -> bool {
+fn ahead(history: &History, seen: &Observation<'_>, view: &QuorumView, other: &Life) -> bool {
     let me = history.lives[seen.life].id;
     let later = other.ring.filter(|ring| *ring > view.ring);
     other.ring.is_none() || later.is_some_and(|ring| history.rings[&ring].members.contains(&me))

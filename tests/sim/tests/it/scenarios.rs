@@ -340,3 +340,26 @@ fn two_node_halves_are_both_quorate_and_merge() {
     });
     converges(cluster);
 }
+
+/// Found by seed 11166: a daemon leaves and is back before its leave has arrived. Each side's accusation reached the
+/// other one in its next attempt, for ever.
+#[test]
+fn a_restart_quicker_than_the_network_ends_well() {
+    for seed in 0..12 {
+        for latency in [1, 3, 8] {
+            let mut options = Options::quiet(seed, 2);
+            options.network.latency = latency * MS;
+            let mut cluster = formed_with(options);
+            cluster.leave(1).unwrap_or_else(|v| broken(&cluster, &v));
+            let soon = cluster.now + (seed + 1) * MS / 2;
+            held(soon, &mut cluster);
+            cluster.start(1).unwrap_or_else(|v| broken(&cluster, &v));
+            let installs = cluster.counters.installs;
+            until(&mut cluster, 5 * SEC, "the two are together again", |c| c.together(&[0, 1]));
+            assert!(
+                cluster.counters.installs - installs < 20,
+                "seed {seed}, {latency} ms: too many attempts"
+            );
+        }
+    }
+}
