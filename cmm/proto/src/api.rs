@@ -549,7 +549,8 @@ pub enum Event {
         /// Who has not finished.
         missing: Vec<NodeId>,
     },
-    /// A message of a member that does not decode; counted and skipped the same way everywhere.
+    /// A message of a member that does not decode, or a change of votes that came too late to be right; skipped the
+    /// same way everywhere.
     MessageSkipped {
         /// From whom.
         sender: NodeId,
