@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cmm_proto::GroupMember;
-use holdfast_types::{ConnId, RingId};
+use holdfast_types::{ConnId, NodeId, RingId};
 
 use super::Invariant;
 use crate::clients::OBSERVER;
@@ -16,8 +16,11 @@ use crate::trace::hash_bytes;
 pub(crate) struct GroupLists {
     tables: BTreeMap<(RingId, u32), Vec<GroupMember>>,
     rounds: BTreeMap<(LifeIndex, RingId), u32>,
-    views: BTreeMap<(LifeIndex, ConnId), Vec<GroupMember>>,
+    views: BTreeMap<(LifeIndex, ConnId), View>,
 }
+
+/// Who is in the group, and which life of its node that was when the client was told.
+type View = BTreeMap<GroupMember, Option<LifeIndex>>;
 
 impl Invariant for GroupLists {
     fn name(&self) -> &'static str {
@@ -51,17 +54,27 @@ impl Invariant for GroupLists {
                 *round += 1;
                 // What the observer has been told up to this point of the order: the same on all members.
                 let Some(view) = self.views.get(&(seen.life, OBSERVER)) else { return Ok(()) };
-                let first = self.tables.entry((notice.ring, *round)).or_insert_with(|| view.clone());
-                if first != view {
+                let members: Vec<GroupMember> = view.keys().copied().collect();
+                let first = self.tables.entry((notice.ring, *round)).or_insert_with(|| members.clone());
+                if *first != members {
+                    let ring = notice.ring;
                     return Err(format!(
-                        "after sync in {} node {node} has {view:?}, others {first:?}",
-                        notice.ring
+                        "after sync in {ring} node {node} has {members:?}, others {first:?}"
                     ));
+                }
+                // A node that died and is back must have been seen to leave.
+                for (member, life) in view {
+                    let now = life_in(history, notice.ring, member.node);
+                    if *life != now {
+                        return Err(format!(
+                            "on node {node} {member:?} of life {life:?} never left, it is {now:?}"
+                        ));
+                    }
                 }
                 Ok(())
             }
             What::Group(change) => {
-                self.follow(seen.life, change).map_err(|why| format!("node {node}: {why}"))
+                self.follow(history, seen.life, change).map_err(|why| format!("node {node}: {why}"))
             }
             What::ClientGone(conn) => {
                 self.views.remove(&(seen.life, conn));
@@ -73,39 +86,44 @@ impl Invariant for GroupLists {
 }
 
 impl GroupLists {
-    fn follow(&mut self, life: LifeIndex, change: &GroupChange<'_>) -> Result<(), String> {
+    fn follow(&mut self, history: &History, life: LifeIndex, change: &GroupChange<'_>) -> Result<(), String> {
         let key = (life, change.conn);
-        let mut expected = match self.views.get(&key) {
-            Some(view) => view.clone(),
-            None if change.joined.iter().any(|(m, _)| *m == change.me) => change.members.to_vec(),
+        let ring = history.lives[life].ring.unwrap_or_default();
+        let of = |member: &GroupMember| (*member, life_in(history, ring, member.node));
+        let first = change.joined.iter().any(|(m, _)| *m == change.me);
+        let view = match self.views.remove(&key) {
+            Some(mut view) => {
+                for (member, _) in change.left {
+                    view.remove(member)
+                        .ok_or_else(|| format!("{member:?} leaves, but was not there: {change:?}"))?;
+                }
+                for (member, _) in change.joined {
+                    let (member, life) = of(member);
+                    if view.insert(member, life).is_some() {
+                        return Err(format!("{member:?} joins twice: {change:?}"));
+                    }
+                }
+                view
+            }
+            None if first => change.members.iter().map(of).collect(),
             None => {
                 return Err(format!("connection {} is told of a change before its join: {change:?}", key.1));
             }
         };
-        if self.views.contains_key(&key) {
-            for (member, _) in change.left {
-                let at = expected.iter().position(|m| m == member);
-                expected
-                    .remove(at.ok_or_else(|| format!("{member:?} leaves, but was not there: {change:?}"))?);
-            }
-            for (member, _) in change.joined {
-                if expected.contains(member) {
-                    return Err(format!("{member:?} joins twice: {change:?}"));
-                }
-                expected.push(*member);
-            }
-            expected.sort_unstable();
+        if !view.keys().eq(change.members) {
+            return Err(format!("members should be {:?}: {change:?}", view.keys()));
         }
-        if expected != change.members || !change.members.is_sorted_by(|a, b| a < b) {
-            return Err(format!("members should be {expected:?}: {change:?}"));
-        }
-        if expected.contains(&change.me) {
-            self.views.insert(key, expected);
-        } else {
-            self.views.remove(&key);
+        if view.contains_key(&change.me) {
+            self.views.insert(key, view);
         }
         Ok(())
     }
+}
+
+/// The life of a node that is in this ring.
+fn life_in(history: &History, ring: RingId, node: NodeId) -> Option<LifeIndex> {
+    let stays = &history.rings.get(&ring)?.stays;
+    stays.keys().copied().find(|life| history.lives[*life].id == node)
 }
 
 /// What clients of each group on each node were told, and how far each client is in it.
