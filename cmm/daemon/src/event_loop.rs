@@ -132,9 +132,7 @@ impl EventLoop {
                 WAKER => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
-                GUARDIAN => {
-                    self.failfast.replace_guardian(start, &mut self.node, "its process ended", &self.log)
-                }
+                GUARDIAN => self.failfast.replace_guardian(start, "its process ended", &self.log),
                 // After the packets: a client's request meets the state that they made.
                 _ => {}
             }
@@ -147,6 +145,7 @@ impl EventLoop {
         }
         self.serve_clients(events);
         self.housekeeping(now());
+        self.go_down_if_condemned();
         self.send();
         self.note_lateness(start, now());
         self.log.wake();
@@ -191,6 +190,7 @@ impl EventLoop {
         self.obey();
     }
 
+    /// Hands what the core decided to the clients and the network.
     fn drain(&mut self, at: Boottime) {
         let Self { node, net, log, persister, clients, state, .. } = self;
         while let Some(output) = node.poll_output() {
@@ -202,12 +202,21 @@ impl EventLoop {
         self.obey();
     }
 
-    /// Takes the node down if the core has said so.
+    /// What the core says that the node must go down for; it has given up quorum itself.
     fn obey(&mut self) {
         if let Some(why) = self.state.take_down.take() {
-            self.net.flush();
-            self.failfast.take_down(&mut self.node, &Reason::commanded(&why));
+            self.failfast.condemn(Reason::commanded(&why));
+            self.go_down_if_condemned();
         }
+    }
+
+    /// Gives up quorum, tells the clients, and then takes the node down.
+    fn go_down_if_condemned(&mut self) {
+        let Some(reason) = self.failfast.condemned() else { return };
+        self.node.resign(now(), reason.text.as_str());
+        self.drain(now());
+        self.net.flush();
+        self.failfast.take_down(&mut self.node, &reason);
     }
 
     fn on_signals(&mut self, at: Boottime) {
@@ -279,7 +288,7 @@ impl EventLoop {
         if let Some(units) = self.failfast.changed_units() {
             self.publish_units(&units, at);
         }
-        if self.failfast.turn(at, &mut self.node, &health, &self.log) {
+        if self.failfast.turn(at, &health, &self.log) {
             self.watch_guardian();
         }
         if !self.state.ready && self.node.is_synced() {

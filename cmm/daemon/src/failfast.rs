@@ -39,6 +39,8 @@ pub(crate) struct Failfast {
     more: bool,
     seen_changes: u64,
     guardian_seen: Boottime,
+    /// The node goes down in this turn, as soon as its clients know that it is not quorate.
+    condemned: Option<Reason>,
 }
 
 enum WatchdogState {
@@ -149,6 +151,7 @@ impl Failfast {
             more: false,
             seen_changes: 0,
             guardian_seen: now,
+            condemned: None,
         })
     }
 
@@ -203,7 +206,7 @@ impl Failfast {
     }
 
     /// The guardian is dead, or stands still: another one is started on a helper thread.
-    pub(crate) fn replace_guardian(&mut self, now: Boottime, node: &mut Node, why: &str, log: &Log) {
+    pub(crate) fn replace_guardian(&mut self, now: Boottime, why: &str, log: &Log) {
         let Some(dead) = self.guardian.take() else { return };
         log.event(DaemonEvent::Guardian { error: Some(why.to_owned()) });
         let waker = Arc::clone(&self.waker);
@@ -213,12 +216,12 @@ impl Failfast {
         };
         match Respawn::start(dead, self.program.clone(), self.setup.clone(), now, wake) {
             Ok(respawn) => self.respawn = Some(respawn),
-            Err(e) => self.take_down(node, &Reason::guardian_died(&e)),
+            Err(e) => self.condemn(Reason::guardian_died(&e)),
         }
     }
 
     /// What is due, and what the helper threads have done. `true`: there is another guardian to poll.
-    pub(crate) fn turn(&mut self, now: Boottime, node: &mut Node, health: &Health, log: &Log) -> bool {
+    pub(crate) fn turn(&mut self, now: Boottime, health: &Health, log: &Log) -> bool {
         self.arm_configured(now, log);
         if self.server.next_timeout().is_some_and(|at| at <= now) {
             self.server.handle_timeout(now);
@@ -226,7 +229,7 @@ impl Failfast {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Event(event) => log.push(Happening::Failfast(event)),
-                Output::Decision(Decision::TakeDown(reason)) => self.take_down(node, &reason),
+                Output::Decision(Decision::TakeDown(reason)) => self.condemn(reason),
             }
         }
         let replaced = match self.respawn.as_ref().and_then(Respawn::result) {
@@ -238,21 +241,25 @@ impl Failfast {
                 log.event(DaemonEvent::Guardian { error: None });
                 true
             }
-            Some(Err(e)) => self.take_down(node, &Reason::guardian_died(&e)),
+            Some(Err(e)) => {
+                self.respawn = None;
+                self.condemn(Reason::guardian_died(&e));
+                false
+            }
         };
-        self.look_after_guardian(now, node, log);
+        self.look_after_guardian(now, log);
         self.feed(now, health, log);
         replaced
     }
 
     /// A stopped guardian is as good as none; but after a pause of this process it gets its time to be seen again.
-    fn look_after_guardian(&mut self, now: Boottime, node: &mut Node, log: &Log) {
+    fn look_after_guardian(&mut self, now: Boottime, log: &Log) {
         let Some(guardian) = &self.guardian else { return };
         let silent = guardian.silent_for(now);
         if silent < self.setup.limit {
             self.guardian_seen = now;
         } else if now.since(self.guardian_seen) > self.setup.limit {
-            self.replace_guardian(now, node, "it stands still", log);
+            self.replace_guardian(now, "it stands still", log);
         }
     }
 
@@ -309,7 +316,18 @@ impl Failfast {
         Some(self.server.units().collect())
     }
 
-    /// Takes the node down, and this process with it.
+    /// The node must go down; the first reason counts.
+    pub(crate) fn condemn(&mut self, reason: Reason) {
+        self.condemned.get_or_insert(reason);
+    }
+
+    /// Why the node must go down, if it must.
+    pub(crate) fn condemned(&mut self) -> Option<Reason> {
+        self.condemned.take()
+    }
+
+    /// Takes the node down, and this process with it. The peers take the gasp as the end of this node's lease: its own
+    /// clients must know that it is not quorate before.
     pub(crate) fn take_down(&mut self, node: &mut Node, reason: &Reason) -> ! {
         let gasp = node.seal_gasp(GaspKind::UnitDied, reason.text.as_str());
         failfast::take_down(self.guardian.as_ref(), &mut self.own, reason, &gasp)

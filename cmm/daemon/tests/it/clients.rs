@@ -1,8 +1,10 @@
 //! Clients of real daemons: keys and what root asks through them, groups across nodes, steps that wait for userland,
 //! shutting down with consent, clients that misbehave.
 
+use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Instant;
 
 use cmm_ipc::abi::cfg::SHUTDOWN_REQUEST;
@@ -312,6 +314,40 @@ fn quorum_and_votes_are_told_as_they_change() {
     assert!(!quorum.is_quorate().expect("call"));
     assert_eq!(lost.representative, NodeId::new(1));
     assert_eq!(votes.info(None).expect("info").total, Votes::new(1));
+}
+
+#[test]
+fn a_node_that_goes_down_tells_its_clients_first_that_it_is_not_quorate() {
+    let cluster = Cluster::new(1);
+    let mut unit = Command::new("sleep")
+        .arg("1000")
+        .env("HOLDFAST_RUN_DIR", cluster.run_dir(1))
+        .spawn()
+        .expect("sleep starts");
+    let pidfile = cluster.dir.join("unit.pid");
+    fs::write(&pidfile, unit.id().to_string()).expect("writes");
+    let more = format!(
+        "failfast {{\n  unit {{\n    name: dlm\n    delay: 0\n    pidfile: {}\n  }}\n}}\n",
+        pidfile.display()
+    );
+    cluster.write_config(1, "", &more);
+    let mut daemon = cluster.spawn(1, &[]);
+    daemon.wait_for("armed by pid");
+    daemon.wait_for("This node is within the primary component");
+    let mut quorum = QuorumClient::connect(&place(&cluster, 1), LIMIT).expect("quorum");
+    quorum.track().expect("track");
+    assert!(quorum.is_quorate().expect("call"));
+    unit.kill().expect("it is ours");
+    unit.wait().expect("it is ours");
+    assert!(!daemon.wait_exit().success(), "killed, not ended");
+    // What was written for this client before the daemon died is still there to be read.
+    let mut last = None;
+    while let Ok(Some(event)) = quorum.dispatch() {
+        if let cmm_ipc::abi::quorum::Event::Quorum { quorate, .. } = event {
+            last = Some(quorate);
+        }
+    }
+    assert_eq!(last, Some(false), "the last word to the client");
 }
 
 #[test]
