@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Ring};
 use crate::membership;
 
 /// CPU share, memory, threads and switches of the daemon of node 2.
-pub(crate) fn measure(daemon: Daemon, seconds: u32, token: u32) -> Result<Vec<(String, String)>> {
-    let cluster = membership::start(daemon, token)?;
+pub(crate) fn measure(daemon: Daemon, seconds: u32, ring: Ring) -> Result<Vec<(String, String)>> {
+    let cluster = membership::start(daemon, ring)?;
     let process = cluster.find(2, daemon.process()).into_iter().next().context("the daemon runs")?;
     // Not the first seconds: rings form and settle.
     std::thread::sleep(Duration::from_secs(5));

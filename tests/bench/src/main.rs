@@ -9,22 +9,29 @@ mod fail_over;
 mod idle;
 mod membership;
 mod probe;
+mod stability;
 mod table;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use daemon::Daemon;
+use daemon::{Daemon, Ring};
+use membership::Fault;
+use stability::Load;
 use table::Table;
 
 /// Measure Holdfast, and corosync beside it.
 #[derive(Parser, Debug)]
-#[command(
-    after_help = "Needs root, namespaces and release builds (cargo build --release --workspace).\n\nExamples:\n  \
-                        cargo run --release -p bench -- all\n  cargo run --release -p bench -- detect --kills 100 --token 300"
-)]
+#[command(after_help = "\
+Needs root, namespaces and release builds (cargo build --release --workspace).
+
+Examples:
+  cargo run --release -p bench -- all
+  cargo run --release -p bench -- detect --times 100 --token 300
+  cargo run --release -p bench -- detect --fault node --nodes 8 --default-timers
+  cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
@@ -32,60 +39,113 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Bench {
-    /// Everything below, at the defaults
+    /// The figures of the README, each at its defaults
     All,
-    /// SIGKILL of one of three nodes → the survivors' new configuration
+    /// Death, cut or leave of one node → the others' new configuration, and the way back
     Detect {
-        /// How many deaths of each kind
+        /// What happens to it; may be given several times [default: node, daemon]
+        #[arg(long)]
+        fault: Vec<Fault>,
+        /// How many times each
         #[arg(long, default_value_t = 30)]
-        kills: u32,
-        /// `totem.token` in milliseconds
-        #[arg(long, default_value_t = 1000)]
-        token: u32,
+        times: u32,
+        #[command(flatten)]
+        rig: Rig,
     },
-    /// Start of three daemons → every one of them has all members and quorum
+    /// Start of all daemons at once → every one of them has all members and quorum
     Form {
         /// How many formations
         #[arg(long, default_value_t = 5)]
+        times: u32,
+        #[command(flatten)]
+        rig: Rig,
+    },
+    /// SIGKILL of the node that runs a group → the group started elsewhere (3 nodes)
+    FailOver {
+        /// How many deaths of each kind
+        #[arg(long, default_value_t = 10)]
         times: u32,
         /// `totem.token` in milliseconds
         #[arg(long, default_value_t = 1000)]
         token: u32,
     },
-    /// SIGKILL of the node that runs a group → the group started elsewhere
-    FailOver {
-        /// How many deaths of each kind
-        #[arg(long, default_value_t = 10)]
-        kills: u32,
-        /// `totem.token` in milliseconds
-        #[arg(long, default_value_t = 1000)]
-        token: u32,
-    },
-    /// CPU time and memory of a daemon in a ring of three that has nothing to do
+    /// CPU time and memory of a daemon in a ring that has nothing to do
     Idle {
         /// For how long
         #[arg(long, default_value_t = 30)]
         seconds: u32,
-        /// `totem.token` in milliseconds
-        #[arg(long, default_value_t = 1000)]
-        token: u32,
+        #[command(flatten)]
+        rig: Rig,
+    },
+    /// Configurations that a ring goes through under load; a good ring: none
+    Stability {
+        /// What it has to stand; may be given several times
+        #[arg(long, default_values_t = [Load::Busy, Load::Flood], value_enum)]
+        load: Vec<Load>,
+        /// For how long each
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        #[command(flatten)]
+        rig: Rig,
     },
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
+    /// Inside of a node: sends to a group as fast as it is let
+    #[command(hide = true)]
+    Flood {
+        #[arg(long)]
+        size: usize,
+        #[arg(long)]
+        seconds: u32,
+    },
+}
+
+/// What is measured.
+#[derive(Args, Debug)]
+struct Rig {
+    /// How many nodes
+    #[arg(long, default_value_t = 3)]
+    nodes: u32,
+    /// `totem.token` in milliseconds, without the coefficient
+    #[arg(long, default_value_t = 1000)]
+    token: u32,
+    /// Set no timer at all
+    #[arg(long, conflicts_with = "token")]
+    default_timers: bool,
+    /// Which daemons, in turn; may be given several times [default: cmmd, corosync-udpu]
+    #[arg(long)]
+    daemon: Vec<Daemon>,
+}
+
+impl Rig {
+    fn at(token: u32) -> Self {
+        Self { nodes: 3, token, default_timers: false, daemon: Vec::new() }
+    }
+
+    fn ring(&self) -> Ring {
+        Ring { nodes: self.nodes, token: (!self.default_timers).then_some(self.token) }
+    }
+
+    fn daemons(&self) -> Vec<Daemon> {
+        Daemon::present(&self.daemon)
+    }
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().bench {
         Bench::Probe => probe::run(),
-        Bench::Detect { kills, token } => detect(kills, token),
-        Bench::Form { times, token } => form(times, token),
-        Bench::FailOver { kills, token } => fail_over(kills, token),
-        Bench::Idle { seconds, token } => idle(seconds, token),
-        Bench::All => detect(30, 1000)
-            .and_then(|()| form(5, 1000))
+        Bench::Flood { size, seconds } => stability::flood(size, seconds),
+        Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
+        Bench::Form { times, rig } => form(times, &rig),
+        Bench::FailOver { times, token } => fail_over(times, token),
+        Bench::Idle { seconds, rig } => idle(seconds, &rig),
+        Bench::Stability { load, seconds, rig } => stability(&load, seconds, &rig),
+        Bench::All => detect(&[], 30, &Rig::at(1000))
+            .and_then(|()| form(5, &Rig::at(1000)))
             .and_then(|()| fail_over(10, 1000))
-            .and_then(|()| idle(30, 1000)),
+            .and_then(|()| idle(30, &Rig::at(1000)))
+            .and_then(|()| stability(&[Load::Busy, Load::Flood], 60, &Rig::at(1000))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,46 +156,64 @@ fn main() -> ExitCode {
     }
 }
 
-fn detect(kills: u32, token: u32) -> Result<()> {
-    let mut table =
-        Table::new(&format!("SIGKILL of one of 3 nodes → survivors' new configuration, ms, token {token}"));
-    for daemon in Daemon::present() {
-        for victim in membership::Victim::of(daemon) {
-            let (first, last) = membership::deaths(daemon, victim, kills, token)?;
-            table.samples(&format!("{daemon}, {victim}: first survivor"), first);
-            table.samples(&format!("{daemon}, {victim}: last survivor"), last);
+fn detect(faults: &[Fault], times: u32, rig: &Rig) -> Result<()> {
+    let faults = if faults.is_empty() { &[Fault::Node, Fault::Daemon] } else { faults };
+    let mut table = Table::new(&format!(
+        "what happens to one node → the others' new configuration, ms; back: its new start, or the repair → all members \
+         everywhere; {}",
+        rig.ring()
+    ));
+    for daemon in rig.daemons() {
+        for fault in faults {
+            let figures = membership::strike(daemon, *fault, times, rig.ring())?;
+            table.samples(&format!("{daemon}, {fault}: first"), figures.first);
+            table.samples(&format!("{daemon}, {fault}: last"), figures.last);
+            table.samples(&format!("{daemon}, {fault}: back"), figures.back);
         }
     }
     table.print();
     Ok(())
 }
 
-fn form(times: u32, token: u32) -> Result<()> {
+fn form(times: u32, rig: &Rig) -> Result<()> {
     let mut table =
-        Table::new(&format!("start of 3 daemons → all members everywhere, quorate, ms, token {token}"));
-    for daemon in Daemon::present() {
-        table.samples(&daemon.to_string(), membership::formations(daemon, times, token)?);
+        Table::new(&format!("start of all daemons → all members everywhere, quorate, ms; {}", rig.ring()));
+    for daemon in rig.daemons() {
+        table.samples(&daemon.to_string(), membership::formations(daemon, times, rig.ring())?);
     }
     table.print();
     Ok(())
 }
 
-fn fail_over(kills: u32, token: u32) -> Result<()> {
+fn fail_over(times: u32, token: u32) -> Result<()> {
     let mut table = Table::new(&format!(
         "SIGKILL on the node that runs a group of 3 → group started elsewhere, ms, token {token}"
     ));
     for victim in fail_over::Victim::ALL {
-        table.samples(&victim.to_string(), fail_over::moves(victim, kills, token)?);
+        table.samples(&victim.to_string(), fail_over::moves(victim, times, token)?);
     }
     table.print();
     Ok(())
 }
 
-fn idle(seconds: u32, token: u32) -> Result<()> {
-    let mut table = Table::new(&format!("one daemon of an idle ring of 3 over {seconds} s, token {token}"));
-    for daemon in Daemon::present() {
-        for (what, value) in idle::measure(daemon, seconds, token)? {
+fn idle(seconds: u32, rig: &Rig) -> Result<()> {
+    let mut table = Table::new(&format!("one daemon of an idle ring over {seconds} s; {}", rig.ring()));
+    for daemon in rig.daemons() {
+        for (what, value) in idle::measure(daemon, seconds, rig.ring())? {
             table.row(&format!("{daemon}: {what}"), &value);
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+fn stability(loads: &[Load], seconds: u32, rig: &Rig) -> Result<()> {
+    let mut table = Table::new(&format!("a ring under load for {seconds} s; {}", rig.ring()));
+    for daemon in rig.daemons() {
+        for load in loads {
+            for (what, value) in stability::measure(daemon, *load, seconds, rig.ring())? {
+                table.row(&format!("{daemon}, {load}: {what}"), &value);
+            }
         }
     }
     table.print();

@@ -1,108 +1,142 @@
-//! Deaths and formations as the survivors' clients see them.
+//! Deaths, leaves, formations and rejoins as the clients of the others see them.
 
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness::{Cluster, Options};
+use clap::ValueEnum;
+use harness::{Cib, Cluster};
 use holdfast_sys::clock::boottime_nanos;
 use nix::sys::signal::Signal;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Ring};
 use crate::probe::{self, Notice};
 
-/// What is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Victim {
-    /// Every process of the node at once, as when the power fails: nobody is left to say a word.
+/// What happens to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fault {
+    /// Every process of the node is killed at once, as when the power fails: nobody is left to say a word.
     Node,
-    /// The daemon alone; a guardian may speak for it.
+    /// The daemon alone is killed; a guardian may speak for it.
     Daemon,
+    /// Its packets vanish in the switch, both ways.
+    Cut,
+    /// The daemon stands still (SIGSTOP).
+    Stop,
+    /// The daemon is told to end (SIGTERM).
+    Leave,
 }
 
-impl Victim {
-    pub(crate) fn of(_: Daemon) -> [Self; 2] {
-        [Self::Node, Self::Daemon]
-    }
-}
-
-impl fmt::Display for Victim {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Node => "whole node",
-            Self::Daemon => "daemon alone",
+            Self::Node => "whole node dies",
+            Self::Daemon => "kill -9 of the daemon",
+            Self::Cut => "link cut",
+            Self::Stop => "daemon stopped",
+            Self::Leave => "orderly leave",
         })
     }
 }
 
-/// Kills one node after another, round robin. Milliseconds until the first and the last survivor's notice.
-pub(crate) fn deaths(daemon: Daemon, victim: Victim, kills: u32, token: u32) -> Result<(Vec<f64>, Vec<f64>)> {
-    let cluster = start(daemon, token)?;
-    let (mut first, mut last) = (Vec::new(), Vec::new());
-    for round in 0..kills {
-        let node = round % 3 + 1;
+/// Milliseconds until all survivors had the configuration without the node, and from its new start (or from the repair)
+/// until all nodes had all members again.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) first: Vec<f64>,
+    pub(crate) last: Vec<f64>,
+    pub(crate) back: Vec<f64>,
+}
+
+/// Strikes one node after another, round robin.
+pub(crate) fn strike(daemon: Daemon, fault: Fault, times: u32, ring: Ring) -> Result<Figures> {
+    let cluster = start(daemon, ring)?;
+    let mut figures = Figures::default();
+    for round in 0..times {
+        let node = round % ring.nodes + 1;
         let survivors: Vec<u32> = cluster.all().into_iter().filter(|n| *n != node).collect();
         // Not in step with the ring's own timers.
-        std::thread::sleep(std::time::Duration::from_millis(u64::from(round * 37 % 500) + 300));
+        std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 500) + 300));
         let before: Vec<usize> = survivors.iter().map(|n| notices(&cluster, *n).len()).collect();
         let blow = boottime_nanos();
-        match victim {
-            Victim::Node => cluster.power_off(node)?,
-            Victim::Daemon => cluster.signal(node, daemon.process(), Signal::SIGKILL),
+        match fault {
+            Fault::Node => cluster.power_off(node)?,
+            Fault::Daemon => cluster.signal(node, daemon.process(), Signal::SIGKILL),
+            Fault::Cut => cluster.isolate(node),
+            Fault::Stop => cluster.signal(node, daemon.process(), Signal::SIGSTOP),
+            Fault::Leave => cluster.signal(node, daemon.process(), Signal::SIGTERM),
         }
         let seen = cluster.wait_for("the survivors' new configuration", || {
             let of = |(node, skip): (&u32, &usize)| {
-                notices(&cluster, *node)
-                    .into_iter()
-                    .skip(*skip)
-                    .find(|n| n.members == survivors)
-                    .map(|n| n.at)
+                let after = notices(&cluster, *node).into_iter().skip(*skip);
+                after.into_iter().find(|n| n.members == survivors).map(|n| n.at)
             };
             survivors.iter().zip(&before).map(of).collect::<Option<Vec<u64>>>()
         });
-        let ms = |at: &u64| (at.saturating_sub(blow)) as f64 / 1e6;
-        first.extend(seen.iter().min().map(ms));
-        last.extend(seen.iter().max().map(ms));
-        eprintln!("{daemon}, {victim} {}: {:.1} ms", round + 1, last.last().copied().unwrap_or_default());
-        let _ = cluster.power_off(node);
-        launch(&cluster, daemon, node, token)?;
-        wait_all(&cluster, &cluster.all())?;
+        let ms = |at: u64| at.saturating_sub(blow) as f64 / 1e6;
+        figures.first.extend(seen.iter().min().map(|at| ms(*at)));
+        figures.last.extend(seen.iter().max().map(|at| ms(*at)));
+        eprintln!(
+            "{daemon}, {fault} {}: {:.1} ms",
+            round + 1,
+            figures.last.last().copied().unwrap_or_default()
+        );
+        let again = match fault {
+            Fault::Cut => {
+                let again = boottime_nanos();
+                cluster.heal();
+                again
+            }
+            // A guardian may have taken the rest of the stopped node down by now.
+            Fault::Node | Fault::Daemon | Fault::Stop | Fault::Leave => {
+                let _ = cluster.power_off(node);
+                cluster.power_on(node)?;
+                probe(&cluster, node)?;
+                let again = boottime_nanos();
+                daemon.start(&cluster, node, ring)?;
+                again
+            }
+        };
+        let complete = wait_all(&cluster)?;
+        figures.back.push(complete.saturating_sub(again) as f64 / 1e6);
     }
-    Ok((first, last))
+    Ok(figures)
 }
 
 /// Cold starts of all daemons at once.
-pub(crate) fn formations(daemon: Daemon, times: u32, token: u32) -> Result<Vec<f64>> {
+pub(crate) fn formations(daemon: Daemon, times: u32, ring: Ring) -> Result<Vec<f64>> {
     let mut samples = Vec::new();
     for _ in 0..times {
-        let cluster = Cluster::new("bench", options(token), &harness::Cib::new())?;
+        let cluster = ring.cluster(&Cib::new())?;
         for node in cluster.all() {
             cluster.power_on(node)?;
             probe(&cluster, node)?;
         }
         let began = boottime_nanos();
         for node in cluster.all() {
-            daemon.start(&cluster, node, token)?;
+            daemon.start(&cluster, node, ring)?;
         }
-        let complete = wait_all(&cluster, &cluster.all())?;
-        samples.push((complete.saturating_sub(began)) as f64 / 1e6);
+        let complete = wait_all(&cluster)?;
+        samples.push(complete.saturating_sub(began) as f64 / 1e6);
     }
     Ok(samples)
 }
 
-/// A ring of three with a probe on each node.
-pub(crate) fn start(daemon: Daemon, token: u32) -> Result<Cluster> {
-    let cluster = Cluster::new("bench", options(token), &harness::Cib::new())?;
+/// A complete ring with a probe on each node.
+pub(crate) fn start(daemon: Daemon, ring: Ring) -> Result<Cluster> {
+    let cluster = ring.cluster(&Cib::new())?;
     for node in cluster.all() {
-        launch(&cluster, daemon, node, token)?;
+        cluster.power_on(node)?;
+        daemon.start(&cluster, node, ring)?;
+        probe(&cluster, node)?;
     }
-    wait_all(&cluster, &cluster.all())?;
+    wait_all(&cluster)?;
     Ok(cluster)
 }
 
-fn launch(cluster: &Cluster, daemon: Daemon, node: u32, token: u32) -> Result<()> {
-    cluster.power_on(node)?;
-    daemon.start(cluster, node, token)?;
-    probe(cluster, node)
+/// What the probe of a node has seen so far.
+pub(crate) fn notices(cluster: &Cluster, node: u32) -> Vec<Notice> {
+    probe::read(&cluster.log(node, "probe"))
 }
 
 fn probe(cluster: &Cluster, node: u32) -> Result<()> {
@@ -111,28 +145,13 @@ fn probe(cluster: &Cluster, node: u32) -> Result<()> {
 }
 
 /// Waits until the last notice of each node says all members and quorate; when the last of them said so.
-fn wait_all(cluster: &Cluster, nodes: &[u32]) -> Result<u64> {
+fn wait_all(cluster: &Cluster) -> Result<u64> {
+    let all = cluster.all();
     let complete = |n: &u32| {
-        notices(cluster, *n)
-            .pop()
-            .filter(|last| last.quorate && last.members == cluster.all())
-            .map(|last| last.at)
+        let last = notices(cluster, *n).pop()?;
+        (last.quorate && last.members == all).then_some(last.at)
     };
     let times = cluster
-        .wait_for("one configuration of all", || nodes.iter().map(complete).collect::<Option<Vec<u64>>>());
+        .wait_for("one configuration of all", || all.iter().map(complete).collect::<Option<Vec<u64>>>());
     times.into_iter().max().context("no nodes")
-}
-
-fn notices(cluster: &Cluster, node: u32) -> Vec<Notice> {
-    probe::read(&cluster.log(node, "probe"))
-}
-
-fn options(token: u32) -> Options {
-    // The same effective token for both: corosync is run without the coefficient, too.
-    Options {
-        nodes: 3,
-        token_ms: token,
-        more: "totem {\n    token_coefficient: 0\n}\n",
-        ..Options::default()
-    }
 }

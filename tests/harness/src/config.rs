@@ -11,7 +11,7 @@ pub struct Options {
     pub nodes: u32,
     /// How many links between them.
     pub links: u8,
-    /// `totem.token` in milliseconds.
+    /// `totem.token` in milliseconds; 0 leaves all timers at their defaults.
     pub token_ms: u32,
     /// `failfast.exit_scope`: `pid-namespace` or `run-dir`.
     pub exit_scope: &'static str,
@@ -45,10 +45,11 @@ pub fn node_name(node: u32) -> String {
 
 /// The same configuration file for every node.
 pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
-    let mut text = format!(
-        "totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n    token: {}\n}}\nnodelist {{\n",
-        o.token_ms
-    );
+    let mut text = format!("totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n");
+    if o.token_ms > 0 {
+        let _ = writeln!(text, "    token: {}", o.token_ms);
+    }
+    text.push_str("}\nnodelist {\n");
     for node in 1..=o.nodes {
         let _ = writeln!(text, "    node {{\n        nodeid: {node}\n        name: {}", node_name(node));
         for link in 0..o.links {
