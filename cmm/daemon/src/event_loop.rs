@@ -49,10 +49,9 @@ pub(crate) struct State {
     ready: bool,
     quorate: bool,
     reason: String,
-    rejected: [u64; 5],
+    rejected: [u64; RejectReason::ALL.len()],
     report_at: Option<Boottime>,
-    /// The latest wake-up or longest turn of this life, and the one that CMAP shows.
-    late_max: Span,
+    /// The latest wake-up or longest turn that CMAP shows.
     late_told: Span,
     /// When the thread last slept for real.
     slept_at: Boottime,
@@ -147,7 +146,9 @@ impl EventLoop {
         self.housekeeping(now());
         self.go_down_if_condemned();
         self.send();
-        self.note_lateness(start, now());
+        let end = now();
+        let took = self.clients.lateness.turned(start, end);
+        self.note_late(end, took);
         self.log.wake();
     }
 
@@ -302,12 +303,13 @@ impl EventLoop {
         if self.state.report_at.is_none_or(|by| at >= by) {
             self.state.report_at = Some(at + net::REPORT_INTERVAL);
             self.net.report(&self.log);
-            if self.state.late_max > self.state.late_told {
-                self.state.late_told = self.state.late_max;
-                let micros = Value::u64(self.state.late_max.as_micros());
+            let late_max = self.clients.lateness.max();
+            if late_max > self.state.late_told {
+                self.state.late_told = late_max;
+                let micros = Value::u64(late_max.as_micros());
                 self.clients.set_key("holdfast.loop.late_max_us", micros, at);
             }
-            for (why, count) in REASONS.into_iter().zip(&mut self.state.rejected) {
+            for (why, count) in RejectReason::ALL.into_iter().zip(&mut self.state.rejected) {
                 if *count > 0 {
                     self.log.event(DaemonEvent::Rejected { why, count: std::mem::take(count) });
                 }
@@ -359,18 +361,18 @@ impl EventLoop {
             after = now();
             self.state.slept_at = after;
         }
-        self.note_lateness(due.max(before), after);
+        let late = self.clients.lateness.woke(due.max(before), after);
+        self.note_late(after, late);
         Ok(())
     }
 
     /// A turn that took too long, or a wake-up that came too late.
-    fn note_lateness(&mut self, due: Boottime, at: Boottime) {
-        let late = at.since(due);
+    fn note_late(&mut self, at: Boottime, late: Span) {
         let limit = self.token.scale(8, 10);
         if late > limit {
+            self.clients.lateness.missed(at, late);
             self.log.event(DaemonEvent::NotScheduled { at, late, limit });
         }
-        self.state.late_max = self.state.late_max.max(late);
     }
 }
 
@@ -424,11 +426,3 @@ fn act(
         Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } => {}
     }
 }
-
-const REASONS: [RejectReason; 5] = [
-    RejectReason::Malformed,
-    RejectReason::UnknownSender,
-    RejectReason::Seal,
-    RejectReason::Replay,
-    RejectReason::Content,
-];

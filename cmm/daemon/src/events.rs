@@ -205,14 +205,14 @@ fn core(event: &Event, out: &mut Vec<Line>) {
 }
 
 fn rejected(why: RejectReason, count: u64, out: &mut Vec<Line>) {
-    let (word, text) = match why {
-        RejectReason::Malformed => ("malformed", "are no packets of this cluster"),
-        RejectReason::UnknownSender => ("unknown_sender", "name a sender that is not in the node list"),
-        RejectReason::Seal => ("seal", "do not open; do all nodes have the same key file and cluster_name?"),
-        RejectReason::Replay => ("replay", "were seen before, or are of an earlier life of their sender"),
-        RejectReason::Content => ("content", "opened but do not parse; do all nodes run the same version?"),
+    let text = match why {
+        RejectReason::Malformed => "are no packets of this cluster",
+        RejectReason::UnknownSender => "name a sender that is not in the node list",
+        RejectReason::Seal => "do not open; do all nodes have the same key file and cluster_name?",
+        RejectReason::Replay => "were seen before, or are of an earlier life of their sender",
+        RejectReason::Content => "opened but do not parse; do all nodes run the same version?",
     };
-    let fields = vec![("why", word.to_owned()), ("count", count.to_string())];
+    let fields = vec![("why", why.name().to_owned()), ("count", count.to_string())];
     // Duplicates are part of any network, and gasps are sent more than once on purpose.
     let priority = if why == RejectReason::Replay { Debug } else { Warning };
     push(out, "packets_rejected", "TOTEM", priority, format!("{count} packets {text}"), fields);

@@ -9,6 +9,7 @@ mod event_loop;
 mod events;
 mod exit;
 mod failfast;
+mod lateness;
 mod log;
 mod net;
 mod notify;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_types::{
-    BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes,
+    BootId, Boottime, ConnId, Epoch, Histogram, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes,
 };
 
 /// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
@@ -572,11 +572,47 @@ pub enum RejectReason {
     Content,
 }
 
+impl RejectReason {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] =
+        [Self::Malformed, Self::UnknownSender, Self::Seal, Self::Replay, Self::Content];
+
+    /// One word, for logs and keys.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownSender => "unknown_sender",
+            Self::Seal => "seal",
+            Self::Replay => "replay",
+            Self::Content => "content",
+        }
+    }
+}
+
 /// Counters of one node, for `stats.*` in CMAP and for the simulator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Tokens received.
     pub token_rx: u64,
+    /// Tokens sent, again included.
+    pub token_tx: u64,
+    /// Joins received.
+    pub join_rx: u64,
+    /// Joins sent; one to all counts once.
+    pub join_tx: u64,
+    /// Commit tokens received, in parts.
+    pub commit_rx: u64,
+    /// Commit tokens sent, in parts, again included.
+    pub commit_tx: u64,
+    /// Merge-detects received.
+    pub merge_detect_rx: u64,
+    /// Merge-detects sent.
+    pub merge_detect_tx: u64,
+    /// Hold-cancels received.
+    pub hold_cancel_rx: u64,
+    /// Hold-cancels sent.
+    pub hold_cancel_tx: u64,
     /// Frames multicast first by this node.
     pub mcast_tx: u64,
     /// Frames sent again.
@@ -589,12 +625,77 @@ pub struct Stats {
     pub consensus_timeouts: u64,
     /// Tokens lost in Operational.
     pub operational_token_lost: u64,
+    /// Commit tokens that all agreed on and that never came.
+    pub gather_token_lost: u64,
+    /// Commit tokens lost in Commit.
+    pub commit_token_lost: u64,
+    /// Tokens lost in Recovery.
+    pub recovery_token_lost: u64,
+    /// Times Commit was entered.
+    pub commit_entered: u64,
+    /// Times Recovery was entered.
+    pub recovery_entered: u64,
+    /// Commit tokens that never came, in a row, since a ring was installed: beyond 3 something keeps this node from
+    /// forming one, most often a firewall.
+    pub continuous_gather: u32,
     /// Rings installed.
     pub operational_entered: u64,
     /// Packets rejected, all reasons.
     pub packets_rejected: u64,
+    /// The same by reason, in the order of [`RejectReason::ALL`].
+    pub rejected: [u64; RejectReason::ALL.len()],
     /// Messages delivered.
     pub delivered: u64,
+}
+
+impl Stats {
+    /// Counts one rejected packet.
+    pub(crate) fn reject(&mut self, why: RejectReason) {
+        self.packets_rejected += 1;
+        self.rejected[why as usize] += 1;
+    }
+}
+
+/// One change of the ring, from leaving Operational to being Operational again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingChange {
+    /// Number of what began it, as corosync numbers the causes of entering Gather.
+    pub cause: u8,
+    /// The same in words.
+    pub text: &'static str,
+    /// When it began.
+    pub began: Boottime,
+    /// How long it took.
+    pub took: Span,
+    /// How often Gather was entered in it.
+    pub gathers: u32,
+    /// The ring before.
+    pub old: RingId,
+    /// The ring after.
+    pub new: RingId,
+    /// Its members, ascending.
+    pub members: Vec<NodeId>,
+    /// Who came.
+    pub joined: Vec<NodeId>,
+    /// Who went.
+    pub left: Vec<NodeId>,
+}
+
+/// What the token takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenTimes {
+    /// From token to token while there is something to do, since start.
+    pub busy: Histogram,
+    /// From token to token on a quiet ring, where the representative holds it, since start.
+    pub quiet: Histogram,
+    /// Mean from token to token over the last 100.
+    pub mean_between: Span,
+    /// Mean of how long it stayed here over the last 100.
+    pub mean_stay: Span,
+    /// Mean number of frames that waited here when it came, over the last 100.
+    pub mean_backlog: u32,
+    /// Since it came last; `None` while it is here, or no ring turns.
+    pub since_last: Option<Span>,
 }
 
 /// Kinds of packets that are sealed in advance and handed to the guardian.

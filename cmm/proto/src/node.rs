@@ -14,7 +14,7 @@ use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span
 
 use crate::api::{
     Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, Guarantee,
-    NodeConfig, Output, QuorumView, Record, Refusal, Request, Stats, StepNotice,
+    NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
 };
 use crate::detector::Detector;
 use crate::limits;
@@ -76,7 +76,8 @@ pub struct Node {
     lives: BTreeMap<NodeId, Incarnation>,
     boots: BTreeMap<NodeId, (Incarnation, BootId)>,
     confirmed: BTreeMap<NodeId, Incarnation>,
-    packets_rejected: u64,
+    /// Packets rejected before the ring saw them.
+    rejected: Stats,
 }
 
 impl Node {
@@ -122,7 +123,7 @@ impl Node {
             lives: BTreeMap::from([(me, config.incarnation)]),
             boots: BTreeMap::from([(me, (config.incarnation, config.boot_id))]),
             confirmed: BTreeMap::new(),
-            packets_rejected: 0,
+            rejected: Stats::default(),
             config,
         };
         node.settle(now);
@@ -135,7 +136,7 @@ impl Node {
         self.turn(now);
         if !self.left {
             if let Err(why) = self.open(now, packet) {
-                self.packets_rejected += 1;
+                self.rejected.reject(why);
                 self.event(Event::PacketRejected { why });
             }
             self.settle(now);
@@ -282,8 +283,28 @@ impl Node {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.ring.stats().clone();
-        stats.packets_rejected += self.packets_rejected;
+        stats.packets_rejected += self.rejected.packets_rejected;
+        for (all, here) in stats.rejected.iter_mut().zip(self.rejected.rejected) {
+            *all += here;
+        }
         stats
+    }
+
+    /// What the token takes, since start and lately.
+    #[must_use]
+    pub fn token_times(&self) -> TokenTimes {
+        self.ring.token_times(self.now)
+    }
+
+    /// The last changes of the ring, oldest first.
+    pub fn ring_changes(&self) -> impl Iterator<Item = &RingChange> {
+        self.ring.changes()
+    }
+
+    /// Percent of the send queue in use, 0 to 100.
+    #[must_use]
+    pub fn queue_level(&self) -> u8 {
+        self.ring.queue_level()
     }
 
     /// Snapshot of all process groups, by name; members by node, then pid.

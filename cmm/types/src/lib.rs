@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+mod histogram;
 mod ids;
 mod time;
 
+pub use histogram::Histogram;
 pub use ids::{
     BootId, ConnId, Epoch, Incarnation, LinkId, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes,
 };

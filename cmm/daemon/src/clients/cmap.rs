@@ -23,6 +23,8 @@ pub(super) struct Cmap {
     pub(super) stats: Store,
     conns: BTreeMap<ConnId, Conn>,
     handles: u64,
+    /// A client wants the times forgotten at which the loop was late.
+    pub(super) clear_missed: bool,
     steps: Steps,
 }
 
@@ -76,7 +78,10 @@ impl Cmap {
                 let key = checked(key)?;
                 let value = Value::new(Kind::from_number(kind).ok_or(CsError::InvalidParam)?, value)?;
                 if on_stats {
-                    return if key.starts_with("stats.clear.") { Ok(ok(0)) } else { Err(CsError::Access) };
+                    let what = key.strip_prefix("stats.clear.").ok_or(CsError::Access)?;
+                    // Counters of the ring belong to this life of the node: they are not set back.
+                    self.clear_missed |= matches!(what, "schedmiss" | "all");
+                    return Ok(ok(0));
                 }
                 self.set(conn, key, value, peers, node, now)?;
                 Ok(ok(0))

@@ -13,6 +13,7 @@ mod cpg;
 mod peers;
 mod published;
 mod quorum;
+mod stats;
 mod store;
 mod votequorum;
 
@@ -33,6 +34,8 @@ use mio::{Interest, Registry, Token};
 
 use admission::{HANDSHAKE_LIMIT, listening_places, prepare_ring_dir};
 use peers::{Peers, deregister};
+
+use crate::lateness::Lateness;
 
 /// What the clients' side is told at start.
 #[derive(Clone, Debug)]
@@ -106,6 +109,8 @@ pub(crate) struct Clients {
     denied_at: Option<Boottime>,
     actions: Vec<Action>,
     request: Vec<u8>,
+    /// How late the event loop is: it counts, clients read.
+    pub(crate) lateness: Lateness,
 }
 
 impl Clients {
@@ -164,6 +169,7 @@ impl Clients {
             denied_at: None,
             actions: Vec::new(),
             request: Vec::new(),
+            lateness: Lateness::default(),
         })
     }
 
@@ -356,6 +362,10 @@ impl Clients {
         }
         let answer =
             self.dispatch(service, conn, request, node, now).unwrap_or_else(|e| Answer::Error(e.into()));
+        if std::mem::take(&mut self.cmap.clear_missed) {
+            self.lateness.forget_missed();
+            self.refresh_stats(node, now);
+        }
         let id = View(request).i32(0).unwrap_or_default();
         match answer {
             Answer::Reply(reply) => self.peers.send_response(conn, &reply),
@@ -424,7 +434,8 @@ impl Clients {
 
     fn refresh_stats(&mut self, node: &Node, now: Boottime) {
         self.stats_at = now;
-        published::stats(&mut self.cmap, &self.nodes, &mut self.peers, node, now);
+        let sources = stats::Sources { node, nodes: &self.nodes, lateness: &self.lateness };
+        stats::refresh(&mut self.cmap, &mut self.peers, &sources, now);
     }
 
     /// Bounded, so that a flood of bad clients costs no memory.

@@ -1,14 +1,12 @@
-//! Keys that the daemon itself keeps up to date: members, votes, statistics, and its own under `holdfast.`.
+//! Keys that the daemon itself keeps up to date: members, votes, and its own under `holdfast.`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Configuration, Node, QuorumView, StepNotice, StepPhase};
-use holdfast_types::{Boottime, NodeId};
+use holdfast_types::NodeId;
 
 use super::ClientNode;
-use super::cmap::Cmap;
-use super::peers::Peers;
 
 /// What must be remembered for them.
 #[derive(Default)]
@@ -85,60 +83,4 @@ pub(super) fn step(notice: &StepNotice) -> Option<Value> {
         StepPhase::Begin | StepPhase::Done => notice.name,
     };
     Some(Value::str(&format!("{}/{}/{name}", notice.epoch, notice.step)))
-}
-
-/// Brings the statistics map up to date, named as in corosync where that has the number.
-pub(super) fn stats(cmap: &mut Cmap, nodes: &[ClientNode], peers: &mut Peers, node: &Node, now: Boottime) {
-    let s = node.stats();
-    let mut values: Vec<(String, Value)> = [
-        ("stats.srp.orf_token_rx", s.token_rx),
-        ("stats.srp.mcast_tx", s.mcast_tx),
-        ("stats.srp.mcast_retx", s.mcast_retx),
-        ("stats.srp.mcast_rx", s.mcast_rx),
-        ("stats.srp.gather_entered", s.gather_entered),
-        ("stats.srp.consensus_timeouts", s.consensus_timeouts),
-        ("stats.srp.operational_token_lost", s.operational_token_lost),
-        ("stats.srp.operational_entered", s.operational_entered),
-        ("stats.srp.rx_msg_dropped", s.packets_rejected),
-        ("stats.holdfast.delivered", s.delivered),
-        ("stats.ipcs.global.active", peers.len() as u64),
-        ("stats.ipcs.global.closed", peers.closed()),
-    ]
-    .into_iter()
-    .map(|(key, n)| (key.to_owned(), Value::u64(n)))
-    .collect();
-    for n in nodes {
-        for link in 0..n.addresses.len() {
-            let up = link == 0 && node.members().contains(&n.id);
-            let base = format!("stats.knet.node{}.link{link}", n.id);
-            values.push((format!("{base}.enabled"), Value::u8(1)));
-            values.push((format!("{base}.connected"), Value::u8(up.into())));
-        }
-    }
-    let mut services = BTreeSet::new();
-    for (conn, connection) in peers.iter() {
-        let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
-        let (service, pid) = (connection.service().number(), connection.credentials().pid);
-        let base = format!("stats.ipcs.service{service}.{pid}.{conn}");
-        for (name, n) in [
-            ("requests", counters.requests),
-            ("responses", counters.responses),
-            ("dispatched", counters.events),
-            ("send_retries", counters.event_waits),
-            ("flow_control_count", counters.flow_controls),
-            ("queued", queued as u64),
-            ("flow_control", flow_control.into()),
-        ] {
-            values.push((format!("{base}.{name}"), Value::u64(n)));
-        }
-        services.insert(base);
-    }
-    for (key, value) in values {
-        cmap.stats.set_own(&key, value, peers, now);
-    }
-    let lives = |key: &str| {
-        key.starts_with("stats.ipcs.global.")
-            || key.rsplit_once('.').is_some_and(|(base, _)| services.contains(base))
-    };
-    cmap.stats.retain_under("stats.ipcs.", lives, peers, now);
 }

@@ -168,6 +168,12 @@ impl Value {
         Self { kind: Kind::U64, bytes: v.to_ne_bytes().to_vec() }
     }
 
+    /// A 32-bit floating-point number.
+    #[must_use]
+    pub fn float(v: f32) -> Self {
+        Self { kind: Kind::Float, bytes: v.to_ne_bytes().to_vec() }
+    }
+
     /// A string; what is beyond its first NUL or beyond [`VALUE_MAX`] is cut off.
     #[must_use]
     pub fn str(text: &str) -> Self {

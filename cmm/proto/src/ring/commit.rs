@@ -70,6 +70,7 @@ impl Ring {
             self.timers.stop(timer);
         }
         self.timers.set(Timer::TokenLoss, now + self.config.timers.token);
+        self.stats.commit_entered += 1;
         self.event(Event::EnterCommit);
         let at = token.members.position(self.me).expect("a ring to be has this node in it");
         token.entries[at] = Some(self.entry());
@@ -181,6 +182,7 @@ impl Ring {
     fn enter_recovery(&mut self, now: Boottime) {
         self.state = State::Recovery;
         self.timers.set(Timer::TokenLoss, now + self.config.timers.token);
+        self.stats.recovery_entered += 1;
         self.event(Event::EnterRecovery);
         let Some(forming) = &mut self.forming else { return };
         forming.recovery = Some(Recovery::plan(&forming.token, self.me, &self.installed));

@@ -148,8 +148,13 @@ impl Ring {
     /// Says what this node thinks now, and waits for the others to say the same.
     pub(super) fn enter_gather(&mut self, now: Boottime, cause: Cause) {
         assert_eq!(self.state, State::Gather);
+        if cause == Cause::ConsensusExpired {
+            self.stats.gather_token_lost += 1;
+            self.stats.continuous_gather += 1;
+        }
         let (cause, text) = cause.numbered();
         self.stats.gather_entered += 1;
+        self.history.gather(now, (cause, text), self.installed.id);
         self.event(Event::EnterGather { cause, text });
         self.timers.set(Timer::Consensus, now + self.config.timers.consensus);
         match self.gather.last_join.map(|last| last + self.join_spacing()).filter(|next| *next > now) {

@@ -33,6 +33,7 @@ mod commit;
 mod contact;
 mod flow;
 mod gather;
+mod history;
 mod operational;
 mod pack;
 mod recovery;
@@ -51,6 +52,7 @@ use holdfast_types::{Boottime, Incarnation, MsgSeq, NodeId, RingId};
 use self::commit::{Forming, Parts};
 use self::flow::Flow;
 use self::gather::{Cause, Gather, Peer};
+use self::history::History;
 use self::pack::{Assembler, SendQueue};
 use self::reservation::Reservation;
 use self::timer::{Timer, TimerTable};
@@ -59,7 +61,10 @@ use crate::limits::WINDOW_FRAMES_MAX;
 use crate::wire::{
     FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError,
 };
-use crate::{Configuration, Destination, Event, Guarantee, Refusal, RejectReason, Stats, Timers};
+use crate::{
+    Configuration, Destination, Event, Guarantee, Refusal, RejectReason, RingChange, Stats, Timers,
+    TokenTimes,
+};
 
 /// What a ring is told at start.
 #[derive(Clone, Debug)]
@@ -138,6 +143,7 @@ pub struct Ring {
     timers: TimerTable,
     outputs: VecDeque<RingOutput>,
     stats: Stats,
+    history: History,
     queue: SendQueue,
     assembler: Assembler,
     reservation: Reservation,
@@ -176,6 +182,7 @@ impl Ring {
             timers: TimerTable::default(),
             outputs: VecDeque::new(),
             stats: Stats::default(),
+            history: History::default(),
             queue: SendQueue::default(),
             assembler: Assembler::default(),
             reservation: Reservation::new(config.ring_seq_reserved),
@@ -204,13 +211,15 @@ impl Ring {
             return;
         }
         if self.dispatch(now, from, frame).is_err() {
-            self.stats.packets_rejected += 1;
+            self.stats.reject(RejectReason::Content);
             self.outputs.push_back(RingOutput::Event(Event::PacketRejected { why: RejectReason::Content }));
         }
     }
 
     fn dispatch(&mut self, now: Boottime, from: NodeId, frame: &[u8]) -> Result<(), WireError> {
-        match FrameKind::of(frame)? {
+        let kind = FrameKind::of(frame)?;
+        self.stats.count_received(kind);
+        match kind {
             FrameKind::Token => self.handle_token(now, from, Token::decode(frame)?),
             FrameKind::Mcast => self.handle_mcast(now, from, Mcast::decode(frame)?),
             FrameKind::Join => self.handle_join(now, from, Join::decode(frame)?),
@@ -323,11 +332,23 @@ impl Ring {
         &self.stats
     }
 
+    /// What the token takes.
+    #[must_use]
+    pub fn token_times(&self, now: Boottime) -> TokenTimes {
+        self.history.token_times(now, self.held.is_some())
+    }
+
+    /// The last changes, oldest first.
+    pub fn changes(&self) -> impl Iterator<Item = &RingChange> {
+        self.history.changes()
+    }
+
     fn event(&mut self, event: Event) {
         self.outputs.push_back(RingOutput::Event(event));
     }
 
     fn send(&mut self, to: Destination, urgent: bool, frame: Vec<u8>) {
+        self.stats.count_sent(&frame);
         self.outputs.push_back(RingOutput::Send { to, urgent, frame });
     }
 

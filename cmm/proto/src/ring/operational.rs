@@ -38,6 +38,7 @@ impl Ring {
             return;
         }
         self.stats.token_rx += 1;
+        self.note_token(now);
         self.visit(now, token, true);
     }
 
@@ -141,6 +142,7 @@ impl Ring {
         } else {
             let frame = turn.pass(&mut token);
             let again = now + turn.resend_after(timers.token_retransmit);
+            self.history.token_left(now);
             self.send(Destination::Node(to), true, frame);
             self.timers.set(Timer::TokenRetransmit, again);
         }
@@ -192,8 +194,14 @@ impl Ring {
                 self.stats.operational_token_lost += 1;
                 Cause::TokenLostOperational
             }
-            State::Commit => Cause::TokenLostCommit,
-            State::Recovery => Cause::TokenLostRecovery,
+            State::Commit => {
+                self.stats.commit_token_lost += 1;
+                Cause::TokenLostCommit
+            }
+            State::Recovery => {
+                self.stats.recovery_token_lost += 1;
+                Cause::TokenLostRecovery
+            }
             State::Gather | State::Left => return,
         };
         self.event(Event::TokenLost { token: self.config.timers.token });

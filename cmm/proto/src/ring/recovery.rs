@@ -208,6 +208,8 @@ impl Ring {
         };
         self.state = State::Operational;
         self.stats.operational_entered += 1;
+        self.stats.continuous_gather = 0;
+        self.history.installed(now, &configuration);
         self.event(Event::EnterOperational);
         self.event(Event::NewMembership(configuration.clone()));
         self.outputs.push_back(RingOutput::Configuration(configuration));

@@ -1,0 +1,183 @@
+//! The statistics map: `stats.*` under corosync's names where corosync has the number, our own under `stats.holdfast.`.
+//!
+//! It is made when a client reads it, and once a second while somebody tracks it; else it costs nothing.
+
+use std::collections::BTreeSet;
+
+use cmm_ipc::abi::cmap::Value;
+use cmm_proto::{Node, RejectReason};
+use holdfast_types::{Boottime, Histogram, NodeId, Span};
+
+use super::ClientNode;
+use super::cmap::Cmap;
+use super::peers::Peers;
+use crate::lateness::Lateness;
+
+/// Where the numbers come from.
+pub(super) struct Sources<'a> {
+    pub(super) node: &'a Node,
+    pub(super) nodes: &'a [ClientNode],
+    pub(super) lateness: &'a Lateness,
+}
+
+/// Brings the map up to date. What is not there any more goes.
+pub(super) fn refresh(cmap: &mut Cmap, peers: &mut Peers, sources: &Sources<'_>, now: Boottime) {
+    let mut values = Values::default();
+    srp(&mut values, sources.node);
+    holdfast(&mut values, sources);
+    links(&mut values, sources);
+    schedmiss(&mut values, sources.lateness);
+    clients(&mut values, peers);
+    let keys: BTreeSet<&str> = values.0.iter().map(|(key, _)| key.as_str()).collect();
+    cmap.stats.retain_under("stats.", |key| keys.contains(key), peers, now);
+    for (key, value) in values.0 {
+        cmap.stats.set_own(&key, value, peers, now);
+    }
+}
+
+#[derive(Default)]
+struct Values(Vec<(String, Value)>);
+
+impl Values {
+    fn put(&mut self, key: impl Into<String>, value: Value) {
+        self.0.push((key.into(), value));
+    }
+
+    fn number(&mut self, key: impl Into<String>, n: u64) {
+        self.put(key, Value::u64(n));
+    }
+
+    fn micros(&mut self, key: impl Into<String>, span: Span) {
+        self.number(key, span.as_micros());
+    }
+
+    /// The whole as text, and what dashboards ask for.
+    fn histogram(&mut self, key: &str, h: &Histogram) {
+        self.put(key, Value::str(&h.to_string()));
+        self.number(format!("{key}_count"), h.count());
+        self.micros(format!("{key}_p50_us"), h.percentile(50));
+        self.micros(format!("{key}_p99_us"), h.percentile(99));
+        self.micros(format!("{key}_max_us"), h.max());
+    }
+}
+
+/// The ring, in corosync's words, types and units.
+fn srp(values: &mut Values, node: &Node) {
+    let s = node.stats();
+    for (name, n) in [
+        ("orf_token_rx", s.token_rx),
+        ("orf_token_tx", s.token_tx),
+        ("mcast_tx", s.mcast_tx),
+        ("mcast_retx", s.mcast_retx),
+        ("mcast_rx", s.mcast_rx),
+        ("memb_join_rx", s.join_rx),
+        ("memb_join_tx", s.join_tx),
+        ("memb_commit_token_rx", s.commit_rx),
+        ("memb_commit_token_tx", s.commit_tx),
+        ("memb_merge_detect_rx", s.merge_detect_rx),
+        ("memb_merge_detect_tx", s.merge_detect_tx),
+        ("token_hold_cancel_rx", s.hold_cancel_rx),
+        ("token_hold_cancel_tx", s.hold_cancel_tx),
+        ("gather_entered", s.gather_entered),
+        ("gather_token_lost", s.gather_token_lost),
+        ("commit_entered", s.commit_entered),
+        ("commit_token_lost", s.commit_token_lost),
+        ("recovery_entered", s.recovery_entered),
+        ("recovery_token_lost", s.recovery_token_lost),
+        ("operational_entered", s.operational_entered),
+        ("operational_token_lost", s.operational_token_lost),
+        ("consensus_timeouts", s.consensus_timeouts),
+        ("rx_msg_dropped", s.packets_rejected),
+    ] {
+        values.number(format!("stats.srp.{name}"), n);
+    }
+    let times = node.token_times();
+    let millis = |span: Span| Value::u32(u32::try_from(span.as_millis()).unwrap_or(u32::MAX));
+    values.put("stats.srp.mtt_rx_token", millis(times.mean_between));
+    values.put("stats.srp.avg_token_workload", millis(times.mean_stay));
+    values.put("stats.srp.avg_backlog_calc", Value::u32(times.mean_backlog));
+    let since = times.since_last.unwrap_or(Span::ZERO).as_millis();
+    values.number("stats.srp.time_since_token_last_received", since);
+    values.put("stats.srp.continuous_gather", Value::u32(s.continuous_gather));
+    let blocked = s.continuous_gather > CONTINUOUS_GATHER_MAX;
+    values.put("stats.srp.firewall_enabled_or_nic_failure", Value::u8(blocked.into()));
+}
+
+/// What corosync does not have.
+fn holdfast(values: &mut Values, sources: &Sources<'_>) {
+    let Sources { node, lateness, .. } = sources;
+    let (stats, times) = (node.stats(), node.token_times());
+    values.number("stats.holdfast.delivered", stats.delivered);
+    values.put("stats.holdfast.queue_level", Value::u8(node.queue_level()));
+    for (why, n) in RejectReason::ALL.into_iter().zip(stats.rejected) {
+        values.number(format!("stats.holdfast.rejected.{}", why.name()), n);
+    }
+    values.histogram("stats.holdfast.token.busy", &times.busy);
+    values.histogram("stats.holdfast.token.quiet", &times.quiet);
+    values.histogram("stats.holdfast.loop.wakeup", lateness.wakeups());
+    values.histogram("stats.holdfast.loop.turn", lateness.turns());
+    let changes: Vec<_> = node.ring_changes().collect();
+    for (n, change) in changes.iter().rev().enumerate() {
+        let base = format!("stats.holdfast.change.{n}");
+        values.put(format!("{base}.cause"), Value::u8(change.cause));
+        values.put(format!("{base}.text"), Value::str(change.text));
+        values.number(format!("{base}.began_ms"), change.began.as_nanos() / 1_000_000);
+        values.micros(format!("{base}.took_us"), change.took);
+        values.put(format!("{base}.gathers"), Value::u32(change.gathers));
+        values.put(format!("{base}.old"), Value::str(&change.old.to_string()));
+        values.put(format!("{base}.new"), Value::str(&change.new.to_string()));
+        values.put(format!("{base}.members"), Value::str(&list(&change.members)));
+        values.put(format!("{base}.joined"), Value::str(&list(&change.joined)));
+        values.put(format!("{base}.left"), Value::str(&list(&change.left)));
+    }
+}
+
+fn links(values: &mut Values, sources: &Sources<'_>) {
+    for n in sources.nodes {
+        for link in 0..n.addresses.len() {
+            let up = link == 0 && sources.node.members().contains(&n.id);
+            let base = format!("stats.knet.node{}.link{link}", n.id);
+            values.put(format!("{base}.enabled"), Value::u8(1));
+            values.put(format!("{base}.connected"), Value::u8(up.into()));
+        }
+    }
+}
+
+/// When the loop did not run in time: newest first, times in milliseconds as in corosync.
+fn schedmiss(values: &mut Values, lateness: &Lateness) {
+    for (n, missed) in lateness.last_missed().enumerate() {
+        let base = format!("stats.schedmiss.{n}");
+        values.number(format!("{base}.timestamp"), missed.at.as_nanos() / 1_000_000);
+        values.put(format!("{base}.delay"), Value::float(missed.late.as_micros() as f32 / 1_000.0));
+    }
+}
+
+fn clients(values: &mut Values, peers: &Peers) {
+    values.number("stats.ipcs.global.active", peers.len() as u64);
+    values.number("stats.ipcs.global.closed", peers.closed());
+    for (conn, connection) in peers.iter() {
+        let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
+        let (service, pid) = (connection.service().number(), connection.credentials().pid);
+        let base = format!("stats.ipcs.service{service}.{pid}.{conn}");
+        for (name, n) in [
+            ("requests", counters.requests),
+            ("responses", counters.responses),
+            ("dispatched", counters.events),
+            ("send_retries", counters.event_waits),
+            ("flow_control_count", counters.flow_controls),
+        ] {
+            values.number(format!("{base}.{name}"), n);
+        }
+        let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+        values.put(format!("{base}.queued"), Value::u32(queued));
+        values.put(format!("{base}.flow_control"), Value::u32(flow_control));
+    }
+}
+
+/// `1 2 3`.
+pub(super) fn list(nodes: &[NodeId]) -> String {
+    nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// More of them in a row and corosync says that a firewall is in the way.
+const CONTINUOUS_GATHER_MAX: u32 = 3;
