@@ -88,7 +88,7 @@ pub(crate) fn read(root: &Section, timing: &Timing, found: &mut Diagnostics) -> 
     let corosync_timeout = root.get(&["resources"], "watchdog_timeout").and_then(|i| parse_number(&i.value));
     // The guardian of a test node must outlast a SIGSTOP of the test; that of a real node the longest honest stall.
     // Both must be longer than the silence after which the others suspect this node.
-    let at_least = |seconds: u64| Span::from_secs(seconds).max(timing.heartbeat_limit.scale(3, 2));
+    let at_least = |seconds: u64| Span::from_secs(seconds).max(timing.heartbeat_limit_max.scale(3, 2));
     let guardian_limit = at_least(if mode == Mode::Exit { 30 } else { 10 });
     Failfast {
         mode,

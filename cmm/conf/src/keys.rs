@@ -64,6 +64,7 @@ pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Tim
         ("merge", timing.merge),
         ("heartbeat_interval", timing.heartbeat),
         ("heartbeat_limit", timing.heartbeat_limit),
+        ("heartbeat_limit_max", timing.heartbeat_limit_max),
         ("lease", timing.lease),
         ("lease_margin", timing.lease_margin),
     ] {

@@ -357,6 +357,7 @@ static TOTEM: Spec = section(
         // Holdfast's own timing.
         num("heartbeat_interval", 1, MS_MAX),
         num("heartbeat_limit", 1, MS_MAX),
+        num("heartbeat_limit_max", 1, MS_MAX),
         num("lease", 1, MS_MAX),
         num("lease_margin", 0, MS_MAX),
         num("step_limit", 100, 3_600_000),

@@ -3,8 +3,12 @@
 //!
 //! The chain that matters: heartbeats are sent every `heartbeat`; each echo of one counts for `lease` from the time
 //! the heartbeat was *sent*; a member silent for `heartbeat_limit` is suspected; whoever lost a member announces
-//! quorum only when that member's lease must have ended, `lease + lease_margin` after the last echo sent to it. With
-//! `lease + lease_margin ≤ heartbeat_limit` that wait is over when the suspicion begins.
+//! quorum only when that member's lease must have ended, `lease + lease_margin` after the last heartbeat of it that was
+//! echoed. With `lease + lease_margin ≤ heartbeat_limit` that wait is over when the suspicion begins.
+//!
+//! Heartbeats answer another question than the token does, so they have a scale of their own: up to a token of one
+//! second they follow it, a longer token does not make them slower. `heartbeat_limit` is a floor: the detector goes up
+//! from it, to `heartbeat_limit_max` at most, for a peer whose heartbeats arrive irregularly.
 
 use std::fmt;
 
@@ -40,8 +44,10 @@ pub struct Timing {
     pub fail_recv_rotations: u32,
     /// `heartbeat_interval`.
     pub heartbeat: Span,
-    /// `heartbeat_limit`.
+    /// `heartbeat_limit`: what the detector waits for a silent member at least.
     pub heartbeat_limit: Span,
+    /// `heartbeat_limit_max`: what it waits at most, for one whose heartbeats arrive irregularly.
+    pub heartbeat_limit_max: Span,
     /// `lease`.
     pub lease: Span,
     /// `lease_margin`.
@@ -103,6 +109,13 @@ const DRIFT_PPM: u64 = 200;
 const TOKEN_MS: u64 = 3_000;
 const TOKEN_COEFFICIENT_MS: u64 = 650;
 
+/// Heartbeats follow the token up to here.
+const HEARTBEAT_SCALE_MAX: Span = Span::from_secs(1);
+/// The least default: a heartbeat each millisecond.
+const HEARTBEAT_LIMIT_LEAST: Span = Span::from_millis(HEARTBEATS_A_LIMIT);
+/// Heartbeats within the limit: that many may be lost or late, but for one, before a living member is suspected.
+const HEARTBEATS_A_LIMIT: u64 = 6;
+
 /// What the configuration says and what follows from it. The times of failfast come with [`Timing::complete`].
 pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
     let number = |key: &str| root.get(&["totem"], key).and_then(|i| parse_number(&i.value));
@@ -116,6 +129,13 @@ pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
     let token_retransmit = millis("token_retransmit").unwrap_or(token.scale(10, 10 * retransmits + 2));
     let hold = token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10));
     let consensus = millis("consensus").unwrap_or(token.scale(12, 10));
+    // One of the two tells the other; neither is told: a limit of 240 ms, less with a small token.
+    let interval = millis("heartbeat_interval");
+    let heartbeat_limit = millis("heartbeat_limit")
+        .or(interval.map(|i| i.scale(HEARTBEATS_A_LIMIT, 1)))
+        .unwrap_or(HEARTBEAT_SCALE_MAX.min(token).scale(24, 100).max(HEARTBEAT_LIMIT_LEAST));
+    let heartbeat = interval.unwrap_or(heartbeat_limit.scale(1, HEARTBEATS_A_LIMIT));
+    let lease_margin = millis("lease_margin").unwrap_or(heartbeat_limit.scale(1, 6));
     Timing {
         nodes,
         token_base,
@@ -128,10 +148,11 @@ pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
         consensus,
         merge: millis("merge").unwrap_or(Span::from_millis(200).min(token.scale(1, 2))),
         fail_recv_rotations: number("fail_recv_const").unwrap_or(2_500) as u32,
-        heartbeat: millis("heartbeat_interval").unwrap_or(token.scale(1, 20)),
-        heartbeat_limit: millis("heartbeat_limit").unwrap_or(token.scale(1, 2)),
-        lease: millis("lease").unwrap_or(token.scale(2, 5)),
-        lease_margin: millis("lease_margin").unwrap_or(token.scale(1, 20)),
+        heartbeat,
+        heartbeat_limit,
+        heartbeat_limit_max: millis("heartbeat_limit_max").unwrap_or(heartbeat_limit.max(token.scale(1, 2))),
+        lease: millis("lease").unwrap_or(heartbeat_limit.saturating_sub(lease_margin)),
+        lease_margin,
         step_limit: millis("step_limit").unwrap_or(Span::from_secs(30).max((token + consensus).scale(2, 1))),
         watchdog_worst: None,
         guardian_limit: Span::ZERO,
@@ -140,12 +161,12 @@ pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
 
 /// The rules, in the order in which they build on each other. Only the first broken one is told.
 pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut Diagnostics) {
-    let rules: [(bool, &[&str], String); 10] = [
+    let rules: [(bool, &[&str], String); 11] = [
         (
             t.heartbeat >= Span::from_millis(1),
-            &["heartbeat_interval", "token"],
+            &["heartbeat_interval", "heartbeat_limit", "token"],
             format!(
-                "a heartbeat every {} is more than any machine keeps up with; write a token of at least 20",
+                "a heartbeat every {} is more than any machine keeps up with; write at least 1, or a heartbeat_limit of at least 6",
                 t.heartbeat
             ),
         ),
@@ -182,6 +203,14 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
             ),
         ),
         (
+            t.heartbeat_limit <= t.heartbeat_limit_max,
+            &["heartbeat_limit_max", "heartbeat_limit"],
+            format!(
+                "heartbeat_limit_max {} is below heartbeat_limit {}; write at least as much",
+                t.heartbeat_limit_max, t.heartbeat_limit
+            ),
+        ),
+        (
             t.heartbeat.scale(3, 1) <= t.lease,
             &["lease", "heartbeat_interval", "token"],
             format!(
@@ -207,19 +236,19 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
             ),
         ),
         (
-            failfast.watchdog_device.is_none() || failfast.watchdog_timeout > t.heartbeat_limit,
+            failfast.watchdog_device.is_none() || failfast.watchdog_timeout > t.heartbeat_limit_max,
             &["watchdog_timeout"],
             format!(
                 "the watchdog fires after {}, before a member is even suspected ({}); write a larger failfast.watchdog_timeout",
-                failfast.watchdog_timeout, t.heartbeat_limit
+                failfast.watchdog_timeout, t.heartbeat_limit_max
             ),
         ),
         (
-            failfast.guardian_limit > t.heartbeat_limit,
+            failfast.guardian_limit > t.heartbeat_limit_max,
             &["guardian_limit"],
             format!(
                 "the guardian takes the node down after {}, before a member is even suspected ({}); write a larger failfast.guardian_limit",
-                failfast.guardian_limit, t.heartbeat_limit
+                failfast.guardian_limit, t.heartbeat_limit_max
             ),
         ),
     ];
@@ -251,12 +280,16 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
         );
         found.warn(at("lease"), text);
     }
-    if t.heartbeat_limit > t.token {
+    if t.heartbeat_limit_max > t.token {
         let text = format!(
-            "heartbeat_limit {} is longer than token {}, which then notices a death first; write less",
-            t.heartbeat_limit, t.token
+            "heartbeat_limit_max {} is longer than token {}, which then notices a death first; write less",
+            t.heartbeat_limit_max, t.token
         );
-        found.warn(at("heartbeat_limit"), text);
+        let key = ["heartbeat_limit_max", "heartbeat_limit", "heartbeat_interval"];
+        found.warn(
+            key.iter().find(|k| root.get(&["totem"], k).is_some()).map_or_else(|| at("token"), |k| at(k)),
+            text,
+        );
     }
 }
 
@@ -265,7 +298,7 @@ impl fmt::Display for Timing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |name: &str, value: Span, why: String| {
             let value = value.to_string();
-            writeln!(f, "  {name:<18} {value:>12}   {why}")
+            writeln!(f, "  {name:<19} {value:>12}   {why}")
         };
         let token = match self.nodes.saturating_sub(2) {
             0 => "totem.token".to_owned(),
@@ -281,7 +314,16 @@ impl fmt::Display for Timing {
         row("consensus", self.consensus, "wait for a silent node nobody has news of".into())?;
         row("merge", self.merge, "between two probes for other rings".into())?;
         row("heartbeat", self.heartbeat, "between two heartbeats to every member".into())?;
-        row("heartbeat_limit", self.heartbeat_limit, "silence after which a member is suspected".into())?;
+        row(
+            "heartbeat_limit",
+            self.heartbeat_limit,
+            "silence after which a member is suspected, at least".into(),
+        )?;
+        row(
+            "heartbeat_limit_max",
+            self.heartbeat_limit_max,
+            "the same at most, if its heartbeats arrive irregularly".into(),
+        )?;
         row("lease", self.lease, "an echo of a heartbeat counts this long from its sending".into())?;
         row("lease_margin", self.lease_margin, "drift and scheduling allowance on a foreign lease".into())?;
         row("step_limit", self.step_limit, "one step of a reconfiguration".into())?;
@@ -302,7 +344,7 @@ impl fmt::Display for Timing {
             }
             None => writeln!(
                 f,
-                "  takeover           by confirmed death only (fence device, guardian, operator): no watchdog"
+                "  takeover            by confirmed death only (fence device, guardian, operator): no watchdog"
             ),
         }
     }

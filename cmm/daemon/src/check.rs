@@ -29,7 +29,7 @@ pub(crate) fn run(paths: &Paths) -> Result<u8, Fatal> {
     let jitter = measure(&config);
     println!("Timing model of {} nodes, cluster \"{}\":", config.nodes.len(), config.totem.cluster_name);
     print!("{}", config.timing);
-    println!("  {:<18} {:>12}   wake-ups of this machine, 99 of 100 within", "lateness", jitter.to_string());
+    println!("  {:<19} {:>12}   wake-ups of this machine, 99 of 100 within", "lateness", jitter.to_string());
     if let Some(broken) = config.timing.broken_by_jitter(jitter) {
         eprintln!("{}:1: unsafe timing: {broken}", paths.config.display());
         refused = true;

@@ -173,6 +173,7 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: [u8; 32]) -> Resu
             fail_recv_rotations: t.fail_recv_rotations,
             heartbeat: t.heartbeat,
             heartbeat_limit: t.heartbeat_limit,
+            heartbeat_limit_max: t.heartbeat_limit_max,
             lease: t.lease,
             lease_margin: t.lease_margin,
             step_limit: t.step_limit,

@@ -63,6 +63,8 @@ pub struct Timers {
     pub heartbeat: Span,
     /// A member silent for this long is suspected: the detector's floor.
     pub heartbeat_limit: Span,
+    /// The detector's ceiling, for a member whose heartbeats arrive irregularly.
+    pub heartbeat_limit_max: Span,
     /// How long one echo of a heartbeat counts, from the send time of the heartbeat echoed.
     pub lease: Span,
     /// Drift and scheduling allowance on a foreign lease; `lease + lease_margin ≤ heartbeat_limit` makes takeover waits zero.
@@ -76,7 +78,7 @@ impl Timers {
     #[must_use]
     pub fn from_token(token: Span) -> Self {
         let token_retransmit = token.scale(10, 42);
-        Self {
+        let timers = Self {
             token,
             token_retransmit,
             hold: token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10)),
@@ -84,11 +86,26 @@ impl Timers {
             consensus: token.scale(12, 10),
             merge: Span::from_millis(200).min(token.scale(1, 2)),
             fail_recv_rotations: 2_500,
-            heartbeat: token.scale(1, 20),
-            heartbeat_limit: token.scale(1, 2),
-            lease: token.scale(2, 5),
-            lease_margin: token.scale(1, 20),
+            heartbeat: Span::ZERO,
+            heartbeat_limit: Span::ZERO,
+            heartbeat_limit_max: Span::ZERO,
+            lease: Span::ZERO,
+            lease_margin: Span::ZERO,
             step_limit: Span::from_secs(30),
+        };
+        timers.with_limit(token.min(Span::from_secs(1)).scale(24, 100))
+    }
+
+    /// The same with another floor of the detector, and heartbeats and lease that go with it.
+    #[must_use]
+    pub fn with_limit(self, limit: Span) -> Self {
+        Self {
+            heartbeat: limit.scale(1, 6),
+            heartbeat_limit: limit,
+            heartbeat_limit_max: limit.max(self.token.scale(1, 2)),
+            lease: limit.scale(5, 6),
+            lease_margin: limit.scale(1, 6),
+            ..self
         }
     }
 }

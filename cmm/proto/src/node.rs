@@ -106,7 +106,7 @@ impl Node {
             sealer: Sealer::new(&config.key, &config.cluster_name, me, config.incarnation),
             opener: Opener::new(&config.key, &config.cluster_name, me, ids),
             ring: Ring::new(ring, now),
-            detector: Detector::new(me, timers.heartbeat, timers.heartbeat_limit, now),
+            detector: Detector::new(me, &timers, now),
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
             cpg: Cpg::new(me),
@@ -483,6 +483,9 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     }
     if t.heartbeat_limit < t.heartbeat.scale(2, 1) {
         return Err(ConfigError::Timers("the heartbeat limit must be at least two heartbeats"));
+    }
+    if t.heartbeat_limit_max < t.heartbeat_limit {
+        return Err(ConfigError::Timers("the heartbeat limit must not be above its maximum"));
     }
     if t.lease < t.heartbeat.scale(2, 1) {
         return Err(ConfigError::Timers("the lease must be at least two heartbeats"));

@@ -202,7 +202,7 @@ impl Options {
         Self {
             seed,
             nodes,
-            timers: Timers::from_token(token),
+            timers: draw_timers(&mut Random::new(seed, Stream::Timers), token),
             window_frames: rng.pick(&[50, 50, 50, 17, 300]),
             frames_per_visit: rng.pick(&[17, 17, 17, 1, 50]),
             quorum,
@@ -400,6 +400,21 @@ impl LoadOptions {
             participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
         }
     }
+}
+
+/// Half of the runs have the defaults. The others have a detector that is slower or cannot adapt, heartbeats that are
+/// denser or thinner, and a lease that outlasts the detector's limit, so that survivors have to wait for it.
+fn draw_timers(rng: &mut Random, token: Span) -> Timers {
+    let defaults = Timers::from_token(token);
+    if rng.chance(500_000) {
+        return defaults;
+    }
+    let limit = rng.pick(&[defaults.heartbeat_limit, token.scale(1, 4), token.scale(1, 2)]);
+    let timers = defaults.with_limit(limit);
+    let heartbeat = limit.scale(1, rng.pick(&[3, 4, 6, 6, 8]));
+    let lease = limit.scale(rng.pick(&[3, 5, 5, 8]), 6).max(heartbeat.scale(3, 1));
+    let heartbeat_limit_max = limit.scale(rng.pick(&[1, 2, 4]), 1);
+    Timers { heartbeat, heartbeat_limit_max, lease, ..timers }
 }
 
 fn draw_nodes(rng: &mut Random, count: usize, equal: bool) -> Vec<NodeEntry> {

@@ -20,6 +20,8 @@ pub enum Stream {
     Machines = 5,
     /// Where a planted bug strikes.
     Sabotage = 6,
+    /// Intervals and limits.
+    Timers = 7,
 }
 
 /// One stream of randomness.

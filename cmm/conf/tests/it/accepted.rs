@@ -1,6 +1,6 @@
 //! Configurations as they are found in the field, and what becomes of them.
 
-use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity};
+use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity, Timing};
 use holdfast_types::{Span, Votes};
 
 use crate::{read, three};
@@ -95,16 +95,28 @@ fn times_follow_the_token_and_can_be_set_one_by_one() {
     let ms = Span::from_millis;
     assert_eq!((t.token, t.consensus, t.join), (ms(1_000), ms(1_200), ms(50)));
     assert_eq!(t.token_retransmit, Span::from_nanos(1_000_000_000 * 10 / 42));
-    assert_eq!((t.heartbeat, t.heartbeat_limit, t.lease, t.lease_margin), (ms(50), ms(500), ms(400), ms(50)));
+    let heartbeats = |t: &Timing| {
+        let all = [t.heartbeat, t.heartbeat_limit, t.heartbeat_limit_max, t.lease, t.lease_margin];
+        all.map(|s| s.as_millis())
+    };
+    assert_eq!(heartbeats(&t), [40, 240, 500, 200, 40]);
     assert_eq!(t.lease_wait(), Span::ZERO);
     assert_eq!(t.takeover(), None);
+    assert_eq!(heartbeats(&timing("")), [40, 240, 1_825, 200, 40], "a longer token does not slow them down");
+    assert_eq!(heartbeats(&timing("  token: 250\n  token_coefficient: 0\n")), [10, 60, 125, 50, 10]);
+    assert_eq!(heartbeats(&timing("  heartbeat_interval: 100\n")), [100, 600, 1_825, 500, 100]);
+    assert_eq!(
+        heartbeats(&timing("  heartbeat_limit: 300\n  lease_margin: 20\n")),
+        [50, 300, 1_825, 280, 20]
+    );
     let t = timing(
         "  token: 1000\n  consensus: 2000\n  lease: 480\n  heartbeat_limit: 500\n  token_coefficient: 100\n",
     );
-    assert_eq!((t.token, t.consensus, t.lease_wait()), (ms(1_100), ms(2_000), ms(35)));
+    assert_eq!((t.token, t.consensus, t.lease_wait()), (ms(1_100), ms(2_000), Span::from_nanos(63_333_333)));
     assert!(
-        t.to_string()
-            .contains("token                   1100 ms   totem.token 1000 ms + 1 x token_coefficient 100 ms"),
+        t.to_string().contains(
+            "token                    1100 ms   totem.token 1000 ms + 1 x token_coefficient 100 ms"
+        ),
         "{t}"
     );
 }
@@ -116,7 +128,7 @@ fn lateness_of_the_machine_is_held_against_the_margin() {
     assert!(
         t.broken_by_jitter(Span::from_millis(3))
             .expect("too late")
-            .starts_with("totem.lease_margin 5 ms is less")
+            .starts_with("totem.lease_margin 4 ms is less")
     );
 }
 

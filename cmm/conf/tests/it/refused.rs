@@ -74,7 +74,24 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         "c.conf:22: section fencing is not served yet; fence devices stand in the CIB as stonith: primitives",
     ),
     // Times
-    ("  heartbeat_interval: 700\n", "", Error, "c.conf:4: unsafe timing: heartbeat_limit 1825 ms"),
+    (
+        "  heartbeat_interval: 70\n  heartbeat_limit: 200\n",
+        "",
+        Error,
+        "c.conf:5: unsafe timing: heartbeat_limit 200 ms suspects a node after fewer than three lost heartbeats of 70 ms",
+    ),
+    (
+        "  heartbeat_limit_max: 200\n",
+        "",
+        Error,
+        "c.conf:4: unsafe timing: heartbeat_limit_max 200 ms is below heartbeat_limit 240 ms; write at least as much",
+    ),
+    (
+        "  heartbeat_interval: 700\n",
+        "",
+        Warning,
+        "c.conf:4: warning: heartbeat_limit_max 4200 ms is longer than token 3650 ms, which then notices a death first",
+    ),
     (
         "  token: 1000\n  token_retransmit: 900\n",
         "",
@@ -89,17 +106,12 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         "c.conf:5: unsafe timing: consensus 60 ms ends before the second JOIN is sent after 100 ms; write a consensus of at least join",
     ),
     ("  lease_margin: 0\n", "", Error, "c.conf:4: unsafe timing: lease_margin 0 ms does not even cover"),
-    (
-        "  token: 10\n  token_coefficient: 0\n",
-        "",
-        Error,
-        "c.conf:4: unsafe timing: a heartbeat every 0.500 ms",
-    ),
+    ("  heartbeat_limit: 3\n", "", Error, "c.conf:4: unsafe timing: a heartbeat every 0.500 ms"),
     (
         "  lease: 2000\n",
         "",
         Warning,
-        "c.conf:4: warning: lease 2000 ms and lease_margin 182.500 ms are longer than heartbeat_limit 1825 ms",
+        "c.conf:4: warning: lease 2000 ms and lease_margin 40 ms are longer than heartbeat_limit 240 ms",
     ),
     (
         "",

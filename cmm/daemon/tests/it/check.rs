@@ -18,8 +18,8 @@ fn a_good_configuration_prints_its_timing_model() {
     let (status, stdout, stderr) = check(&cluster);
     assert_eq!(status, 0, "{stderr}");
     for line in [
-        "  token                   1000 ms",
-        "  lease                    400 ms",
+        "  token                    1000 ms",
+        "  lease                     200 ms",
         "  lateness ",
         "The configuration is fine.",
     ] {

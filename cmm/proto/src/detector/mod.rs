@@ -2,24 +2,31 @@
 //!
 //! Every member sends a heartbeat to every other member of the ring installed last, each interval and at once when the
 //! ring is new. Any authenticated packet of a member's current life counts as life. A member silent for longer than
-//! the limit is suspected until the next ring; a suspected member is not echoed, so its lease runs out. A node that was
+//! its limit is suspected until the next ring; a suspected member is not echoed, so its lease runs out. The limit is
+//! each member's own: what the irregularity of its heartbeats asks for ([`arrivals`]), between floor and ceiling. The
+//! lease is reckoned with the floor, so a higher limit only makes it safer. A node that was
 //! late itself accuses nobody: it cannot tell its own deafness from others' silence, so it starts to listen anew.
 //! For the same reason a node that hears one member again after a long silence gives the others that were silent with
 //! it two heartbeats more: the network was deaf, and whoever speaks next may be a moment behind the first.
 //!
 //! Heartbeats of another ring count for life only: nothing is echoed across rings.
 
+mod arrivals;
+
 use std::collections::BTreeMap;
 
 use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span};
 
+use self::arrivals::Arrivals;
+use crate::Timers;
 use crate::wire::Echo;
 
 /// The detector of one node.
 pub struct Detector {
     me: NodeId,
     interval: Span,
-    limit: Span,
+    floor: Span,
+    ceiling: Span,
     ring: RingId,
     peers: BTreeMap<NodeId, Peer>,
     last_turn: Boottime,
@@ -29,6 +36,7 @@ pub struct Detector {
 }
 
 struct Peer {
+    arrivals: Arrivals,
     heard: Boottime,
     suspected: bool,
     /// Added to the limit of this silence.
@@ -53,16 +61,17 @@ pub struct Beat {
 impl Detector {
     /// Alone.
     #[must_use]
-    pub fn new(me: NodeId, interval: Span, limit: Span, now: Boottime) -> Self {
+    pub fn new(me: NodeId, timers: &Timers, now: Boottime) -> Self {
         Self {
             me,
-            interval,
-            limit,
+            interval: timers.heartbeat,
+            floor: timers.heartbeat_limit,
+            ceiling: timers.heartbeat_limit_max.max(timers.heartbeat_limit),
             ring: RingId::default(),
             peers: BTreeMap::new(),
             last_turn: now,
             late: false,
-            next_beat: now + interval,
+            next_beat: now + timers.heartbeat,
         }
     }
 
@@ -71,11 +80,12 @@ impl Detector {
         let gap = now.since(self.last_turn);
         self.last_turn = now;
         self.late = gap > self.interval.scale(2, 1);
-        if gap <= self.limit.scale(1, 2) {
+        if gap <= self.floor.scale(1, 2) {
             return None;
         }
         for peer in self.peers.values_mut() {
             peer.heard = now;
+            peer.arrivals.pause();
         }
         Some(gap)
     }
@@ -83,10 +93,14 @@ impl Detector {
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
+        let known = std::mem::take(&mut self.peers);
         let peer = |id: &NodeId| {
+            let mut arrivals = known.get(id).map(|p| p.arrivals).unwrap_or_default();
+            arrivals.pause();
             (
                 *id,
                 Peer {
+                    arrivals,
                     heard: now,
                     suspected: false,
                     grace: Span::ZERO,
@@ -102,7 +116,7 @@ impl Detector {
 
     /// An authenticated packet of this member's current life.
     pub fn heard(&mut self, now: Boottime, from: NodeId) {
-        let half = self.limit.scale(1, 2);
+        let half = self.floor.scale(1, 2);
         let long = |peer: &Peer| now.since(peer.heard) > half;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let was_long = long(peer);
@@ -133,6 +147,7 @@ impl Detector {
             peer.newest = Some(send_time);
             // The packet that brings it was noted as life in this same turn.
             peer.arrived = peer.heard;
+            peer.arrivals.note(peer.heard, self.interval);
         }
         let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
         Some(Beat { echo, first })
@@ -158,9 +173,10 @@ impl Detector {
         if self.late {
             return silent;
         }
+        let (interval, floor, ceiling) = (self.interval, self.floor, self.ceiling);
         for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
             let silence = now.since(peer.heard);
-            if silence > self.limit + peer.grace {
+            if silence > peer.limit(interval, floor, ceiling) {
                 peer.suspected = true;
                 silent.push((*id, silence));
             }
@@ -208,8 +224,15 @@ impl Detector {
     #[must_use]
     pub fn next_timeout(&self) -> Boottime {
         let ends = self.peers.values().filter(|p| !p.suspected);
-        let silence = ends.map(|p| p.heard + self.limit + p.grace + Span::from_nanos(1)).min();
+        let limit = |p: &Peer| p.limit(self.interval, self.floor, self.ceiling);
+        let silence = ends.map(|p| p.heard + limit(p) + Span::from_nanos(1)).min();
         silence.map_or(self.next_beat, |end| end.min(self.next_beat))
+    }
+}
+
+impl Peer {
+    fn limit(&self, interval: Span, floor: Span, ceiling: Span) -> Span {
+        self.arrivals.limit(interval).clamp(floor, ceiling) + self.grace
     }
 }
 
@@ -232,8 +255,12 @@ mod tests {
     fn at(ms: u64) -> Boottime {
         Boottime::from_nanos(1_000_000 * (10_000 + ms))
     }
+    fn timers() -> Timers {
+        let timers = Timers::from_token(Span::from_secs(1));
+        Timers { heartbeat: BEAT, heartbeat_limit: LIMIT, heartbeat_limit_max: LIMIT.scale(2, 1), ..timers }
+    }
     fn detector() -> Detector {
-        let mut d = Detector::new(node(1), BEAT, LIMIT, at(0));
+        let mut d = Detector::new(node(1), &timers(), at(0));
         d.install(at(0), ring(4), &[node(1), node(2), node(3)]);
         d
     }
@@ -268,6 +295,42 @@ mod tests {
         assert_eq!(d.silent(at(900)), []);
         d.turn(at(901));
         assert_eq!(d.silent(at(1_401)).len(), 2, "it listened for a whole limit since");
+    }
+
+    /// A heartbeat from 2 at each of these times.
+    fn beats(d: &mut Detector, times: impl IntoIterator<Item = u64>) {
+        for ms in times {
+            d.heard(at(ms), node(2));
+            d.heartbeat(node(2), life(1), ring(4), at(ms), &[]);
+        }
+    }
+
+    /// When 2 is suspected, heard last at `ms`; 3 speaks all the time.
+    fn suspected_after(d: &mut Detector, ms: u64) -> u64 {
+        (ms..ms + 10_000)
+            .find(|now| {
+                d.turn(at(*now));
+                d.heard(at(*now), node(3));
+                !d.silent(at(*now)).is_empty()
+            })
+            .expect("some time")
+            - ms
+    }
+
+    #[test]
+    fn the_limit_follows_the_regularity_of_the_peer_between_floor_and_ceiling() {
+        let mut d = detector();
+        beats(&mut d, (50..2_000).step_by(50));
+        assert_eq!(suspected_after(&mut d, 1_950), 501, "regular: the floor");
+        let mut d = detector();
+        beats(&mut d, (50..2_000).step_by(50).chain([2_240]));
+        let after = suspected_after(&mut d, 2_240);
+        assert!((502..1_000).contains(&after), "190 ms late once: {after}");
+        let mut d = detector();
+        beats(&mut d, (50..20_000).step_by(400));
+        assert_eq!(suspected_after(&mut d, 19_650), 1_001, "always late: the ceiling");
+        d.install(at(20_000), ring(8), &[node(1), node(2), node(3)]);
+        assert_eq!(suspected_after(&mut d, 20_000), 1_001, "a new ring knows it too");
     }
 
     #[test]

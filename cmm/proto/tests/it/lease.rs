@@ -48,7 +48,7 @@ fn a_paused_node_drops_quorum_before_it_reads_a_packet() {
 fn a_short_pause_is_forgiven_and_accuses_nobody() {
     let mut c = Cluster::formed(3);
     c.pause(3);
-    c.run(Span::from_millis(300));
+    c.run(c.timers().heartbeat_limit.scale(3, 5));
     c.resume(3);
     c.run(Span::from_secs(5));
     for id in 1..=3 {
