@@ -1,8 +1,9 @@
 //! The event loop: receive, feed, drain, send, sleep. It decides nothing about the cluster; the protocol core does.
 //!
-//! One turn: the core's timers first (so that a lease ends before anything else is looked at), then packets up to a budget,
-//! then what became durable, then clients, then everything goes out in one batch, urgent packets first. The thread that runs
-//! it never waits for a file, a name, a lock or a client.
+//! One turn: the core's timers first (so that a lease ends before anything else is looked at), then what clients in full
+//! flow have sent (so that a token among the packets takes it along), then packets up to a budget, then what became durable,
+//! then the other clients; at the end clients are told of their events, many at once, and everything goes out in one batch,
+//! urgent packets first. The thread that runs it never waits for a file, a name, a lock or a client.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
+use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
 use holdfast_types::{Boottime, Span};
@@ -55,6 +57,8 @@ pub(crate) struct State {
     late_told: Span,
     /// When the thread last slept for real.
     slept_at: Boottime,
+    /// When the alarm goes off.
+    alarm_at: Boottime,
     writing: bool,
     /// Units that CMAP shows.
     units: Vec<UnitName>,
@@ -71,10 +75,12 @@ const SIGNALS: Token = Token(2);
 const FAILFAST: Token = Token(3);
 /// The guardian died.
 const GUARDIAN: Token = Token(4);
+/// A timer was due.
+const ALARM: Token = Token(5);
 /// Clients have all tokens from here on.
 const CLIENTS: Token = Token(16);
-/// Requests of clients served in one turn.
-const REQUESTS_BUDGET: usize = 64;
+/// Clients served in one turn, one run of requests each.
+const CLIENTS_BUDGET: usize = 32;
 
 const EVENTS_MAX: usize = 256;
 /// `rgmd` sets it to 0 while everything it runs is stopped: then nothing here needs quorum.
@@ -103,6 +109,8 @@ impl EventLoop {
         registry.register(&mut SourceFd(&self.failfast.server_fd()), FAILFAST, Interest::READABLE)?;
         self.clients.register(self.poll.registry(), CLIENTS.0)?;
         self.watch_guardian();
+        let alarm = Alarm::new()?;
+        self.poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
         loop {
@@ -110,7 +118,7 @@ impl EventLoop {
             if self.state.left {
                 break;
             }
-            self.sleep(&mut events)?;
+            self.sleep(&mut events, &alarm)?;
         }
         self.net.flush();
         self.clients.shutdown();
@@ -128,13 +136,16 @@ impl EventLoop {
         for event in events {
             match event.token() {
                 NET if event.is_readable() => self.net.set_readable(),
-                WAKER => {}
+                WAKER | ALARM => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
                 GUARDIAN => self.failfast.replace_guardian(start, "its process ended", &self.log),
                 // After the packets: a client's request meets the state that they made.
                 _ => {}
             }
+        }
+        if self.clients.poll_streams(now()) {
+            self.serve_requests();
         }
         self.take_packets();
         while let Some(record) = self.persister.done() {
@@ -145,6 +156,7 @@ impl EventLoop {
         self.serve_clients(events);
         self.housekeeping(now());
         self.go_down_if_condemned();
+        self.clients.notify();
         self.send();
         let end = now();
         let took = self.clients.lateness.turned(start, end);
@@ -157,13 +169,7 @@ impl EventLoop {
         for event in events.iter().filter(|e| e.token() >= CLIENTS) {
             self.clients.on_ready(event, &mut self.node, at);
         }
-        for _ in 0..REQUESTS_BUDGET {
-            let at = now();
-            if !self.clients.serve_one(&mut self.node, at) {
-                break;
-            }
-            self.drain(at);
-        }
+        self.serve_requests();
         let at = now();
         if self.clients.next_timeout().is_some_and(|due| due <= at) {
             self.clients.on_timer(&mut self.node, at);
@@ -175,6 +181,16 @@ impl EventLoop {
                 Action::ReopenLogs => self.log.reopen(),
                 Action::Report(text) => self.log.event(DaemonEvent::Client { text }),
             }
+        }
+    }
+
+    fn serve_requests(&mut self) {
+        for _ in 0..CLIENTS_BUDGET {
+            let at = now();
+            if !self.clients.serve_some(&mut self.node, at) {
+                break;
+            }
+            self.drain(at);
         }
     }
 
@@ -330,7 +346,7 @@ impl EventLoop {
     }
 
     /// Sleeps until something is ready or due, and notes if the wake-up was late.
-    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+    fn sleep(&mut self, events: &mut Events, alarm: &Alarm) -> io::Result<()> {
         let before = now();
         let mut due = before + SLEEP_MAX;
         for at in [
@@ -347,8 +363,14 @@ impl EventLoop {
         if self.net.has_work() || self.failfast.has_work() {
             due = before;
         }
-        let wait = due.since(before);
-        if let Err(e) = self.poll.poll(events, Some(wait.to_duration()))
+        // The poller counts milliseconds, the alarm does not. One that goes off earlier is as good: it costs a turn, and
+        // setting it anew each time that something is put off costs a system call.
+        if due > before && !(self.state.alarm_at > before && self.state.alarm_at <= due) {
+            alarm.set(due.as_nanos())?;
+            self.state.alarm_at = due;
+        }
+        let wait = (due <= before).then_some(Duration::ZERO);
+        if let Err(e) = self.poll.poll(events, wait)
             && e.kind() != io::ErrorKind::Interrupted
         {
             return Err(e);

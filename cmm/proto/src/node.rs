@@ -71,6 +71,8 @@ pub struct Node {
     /// Ordered messages that must go out some time, not yet taken by the ring's queue.
     pending: VecDeque<Vec<u8>>,
     gate_open: bool,
+    /// Requests are coming in a run: what they set in motion waits for its end.
+    corked: bool,
     left: bool,
     taken_down: bool,
     lives: BTreeMap<NodeId, Incarnation>,
@@ -118,6 +120,7 @@ impl Node {
             control: VecDeque::new(),
             pending: VecDeque::new(),
             gate_open: false,
+            corked: false,
             left: false,
             taken_down: false,
             lives: BTreeMap::from([(me, config.incarnation)]),
@@ -172,13 +175,34 @@ impl Node {
     /// # Errors
     /// A [`Refusal`], to be told to the client.
     pub fn submit(&mut self, now: Boottime, request: Request<'_>) -> Result<(), Refusal> {
-        self.turn(now);
+        if !self.corked {
+            self.turn(now);
+        }
         if self.left {
             return Err(Refusal::TryAgain);
         }
         let result = self.take(now, request);
-        self.settle(now);
+        if !self.corked {
+            self.ring.want_token(now);
+            self.settle(now);
+        }
         result
+    }
+
+    /// The requests up to [`Node::uncork`] come at one time and in one run, and are one input: outputs need not be
+    /// drained between them.
+    pub fn cork(&mut self, now: Boottime) {
+        self.turn(now);
+        self.corked = true;
+    }
+
+    /// The run of requests is over.
+    pub fn uncork(&mut self, now: Boottime) {
+        self.corked = false;
+        if !self.left {
+            self.ring.want_token(now);
+            self.settle(now);
+        }
     }
 
     /// The next thing to do, in order.

@@ -1,5 +1,6 @@
 //! The only unsafe code of Holdfast: thin safe wrappers over system calls, one module a concern.
 
+pub mod alarm;
 pub mod clock;
 pub mod counting;
 pub mod daemonize;

@@ -1,10 +1,10 @@
 //! Every client of the local IPC: listeners, connections, and the services behind them.
 //!
 //! The event loop calls, in one turn: [`Clients::on_ready`] for each event of a token that is ours; then
-//! [`Clients::serve_one`] up to a budget (64 or so), with the core's outputs drained after each, so that no input of the
+//! [`Clients::serve_some`] up to a budget (32 or so), with the core's outputs drained after each, so that no input of the
 //! core comes before the outputs of the one before are taken; [`Clients::on_output`] for every output in its order;
 //! [`Clients::on_timer`] when [`Clients::next_timeout`] has passed; [`Clients::poll_action`] for what is the daemon's own
-//! to do. Nothing here blocks.
+//! to do; [`Clients::notify`] at the end. Nothing here blocks.
 
 mod admission;
 mod cfg;
@@ -86,6 +86,17 @@ enum Answer {
     Hold,
 }
 
+/// What may follow a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The client's next one, in the same run.
+    Next,
+    /// Its next one, when the outputs of this one are drained.
+    Later,
+    /// Nothing, until its request can be taken.
+    Wait,
+}
+
 /// All clients.
 pub(crate) struct Clients {
     place: Place,
@@ -104,6 +115,8 @@ pub(crate) struct Clients {
     votequorum: votequorum::Votequorum,
     published: published::Published,
     stats_at: Boottime,
+    /// When clients in full flow had their turn last.
+    streams_at: Boottime,
     accept_at: Option<Boottime>,
     denials: u32,
     denied_at: Option<Boottime>,
@@ -164,6 +177,7 @@ impl Clients {
             votequorum: votequorum::Votequorum::default(),
             published: published::Published::default(),
             stats_at: Boottime::default(),
+            streams_at: Boottime::default(),
             accept_at: None,
             denials: 0,
             denied_at: None,
@@ -205,34 +219,87 @@ impl Clients {
         self.peers.wake(conn);
     }
 
-    /// Serves one request of the next client in turn, or closes one connection. False: nothing is left to do.
-    pub(crate) fn serve_one(&mut self, node: &mut Node, now: Boottime) -> bool {
+    /// Clients in full flow get their turn by the next [`Clients::serve_some`]. False: there are none.
+    pub(crate) fn poll_streams(&mut self, now: Boottime) -> bool {
+        self.streams_at = now;
+        self.peers.wake_streams()
+    }
+
+    /// Tells clients of the events they were given.
+    pub(crate) fn notify(&mut self) {
+        self.peers.notify();
+    }
+
+    /// Serves the next client in turn, one request or a run of multicasts, or closes one connection. False: nothing is
+    /// left to do.
+    pub(crate) fn serve_some(&mut self, node: &mut Node, now: Boottime) -> bool {
         if self.close_one(node, now) {
             return true;
         }
         while let Some(conn) = self.peers.next_ready() {
-            let Some(peer) = self.peers.get_mut(conn) else { continue };
             let mut request = std::mem::take(&mut self.request);
-            let next = match peer.held.take() {
-                Some(held) => {
-                    request = held;
-                    Ok(Next::Request)
-                }
-                None => peer.connection.next_request(&mut request),
-            };
-            match next {
-                Ok(Next::Request) => {
-                    self.serve(conn, &mut request, node, now);
-                    self.request = request;
-                    return true;
-                }
-                Ok(Next::Nothing) => {}
-                Ok(Next::HungUp) => self.peers.doom(conn, None),
-                Err(gone) => self.peers.doom(conn, Some(gone)),
-            }
+            let served = self.serve_run(conn, &mut request, node, now);
             self.request = request;
+            if let Some(streams) = self.peers.note_requests(conn, served, now) {
+                self.watch(conn, !streams);
+            }
+            if served > 0 {
+                return true;
+            }
         }
         self.close_one(node, now)
+    }
+
+    /// Serves requests of one client up to and with the first that is no multicast, or to a bound; how many. For the core
+    /// they are one input.
+    fn serve_run(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) -> u32 {
+        let (mut served, mut bytes) = (0, 0);
+        while let Some(peer) = self.peers.get_mut(conn) {
+            let next = match peer.held.take() {
+                Some(held) => {
+                    *request = held;
+                    Ok(Next::Request)
+                }
+                None => peer.connection.next_request(request),
+            };
+            match next {
+                Ok(Next::Request) => {}
+                Ok(Next::Nothing) => break,
+                Ok(Next::HungUp) => {
+                    self.peers.doom(conn, None);
+                    break;
+                }
+                Err(gone) => {
+                    self.peers.doom(conn, Some(gone));
+                    break;
+                }
+            }
+            if served == 0 {
+                node.cork(now);
+            }
+            served += 1;
+            bytes += request.len();
+            let then = self.serve(conn, request, node, now);
+            if then != Then::Next || served == RUN_REQUESTS || bytes >= RUN_BYTES {
+                if then != Then::Wait {
+                    self.peers.wake(conn);
+                }
+                break;
+            }
+        }
+        if served > 0 {
+            node.uncork(now);
+        }
+        served
+    }
+
+    /// Watches the socket of a client for requests, or for the end only.
+    fn watch(&self, conn: ConnId, requests: bool) {
+        let (Some(peer), Some(registry)) = (self.peers.get(conn), &self.registry) else { return };
+        let token = Token(self.first_token + self.listeners.len() + conn.get() as usize);
+        let interest = if requests { Interest::READABLE | Interest::WRITABLE } else { Interest::WRITABLE };
+        // It is registered and open: nothing can fail but the whole poller.
+        let _ = registry.reregister(&mut SourceFd(&peer.connection.as_raw_fd()), token, interest);
     }
 
     /// Tells clients and keys what the core says. Outputs come here in their order, each before the next input.
@@ -310,7 +377,8 @@ impl Clients {
         }
         let stats = self.cmap.stats.is_tracked().then(|| self.stats_at + STATS_INTERVAL);
         let handshake = self.handshakes.values().map(|(_, since)| *since + HANDSHAKE_LIMIT).min();
-        [self.peers.next_timeout(), self.cfg.next_timeout(), self.accept_at, stats, handshake]
+        let streams = self.peers.has_streams().then(|| self.streams_at + STREAMS_INTERVAL);
+        [streams, self.peers.next_timeout(), self.cfg.next_timeout(), self.accept_at, stats, handshake]
             .into_iter()
             .flatten()
             .min()
@@ -354,8 +422,8 @@ impl Clients {
         self.peers.clear(self.registry.as_ref());
     }
 
-    fn serve(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) {
-        let Some(service) = self.peers.get(conn).map(|p| p.connection.service()) else { return };
+    fn serve(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) -> Then {
+        let Some(service) = self.peers.get(conn).map(|p| p.connection.service()) else { return Then::Wait };
         if service == Service::Cmap && self.cmap.wants_stats(conn) && now.since(self.stats_at) >= STATS_FRESH
         {
             self.refresh_stats(node, now);
@@ -367,18 +435,19 @@ impl Clients {
             self.refresh_stats(node, now);
         }
         let id = View(request).i32(0).unwrap_or_default();
+        let multicast = service == Service::Cpg && id == MULTICAST;
         match answer {
             Answer::Reply(reply) => self.peers.send_response(conn, &reply),
             // Nobody waits for the reply to a multicast.
-            Answer::Error(_) if service == Service::Cpg && id == MULTICAST => {}
+            Answer::Error(_) if multicast => {}
             Answer::Error(error) => self.peers.send_response(conn, &service.error_reply(id, error)),
             Answer::None => {}
             Answer::Hold => {
                 self.peers.hold(conn, std::mem::take(request), now);
-                return;
+                return Then::Wait;
             }
         }
-        self.peers.wake(conn);
+        if multicast { Then::Next } else { Then::Later }
     }
 
     fn dispatch(
@@ -461,6 +530,11 @@ fn refusal(refusal: Refusal) -> CsError {
     }
 }
 
+/// Requests of one client served in one run, and bytes of them after which a run ends.
+const RUN_REQUESTS: u32 = 128;
+const RUN_BYTES: usize = 262_144;
+/// How long a client in full flow waits for its turn where nothing else wakes the loop.
+const STREAMS_INTERVAL: Span = Span::from_micros(200);
 /// Flow-control value that stops multicasts and nothing else.
 const HOLD_MULTICASTS: u32 = 2;
 /// Request id of a plain multicast.

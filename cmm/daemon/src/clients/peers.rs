@@ -16,6 +16,35 @@ pub(super) struct Peer {
     pub(super) held: Option<Vec<u8>>,
     /// When it was let in.
     since: Boottime,
+    /// It has events that it was not told of.
+    unannounced: bool,
+    pub(super) pace: Pace,
+}
+
+/// How fast requests come. A client in full flow is a *stream*: its socket is not watched, since a wake-up for each
+/// request would cost more than the request; the loop looks after it in each turn, and from time to time.
+#[derive(Default)]
+pub(super) struct Pace {
+    since: Boottime,
+    requests: u32,
+    pub(super) streams: bool,
+}
+
+impl Pace {
+    /// Counts requests, perhaps none, and decides anew. Whether that changed something.
+    pub(super) fn note(&mut self, requests: u32, now: Boottime) -> bool {
+        self.requests += requests;
+        let over = now.since(self.since) >= PACE_INTERVAL;
+        let streams = if over {
+            self.streams && self.requests >= STREAM_ENDS_BELOW
+        } else {
+            self.streams || self.requests >= STREAM_BEGINS_AT
+        };
+        if over {
+            (self.since, self.requests) = (now, 0);
+        }
+        std::mem::replace(&mut self.streams, streams) != streams
+    }
 }
 
 /// All connections.
@@ -28,6 +57,10 @@ pub(super) struct Peers {
     lagging: BTreeSet<ConnId>,
     /// Connections whose ring files still have names.
     unattached: BTreeSet<ConnId>,
+    /// Connections with events that they were not told of.
+    unannounced: Vec<ConnId>,
+    /// Connections in full flow.
+    streams: Vec<ConnId>,
     retry_at: Option<Boottime>,
     attach_at: Option<Boottime>,
     flow_control: u32,
@@ -39,7 +72,17 @@ impl Peers {
         if connection.service() == Service::Cpg {
             connection.set_flow_control(self.flow_control);
         }
-        self.open.insert(conn, Peer { connection, queued: false, held: None, since: now });
+        self.open.insert(
+            conn,
+            Peer {
+                connection,
+                queued: false,
+                held: None,
+                since: now,
+                unannounced: false,
+                pace: Pace::default(),
+            },
+        );
         self.unattached.insert(conn);
         self.attach_at.get_or_insert(now + ATTACH_POLL);
         self.wake(conn);
@@ -119,13 +162,56 @@ impl Peers {
     pub(super) fn send_event(&mut self, conn: ConnId, parts: &[&[u8]], now: Boottime) {
         let Some(peer) = self.open.get_mut(&conn) else { return };
         match peer.connection.send_event(parts) {
-            Ok(()) if peer.connection.waiting().0 > 0 => {
-                self.lagging.insert(conn);
-                self.retry_at.get_or_insert(now + RETRY);
+            Ok(()) => {
+                if !std::mem::replace(&mut peer.unannounced, true) {
+                    self.unannounced.push(conn);
+                }
+                if peer.connection.waiting_bytes() > 0 {
+                    self.lagging.insert(conn);
+                    self.retry_at.get_or_insert(now + RETRY);
+                }
             }
-            Ok(()) => {}
             Err(gone) => self.doom(conn, Some(gone)),
         }
+    }
+
+    /// Tells clients of the events they were given since the last time: one system call each.
+    pub(super) fn notify(&mut self) {
+        let Self { unannounced, open, .. } = self;
+        for conn in unannounced.drain(..) {
+            if let Some(peer) = open.get_mut(&conn) {
+                peer.unannounced = false;
+                peer.connection.notify();
+            }
+        }
+    }
+
+    /// Gives each client in full flow a turn. Whether there is any.
+    pub(super) fn wake_streams(&mut self) -> bool {
+        for at in 0..self.streams.len() {
+            self.wake(self.streams[at]);
+        }
+        !self.streams.is_empty()
+    }
+
+    /// Counts requests of `conn`. `Some`: from now on it is in full flow, or not any more.
+    pub(super) fn note_requests(&mut self, conn: ConnId, requests: u32, now: Boottime) -> Option<bool> {
+        let peer = self.open.get_mut(&conn)?;
+        if !peer.pace.note(requests, now) {
+            return None;
+        }
+        let streams = peer.pace.streams;
+        if streams {
+            self.streams.push(conn);
+        } else {
+            self.streams.retain(|c| *c != conn);
+        }
+        Some(streams)
+    }
+
+    /// Whether some client is in full flow.
+    pub(super) fn has_streams(&self) -> bool {
+        !self.streams.is_empty()
     }
 
     pub(super) fn send_response(&mut self, conn: ConnId, message: &[u8]) {
@@ -148,6 +234,7 @@ impl Peers {
             if let Some(peer) = self.open.remove(&conn) {
                 self.lagging.remove(&conn);
                 self.unattached.remove(&conn);
+                self.streams.retain(|c| *c != conn);
                 self.closed += 1;
                 return Some((conn, peer, why));
             }
@@ -198,6 +285,7 @@ impl Peers {
 
     /// Closes everything at once.
     pub(super) fn clear(&mut self, registry: Option<&mio::Registry>) {
+        self.notify();
         for peer in self.open.values() {
             deregister(registry, &peer.connection);
         }
@@ -213,6 +301,12 @@ pub(super) fn deregister(registry: Option<&mio::Registry>, socket: &impl AsRawFd
     }
 }
 
+/// Over this long requests are counted.
+const PACE_INTERVAL: Span = Span::from_millis(1);
+/// So many of one client within the interval make a stream: more than anyone can send who waits for each to be delivered.
+const STREAM_BEGINS_AT: u32 = 40;
+/// With fewer it ends.
+const STREAM_ENDS_BELOW: u32 = 20;
 /// How soon a full ring is tried again, and a request that was refused with the gate open: nothing announces either.
 const RETRY: Span = Span::from_millis(3);
 /// How often a new client is looked at until its ring files can be unlinked.

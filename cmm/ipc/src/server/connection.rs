@@ -68,8 +68,9 @@ pub struct Connection {
     announced: usize,
     /// Notification bytes of committed events that did not fit the socket yet.
     owed: usize,
-    queue: VecDeque<Vec<u8>>,
-    queued_bytes: usize,
+    /// Events that wait for room in the ring, one behind the other, and the length of each.
+    queue: VecDeque<u8>,
+    lengths: VecDeque<u32>,
     /// What the daemon says to all clients of the service.
     gate: u32,
     /// What this client is told: the gate, or on its own account to stop multicasts.
@@ -98,7 +99,7 @@ impl Connection {
             announced: 0,
             owed: 0,
             queue: VecDeque::new(),
-            queued_bytes: 0,
+            lengths: VecDeque::new(),
             gate: 0,
             flow_control: 0,
             in_fragments: false,
@@ -127,7 +128,13 @@ impl Connection {
     /// Events that wait for room, and whether the client is told to hold back.
     #[must_use]
     pub fn waiting(&self) -> (usize, u32) {
-        (self.queue.len(), self.flow_control)
+        (self.lengths.len(), self.flow_control)
+    }
+
+    /// Bytes of events that wait for room in the ring.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.queue.len()
     }
 
     /// Takes the next request into `out`. To throttle a client, do not call this: what it sends stays in its ring.
@@ -136,7 +143,7 @@ impl Connection {
     /// [`Gone`]: close the connection.
     pub fn next_request(&mut self, out: &mut Vec<u8>) -> Result<Next, Gone> {
         while self.announced == 0 {
-            let mut bytes = [0; 64];
+            let mut bytes = [0; NOTIFICATIONS];
             match recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Ok(Next::HungUp),
                 Ok(n) => self.announced = n,
@@ -154,11 +161,13 @@ impl Connection {
         Ok(Next::Request)
     }
 
-    /// Gives the reply to the request handed out last.
+    /// Gives the reply to the request handed out last. Events given before it are announced first: a client that has its
+    /// reply finds them there.
     ///
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn send_response(&mut self, message: &[u8]) -> Result<(), Gone> {
+        self.notify();
         if !self.response.push(&[message])? {
             return Err(Gone::NoRoom);
         }
@@ -166,41 +175,53 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives an event, made of `parts` one behind the other; it waits where the ring is full.
+    /// Gives an event, made of `parts` one behind the other; it waits where the ring is full. The client learns of it
+    /// by [`Connection::notify`]: many events, one call.
     ///
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn send_event(&mut self, parts: &[&[u8]]) -> Result<(), Gone> {
-        if self.queue.is_empty() && self.event.push(parts)? {
-            self.committed();
-            self.pay();
-            return Ok(());
+        if self.lengths.is_empty() {
+            if self.event.push(parts)? {
+                self.committed();
+                return Ok(());
+            }
+            // It can only make room if it knows what is there.
+            self.notify();
         }
-        let message = parts.concat();
-        self.queued_bytes += message.len();
+        let before = self.queue.len();
+        for part in parts {
+            self.queue.extend(*part);
+        }
+        let length = u32::try_from(self.queue.len() - before).map_err(|_| Gone::NoRoom)?;
+        self.lengths.push_back(length);
         self.counters.event_waits += 1;
-        self.queue.push_back(message);
         self.update_flow_control();
-        if self.queued_bytes > QUEUE_BYTES_MAX { Err(Gone::Slow(self.queued_bytes)) } else { Ok(()) }
+        if self.queue.len() > QUEUE_BYTES_MAX { Err(Gone::Slow(self.queue.len())) } else { Ok(()) }
     }
 
     /// Tries again what did not fit before. True while an event still waits for room in the ring: nothing announces that
-    /// room, so call again after a few milliseconds.
+    /// room, so call again after a moment.
     ///
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn flush(&mut self) -> Result<bool, Gone> {
-        while let Some(message) = self.queue.front() {
-            if !self.event.push(&[message])? {
+        while let Some(length) = self.lengths.front().map(|l| *l as usize) {
+            let (first, second) = self.queue.as_slices();
+            let head = first.len().min(length);
+            if !self.event.push(&[&first[..head], &second[..length - head]])? {
                 break;
             }
-            self.queued_bytes -= message.len();
-            self.queue.pop_front();
+            self.queue.drain(..length);
+            self.lengths.pop_front();
             self.committed();
         }
+        if self.queue.is_empty() && self.queue.capacity() > QUEUE_BYTES_KEPT {
+            self.queue = VecDeque::new();
+        }
         self.update_flow_control();
-        self.pay();
-        Ok(!self.queue.is_empty())
+        self.notify();
+        Ok(!self.lengths.is_empty())
     }
 
     /// Tells the client to hold back: 0 go, 1 stop everything, 2 stop multicasts only.
@@ -224,7 +245,7 @@ impl Connection {
     fn update_flow_control(&mut self) {
         let throttled = self.flow_control > self.gate;
         let bound = if throttled { 0 } else { THROTTLE_BYTES };
-        let drowns = self.queued_bytes > bound && !self.in_fragments;
+        let drowns = self.queue.len() > bound && !self.in_fragments;
         let value = if drowns { self.gate.max(STOP_MULTICASTS) } else { self.gate };
         if value != self.flow_control {
             self.counters.flow_controls += u64::from(self.flow_control == 0);
@@ -238,10 +259,11 @@ impl Connection {
         self.owed += 1;
     }
 
-    /// One byte an event, after its chunk; what the socket does not take now is owed until it is writable.
-    fn pay(&mut self) {
+    /// Tells the client of the events given so far: one byte an event, after its chunk. What the socket does not take
+    /// now is owed until it is writable.
+    pub fn notify(&mut self) {
         while self.owed > 0 {
-            let bytes = [0; 64];
+            let bytes = [0; NOTIFICATIONS];
             let n = self.owed.min(bytes.len());
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
             match send(self.stream.as_raw_fd(), &bytes[..n], flags) {
@@ -282,6 +304,10 @@ impl From<Gone> for io::Error {
 }
 
 const STOP_MULTICASTS: u32 = 2;
+/// Notification bytes read or written by one system call.
+const NOTIFICATIONS: usize = 512;
+/// Capacity that an empty queue of waiting events keeps.
+const QUEUE_BYTES_KEPT: usize = 1_048_576;
 /// A client with more than this waiting beyond its full ring must not multicast until all of it is in the ring.
 const THROTTLE_BYTES: usize = 4 * 1_048_576;
 const _: () =

@@ -64,7 +64,10 @@ fn serve(
         let mut request = Vec::new();
         loop {
             match connection.next_request(&mut request)? {
-                Next::Request => serve(&mut connection, &request)?,
+                Next::Request => {
+                    serve(&mut connection, &request)?;
+                    connection.notify();
+                }
                 Next::HungUp => return Ok(()),
                 Next::Nothing => {
                     connection.flush()?;
@@ -340,6 +343,7 @@ fn a_client_sees_the_end_of_its_server_in_a_call_and_in_dispatch() {
                 std::thread::yield_now();
             }
             connection.send_event(&[&cpg::totem_event(RingId::default(), &[])]).expect("event");
+            connection.notify();
             if !in_call {
                 connection.send_response(&cpg::local_reply(NodeId::new(1))).expect("response");
             }

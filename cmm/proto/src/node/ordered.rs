@@ -25,17 +25,17 @@ impl Node {
             Request::CpgConnect { conn } => self.cpg.connect(conn),
             Request::CpgJoin { conn, pid, group } => {
                 let message = self.cpg.join(conn, pid, group)?.encode();
-                self.order(now, Guarantee::Agreed, &message)?;
+                self.order(Guarantee::Agreed, &message)?;
                 self.cpg.started(conn, pid, group);
             }
             Request::CpgLeave { conn } => {
                 let message = self.cpg.leave(conn)?.encode();
-                self.order(now, Guarantee::Agreed, &message)?;
+                self.order(Guarantee::Agreed, &message)?;
                 self.cpg.leaves(conn);
             }
             Request::CpgMcast { conn, guarantee, fragment, payload } => {
                 let message = self.cpg.mcast(conn, fragment, payload)?.encode();
-                self.order(now, guarantee, &message)?;
+                self.order(guarantee, &message)?;
             }
             Request::CpgDisconnect { conn } => {
                 if let Some((group, pid)) = self.cpg.disconnect(conn) {
@@ -46,16 +46,16 @@ impl Node {
             Request::SetExpectedVotes(votes) => {
                 self.may_change(Change::Expected(votes))?;
                 let message = Message::SetExpected { ring: self.ring_id, votes };
-                self.order(now, Guarantee::Agreed, &message.encode())?;
+                self.order(Guarantee::Agreed, &message.encode())?;
             }
             Request::SetVotes { node, votes } => {
                 self.may_change(Change::Votes { node, votes })?;
                 let message = Message::SetVotes { ring: self.ring_id, node, votes };
-                self.order(now, Guarantee::Agreed, &message.encode())?;
+                self.order(Guarantee::Agreed, &message.encode())?;
             }
             Request::CancelWaitForAll => {
                 let message = Message::CancelWaitForAll { ring: self.ring_id };
-                self.order(now, Guarantee::Agreed, &message.encode())?;
+                self.order(Guarantee::Agreed, &message.encode())?;
             }
             Request::ConfirmDeath { node, incarnation, why } => {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
@@ -111,9 +111,9 @@ impl Node {
     }
 
     /// Queues a client's message.
-    fn order(&mut self, now: Boottime, guarantee: Guarantee, message: &[u8]) -> Result<(), Refusal> {
+    fn order(&mut self, guarantee: Guarantee, message: &[u8]) -> Result<(), Refusal> {
         self.ready()?;
-        self.ring.submit(now, guarantee, message)
+        self.ring.enqueue(guarantee, message)
     }
 
     /// Hands to the ring what waits for it: first what drives the reconfiguration, and when that is synchronised what

@@ -263,12 +263,20 @@ impl Ring {
     /// # Errors
     /// [`Refusal::TooBig`]; [`Refusal::TryAgain`] when the queue is full or the node has left.
     pub fn submit(&mut self, now: Boottime, guarantee: Guarantee, payload: &[u8]) -> Result<(), Refusal> {
+        self.enqueue(guarantee, payload)?;
+        self.want_token(now);
+        Ok(())
+    }
+
+    /// As [`Ring::submit`], one of several messages: [`Ring::want_token`] is to be called after the last one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn enqueue(&mut self, guarantee: Guarantee, payload: &[u8]) -> Result<(), Refusal> {
         if self.state == State::Left {
             return Err(Refusal::TryAgain);
         }
-        self.queue.push(guarantee, payload)?;
-        self.want_token(now);
-        Ok(())
+        self.queue.push(guarantee, payload)
     }
 
     /// Holds `peer` failed at once: the detector's word, or firm news. No effect on one that is not considered.

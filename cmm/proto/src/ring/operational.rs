@@ -158,9 +158,9 @@ impl Ring {
         }
     }
 
-    /// There is something to send.
-    pub(super) fn want_token(&mut self, now: Boottime) {
-        if self.state != State::Operational {
+    /// Calls for the token if something waits for it.
+    pub fn want_token(&mut self, now: Boottime) {
+        if self.state != State::Operational || self.queue.is_empty() {
             return;
         }
         if self.held.is_some() {
