@@ -15,5 +15,6 @@ pub mod realtime;
 pub mod shm;
 pub mod spawn;
 pub mod stamp;
+pub mod terminal;
 pub mod timezone;
 pub mod watchdog;

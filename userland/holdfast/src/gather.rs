@@ -11,7 +11,7 @@ use cmm_ipc::abi::votequorum::flags;
 use cmm_ipc::client::{CmapClient, Error, QuorumClient, VotequorumClient};
 use cmm_ipc::{CsError, Place};
 use failfast::black_box::{self, Class};
-use status::{Answered, ClusterStatus, NodeRef, NodeStatus, Note, UnitStatus};
+use status::{Answered, ClusterStatus, NodeRef, NodeStatus, Note, Timings, UnitStatus};
 
 /// Where a node's daemons are, and how long each may take.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ pub(crate) fn gather(sources: &Sources) -> ClusterStatus {
         }
         Err(e) => {
             status.answered.cmmd = false;
-            status.notes.push(cmmd_note(&e));
+            status.notes.push(cmmd_note(&e, "holdfast status"));
             status.notes.extend(last_death(&sources.state_dir, status.updated_unix_ms));
         }
     }
@@ -110,15 +110,7 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
     }
     let own_id = cmap.get_u64("runtime.votequorum.this_node_id")?.unwrap_or(0);
     let configured = configured_nodes(&mut cmap)?;
-    let number = |cmap: &mut CmapClient, key: &str| -> Result<u64, Error> {
-        cmap.get_u64(&format!("runtime.config.totem.{key}")).map(Option::unwrap_or_default)
-    };
-    status.timings.token_ms = number(&mut cmap, "token")?;
-    status.timings.consensus_ms = number(&mut cmap, "consensus")?;
-    status.timings.heartbeat_ms = number(&mut cmap, "heartbeat_interval")?;
-    status.timings.heartbeat_limit_ms = number(&mut cmap, "heartbeat_limit")?;
-    status.timings.lease_ms = number(&mut cmap, "lease")?;
-    status.timings.lease_margin_ms = number(&mut cmap, "lease_margin")?;
+    status.timings = timings(&mut cmap)?;
     status.quorum.reason = text(&mut cmap, "holdfast.quorum.reason")?;
     status.quorum.waits_for_lease = cmap.get_u64("holdfast.lease.waits")?.unwrap_or(0) != 0;
 
@@ -166,8 +158,23 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
     Ok(())
 }
 
+/// The intervals and limits in force.
+pub(crate) fn timings(cmap: &mut CmapClient) -> Result<Timings, Error> {
+    let mut number = |key: &str| -> Result<u64, Error> {
+        cmap.get_u64(&format!("runtime.config.totem.{key}")).map(Option::unwrap_or_default)
+    };
+    Ok(Timings {
+        token_ms: number("token")?,
+        consensus_ms: number("consensus")?,
+        heartbeat_ms: number("heartbeat_interval")?,
+        heartbeat_limit_ms: number("heartbeat_limit")?,
+        lease_ms: number("lease")?,
+        lease_margin_ms: number("lease_margin")?,
+    })
+}
+
 /// Id and name of every `nodelist.node.N`.
-fn configured_nodes(cmap: &mut CmapClient) -> Result<Vec<NodeRef>, Error> {
+pub(crate) fn configured_nodes(cmap: &mut CmapClient) -> Result<Vec<NodeRef>, Error> {
     let mut nodes = Vec::new();
     for (key, value) in cmap.entries("nodelist.node.")? {
         let Some(position) = key.strip_suffix(".nodeid") else { continue };
@@ -184,7 +191,7 @@ fn configured_nodes(cmap: &mut CmapClient) -> Result<Vec<NodeRef>, Error> {
 }
 
 /// The ring as quorum clients are told of it; `None` when the daemon says nothing within the limit.
-fn ring_of(place: &Place, limit: Duration) -> Result<Option<(String, Vec<u32>)>, Error> {
+pub(crate) fn ring_of(place: &Place, limit: Duration) -> Result<Option<(String, Vec<u32>)>, Error> {
     let mut quorum = QuorumClient::connect(place, limit)?;
     quorum.connection().set_limit(limit);
     quorum.track()?;
@@ -221,7 +228,12 @@ fn merge_nodes(status: &mut ClusterStatus, own_id: u32, configured: Vec<NodeRef>
     status.nodes.sort_by_key(|n| n.id);
 }
 
-fn cmmd_note(error: &Error) -> Note {
+/// Why the ring daemon does not answer, and what to type next; `asked` is the command that asked.
+pub(crate) fn cmmd_note(error: &Error, asked: &str) -> Note {
+    let as_root = format!("ask as root: sudo {asked}");
+    let later = format!(
+        "look again in a moment: {asked}; if it lasts, look at its log for the nodes it cannot reach"
+    );
     let (what, remedy) = match error {
         Error::Connect(e)
             if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
@@ -233,15 +245,12 @@ fn cmmd_note(error: &Error) -> Note {
             )
         }
         Error::Connect(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            (format!("cmmd may not be asked by this user: {e}"), "ask as root: sudo holdfast status")
+            (format!("cmmd may not be asked by this user: {e}"), as_root.as_str())
         }
-        Error::Refused(CsError::Access) => {
-            ("cmmd does not talk to this user".to_owned(), "ask as root: sudo holdfast status")
+        Error::Refused(CsError::Access) => ("cmmd does not talk to this user".to_owned(), as_root.as_str()),
+        Error::Refused(CsError::TryAgain) => {
+            ("cmmd is starting: it has no membership yet".to_owned(), later.as_str())
         }
-        Error::Refused(CsError::TryAgain) => (
-            "cmmd is starting: it has no membership yet".to_owned(),
-            "look again in a moment: holdfast status; if it lasts, look at its log for the nodes it cannot reach",
-        ),
         Error::TimedOut => (
             "cmmd does not answer: it is stopped or stuck, and the other nodes take this one for dead"
                 .to_owned(),
@@ -278,7 +287,7 @@ fn cannot_ask(who: &str, error: &dyn Display, socket: &Path) -> (String, String)
 }
 
 /// Why the node's last life ended, as its black box has it.
-fn last_death(state_dir: &Path, now_unix_ms: u64) -> Option<Note> {
+pub(crate) fn last_death(state_dir: &Path, now_unix_ms: u64) -> Option<Note> {
     let records = black_box::read(&state_dir.join("blackbox")).ok()?;
     let death = records.iter().rev().find(|r| r.class == Class::Death)?;
     let at_ms = u64::try_from(death.wall.0 / 1000).unwrap_or(0);

@@ -22,7 +22,15 @@ impl Io {
 
     /// Writes to standard output. A reader that has gone away is no error of ours.
     pub(crate) fn say(&mut self, text: Arguments<'_>) {
-        let _ = self.out.write_fmt(text).and_then(|()| self.out.flush());
+        let _ = self.try_say(text);
+    }
+
+    /// Writes to standard output.
+    ///
+    /// # Errors
+    /// When nobody reads it any more.
+    pub(crate) fn try_say(&mut self, text: Arguments<'_>) -> io::Result<()> {
+        self.out.write_fmt(text).and_then(|()| self.out.flush())
     }
 
     /// Writes to standard error.

@@ -12,6 +12,7 @@ mod fence_demo;
 mod gather;
 mod io;
 mod link;
+mod ring;
 mod show;
 
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ struct Cli {
 enum Applet {
     /// Show ring, quorum, nodes and resources as this node sees them.
     Status(show::Args),
+    /// Show the ring: links, limits, the token, lateness, the last changes; once or live.
+    Ring(ring::Args),
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
     CrmMon(crm_mon::Args),
@@ -67,6 +70,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
         },
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
+            Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
             Ok(Cli { applet: Applet::Demo(args) }) => demo::run(&args, io),
@@ -93,6 +97,7 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast status                 what runs where, and why not
   holdfast status --json          the same for programs
+  holdfast ring --watch           links, latencies and the token, live
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute

@@ -8,10 +8,18 @@
 mod crm_mon;
 mod model;
 mod ocf;
+mod ring;
+mod ring_text;
+mod table;
 mod text;
 mod time;
 
 pub use crm_mon::{CrmMonOptions, crm_mon, crm_mon_simple};
+pub use ring::{
+    Bucket, Change, Lengths, LinkReport, LoopReport, Missed, PeerReport, RingReport, TokenReport, Traffic,
+    Trouble,
+};
+pub use ring_text::ring_text;
 pub use text::text;
 pub use time::{Zone, age, ctime, interval, iso, utc};
 

@@ -4,13 +4,14 @@
 
 use std::fmt::Write;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use crate::model::{
     ClusterStatus, FailedAction, FenceRecord, FenceState, INFINITY, NodeStatus, OperationStatus,
     PendingAction, ResourceStatus, Role,
 };
 use crate::ocf;
+use crate::table::{BAD, GOOD, PLAIN, Table, WARN, bold, bold_cell, paint};
 use crate::time::{Zone, age, interval, iso};
 
 /// The whole state as text, with styles.
@@ -283,62 +284,9 @@ fn units(status: &ClusterStatus) -> Vec<String> {
     status.units.iter().map(line).collect()
 }
 
-/// Rows of styled cells, as wide as their widest; the last cell of a row is not padded.
-#[derive(Default)]
-struct Table {
-    rows: Vec<Vec<(String, Style)>>,
-}
-
-impl Table {
-    fn row<const N: usize>(&mut self, cells: [(String, Style); N]) {
-        self.rows.push(cells.into());
-    }
-
-    fn render(&self, indent: usize) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |c: usize| {
-            // A lone cell is a heading and may run over its column.
-            let cells = self.rows.iter().filter(|r| r.len() > 1).filter_map(|r| r.get(c));
-            cells.map(|(text, _)| text.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..columns).map(width).collect();
-        let mut out = String::new();
-        for row in &self.rows {
-            let _ = write!(out, "{:indent$}", "");
-            let last = row.iter().rposition(|(text, _)| !text.is_empty()).unwrap_or(0);
-            for (c, (text, style)) in row.iter().enumerate().take(last + 1) {
-                out.push_str(&paint(*style, text));
-                if c < last {
-                    let _ = write!(out, "{:pad$}", "", pad = widths[c] - text.chars().count() + 2);
-                }
-            }
-            out.push('\n');
-        }
-        out
-    }
-}
-
 fn section(out: &mut String, body: &str) {
     if !body.is_empty() {
         out.push('\n');
         out.push_str(body);
     }
 }
-
-fn bold_cell(text: &str) -> (String, Style) {
-    (text.to_owned(), HEAD)
-}
-
-fn bold(text: &str) -> String {
-    paint(HEAD, text)
-}
-
-fn paint(style: Style, text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
-}
-
-const PLAIN: Style = Style::new();
-const HEAD: Style = Style::new().bold();
-const GOOD: Style = AnsiColor::Green.on_default();
-const WARN: Style = AnsiColor::Yellow.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();

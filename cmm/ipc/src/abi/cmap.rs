@@ -218,6 +218,13 @@ impl Value {
         self.as_int().and_then(|n| u64::try_from(n).ok())
     }
 
+    /// A 32-bit floating-point number.
+    #[must_use]
+    pub fn as_f32(&self) -> Option<f32> {
+        let bytes = self.bytes.as_slice().try_into().ok()?;
+        (self.kind == Kind::Float).then(|| f32::from_ne_bytes(bytes))
+    }
+
     /// A string in UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {

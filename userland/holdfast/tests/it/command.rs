@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::process::Stdio;
 
-use status::ClusterStatus;
+use status::{ClusterStatus, RingReport};
 
 use crate::{Temp, holdfast, run};
 
@@ -101,12 +102,77 @@ fn links_are_made_once_and_answer_to_their_names() {
 }
 
 #[test]
+fn ring_without_a_daemon_says_what_to_type_next() {
+    let temp = Temp::new();
+    let (code, out, err) = run(holdfast(&temp.0).arg("ring"));
+    assert_eq!((code, err.as_str()), (Some(69), ""));
+    assert!(out.contains("! cmmd does not run on this node") && out.contains("start it: cmmd"), "{out}");
+    assert!(!out.contains('\u{1b}'), "no colours on a pipe: {out:?}");
+    let (code, out, _) = run(holdfast(&temp.0).args(["ring", "--json"]));
+    let report: RingReport = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, report.answered, report.notes.len()), (Some(69), false, 1));
+
+    let (code, out, err) = run(holdfast(&temp.0).args(["ring", "--watch"]));
+    assert_eq!((code, out.as_str()), (Some(64), ""));
+    assert!(err.contains("holdfast ring --json --watch"), "{err}");
+    let (code, _, err) = run(holdfast(&temp.0).args(["ring", "--watch", "0.01"]));
+    assert!(code == Some(64) && err.contains("0.1 to 3600"), "{err}");
+}
+
+#[test]
+fn a_watching_pipe_gets_a_line_each_interval_and_ends_with_its_reader() {
+    use std::io::{BufRead, BufReader};
+    let temp = Temp::new();
+    let mut child =
+        holdfast(&temp.0).args(["ring", "--json", "--watch", "0.1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let report: RingReport = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(report.updated_unix_ms > 0);
+    }
+    drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_live_view_gives_the_terminal_back() {
+    use std::io::{Read, Write};
+    let temp = Temp::new();
+    // script(1) of util-linux gives the command a terminal; what is written to it are keys.
+    for key in ["q", "\u{3}"] {
+        let command = format!("{} ring --watch 0.1", env!("CARGO_BIN_EXE_holdfast"));
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("{command}; code=$?; stty -a; exit $code"), "/dev/null"]);
+        script.env("HOLDFAST_RUN_DIR", temp.0.join("run")).env("HOLDFAST_STATE_DIR", temp.0.join("state"));
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut shown = Vec::new();
+        let mut chunk = [0; 4096];
+        let drawn = |shown: &[u8]| String::from_utf8_lossy(shown).matches("cmmd does not run").count();
+        while drawn(&shown) < 2 {
+            let n = screen.read(&mut chunk).unwrap();
+            assert!(n > 0, "it ended by itself: {}", String::from_utf8_lossy(&shown));
+            shown.extend(&chunk[..n]);
+        }
+        keys.write_all(key.as_bytes()).unwrap();
+        screen.read_to_end(&mut shown).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{key:?}");
+        let shown = String::from_utf8_lossy(&shown);
+        let (view, after) = shown.split_once("\u{1b}[?1049l").expect("back on the screen before");
+        assert!(view.contains("\u{1b}[?1049h") && view.contains("\u{1b}[?25h"), "{view:?}");
+        let cooked =
+            ["icanon", "isig", "echo"].iter().all(|flag| after.split_whitespace().any(|word| word == *flag));
+        assert!(cooked, "{after}");
+    }
+}
+
+#[test]
 fn usage_errors_and_help() {
     let temp = Temp::new();
     assert_eq!(run(&mut holdfast(&temp.0)).0, Some(64));
     let (code, _, err) = run(holdfast(&temp.0).arg("statsu"));
     assert!(code == Some(64) && err.contains("status"), "{err}");
-    for applet in ["status", "crm_mon", "link", "demo", "fence-demo"] {
+    for applet in ["status", "ring", "crm_mon", "link", "demo", "fence-demo"] {
         let (code, out, _) = run(holdfast(&temp.0).args([applet, "--help"]));
         assert_eq!(code, Some(0), "{applet}");
         assert!(out.contains("Examples:") && out.contains("Exit status:"), "{applet}: {out}");

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use status::{ClusterStatus, CrmMonOptions, crm_mon, crm_mon_simple, text, utc};
+use status::{ClusterStatus, CrmMonOptions, RingReport, crm_mon, crm_mon_simple, ring_text, text, utc};
 
 fn testdata(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/testdata").join(name)
@@ -114,6 +114,22 @@ fn status_text_is_as_recorded() {
         }
         assert_eq!(plain, read(&file), "{name}: set UPDATE_EXPECT=1 where the change is wanted");
         assert!(plain.lines().all(|l| l.trim_end() == l), "{name}: trailing blanks");
+    }
+}
+
+#[test]
+fn ring_text_is_as_recorded() {
+    for name in ["calm", "trouble", "sparse", "silent"] {
+        let report: RingReport = serde_json::from_str(&read(&format!("ring/{name}.json"))).unwrap();
+        let plain = strip(&ring_text(&report, utc));
+        let file = format!("ring/{name}.txt");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(testdata(&file), &plain).unwrap();
+        }
+        assert_eq!(plain, read(&file), "{name}: set UPDATE_EXPECT=1 where the change is wanted");
+        assert!(plain.lines().all(|l| l.trim_end() == l), "{name}: trailing blanks");
+        let again: RingReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(report, again);
     }
 }
 
