@@ -13,6 +13,7 @@ mod lateness;
 mod log;
 mod net;
 mod notify;
+mod outbox;
 mod persist;
 mod realtime;
 mod runtime_files;

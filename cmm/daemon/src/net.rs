@@ -1,18 +1,17 @@
 //! The ring's packets: one socket a link, batches in both directions, urgent packets first.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
-use std::rc::Rc;
 
 use cmm_proto::{Destination, Node, limits};
-use holdfast_sys::net::{self, ReceiveBatch, SEND_MAX, UdpOptions};
+use holdfast_sys::net::{self, ReceiveBatch, Sender, UdpOptions};
 use holdfast_types::{Boottime, LinkId, NodeId, Span};
 use socket2::SockAddr;
 
 use crate::events::DaemonEvent;
 use crate::log::Log;
+use crate::outbox::{Flushed, Outbox};
 
 /// The transport of one node.
 pub(crate) struct Net {
@@ -21,8 +20,11 @@ pub(crate) struct Net {
     block_unlisted: bool,
     batch: ReceiveBatch,
     /// Token, membership and heartbeat packets; they go before data.
-    urgent: VecDeque<(u16, Rc<Vec<u8>>)>,
-    data: VecDeque<(u16, Rc<Vec<u8>>)>,
+    urgent: Outbox,
+    data: Outbox,
+    sender: Sender,
+    /// Buffers of packets that are out, for the node to use again.
+    spare: Vec<Vec<u8>>,
     /// Whether the socket may hold packets that were not taken yet.
     readable: bool,
     unlisted: u64,
@@ -80,8 +82,10 @@ impl Net {
             peers: config.peers.iter().map(peer).collect(),
             block_unlisted: config.block_unlisted,
             batch: ReceiveBatch::default(),
-            urgent: VecDeque::with_capacity(QUEUE_MAX / 8),
-            data: VecDeque::with_capacity(QUEUE_MAX),
+            urgent: Outbox::new(QUEUE_MAX / 8),
+            data: Outbox::new(QUEUE_MAX),
+            sender: Sender::default(),
+            spare: Vec::new(),
             readable: false,
             unlisted: 0,
             unlisted_from: None,
@@ -128,7 +132,16 @@ impl Net {
             }
             let now = now();
             let Self {
-                batch, peers, urgent, data, unlisted, unlisted_from, block_unlisted, overflowed, ..
+                batch,
+                peers,
+                urgent,
+                data,
+                spare,
+                unlisted,
+                unlisted_from,
+                block_unlisted,
+                overflowed,
+                ..
             } = self;
             for (from, packet) in batch.packets() {
                 if *block_unlisted && !peers.iter().any(|p| p.ip == from.ip()) {
@@ -137,7 +150,7 @@ impl Net {
                     continue;
                 }
                 node.handle_packet(now, LinkId::new(0), packet);
-                after(node, &mut Queue { peers, urgent, data, overflowed }, now);
+                after(node, &mut Queue { peers, urgent, data, spare, overflowed }, now);
             }
         }
     }
@@ -148,33 +161,29 @@ impl Net {
             peers: &self.peers,
             urgent: &mut self.urgent,
             data: &mut self.data,
+            spare: &mut self.spare,
             overflowed: &mut self.overflowed,
         }
     }
 
     /// Sends what waits, urgent packets first, until the socket's buffer is full.
     pub(crate) fn flush(&mut self) {
-        let Self { socket, peers, urgent, data, .. } = self;
-        for queue in [urgent, data] {
-            while !queue.is_empty() {
-                let batch: Vec<(&SockAddr, &[u8])> = queue
-                    .iter()
-                    .take(SEND_MAX)
-                    .map(|(peer, packet)| (&peers[usize::from(*peer)].addr, packet.as_slice()))
-                    .collect();
-                let sent = match net::send_batch(socket, &batch) {
-                    Ok(sent) => sent,
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                    Err(e) => {
-                        // Something is wrong with the first one (filtered, no route): the rest must not suffer.
-                        let peer = &mut peers[usize::from(queue[0].0)];
-                        peer.failed += 1;
-                        peer.error = Some(e.kind());
-                        1
-                    }
-                };
-                queue.drain(..sent);
+        let Self { socket, peers, urgent, data, sender, spare, .. } = self;
+        let mut troubles = [None; limits::NODES_MAX];
+        for outbox in [urgent, data] {
+            let addresses = peers.iter().map(|p| &p.addr);
+            let failed = |peer: usize, why| {
+                let (count, _) = troubles[peer].unwrap_or((0, why));
+                troubles[peer] = Some((count + 1, why));
+            };
+            if outbox.flush(socket, sender, addresses, spare, failed) == Flushed::Full {
+                break;
             }
+        }
+        spare.clear();
+        for (peer, (count, why)) in peers.iter_mut().zip(troubles).filter_map(|(p, t)| Some((p, t?))) {
+            peer.failed += count;
+            peer.error = Some(why);
         }
     }
 
@@ -201,8 +210,9 @@ impl Net {
 /// The sending half, for outputs that come out while packets are taken in.
 pub(crate) struct Queue<'a> {
     peers: &'a [Peer],
-    urgent: &'a mut VecDeque<(u16, Rc<Vec<u8>>)>,
-    data: &'a mut VecDeque<(u16, Rc<Vec<u8>>)>,
+    urgent: &'a mut Outbox,
+    data: &'a mut Outbox,
+    spare: &'a mut Vec<Vec<u8>>,
     overflowed: &'a mut u64,
 }
 
@@ -210,17 +220,13 @@ impl Queue<'_> {
     /// Queues one packet of the node.
     pub(crate) fn push(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
         debug_assert!(packet.len() <= limits::PACKET_MAX);
-        let packet = Rc::new(packet);
-        let queue = if urgent { &mut *self.urgent } else { &mut *self.data };
-        for (index, peer) in (0u16..).zip(self.peers) {
-            if matches!(to, Destination::Node(id) if id != peer.id) {
-                continue;
-            }
-            if queue.len() >= QUEUE_MAX {
-                queue.pop_front();
-                *self.overflowed += 1;
-            }
-            queue.push_back((index, Rc::clone(&packet)));
+        let outbox = if urgent { &mut *self.urgent } else { &mut *self.data };
+        let mask = self.peers.iter().enumerate().fold(0, |mask, (at, peer)| {
+            let wanted = !matches!(to, Destination::Node(id) if id != peer.id);
+            mask | u64::from(wanted) << at
+        });
+        if !outbox.push(mask, packet, self.spare) {
+            *self.overflowed += 1;
         }
     }
 }

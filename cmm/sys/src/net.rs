@@ -1,7 +1,7 @@
 //! UDP sockets for the ring, and many packets a system call with buffers made once.
 
 use std::io;
-use std::mem;
+use std::mem::{self, MaybeUninit};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -46,44 +46,60 @@ pub fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket>
     if setsockopt(&socket, sockopt::SndBufForce, &options.buffer_bytes).is_err() {
         socket.set_send_buffer_size(options.buffer_bytes)?;
     }
+    // Where the kernel cannot join packets they come one by one.
+    let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
     socket.bind(&addr.into())?;
     Ok(socket.into())
 }
 
-/// Buffers for one call of `recvmmsg`.
+/// Buffers for one call of `recvmmsg`. Where the kernel joins packets that came one behind the other from one sender
+/// (UDP GRO), each buffer takes a whole run of them.
 pub struct ReceiveBatch {
-    buffers: Vec<[u8; BUFFER_BYTES]>,
-    filled: Vec<(usize, Option<SocketAddr>)>,
+    buffers: Vec<u8>,
+    filled: Vec<Filled>,
 }
 
-/// Packets one call receives.
-pub const RECEIVE_MAX: usize = 32;
-/// Packets one call sends.
-pub const SEND_MAX: usize = 64;
-/// Larger packets are not of the ring and are cut off; the caller sees them as longer than any it accepts.
-const BUFFER_BYTES: usize = 2_048;
+/// What is in one buffer.
+struct Filled {
+    from: Option<SocketAddr>,
+    bytes: usize,
+    /// Bytes of each packet in it but the last, which may be shorter.
+    packet: usize,
+}
+
+/// Buffers that one call fills.
+pub const RECEIVE_MAX: usize = 16;
+/// Packets that one call sends.
+pub const SEND_MAX: usize = 256;
+/// The largest UDP datagram, and the longest run of joined ones.
+const BUFFER_BYTES: usize = 65_536;
+/// Room for one control message with an `int`, aligned as the kernel wants it.
+type Control = [u64; 3];
 
 impl Default for ReceiveBatch {
     fn default() -> Self {
-        Self { buffers: vec![[0; BUFFER_BYTES]; RECEIVE_MAX], filled: Vec::with_capacity(RECEIVE_MAX) }
+        Self { buffers: vec![0; BUFFER_BYTES * RECEIVE_MAX], filled: Vec::with_capacity(RECEIVE_MAX) }
     }
 }
 
 impl ReceiveBatch {
-    /// Takes what has arrived, at most [`RECEIVE_MAX`] packets, without waiting. Returns how many.
+    /// Takes what has arrived without waiting. Returns how many buffers are filled: with fewer than [`RECEIVE_MAX`]
+    /// nothing more was there.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there; errors that earlier sends left behind (`ECONNREFUSED` and the like).
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.filled.clear();
         let mut names: [SockAddrStorage; RECEIVE_MAX] = std::array::from_fn(|_| SockAddrStorage::zeroed());
+        let mut controls = [Control::default(); RECEIVE_MAX];
         // SAFETY: iovec and mmsghdr are plain C structures for which all zeroes is a valid value (null, no length).
         let mut parts: [libc::iovec; RECEIVE_MAX] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; RECEIVE_MAX] = unsafe { mem::zeroed() };
         let name_len = names[0].size_of();
-        for (((buffer, name), part), header) in
-            self.buffers.iter_mut().zip(&mut names).zip(&mut parts).zip(&mut headers)
+        let buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
+        for ((((buffer, name), control), part), header) in
+            buffers.zip(&mut names).zip(&mut controls).zip(&mut parts).zip(&mut headers)
         {
             part.iov_base = buffer.as_mut_ptr().cast();
             part.iov_len = BUFFER_BYTES;
@@ -91,9 +107,11 @@ impl ReceiveBatch {
             header.msg_hdr.msg_namelen = name_len;
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
         }
-        // SAFETY: every header points to one iovec, one name and one buffer that outlive the call, with their true
-        // lengths; no time-out is given.
+        // SAFETY: every header points to one iovec, one name, one control buffer and one buffer that outlive the call,
+        // with their true lengths; no time-out is given.
         let n = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -107,50 +125,166 @@ impl ReceiveBatch {
         for (header, name) in headers.iter().zip(names).take(n) {
             // SAFETY: the kernel filled the first msg_namelen bytes of this storage with an address.
             let from = unsafe { SockAddr::new(name, header.msg_hdr.msg_namelen) }.as_socket();
-            let cut = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-            let len = if cut { BUFFER_BYTES } else { (header.msg_len as usize).min(BUFFER_BYTES) };
-            self.filled.push((len, from));
+            let bytes = (header.msg_len as usize).min(BUFFER_BYTES);
+            let packet = joined(&header.msg_hdr).filter(|p| *p > 0).unwrap_or(BUFFER_BYTES);
+            self.filled.push(Filled { from, bytes, packet });
         }
         Ok(n)
     }
 
     /// The packets of the last call, in order of arrival, with their senders.
     pub fn packets(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
-        let filled = self.filled.iter();
-        self.buffers.iter_mut().zip(filled).filter_map(|(b, (len, from))| from.map(|f| (f, &mut b[..*len])))
+        let buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
+        buffers.zip(&self.filled).filter_map(|(b, f)| Some((f.from?, f, b))).flat_map(|(from, f, b)| {
+            // An empty datagram is a packet too, if one of no use.
+            b[..f.bytes].chunks_mut(f.packet).map(move |p| (from, p))
+        })
     }
 }
 
-/// Sends packets, at most [`SEND_MAX`] of them, without waiting. Returns how many went out; the rest were not tried.
-///
-/// # Errors
-/// What is wrong with the *first* packet; nothing was sent then. `WouldBlock` when the socket's buffer is full.
-pub fn send_batch(socket: &UdpSocket, packets: &[(&SockAddr, &[u8])]) -> io::Result<usize> {
-    let n = packets.len().min(SEND_MAX);
-    // SAFETY: iovec and mmsghdr are plain C structures for which all zeroes is a valid value (null, no length).
-    let mut parts: [libc::iovec; SEND_MAX] = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut headers: [libc::mmsghdr; SEND_MAX] = unsafe { mem::zeroed() };
-    for (((to, packet), part), header) in packets.iter().zip(&mut parts).zip(&mut headers) {
-        part.iov_base = packet.as_ptr().cast_mut().cast();
-        part.iov_len = packet.len();
-        header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
-        header.msg_hdr.msg_namelen = to.len();
-        header.msg_hdr.msg_iov = part;
-        header.msg_hdr.msg_iovlen = 1;
+/// Bytes of each packet in a received run, if it is one.
+fn joined(header: &libc::msghdr) -> Option<usize> {
+    // SAFETY: the header was filled by the kernel, and its control buffer is still there; the macros stay inside it.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(header).as_ref() };
+    while let Some(m) = message {
+        if (m.cmsg_level, m.cmsg_type) == (libc::SOL_UDP, libc::UDP_GRO) {
+            // SAFETY: the kernel puts an int into this message; it may not be aligned.
+            let size = unsafe { libc::CMSG_DATA(m).cast::<libc::c_int>().read_unaligned() };
+            return usize::try_from(size).ok();
+        }
+        // SAFETY: as above.
+        message = unsafe { libc::CMSG_NXTHDR(header, m).as_ref() };
     }
-    // SAFETY: the first n headers point to one iovec, one address and one packet each, which outlive the call and are
-    // only read.
+    None
+}
+
+/// Sends packets, many a system call, and runs of equally long ones to one peer as one (UDP segmentation offload) where
+/// kernel and device take that.
+#[derive(Debug)]
+pub struct Sender {
+    segments: bool,
+}
+
+impl Default for Sender {
+    fn default() -> Self {
+        Self { segments: true }
+    }
+}
+
+impl Sender {
+    /// Sends packets, at most [`SEND_MAX`] of them, without waiting. Returns how many went out; the rest were not tried.
+    /// Packets to one peer should come one behind the other.
+    ///
+    /// # Errors
+    /// What is wrong with the *first* packet; nothing was sent then. `WouldBlock` when the socket's buffer is full.
+    pub fn send<'a>(
+        &mut self,
+        socket: &UdpSocket,
+        packets: impl Iterator<Item = (&'a SockAddr, &'a [u8])> + Clone,
+    ) -> io::Result<usize> {
+        if self.segments {
+            match send_runs(socket, packets.clone(), SEGMENTS_MAX) {
+                // The kernel, the device or its path do not take segments (of this size).
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::EOPNOTSUPP)) => {
+                    self.segments = false
+                }
+                outcome => return outcome,
+            }
+        }
+        send_runs(socket, packets, 1)
+    }
+}
+
+/// Sends packets, runs of up to `longest` of them to one peer as one message.
+fn send_runs<'a>(
+    socket: &UdpSocket,
+    packets: impl Iterator<Item = (&'a SockAddr, &'a [u8])>,
+    longest: usize,
+) -> io::Result<usize> {
+    let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; SEND_MAX];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SEND_MAX];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; SEND_MAX];
+    let mut packets = packets.take(SEND_MAX).peekable();
+    let (mut n, mut at) = (0, 0);
+    while let Some((to, first)) = packets.next() {
+        let mut run = Run { to, first: first.len(), bytes: first.len(), packets: 1, open: longest > 1 };
+        parts[at].write(part(first));
+        while let Some((_, more)) = packets.next_if(|(to, packet)| run.fits(to, packet.len(), longest)) {
+            parts[at + run.packets].write(part(more));
+            run.take(more.len());
+        }
+        // SAFETY: plain C structure for which all zeroes is a valid value (null, no length).
+        let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+        message.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
+        message.msg_hdr.msg_namelen = to.len();
+        message.msg_hdr.msg_iov = parts[at].as_mut_ptr();
+        message.msg_hdr.msg_iovlen = run.packets as _;
+        if run.packets > 1 {
+            message.msg_hdr.msg_control = controls[n].write(Control::default()).as_mut_ptr().cast();
+            // SAFETY: a computation on sizes only.
+            message.msg_hdr.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
+            // SAFETY: the control buffer is zeroed, aligned, and longer than one message with a u16.
+            unsafe {
+                let segment = libc::CMSG_FIRSTHDR(&raw const message.msg_hdr);
+                (*segment).cmsg_level = libc::SOL_UDP;
+                (*segment).cmsg_type = libc::UDP_SEGMENT;
+                (*segment).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+                libc::CMSG_DATA(segment).cast::<u16>().write_unaligned(run.first as u16);
+            }
+        }
+        headers[n].write(message);
+        n += 1;
+        at += run.packets;
+    }
+    // SAFETY: the first n headers are written; each points to its address, its parts (written, one a packet) and perhaps
+    // its control message, all of which outlive the call and are only read.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
-            headers.as_mut_ptr(),
+            headers.as_mut_ptr().cast(),
             n as u32,
             (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
         )
     };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel sends no more messages than the n that are written.
+    Ok(headers[..sent].iter().map(|h| unsafe { h.assume_init_ref() }.msg_hdr.msg_iovlen as usize).sum())
 }
+
+fn part(packet: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: packet.as_ptr().cast_mut().cast(), iov_len: packet.len() }
+}
+
+/// Packets to one peer that go out as one message: all of one length, but the last may be shorter.
+struct Run<'a> {
+    to: &'a SockAddr,
+    first: usize,
+    bytes: usize,
+    packets: usize,
+    /// All so far are of one length.
+    open: bool,
+}
+
+impl Run<'_> {
+    fn fits(&self, to: &SockAddr, len: usize, longest: usize) -> bool {
+        self.open
+            && self.packets < longest
+            && (1..=self.first).contains(&len)
+            && self.bytes + len <= SEGMENTS_BYTES
+            && (std::ptr::eq(self.to, to) || self.to == to)
+    }
+
+    fn take(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += len;
+        self.open = len == self.first;
+    }
+}
+
+/// Packets and bytes that the kernel takes in one message.
+const SEGMENTS_MAX: usize = 64;
+const SEGMENTS_BYTES: usize = 65_000;
 
 /// Receive buffer that the kernel gave, in bytes (it counts its own overhead, hence twice the request).
 ///
@@ -170,28 +304,52 @@ mod tests {
         (bind_udp(any, &options).expect("binds"), bind_udp(any, &options).expect("binds"))
     }
 
+    fn send_all(a: &UdpSocket, sender: &mut Sender, to: &SockAddr, bodies: &[Vec<u8>]) {
+        let mut sent = 0;
+        while sent < bodies.len() {
+            sent += sender.send(a, bodies[sent..].iter().map(|p| (to, p.as_slice()))).expect("sends");
+        }
+    }
+
+    fn receive_all(b: &UdpSocket, from: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        let mut batch = ReceiveBatch::default();
+        let mut got = Vec::new();
+        while got.len() < count {
+            assert!(batch.receive(b).expect("loopback is instant") <= RECEIVE_MAX);
+            for (sender, packet) in batch.packets() {
+                assert_eq!(sender, from.local_addr().expect("bound"));
+                got.push(packet.to_vec());
+            }
+        }
+        assert_eq!(batch.receive(b).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(batch.packets().count(), 0);
+        got
+    }
+
     #[test]
     fn a_batch_arrives_in_order_with_its_sender_and_its_lengths() {
         let (a, b) = pair();
         let to: SockAddr = b.local_addr().expect("bound").into();
-        let bodies: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; usize::from(n) * 10]).collect();
-        let packets: Vec<(&SockAddr, &[u8])> = bodies.iter().map(|p| (&to, p.as_slice())).collect();
-        let mut sent = 0;
-        while sent < packets.len() {
-            sent += send_batch(&a, &packets[sent..]).expect("sends");
+        for segments in [true, false] {
+            // Runs of one length that end in a shorter one, runs too long for one message, and singles.
+            let lengths =
+                (1..100_usize).map(|n| n * 10).chain([1_400; 150]).chain([7; 90]).chain([1_200, 1_200, 30]);
+            let bodies: Vec<Vec<u8>> = lengths.zip(0_u8..=255).map(|(len, n)| vec![n; len]).collect();
+            send_all(&a, &mut Sender { segments }, &to, &bodies);
+            assert_eq!(receive_all(&b, &a, bodies.len()), bodies, "segments {segments}");
         }
-        let mut batch = ReceiveBatch::default();
-        let mut got = Vec::new();
-        while got.len() < 100 {
-            assert!(batch.receive(&b).expect("loopback is instant") <= RECEIVE_MAX);
-            for (from, packet) in batch.packets() {
-                assert_eq!(from, a.local_addr().expect("bound"));
-                got.push(packet.to_vec());
-            }
-        }
-        assert_eq!(got, bodies);
-        assert_eq!(batch.receive(&b).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(batch.packets().count(), 0);
+    }
+
+    #[test]
+    fn packets_to_many_peers_each_arrive_where_they_belong() {
+        let (a, b) = pair();
+        let (c, _) = pair();
+        let to: [SockAddr; 2] = [&b, &c].map(|s| s.local_addr().expect("bound").into());
+        let bodies: Vec<Vec<u8>> = (0_u8..20).map(|n| vec![n; 500]).collect();
+        let list = to.iter().flat_map(|to| bodies.iter().map(move |p| (to, p.as_slice())));
+        assert_eq!(Sender::default().send(&a, list).expect("sends"), 40);
+        assert_eq!(receive_all(&b, &a, 20), bodies);
+        assert_eq!(receive_all(&c, &a, 20), bodies);
     }
 
     #[test]
@@ -200,7 +358,7 @@ mod tests {
         a.send_to(&[7; 5_000], b.local_addr().expect("bound")).expect("sends");
         let mut batch = ReceiveBatch::default();
         assert_eq!(batch.receive(&b).expect("there"), 1);
-        assert_eq!(batch.packets().next().expect("there").1.len(), BUFFER_BYTES);
+        assert_eq!(batch.packets().next().expect("there").1.len(), 5_000);
     }
 
     #[test]
