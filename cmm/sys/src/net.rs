@@ -249,7 +249,7 @@ fn send_runs<'a>(
     };
     let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel sends no more messages than the n that are written.
-    Ok(headers[..sent].iter().map(|h| unsafe { h.assume_init_ref() }.msg_hdr.msg_iovlen as usize).sum())
+    Ok(headers[..sent].iter().map(|h| unsafe { h.assume_init_ref() }.msg_hdr.msg_iovlen).sum())
 }
 
 fn part(packet: &[u8]) -> libc::iovec {
