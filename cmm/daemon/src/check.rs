@@ -7,6 +7,7 @@ use holdfast_sys::{clock, realtime};
 use holdfast_types::Span;
 
 use crate::exit::{self, Fatal};
+use crate::keys::KeyPlace;
 use crate::runtime_files::Paths;
 use crate::startup;
 
@@ -19,7 +20,7 @@ pub(crate) fn run(paths: &Paths) -> Result<u8, Fatal> {
     eprint!("{found}");
     let Some(config) = config else { return Ok(exit::REFUSED) };
     let mut refused = found.worst() >= Some(Severity::Error);
-    match startup::find_key(&config, &paths.config) {
+    match KeyPlace::of(&config, &paths.config).find() {
         Ok(key) => key.warnings.iter().for_each(|w| eprintln!("{}:1: warning: {w}", paths.config.display())),
         Err(e) => {
             eprintln!("{e}");

@@ -9,19 +9,21 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use cmm_conf::Priority;
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
-use holdfast_types::{Boottime, Span};
+use holdfast_types::{Boottime, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clients::{Action, Clients};
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
+use crate::keys::KeyLoader;
 use crate::log::Log;
 use crate::net::{self, Net};
 use crate::notify::Notify;
@@ -35,6 +37,7 @@ pub(crate) struct EventLoop {
     pub(crate) failfast: Failfast,
     pub(crate) clients: Clients,
     pub(crate) persister: Persister,
+    pub(crate) keys: KeyLoader,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
@@ -51,7 +54,11 @@ pub(crate) struct State {
     ready: bool,
     quorate: bool,
     reason: String,
-    rejected: [u64; RejectReason::ALL.len()],
+    /// Packets refused since the last report, and who the last one claims to be from.
+    rejected: [(u64, Option<NodeId>); RejectReason::ALL.len()],
+    /// The gasps are sealed with a key that is on its way out.
+    reseal: bool,
+    load_key: bool,
     report_at: Option<Boottime>,
     /// The latest wake-up or longest turn that CMAP shows.
     late_told: Span,
@@ -153,6 +160,15 @@ impl EventLoop {
             self.node.handle_persisted(at, &record);
             self.drain(at);
         }
+        while let Some(loaded) = self.keys.done() {
+            let at = now();
+            let key = loaded.map(|key| {
+                key.warnings.into_iter().for_each(|w| self.log.text(Priority::Warning, w));
+                key.key
+            });
+            self.node.handle_key(at, key);
+            self.drain(at);
+        }
         self.serve_clients(events);
         self.housekeeping(now());
         self.go_down_if_condemned();
@@ -219,8 +235,14 @@ impl EventLoop {
         self.obey();
     }
 
-    /// What the core says that the node must go down for; it has given up quorum itself.
+    /// What the core wants of the rest of the daemon: keys, gasps, and going down, having given up quorum itself.
     fn obey(&mut self) {
+        if std::mem::take(&mut self.state.load_key) {
+            self.keys.ask();
+        }
+        if std::mem::take(&mut self.state.reseal) {
+            self.failfast.reseal(&mut self.node, &self.log);
+        }
         if let Some(why) = self.state.take_down.take() {
             self.failfast.condemn(Reason::commanded(&why));
             self.go_down_if_condemned();
@@ -325,9 +347,10 @@ impl EventLoop {
                 let micros = Value::u64(late_max.as_micros());
                 self.clients.set_key("holdfast.loop.late_max_us", micros, at);
             }
-            for (why, count) in RejectReason::ALL.into_iter().zip(&mut self.state.rejected) {
-                if *count > 0 {
-                    self.log.event(DaemonEvent::Rejected { why, count: std::mem::take(count) });
+            for (why, rejected) in RejectReason::ALL.into_iter().zip(&mut self.state.rejected) {
+                let (count, claims) = std::mem::take(rejected);
+                if count > 0 {
+                    self.log.event(DaemonEvent::Rejected { why, count, claims });
                 }
             }
         }
@@ -414,7 +437,13 @@ fn act(
     match output {
         Output::Transmit { .. } => {}
         Output::Persist(record) => persister.push(record),
-        Output::Event(Event::PacketRejected { why }) => state.rejected[why as usize] += 1,
+        Output::LoadKey => state.load_key = true,
+        Output::SealGasps => state.reseal = true,
+        Output::Event(Event::PacketRejected { why, claims }) => {
+            let (count, last) = &mut state.rejected[why as usize];
+            *count += 1;
+            *last = claims.or(*last);
+        }
         Output::Event(event) => log.push(Happening::Core(event)),
         Output::NodeList(n) => {
             log.event(DaemonEvent::NodeList { members: n.members, joined: n.joined, left: n.left });
@@ -445,6 +474,6 @@ fn act(
         }
         Output::TakeDown(why) => state.take_down = Some(why),
         Output::Left => state.left = true,
-        Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } => {}
+        Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } | Output::Keys(_) => {}
     }
 }

@@ -3,7 +3,7 @@
 //! compares the whole table with `events.txt`.
 
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
-use cmm_proto::{ConfigurationKind, Event, RejectReason, StepPhase};
+use cmm_proto::{ConfigurationKind, Event, KeyEvent, RejectReason, StepPhase};
 use holdfast_types::{Boottime, Epoch, Incarnation, NodeId, RingId, Span, StepNumber};
 
 /// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
@@ -37,7 +37,7 @@ pub(crate) enum DaemonEvent {
     /// The loop was not scheduled when it should have been.
     NotScheduled { at: Boottime, late: Span, limit: Span },
     /// Packets refused since the last such line.
-    Rejected { why: RejectReason, count: u64 },
+    Rejected { why: RejectReason, count: u64, claims: Option<NodeId> },
     /// Packets of senders that are not in the node list.
     Unlisted { from: std::net::SocketAddr, count: u64 },
     /// Packets that could not be sent.
@@ -171,7 +171,8 @@ fn core(event: &Event, out: &mut Vec<Line>) {
                 format!("Process pause detected for {} ms, flushing membership messages.", gap.as_millis());
             line("paused", Notice, text, vec![("gap_ms", millis(*gap))]);
         }
-        Event::PacketRejected { why } => rejected(*why, 1, out),
+        Event::PacketRejected { why, claims } => rejected(*why, 1, *claims, out),
+        Event::Key(event) => key(event, out),
         Event::Gasp { node, incarnation, last_word, why } => {
             let (name, text) = if *last_word {
                 ("last_word", format!("Node {node} is down for good, its last word: {why}"))
@@ -204,18 +205,67 @@ fn core(event: &Event, out: &mut Vec<Line>) {
     }
 }
 
-fn rejected(why: RejectReason, count: u64, out: &mut Vec<Line>) {
+fn rejected(why: RejectReason, count: u64, claims: Option<NodeId>, out: &mut Vec<Line>) {
     let text = match why {
         RejectReason::Malformed => "are no packets of this cluster",
+        RejectReason::UnknownKey => {
+            "are sealed with a key that this node does not have; do all nodes have the same key file? Compare \"holdfast key status\""
+        }
+        RejectReason::OldKey => {
+            "are sealed with a key that this cluster has changed for another one; copy the new key file to their sender, \
+             which reads it by itself"
+        }
         RejectReason::UnknownSender => "name a sender that is not in the node list",
-        RejectReason::Seal => "do not open; do all nodes have the same key file and cluster_name?",
+        RejectReason::Seal => {
+            "do not open: forged or damaged, or another cluster has the same key; is cluster_name the same on all nodes?"
+        }
         RejectReason::Replay => "were seen before, or are of an earlier life of their sender",
         RejectReason::Content => "opened but do not parse; do all nodes run the same version?",
     };
-    let fields = vec![("why", why.name().to_owned()), ("count", count.to_string())];
+    let mut fields = vec![("why", why.name().to_owned()), ("count", count.to_string())];
+    // Anybody can claim to be anyone: it is told as what it is.
+    let from = claims.map_or_else(String::new, |id| format!(" that name node {id}"));
+    fields.extend(claims.map(|id| ("claims", id.to_string())));
     // Duplicates are part of any network, and gasps are sent more than once on purpose.
     let priority = if why == RejectReason::Replay { Debug } else { Warning };
-    push(out, "packets_rejected", "TOTEM", priority, format!("{count} packets {text}"), fields);
+    push(out, "packets_rejected", "TOTEM", priority, format!("{count} packets{from} {text}"), fields);
+}
+
+fn key(event: &KeyEvent, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String, key: String| {
+        push(out, name, "TOTEM", priority, text, if key.is_empty() { vec![] } else { vec![("key", key)] });
+    };
+    match event {
+        KeyEvent::Accepted { key, sealing } => {
+            let text = format!(
+                "Key change, step 1: key {key} is accepted too; packets are sealed with key {sealing} until all members accept it."
+            );
+            line("key_accepted", Notice, text, key.to_string());
+        }
+        KeyEvent::Changed { key, old } => {
+            let text =
+                format!("Key change, step 2: packets are sealed with key {key}, no longer with key {old}.");
+            line("key_changed", Notice, text, key.to_string());
+        }
+        KeyEvent::Forgotten { key } => {
+            let text = format!("Key change done: no key is accepted but {key}.");
+            line("key_forgotten", Notice, text, key.to_string());
+        }
+        KeyEvent::Unchanged { key } => {
+            let text = format!("The key file holds key {key}, which is in use: nothing to change.");
+            line("key_unchanged", Notice, text, key.to_string());
+        }
+        KeyEvent::Missed { wanted, file } => {
+            let text = format!(
+                "Other members change to key {wanted}..., but this node's key file holds key {file}: copy the new key file to \
+                 this node, which reads it by itself."
+            );
+            line("key_missed", Warning, text, file.to_string());
+        }
+        KeyEvent::NotLoaded { why } => {
+            line("key_not_loaded", Err, format!("Key not loaded: {why}"), String::new())
+        }
+    }
 }
 
 fn failfast(event: &failfast_core::Event, out: &mut Vec<Line>) {
@@ -303,7 +353,7 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             );
             line("not_scheduled", "MAIN", Warning, text, vec![("late_ms", late)]);
         }
-        DaemonEvent::Rejected { why, count } => rejected(*why, *count, out),
+        DaemonEvent::Rejected { why, count, claims } => rejected(*why, *count, *claims, out),
         DaemonEvent::Unlisted { from, count } => {
             let text =
                 format!("{count} packets from addresses that are not in the node list, the last from {from}");
@@ -409,6 +459,7 @@ mod tests {
             last_word,
             why: "Failfast: Aborting because \"rgmd\" died 35 seconds ago.".into(),
         };
+        let key = |n| cmm_proto::wire::ClusterKey::new([n; 32]).fingerprint();
         let core = vec![
             Event::EnterGather { cause: 2, text: "The token was lost in the OPERATIONAL state." },
             Event::EnterCommit,
@@ -423,7 +474,13 @@ mod tests {
             Event::FailedToReceive,
             Event::TokenLate { late: ms(750) },
             Event::Paused { gap: ms(2_345) },
-            Event::PacketRejected { why: RejectReason::Seal },
+            Event::PacketRejected { why: RejectReason::Seal, claims: None },
+            Event::Key(KeyEvent::Accepted { key: key(2), sealing: key(1) }),
+            Event::Key(KeyEvent::Changed { key: key(2), old: key(1) }),
+            Event::Key(KeyEvent::Forgotten { key: key(2) }),
+            Event::Key(KeyEvent::Unchanged { key: key(2) }),
+            Event::Key(KeyEvent::Missed { wanted: key(2).id(), file: key(1) }),
+            Event::Key(KeyEvent::NotLoaded { why: "/etc/holdfast/authkey: has 7 bytes".into() }),
             gasp(false),
             gasp(true),
             Event::Quorate(true),
@@ -447,11 +504,13 @@ mod tests {
                 late: ms(1_234),
                 limit: ms(800),
             },
-            DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5 },
-            DaemonEvent::Rejected { why: RejectReason::UnknownSender, count: 5 },
-            DaemonEvent::Rejected { why: RejectReason::Seal, count: 5 },
-            DaemonEvent::Rejected { why: RejectReason::Replay, count: 5 },
-            DaemonEvent::Rejected { why: RejectReason::Content, count: 5 },
+            DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5, claims: None },
+            DaemonEvent::Rejected { why: RejectReason::UnknownKey, count: 5, claims: Some(id(3)) },
+            DaemonEvent::Rejected { why: RejectReason::OldKey, count: 5, claims: Some(id(3)) },
+            DaemonEvent::Rejected { why: RejectReason::UnknownSender, count: 5, claims: None },
+            DaemonEvent::Rejected { why: RejectReason::Seal, count: 5, claims: None },
+            DaemonEvent::Rejected { why: RejectReason::Replay, count: 5, claims: None },
+            DaemonEvent::Rejected { why: RejectReason::Content, count: 5, claims: None },
             DaemonEvent::Unlisted { from: ([192, 0, 2, 1], 5_405).into(), count: 2 },
             DaemonEvent::SendFailed { to: id(2), error: std::io::ErrorKind::NetworkUnreachable, count: 8 },
             DaemonEvent::SendOverflow { count: 3 },

@@ -32,6 +32,8 @@ pub(crate) struct Failfast {
     /// This process's own way down, should the guardian be gone.
     own: PanicPath,
     setup: Setup,
+    /// The guardian has not got the packets of the set-up yet.
+    packets_due: bool,
     program: PathBuf,
     waker: Arc<mio::Waker>,
     watchdog: WatchdogState,
@@ -93,10 +95,6 @@ impl Failfast {
         }
         let server_config = ServerConfig { run_dir: paths.run.clone(), mode, scope };
         let server = FailfastServer::bind(&server_config, now).map_err(|e| fatal("no socket", &e))?;
-        let last_word = match mode {
-            Mode::Exit => node.seal_gasp(GaspKind::LastWord, "every process of the node was killed"),
-            _ => Vec::new(),
-        };
         let setup = Setup {
             mode,
             scope,
@@ -113,11 +111,7 @@ impl Failfast {
             sysrq_trigger: failfast::guardian::SYSRQ_TRIGGER.into(),
             limit: config.failfast.guardian_limit,
             links: vec![Link { source: net.local.ip(), peers: net.peers.iter().map(|(_, a)| *a).collect() }],
-            packets: Packets {
-                daemon_died: node.seal_gasp(GaspKind::CmmdDied, "cmmd died or made no progress"),
-                unit_died: node.seal_gasp(GaspKind::UnitDied, "a unit of failfast died"),
-                last_word,
-            },
+            packets: seal_packets(node, mode),
         };
         let program = Guardian::program().map_err(|e| fatal("no guardian", &e))?;
         let mut warnings = Vec::new();
@@ -145,6 +139,7 @@ impl Failfast {
             respawn: None,
             own,
             setup,
+            packets_due: false,
             program,
             waker,
             watchdog,
@@ -238,6 +233,8 @@ impl Failfast {
                 self.guardian = Some(guardian);
                 self.respawn = None;
                 self.guardian_seen = now;
+                // It may have been started before they were sealed anew.
+                self.packets_due = true;
                 log.event(DaemonEvent::Guardian { error: None });
                 true
             }
@@ -247,9 +244,28 @@ impl Failfast {
                 false
             }
         };
+        self.hand_over_packets();
         self.look_after_guardian(now, log);
         self.feed(now, health, log);
         replaced
+    }
+
+    /// Seals the gasps with the key in use now; the guardian gets them as soon as it takes them.
+    pub(crate) fn reseal(&mut self, node: &mut Node, log: &Log) {
+        self.setup.packets = seal_packets(node, self.setup.mode);
+        self.packets_due = true;
+        if let Err(e) = self.own.set_packets(&self.setup.packets) {
+            let then = "the peers will notice the end of this node by its silence";
+            log.event(DaemonEvent::Degraded { what: "gasps not sealed anew", error: e.to_string(), then });
+        }
+        self.hand_over_packets();
+    }
+
+    fn hand_over_packets(&mut self) {
+        if let Some(guardian) = self.guardian.as_ref().filter(|_| self.packets_due) {
+            // A guardian that does not read, or is dead, shows elsewhere; the next one starts with them.
+            self.packets_due = guardian.update_packets(&self.setup.packets).is_err();
+        }
     }
 
     /// A stopped guardian is as good as none; but after a pause of this process it gets its time to be seen again.
@@ -344,6 +360,18 @@ impl Failfast {
             let (what, then) = ("the watchdog cannot be stopped", "it will reset this machine");
             log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
         }
+    }
+}
+
+fn seal_packets(node: &mut Node, mode: Mode) -> Packets {
+    let last_word = match mode {
+        Mode::Exit => node.seal_gasp(GaspKind::LastWord, "every process of the node was killed"),
+        _ => Vec::new(),
+    };
+    Packets {
+        daemon_died: node.seal_gasp(GaspKind::CmmdDied, "cmmd died or made no progress"),
+        unit_died: node.seal_gasp(GaspKind::UnitDied, "a unit of failfast died"),
+        last_word,
     }
 }
 

@@ -9,6 +9,7 @@ mod event_loop;
 mod events;
 mod exit;
 mod failfast;
+mod keys;
 mod lateness;
 mod log;
 mod net;
@@ -33,6 +34,7 @@ use crate::event_loop::{EventLoop, State, WAKER};
 use crate::events::DaemonEvent;
 use crate::exit::Fatal;
 use crate::failfast::Failfast;
+use crate::keys::{Key, KeyLoader, KeyPlace};
 use crate::log::Log;
 use crate::net::Net;
 use crate::notify::Notify;
@@ -71,7 +73,8 @@ fn run(args: &Args, paths: &Paths) -> Result<u8, Fatal> {
             "the configuration cannot be run; correct it and check it with \"cmmd -t\"",
         ));
     };
-    let key = startup::find_key(&config, &paths.config)?;
+    let place = KeyPlace::of(&config, &paths.config);
+    let key = place.find().map_err(|why| Fatal::new(exit::CONFIG, why))?;
     let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
     let background = match args.foreground {
         true => None,
@@ -85,7 +88,7 @@ fn run(args: &Args, paths: &Paths) -> Result<u8, Fatal> {
     let log = Log::start(&config.logging, args.json).map_err(|e| os("cannot start the log thread", e))?;
     end_with_words(log.clone());
     let start = Start { config, found, log: log.clone(), signals, background };
-    let result = start.run(paths, key);
+    let result = start.run(paths, key, place);
     if let Err(fatal) = &result {
         log.text(Priority::Crit, fatal.text.clone());
         log.flush();
@@ -114,7 +117,7 @@ struct Start {
 }
 
 impl Start {
-    fn run(self, paths: &Paths, key: startup::Key) -> Result<u8, Fatal> {
+    fn run(self, paths: &Paths, key: Key, place: KeyPlace) -> Result<u8, Fatal> {
         let Self { config, found, log, signals, background } = self;
         let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
         log.text(Priority::Notice, format!("Holdfast cmmd {} starting", env!("CARGO_PKG_VERSION")));
@@ -125,7 +128,11 @@ impl Start {
         for warning in &key.warnings {
             log.text(Priority::Warning, warning.clone());
         }
-        let node_config = startup::node_config(&config, paths, *key.bytes)?;
+        log.text(
+            Priority::Notice,
+            format!("Packets are sealed with key {} ({}).", key.key.fingerprint(), key.source),
+        );
+        let node_config = startup::node_config(&config, paths, key.key)?;
         let me = config.me();
         log.text(
             Priority::Info,
@@ -156,6 +163,8 @@ impl Start {
         let persister =
             Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
                 .map_err(|e| os("cannot start the writing thread", e))?;
+        let keys =
+            KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
         let clients = startup::clients_config(&config, paths, &node, &log);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
@@ -181,6 +190,7 @@ impl Start {
             failfast,
             clients,
             persister,
+            keys,
             signals,
             notify,
             poll,

@@ -1,19 +1,17 @@
-//! From the command line to a node: configuration, key, this life's number, the machine's boot id.
+//! From the command line to a node: configuration, this life's number, the machine's boot id.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use aws_lc_rs::hkdf;
 use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
+use cmm_proto::wire::ClusterKey;
 use cmm_proto::{Node, NodeConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_sys::{clock, host};
 use holdfast_types::{BootId, Incarnation};
-use zeroize::Zeroizing;
 
 use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
@@ -39,83 +37,6 @@ pub(crate) fn read_config(path: &Path) -> Result<(Option<Config>, Diagnostics), 
     };
     let host = Host { hostname: &hostname, resolve: &resolve, is_local: &host::is_local };
     Ok(cmm_conf::parse(&path.display().to_string(), &text, &host))
-}
-
-/// The cluster key with what is to be said about where it came from.
-pub(crate) struct Key {
-    pub(crate) bytes: Zeroizing<[u8; 32]>,
-    pub(crate) warnings: Vec<String>,
-}
-
-/// Finds the cluster key: `totem.keyfile`, `totem.key`, the default files, else the cluster name.
-///
-/// # Errors
-/// When a named file is missing or no key file, or cryptography is asked for and there is no key.
-pub(crate) fn find_key(config: &Config, config_path: &Path) -> Result<Key, Fatal> {
-    let source = &config.totem.key;
-    let mut warnings = Vec::new();
-    if let Some(path) = &source.file {
-        let secret = read_key_file(Path::new(path), &mut warnings)
-            .map_err(|why| Fatal::new(exit::CONFIG, format!("totem.keyfile {path}: {why}")))?;
-        return Ok(Key { bytes: derive("key file", &secret), warnings });
-    }
-    if let Some(secret) = &source.inline {
-        if secret.len() < INLINE_BYTES_SAFE {
-            warnings.push(format!(
-                "totem.key has fewer than {INLINE_BYTES_SAFE} characters and can be guessed; use a key file (corosync-keygen)"
-            ));
-        }
-        return Ok(Key { bytes: derive("key file", secret.as_bytes()), warnings });
-    }
-    for path in KEY_FILES {
-        if Path::new(path).exists() {
-            let secret = read_key_file(Path::new(path), &mut warnings)
-                .map_err(|why| Fatal::new(exit::CONFIG, format!("{path}: {why}")))?;
-            return Ok(Key { bytes: derive("key file", &secret), warnings });
-        }
-    }
-    if let Some((line, setting)) = &source.required_by {
-        let text = format!(
-            "{}:{line}: {setting} asks for a key, and there is no {}; create one with \"corosync-keygen -k {}\" and copy it to all nodes",
-            config_path.display(),
-            KEY_FILES.join(" nor "),
-            KEY_FILES[0]
-        );
-        return Err(Fatal::new(exit::CONFIG, text));
-    }
-    warnings.push(format!(
-        "no key file: packets are sealed with a key made from the cluster name, which keeps other clusters apart but not attackers out; \
-         create {} with \"corosync-keygen -k {}\" and copy it to all nodes",
-        KEY_FILES[0], KEY_FILES[0]
-    ));
-    Ok(Key { bytes: derive("cluster name", config.totem.cluster_name.as_bytes()), warnings })
-}
-
-fn read_key_file(path: &Path, warnings: &mut Vec<String>) -> Result<Zeroizing<Vec<u8>>, String> {
-    let remedy = "create one with corosync-keygen";
-    let meta = fs::metadata(path).map_err(|e| format!("{e}; {remedy}"))?;
-    if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&meta.len()) {
-        return Err(format!("has {} bytes, not {KEY_BYTES_MIN} to {KEY_BYTES_MAX}; {remedy}", meta.len()));
-    }
-    if meta.permissions().mode() & 0o077 != 0 {
-        warnings.push(format!(
-            "{} can be read by others; run \"chmod 400 {}\"",
-            path.display(),
-            path.display()
-        ));
-    }
-    Ok(Zeroizing::new(fs::read(path).map_err(|e| format!("{e}; {remedy}"))?))
-}
-
-/// 32 bytes from a secret of any length. `kind` keeps keys of different origin apart.
-fn derive(kind: &str, secret: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut key = Zeroizing::new([0; 32]);
-    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"holdfast cluster key 1");
-    salt.extract(secret)
-        .expand(&[kind.as_bytes()], hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(key.as_mut()))
-        .expect("32 bytes are one block of SHA-256");
-    key
 }
 
 /// Takes the next incarnation: greater than every earlier one, and durable before the first packet.
@@ -149,7 +70,7 @@ pub(crate) fn boot_id() -> Result<BootId, Fatal> {
 ///
 /// # Errors
 /// When the state directory cannot be read or written.
-pub(crate) fn node_config(config: &Config, paths: &Paths, key: [u8; 32]) -> Result<NodeConfig, Fatal> {
+pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Result<NodeConfig, Fatal> {
     let mut nodes: Vec<NodeEntry> =
         config.nodes.iter().map(|n| NodeEntry { id: n.id, votes: n.votes }).collect();
     nodes.sort_by_key(|n| n.id);
@@ -267,38 +188,11 @@ fn ipc_access(config: &Config, config_path: &Path, warnings: &mut Vec<String>) -
     keys
 }
 
-const KEY_FILES: [&str; 2] = ["/etc/holdfast/authkey", "/etc/corosync/authkey"];
-/// As corosync-keygen makes them.
-const KEY_BYTES_MIN: u64 = 128;
-const KEY_BYTES_MAX: u64 = 4_096;
-const INLINE_BYTES_SAFE: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use holdfast_types::NodeId;
 
     use super::*;
-
-    #[test]
-    fn keys_of_different_origin_or_content_differ() {
-        assert_eq!(derive("key file", b"a"), derive("key file", b"a"));
-        assert_ne!(derive("key file", b"a"), derive("cluster name", b"a"));
-        assert_ne!(derive("key file", b"a"), derive("key file", b"b"));
-    }
-
-    #[test]
-    fn key_files_of_a_wrong_size_are_refused_and_open_ones_warned_about() {
-        let path = std::env::temp_dir().join(format!("cmmd-key-{}", std::process::id()));
-        let mut warnings = Vec::new();
-        fs::write(&path, [7; 127]).expect("writes");
-        let refused = read_key_file(&path, &mut warnings).expect_err("too short");
-        assert_eq!(refused, "has 127 bytes, not 128 to 4096; create one with corosync-keygen");
-        fs::write(&path, [7; 128]).expect("writes");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("is ours");
-        assert_eq!(read_key_file(&path, &mut warnings).expect("fits").len(), 128);
-        assert!(warnings[0].contains("can be read by others; run \"chmod 400"), "{warnings:?}");
-        fs::remove_file(&path).expect("removes");
-    }
 
     #[test]
     fn incarnations_grow_whatever_the_clock_says() {

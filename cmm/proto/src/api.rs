@@ -6,6 +6,8 @@ use holdfast_types::{
     BootId, Boottime, ConnId, Epoch, Histogram, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes,
 };
 
+use crate::wire::{ClusterKey, Fingerprint, KeyId};
+
 /// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
@@ -15,8 +17,8 @@ pub struct NodeConfig {
     pub me: NodeId,
     /// All configured nodes, this one included, in ascending order of id.
     pub nodes: Vec<NodeEntry>,
-    /// Secret that seals packets: 32 bytes from the key file, or made from the cluster name.
-    pub key: [u8; 32],
+    /// Secret that seals packets: from the key file, or made from the cluster name.
+    pub key: ClusterKey,
     /// This life of the daemon; greater than that of every earlier start on this node.
     pub incarnation: Incarnation,
     /// Which boot of the machine this is.
@@ -267,6 +269,8 @@ pub enum Request<'a> {
         /// In words.
         why: &'a str,
     },
+    /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`Output::Keys`].
+    ChangeKey,
     /// Orderly leave: give up quorum, send the leave, then [`Output::Left`].
     Leave,
 }
@@ -357,6 +361,12 @@ pub enum Output {
         /// Open for multicasts.
         open: bool,
     },
+    /// Read the key file, off the loop; then `handle_key`.
+    LoadKey,
+    /// The keys are others than before, or what is known of those of the members.
+    Keys(KeyView),
+    /// Packets are sealed with another key now: seal the guardian's gasps anew.
+    SealGasps,
     /// The node must go down, and this is why (a killed node, a broken invariant).
     TakeDown(String),
     /// The leave is out; the daemon may exit.
@@ -465,6 +475,23 @@ pub struct NodeVotes {
     pub incarnation: Option<Incarnation>,
 }
 
+/// The cluster key, and how far a change of it has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// This node seals with it.
+    pub key: Fingerprint,
+    /// This node accepts it too, and changes to it when all members do.
+    pub next: Option<Fingerprint>,
+    /// Keys that are accepted, old ones included; 1 when no change is under way.
+    pub accepted: usize,
+    /// Members that do not accept `next` yet; without one, members that do not seal with `key` yet.
+    pub waits_for: Vec<NodeId>,
+    /// How many loads that an operator asked for are over.
+    pub loads: u64,
+    /// Why the last load failed; empty if it did not.
+    pub error: String,
+}
+
 /// Progress of the reconfiguration automaton.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepNotice {
@@ -545,7 +572,11 @@ pub enum Event {
     PacketRejected {
         /// Which check failed.
         why: RejectReason,
+        /// Who it says it is from, where that was looked at and is configured. Anybody can say that.
+        claims: Option<NodeId>,
     },
+    /// A key was loaded, changed, or forgotten.
+    Key(KeyEvent),
     /// A gasp or last word arrived.
     Gasp {
         /// From whom.
@@ -574,11 +605,56 @@ pub enum Event {
     },
 }
 
+/// What happens to keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEvent {
+    /// First step: another key is accepted too.
+    Accepted {
+        /// Which one.
+        key: Fingerprint,
+        /// Packets are still sealed with this one.
+        sealing: Fingerprint,
+    },
+    /// Second step: packets are sealed with another key.
+    Changed {
+        /// Which one.
+        key: Fingerprint,
+        /// Instead of this one.
+        old: Fingerprint,
+    },
+    /// Nobody seals with an older key any more: they are accepted no longer.
+    Forgotten {
+        /// The only one that is.
+        key: Fingerprint,
+    },
+    /// The file holds the key that is in use.
+    Unchanged {
+        /// Which one.
+        key: Fingerprint,
+    },
+    /// Other members change to a key that is not in this node's file.
+    Missed {
+        /// What they want.
+        wanted: KeyId,
+        /// What is in the file.
+        file: Fingerprint,
+    },
+    /// The key file cannot be used.
+    NotLoaded {
+        /// Why not.
+        why: String,
+    },
+}
+
 /// Why a packet was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RejectReason {
-    /// Shorter than a header, or wrong magic or version.
+    /// Shorter than a header, longer than any packet, or wrong magic or version.
     Malformed,
+    /// Sealed with a key that this node does not know.
+    UnknownKey,
+    /// Sealed with a key that was changed for another one.
+    OldKey,
     /// Sender is not configured, or is this node.
     UnknownSender,
     /// The seal does not open.
@@ -591,14 +667,23 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All of them, in order.
-    pub const ALL: [Self; 5] =
-        [Self::Malformed, Self::UnknownSender, Self::Seal, Self::Replay, Self::Content];
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::UnknownKey,
+        Self::OldKey,
+        Self::UnknownSender,
+        Self::Seal,
+        Self::Replay,
+        Self::Content,
+    ];
 
     /// One word, for logs and keys.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::OldKey => "old_key",
             Self::UnknownSender => "unknown_sender",
             Self::Seal => "seal",
             Self::Replay => "replay",

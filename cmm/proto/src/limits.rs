@@ -6,6 +6,8 @@ pub const NODES_MAX: usize = 64;
 pub const LINKS_MAX: usize = 8;
 /// UDP payload of one packet, seal included: fits an Ethernet frame with IPv6 and a tunnel header around it.
 pub const PACKET_MAX: usize = 1_400;
+/// Cluster keys accepted at once: two while a key is changed, more if it is changed again before that is over.
+pub const KEYS_MAX: usize = 4;
 /// One message of a client, before fragmentation. A libqb request is at most 1 MiB, header included.
 pub const MESSAGE_MAX: usize = 1_048_576 + 4_096;
 /// Messages that wait for the token. Beyond it [`crate::Refusal::TryAgain`].

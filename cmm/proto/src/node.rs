@@ -4,6 +4,7 @@
 //! (`turn`). Then the input is handled, and at the end everything it set in motion is carried on until nothing moves
 //! (`settle`): what the ring delivers changes services and steps, which send ordered messages, which the ring takes.
 
+mod keys;
 mod lives;
 mod ordered;
 mod packets;
@@ -54,6 +55,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     sealer: Sealer,
     opener: Opener,
+    keys: keys::KeyChange,
     ring: Ring,
     detector: Detector,
     reconfig: Reconfig,
@@ -107,6 +109,7 @@ impl Node {
             outputs: VecDeque::new(),
             sealer: Sealer::new(&config.key, &config.cluster_name, me, config.incarnation),
             opener: Opener::new(&config.key, &config.cluster_name, me, ids),
+            keys: keys::KeyChange::default(),
             ring: Ring::new(ring, now),
             detector: Detector::new(me, &timers, now),
             reconfig: Reconfig::new(timers.step_limit),
@@ -129,6 +132,7 @@ impl Node {
             rejected: Stats::default(),
             config,
         };
+        node.tell_keys();
         node.settle(now);
         Ok(node)
     }
@@ -138,11 +142,7 @@ impl Node {
         let _ = link; // The sender's link is in the sealed header; which of ours it came in on changes nothing yet.
         self.turn(now);
         if !self.left {
-            if let Err(why) = self.open(now, packet) {
-                self.rejected.reject(why);
-                self.event(Event::PacketRejected { why });
-            }
-            self.settle(now);
+            self.receive(now, packet);
         }
     }
 
@@ -158,6 +158,7 @@ impl Node {
         }
         self.ring.handle_timeout(now);
         self.reconfig.handle_timeout(now);
+        self.key_timers(now);
         self.settle(now);
     }
 
@@ -217,10 +218,8 @@ impl Node {
             return None;
         }
         let quorum = self.quorum.next_timeout(self.now);
-        [self.ring.next_timeout(), Some(self.detector.next_timeout()), quorum, self.reconfig.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let (ring, detector) = (self.ring.next_timeout(), Some(self.detector.next_timeout()));
+        [ring, detector, quorum, self.reconfig.next_timeout(), self.key_timeout()].into_iter().flatten().min()
     }
 
     /// A gasp sealed in advance for the guardian, which sends the same bytes to every peer on every link.
@@ -428,6 +427,7 @@ impl Node {
         self.detector.install(now, self.ring_id, &self.members);
         self.quorum.installed(self.ring_id, &self.members);
         self.reconfig.install(now, self.ring_id, &self.members);
+        self.review_keys(now);
         self.carry_out(now);
     }
 

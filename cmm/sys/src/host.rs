@@ -1,7 +1,10 @@
 //! Questions to the machine that the configuration has: its name, its users and groups, its addresses.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::unistd::{Group, User};
 
@@ -29,6 +32,14 @@ pub fn group_id(group: &str) -> Option<u32> {
 #[must_use]
 pub fn is_local(addr: IpAddr) -> bool {
     UdpSocket::bind((addr, 0)).is_ok()
+}
+
+/// Opens a file for reading without waiting for anything: also where a pipe or a device is found in its place.
+///
+/// # Errors
+/// What `open` says.
+pub fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 /// Numeric id of the user that runs this.

@@ -8,14 +8,16 @@ use std::net::IpAddr;
 use cmm_ipc::abi;
 use cmm_proto::ring::{Ring, RingConfig};
 use cmm_proto::service::messages::Message;
-use cmm_proto::wire::{Commit, Gasp, Header, Heartbeat, HoldCancel, Join, Mcast, MergeDetect, Opener, Token};
+use cmm_proto::wire::{
+    ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, Mcast, MergeDetect, Opener, Token,
+};
 use cmm_proto::{Guarantee, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 
 /// A datagram from the network: the seal must refuse it, and each decoder behind the seal must survive it.
 pub fn packet(data: &[u8]) {
     let nodes = [1, 2, 3].map(NodeId::new);
-    let mut opener = Opener::new(&[7; 32], "fuzz", NodeId::new(1), nodes);
+    let mut opener = Opener::new(&ClusterKey::new([7; 32]), "fuzz", NodeId::new(1), nodes);
     let mut copy = data.to_vec();
     assert!(opener.open(&mut copy).is_err(), "bytes nobody sealed opened");
     assert!(

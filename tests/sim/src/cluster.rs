@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use cmm_proto::wire::ClusterKey;
 use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice};
 use holdfast_types::{Boottime, Incarnation, LinkId, NodeId, RingId};
 
@@ -40,7 +41,8 @@ pub struct Cluster {
     pub(crate) faults: Random,
     pub(crate) load: Random,
     pub(crate) chance: Random,
-    pub(crate) key: [u8; 32],
+    /// The keys of this run, in the order in which an operator brings them.
+    pub(crate) keys: Vec<ClusterKey>,
     pub(crate) saboteur: Saboteur,
     /// Faults have stopped.
     pub(crate) healed: bool,
@@ -81,6 +83,8 @@ pub(crate) struct Machine {
     pub(crate) incarnation: u64,
     /// What its disk holds.
     pub(crate) durable: u64,
+    /// Which of the run's keys its key file holds.
+    pub(crate) key_file: usize,
     /// The daemon, if it runs.
     pub(crate) running: Option<Running>,
     /// Since when it stands still.
@@ -115,6 +119,10 @@ pub(crate) struct Running {
 pub(crate) enum Event {
     Arrive(Flight),
     Durable {
+        node: usize,
+        life: LifeIndex,
+    },
+    Key {
         node: usize,
         life: LifeIndex,
     },
@@ -178,12 +186,11 @@ impl Cluster {
     pub fn new(options: Options, mode: Mode, bug: Option<Bug>) -> Self {
         let seed = options.seed;
         let mut chance = Random::new(seed, Stream::Machines);
-        let mut key = [0; 32];
-        chance.fill(&mut key);
         let machines = options.nodes.iter().map(|n| Machine::new(n.id, &options, &mut chance)).collect();
         let lateness_max = lateness_max(&options);
         let all = options.faults.kind_loss.is_some() || mode != Mode::Off;
-        let sniffer = Sniffer::new(&key, options.nodes.iter().map(|n| n.id), all);
+        let keys = crate::keys::of_run(seed);
+        let sniffer = Sniffer::new(&keys, options.nodes.iter().map(|n| n.id), all);
         Self {
             now: 0,
             oracle: Oracle::new(&options, lateness_max),
@@ -195,7 +202,7 @@ impl Cluster {
             faults: Random::new(seed, Stream::Faults),
             load: Random::new(seed, Stream::Load),
             chance,
-            key,
+            keys,
             saboteur: Saboteur::new(seed, bug),
             healed: false,
             expected_changed: false,
@@ -323,6 +330,7 @@ impl Cluster {
         match event {
             Event::Arrive(flight) => self.arrive(flight),
             Event::Durable { node, life } if self.lives(node, life) => self.durable(node),
+            Event::Key { node, life } if self.lives(node, life) => self.key_loaded(node),
             Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
             Event::Restart { node } => self.start(node),
             Event::Die { node, life } if self.lives(node, life) => self.die(node),

@@ -22,6 +22,7 @@ pub(crate) enum Strike {
     Leave,
     Kill,
     Expected,
+    Key,
 }
 
 /// What ends later.
@@ -35,7 +36,7 @@ pub(crate) enum Undo {
     Slow { pairs: Vec<(usize, usize)> },
 }
 
-const ALL: [Strike; 13] = [
+const ALL: [Strike; 14] = [
     Strike::Split,
     Strike::OneWay,
     Strike::Pair,
@@ -49,6 +50,7 @@ const ALL: [Strike; 13] = [
     Strike::Leave,
     Strike::Kill,
     Strike::Expected,
+    Strike::Key,
 ];
 
 impl Cluster {
@@ -75,6 +77,7 @@ impl Cluster {
             Strike::Leave => f.leave_every,
             Strike::Kill => f.kill_every,
             Strike::Expected => l.expected_every,
+            Strike::Key => l.key_every,
         };
         if every > 0 {
             let at = self.now + self.faults.exponential(every) + 1;
@@ -157,6 +160,7 @@ impl Cluster {
                 self.leave(victim)?;
             }
             Strike::Kill => self.kill()?,
+            Strike::Key => self.bring_key()?,
             Strike::Expected => {
                 let by = self.faults.index(n);
                 if self.faults.chance(200_000) && self.machines[by].paused.is_none() {
@@ -241,6 +245,7 @@ impl Cluster {
             Event::Arrive(_) => at > last,
             _ => false,
         });
+        self.agree_on_key()?;
         for n in 0..self.machines.len() {
             if let Some(running) = self.machines[n].running.as_mut() {
                 running.doom = None;

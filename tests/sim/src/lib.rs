@@ -9,7 +9,7 @@
 //! Two runs of a seed have the same trace hash, on any machine; a test holds that.
 //! - time: nodes get theirs from a [`clock::Clock`] over virtual time; nothing here or in the core reads a real clock
 //!   (the command line measures its own speed with one, outside of any run);
-//! - randomness: ChaCha streams of the seed only ([`random`]); the cluster key and boot ids are drawn from it, nonces are
+//! - randomness: ChaCha streams of the seed only ([`random`]); cluster keys and boot ids are drawn from it, nonces are
 //!   counters;
 //! - iteration order: ordered maps only, here and in the core (`clippy.toml` bans the others);
 //! - events at the same instant: taken in the order in which they were made ([`agenda`]);
@@ -25,6 +25,7 @@ pub mod clock;
 pub mod cluster;
 mod faults;
 pub mod invariants;
+mod keys;
 mod liveness;
 pub mod machine;
 pub mod network;

@@ -28,6 +28,16 @@ pub enum Death {
     Fenced,
 }
 
+/// What the guardian is given.
+pub(crate) fn seal_gasps(node: &mut Node) -> [Rc<[u8]>; 3] {
+    let mut gasp = |kind, why| Rc::<[u8]>::from(node.seal_gasp(kind, why));
+    [
+        gasp(GaspKind::CmmdDied, "cmmd died"),
+        gasp(GaspKind::UnitDied, "unit rgmd died"),
+        gasp(GaspKind::LastWord, "all processes are gone"),
+    ]
+}
+
 impl Machine {
     pub(crate) fn new(id: NodeId, options: &Options, chance: &mut Random) -> Self {
         let mut machine = Self {
@@ -36,6 +46,7 @@ impl Machine {
             boot: BootId::default(),
             incarnation: 0,
             durable: 0,
+            key_file: 0,
             running: None,
             paused: None,
             inbox: Vec::new(),
@@ -81,7 +92,7 @@ impl Cluster {
             cluster_name: CLUSTER_NAME.to_owned(),
             me: machine.id,
             nodes: self.options.nodes.clone(),
-            key: self.key,
+            key: self.keys[machine.key_file].clone(),
             incarnation: Incarnation::new(machine.incarnation),
             boot_id: machine.boot,
             ring_seq_reserved: machine.durable,
@@ -91,12 +102,7 @@ impl Cluster {
             quorum: self.options.quorum,
         };
         let mut node = Node::new(config, now).expect("the simulator draws configurations that can run");
-        let mut gasp = |kind, why| Rc::<[u8]>::from(node.seal_gasp(kind, why));
-        let gasps = [
-            gasp(GaspKind::CmmdDied, "cmmd died"),
-            gasp(GaspKind::UnitDied, "unit rgmd died"),
-            gasp(GaspKind::LastWord, "all processes are gone"),
-        ];
+        let gasps = seal_gasps(&mut node);
         let size = self.options.nodes.len();
         machine.running = Some(Running {
             life,

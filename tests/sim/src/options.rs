@@ -127,6 +127,8 @@ pub struct LoadOptions {
     pub churn_every: u64,
     /// Expected votes are changed.
     pub expected_every: u64,
+    /// An operator brings another key.
+    pub key_every: u64,
     /// Share of node starts whose userland takes part in steps.
     pub participant: u32,
 }
@@ -166,6 +168,8 @@ pub enum Class {
     Mcast,
     /// Changes of expected votes.
     Expected,
+    /// Changes of the key.
+    Key,
     /// Participants in steps.
     Participant,
 }
@@ -237,6 +241,7 @@ impl Options {
                 safe: 300_000,
                 churn_every: 0,
                 expected_every: 0,
+                key_every: 0,
                 participant: 0,
             },
             scripted: true,
@@ -287,6 +292,7 @@ impl Options {
             Class::Churn => l.churn_every = 0,
             Class::Mcast => l.mcast_every = 0,
             Class::Expected => l.expected_every = 0,
+            Class::Key => l.key_every = 0,
             Class::Participant => l.participant = 0,
         }
     }
@@ -397,6 +403,7 @@ impl LoadOptions {
             safe: rng.pick(&[0, 200_000, 500_000, 1_000_000]),
             churn_every: if rng.chance(600_000) { rng.log_uniform(token / 4, 10 * token) } else { 0 },
             expected_every: if rng.chance(100_000) { rng.log_uniform(token, 20 * token) } else { 0 },
+            key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
             participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
         }
     }

@@ -1,7 +1,7 @@
-//! Reads sealed packets with the cluster's key, for the oracle and for faults that choose by kind. Nodes never see
+//! Reads sealed packets with the cluster's keys, for the oracle and for faults that choose by kind. Nodes never see
 //! what it finds.
 
-use cmm_proto::wire::{FrameKind, Heartbeat, Opener, PacketKind};
+use cmm_proto::wire::{ClusterKey, FrameKind, Heartbeat, Opener, PacketKind};
 use holdfast_types::NodeId;
 
 use crate::cluster::CLUSTER_NAME;
@@ -47,16 +47,13 @@ pub(crate) struct Sniffer {
 }
 
 impl Sniffer {
-    /// A sniffer for a cluster; it opens heartbeats, and other packets only if asked for all.
+    /// A sniffer for a cluster with these keys; it opens heartbeats, and other packets only if asked for all.
     #[must_use]
-    pub(crate) fn new(key: &[u8; 32], nodes: impl IntoIterator<Item = NodeId>, all: bool) -> Self {
+    pub(crate) fn new(keys: &[ClusterKey], nodes: impl IntoIterator<Item = NodeId>, all: bool) -> Self {
         let nobody = NodeId::new(u32::MAX);
-        Self {
-            opener: Opener::new(key, CLUSTER_NAME, nobody, nodes),
-            buffer: Vec::new(),
-            all,
-            last: (Vec::new(), Content::Sealed),
-        }
+        let mut opener = Opener::new(&keys[0], CLUSTER_NAME, nobody, nodes);
+        assert!(keys.iter().all(|key| opener.accept(key)), "few keys, of different names");
+        Self { opener, buffer: Vec::new(), all, last: (Vec::new(), Content::Sealed) }
     }
 
     /// What `packet` is.

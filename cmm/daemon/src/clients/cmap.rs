@@ -1,7 +1,7 @@
 //! CMAP: the maps, and the keys by which root reaches the core.
 //!
 //! Keys under `holdfast.` are this daemon's; a root client that sets one of a few of them asks for something: to confirm
-//! a death, to take part in steps, to end a step. `quorum.cancel_wait_for_all` does what it does in corosync.
+//! a death, to take part in steps, to end a step, to change the cluster key. `quorum.cancel_wait_for_all` does what it does in corosync.
 
 use std::collections::BTreeMap;
 
@@ -214,6 +214,8 @@ impl Cmap {
                 let done = value.as_str().and_then(epoch_and_step).ok_or(CsError::InvalidParam)?;
                 return self.steps.done(conn, done, node, now);
             }
+            "key.change" if value.as_u64() == Some(1) => node.submit(now, cmm_proto::Request::ChangeKey),
+            "key.change" => return Err(CsError::InvalidParam),
             _ => {
                 let id = key.strip_prefix("confirmed.").ok_or(CsError::Access)?;
                 let id: u32 = id.parse().map_err(|_| CsError::InvalidParam)?;

@@ -342,7 +342,15 @@ impl Clients {
                 }
             }
             Output::Event(_) => self.publish_state(node, now),
-            Output::Transmit { .. } | Output::Persist(_) | Output::TakeDown(_) | Output::Left => {}
+            Output::Keys(view) => {
+                published::keys(view, |key, value| cmap.config.set_own(key, value, peers, now))
+            }
+            Output::LoadKey
+            | Output::SealGasps
+            | Output::Transmit { .. }
+            | Output::Persist(_)
+            | Output::TakeDown(_)
+            | Output::Left => {}
         }
     }
 

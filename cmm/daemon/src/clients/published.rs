@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Configuration, Node, QuorumView, StepNotice, StepPhase};
+use cmm_proto::{Configuration, KeyView, Node, QuorumView, StepNotice, StepPhase};
 use holdfast_types::NodeId;
 
 use super::ClientNode;
@@ -57,6 +57,20 @@ pub(super) fn quorum(view: &QuorumView, node: &Node, mut set: impl FnMut(&str, V
     set("holdfast.quorum.reason", Value::str(&view.reason));
     set("holdfast.lease.waits", Value::u8(view.waits_for_lease.into()));
     lives(node, &mut set);
+}
+
+/// `holdfast.key.*`: which key is in use, and how far a change of it has come.
+pub(super) fn keys(view: &KeyView, mut set: impl FnMut(&str, Value)) {
+    let next = view.next.map(|key| key.to_string()).unwrap_or_default();
+    let waits_for: Vec<String> = view.waits_for.iter().map(NodeId::to_string).collect();
+    set("holdfast.key.fingerprint", Value::str(&view.key.to_string()));
+    set("holdfast.key.next", Value::str(&next));
+    set("holdfast.key.state", Value::str(view.state()));
+    set("holdfast.key.accepted", Value::u32(u32::try_from(view.accepted).unwrap_or(u32::MAX)));
+    set("holdfast.key.waits_for", Value::str(&waits_for.join(" ")));
+    set("holdfast.key.error", Value::str(&view.error));
+    // Last: whoever waits for it finds the rest as it was after that load.
+    set("holdfast.key.loads", Value::u64(view.loads));
 }
 
 /// What changes without an output of its own: ring state, lease, known lives.

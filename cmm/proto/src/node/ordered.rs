@@ -80,6 +80,7 @@ impl Node {
                 }
                 self.pending.push_back(Message::KillNode { node, why }.encode());
             }
+            Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
         Ok(())

@@ -8,29 +8,69 @@ use crate::service::messages::Message;
 use crate::wire::{FrameKind, Gasp, Header, Heartbeat, Join, PacketKind};
 
 impl Node {
-    pub(super) fn open(&mut self, now: Boottime, packet: &mut [u8]) -> Result<(), RejectReason> {
-        let opened = self.opener.open(packet)?;
-        let (header, body) = (opened.header, opened.body);
+    /// Checks and opens a packet, and acts on what is in it. One that does not open changes counters only, and costs no
+    /// more than the checks.
+    pub(super) fn receive(&mut self, now: Boottime, packet: &mut [u8]) {
+        match self.opener.open(packet) {
+            Ok(opened) => {
+                let news = (opened.new_incarnation, opened.new_keys);
+                let (header, body) = (opened.header, opened.body);
+                if let Err(why) = self.handle_opened(now, &header, news, body) {
+                    self.reject(why, Some(header.sender));
+                }
+                self.settle(now);
+            }
+            Err(why) => {
+                let of_another_key = matches!(why, RejectReason::UnknownKey | RejectReason::OldKey);
+                let header =
+                    Header::decode(packet).ok().filter(|h| of_another_key && self.is_listed(h.sender));
+                self.reject(why, header.map(|h| h.sender));
+                if let Some(header) = header.filter(|_| why == RejectReason::UnknownKey) {
+                    self.note_unknown_key(now, &header, packet);
+                }
+            }
+        }
+    }
+
+    fn is_listed(&self, node: NodeId) -> bool {
+        self.config.nodes.binary_search_by_key(&node, |n| n.id).is_ok()
+    }
+
+    fn reject(&mut self, why: RejectReason, claims: Option<NodeId>) {
+        self.rejected.reject(why);
+        self.event(Event::PacketRejected { why, claims });
+    }
+
+    fn handle_opened(
+        &mut self,
+        now: Boottime,
+        header: &Header,
+        (new_incarnation, new_keys): (bool, bool),
+        body: &[u8],
+    ) -> Result<(), RejectReason> {
         let sender = header.sender;
         if self.is_confirmed(sender, header.incarnation) {
             return Err(RejectReason::Replay);
         }
-        if opened.new_incarnation {
+        if new_incarnation {
             self.note_life(sender, header.incarnation);
             // The ring learns of a new life by its join.
             if self.detector.replaced(sender, header.incarnation) {
                 self.event(Event::Suspect { node: sender, why: "new incarnation", silent: Span::ZERO });
             }
         }
+        if new_keys {
+            self.review_keys(now);
+        }
         match header.kind {
             PacketKind::Gasp => {
                 let gasp = Gasp::decode(body).map_err(|_| RejectReason::Content)?;
-                return self.handle_gasp(now, &header, gasp);
+                return self.handle_gasp(now, header, gasp);
             }
             PacketKind::Heartbeat => {
                 let beat = Heartbeat::decode(body).map_err(|_| RejectReason::Content)?;
                 self.detector.heard(now, sender);
-                self.handle_heartbeat(now, &header, &beat);
+                self.handle_heartbeat(now, header, &beat);
             }
             PacketKind::Ring => {
                 self.detector.heard(now, sender);

@@ -212,7 +212,10 @@ impl Ring {
         }
         if self.dispatch(now, from, frame).is_err() {
             self.stats.reject(RejectReason::Content);
-            self.outputs.push_back(RingOutput::Event(Event::PacketRejected { why: RejectReason::Content }));
+            self.outputs.push_back(RingOutput::Event(Event::PacketRejected {
+                why: RejectReason::Content,
+                claims: None,
+            }));
         }
     }
 

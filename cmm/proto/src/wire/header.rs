@@ -2,7 +2,7 @@
 
 use holdfast_types::{Incarnation, LinkId, NodeId};
 
-use super::{Put, Reader, WireError};
+use super::{KeyId, Put, Reader, WireError};
 use crate::limits::LINKS_MAX;
 
 /// What a packet's body is.
@@ -24,6 +24,10 @@ pub struct Header {
     pub kind: PacketKind,
     /// The sender's link, for which the packet was sealed.
     pub link: LinkId,
+    /// The key it is sealed with.
+    pub key: KeyId,
+    /// The key that the sender wants to change to, and accepts already.
+    pub next_key: Option<KeyId>,
     /// Who sealed it.
     pub sender: NodeId,
     /// Which life of the sender.
@@ -36,9 +40,9 @@ impl Header {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.put(&MAGIC);
         out.put_u8(VERSION);
-        out.put_u8(self.kind as u8);
-        out.put_u8(self.link.get());
-        out.put_u8(0);
+        out.put_u8(self.kind as u8 | self.link.get() << LINK_SHIFT);
+        out.put_u16(self.key.get());
+        out.put_u16(self.next_key.map_or(0, KeyId::get));
         out.put_u32(self.sender.get());
         out.put_u64(self.incarnation.get());
         out.put_u64(self.counter);
@@ -53,43 +57,55 @@ impl Header {
         if r.u8()? != VERSION {
             return Err(WireError::BadValue("version"));
         }
-        let kind = match r.u8()? {
+        let kind_and_link = r.u8()?;
+        let kind = match kind_and_link & KIND_MASK {
             1 => PacketKind::Ring,
             2 => PacketKind::Heartbeat,
             3 => PacketKind::Gasp,
             _ => return Err(WireError::BadValue("packet kind")),
         };
-        let link = r.u8()?;
+        let link = kind_and_link >> LINK_SHIFT;
         if usize::from(link) >= LINKS_MAX {
             return Err(WireError::BadValue("link"));
-        }
-        if r.u8()? != 0 {
-            return Err(WireError::BadValue("reserved byte"));
         }
         Ok(Self {
             kind,
             link: LinkId::new(link),
+            key: KeyId::from_wire(r.u16()?).ok_or(WireError::BadValue("key id"))?,
+            next_key: KeyId::from_wire(r.u16()?),
             sender: r.node()?,
             incarnation: Incarnation::new(r.u64()?),
-            counter: r.u64()?,
+            counter: match r.u64()? {
+                0 => return Err(WireError::BadValue("counter")),
+                counter => counter,
+            },
         })
     }
 }
 
 /// Bytes of a header.
-pub const HEADER_LEN: usize = 4 + 4 + 4 + 8 + 8;
-const MAGIC: [u8; 4] = *b"HFst";
-const VERSION: u8 = 1;
+pub const HEADER_LEN: usize = 2 + 1 + 1 + 2 + 2 + 4 + 8 + 8;
+const MAGIC: [u8; 2] = *b"HF";
+const VERSION: u8 = 2;
+/// Kind in the lower four bits, link above.
+const KIND_MASK: u8 = 0x0f;
+const LINK_SHIFT: u32 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn id(n: u16) -> KeyId {
+        KeyId::from_wire(n).unwrap()
+    }
 
     #[test]
     fn decodes_what_it_encodes() {
         let header = Header {
             kind: PacketKind::Heartbeat,
             link: LinkId::new(7),
+            key: id(0x1234),
+            next_key: Some(id(0xfffe)),
             sender: NodeId::new(0xdead_beef),
             incarnation: Incarnation::new(5),
             counter: u64::MAX,
@@ -106,13 +122,16 @@ mod tests {
         let header = Header {
             kind: PacketKind::Ring,
             link: LinkId::new(0),
+            key: id(1),
+            next_key: None,
             sender: NodeId::new(1),
             incarnation: Incarnation::new(1),
             counter: 1,
         };
         let mut good = Vec::new();
         header.encode(&mut good);
-        for (at, value) in [(0, b'X'), (4, 2), (5, 0), (5, 4), (6, 8), (7, 1), (8, 0)] {
+        for (at, value) in [(0, b'X'), (1, b'X'), (2, 1), (3, 0), (3, 4), (3, 0x81), (4, 0), (8, 0), (20, 0)]
+        {
             let mut bad = good.clone();
             bad[at] = value;
             assert!(Header::decode(&bad).is_err(), "byte {at} = {value}");

@@ -11,8 +11,10 @@ mod gasp;
 mod header;
 mod heartbeat;
 mod join;
+mod key;
 mod mcast;
 mod nodeset;
+mod replay;
 mod seal;
 mod token;
 
@@ -24,11 +26,12 @@ pub use gasp::Gasp;
 pub use header::{HEADER_LEN, Header, PacketKind};
 pub use heartbeat::{Echo, Heartbeat};
 pub use join::Join;
+pub use key::{ClusterKey, Fingerprint, KeyId};
 pub use mcast::{
     CHUNK_HEADER_LEN, Chunk, Chunks, FRAME_PAYLOAD_MAX, MCAST_HEADER_LEN, Mcast, put_chunk_header,
 };
 pub use nodeset::NodeSet;
-pub use seal::{Opened, Opener, Sealer, TAG_LEN};
+pub use seal::{Keys, Opened, Opener, Sealer, TAG_LEN};
 pub use token::{RecoveryProgress, Token};
 
 use crate::limits::PACKET_MAX;

@@ -1,33 +1,49 @@
 //! Sealing and opening packets: AES-256-GCM, one key for each sender and life, a counter as nonce, a replay window.
 //!
 //! Every packet key is HKDF-SHA-256 of the cluster key with the cluster name as salt, bound to the sender, its
-//! incarnation and the *domain*: ring and heartbeat packets share one counter; gasps are sealed in advance and have a
-//! key of their own, so that their counters never meet the others'. An incarnation is never used twice, and a counter
-//! never within one, so no nonce is. The header is authenticated with the body.
+//! incarnation, the *domain* (ring and heartbeat packets share one counter; gasps are sealed in advance and have their
+//! own) and the *series* of 2²⁴ packets that the counter falls into, so that no AES key seals more than that. An
+//! incarnation is never used twice, and a counter never within one, also not across a change of the cluster key: so no
+//! nonce is. The header is authenticated with the body.
 //!
 //! A receiver knows one life of each sender: the newest that proved itself by a packet that opened. Older ones are
-//! rejected, a newer one starts a fresh window. Gasps have no window: what they say is idempotent.
+//! rejected, a newer one starts anew: what its sender sealed before the first packet that is seen counts as seen. Gasps
+//! have no window: what they say is idempotent.
+//!
+//! Several cluster keys may be accepted at once, while the cluster changes from one to another. The header names the
+//! key, so one attempt tells. Checks come in the order of what they cost: length, magic, version, key, sender, life,
+//! counter; only then a key is looked up or derived, and the seal is tried.
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use arrayvec::ArrayVec;
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use holdfast_types::{Incarnation, LinkId, NodeId};
-use zeroize::Zeroizing;
 
 use super::header::{HEADER_LEN, Header, PacketKind};
+use super::key::{ClusterKey, Domain, Fingerprint, KeyId, Root};
+use super::replay::ReplayWindow;
 use crate::RejectReason;
-use crate::limits::PACKET_MAX;
+use crate::limits::{KEYS_MAX, PACKET_MAX};
 
 /// Bytes of the tag behind a sealed body.
 pub const TAG_LEN: usize = 16;
+/// Packets under one AES key: far below what GCM bears for packets of this length.
+const SERIES_BITS: u32 = 24;
 
 /// Seals this node's packets.
 pub struct Sealer {
     me: NodeId,
     incarnation: Incarnation,
-    packets: LessSafeKey,
-    gasps: LessSafeKey,
+    root: Root,
+    next_key: Option<KeyId>,
+    packets: Series,
+    gasps: Series,
+}
+
+/// A counter and the key of the series it is in.
+struct Series {
+    domain: Domain,
     counter: u64,
-    gasp_counter: u64,
+    key: LessSafeKey,
 }
 
 impl Sealer {
@@ -35,16 +51,31 @@ impl Sealer {
     ///
     /// The same `incarnation` must never be given to two sealers of one node: nonces would be used twice.
     #[must_use]
-    pub fn new(cluster_key: &[u8; 32], cluster_name: &str, me: NodeId, incarnation: Incarnation) -> Self {
-        let root = root(cluster_key, cluster_name);
-        Self {
-            me,
-            incarnation,
-            packets: packet_key(&root, me, incarnation, Domain::Packets),
-            gasps: packet_key(&root, me, incarnation, Domain::Gasps),
-            counter: 0,
-            gasp_counter: 0,
+    pub fn new(key: &ClusterKey, cluster_name: &str, me: NodeId, incarnation: Incarnation) -> Self {
+        let root = Root::new(key, cluster_name);
+        let series = |domain| Series { domain, counter: 0, key: root.packet_key(me, incarnation, domain, 0) };
+        let (packets, gasps) = (series(Domain::Packets), series(Domain::Gasps));
+        Self { me, incarnation, root, next_key: None, packets, gasps }
+    }
+
+    /// Seals with another key from now on. Counters go on, so nothing is lost should a key ever come back.
+    pub fn change(&mut self, key: &ClusterKey, cluster_name: &str) {
+        self.root = Root::new(key, cluster_name);
+        for series in [&mut self.packets, &mut self.gasps] {
+            let number = series.counter >> SERIES_BITS;
+            series.key = self.root.packet_key(self.me, self.incarnation, series.domain, number);
         }
+    }
+
+    /// Says in every packet from now on that this key is accepted here, and wanted next.
+    pub fn announce(&mut self, next_key: Option<KeyId>) {
+        self.next_key = next_key;
+    }
+
+    /// The key in use.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.root.fingerprint
     }
 
     /// A packet around `body`, ready for UDP.
@@ -53,18 +84,24 @@ impl Sealer {
     /// If the packet would be longer than [`PACKET_MAX`], or after 2⁶⁴ packets.
     pub fn seal(&mut self, kind: PacketKind, link: LinkId, body: &[u8]) -> Vec<u8> {
         assert!(HEADER_LEN + body.len() + TAG_LEN <= PACKET_MAX, "{} bytes do not fit a packet", body.len());
-        let (key, counter) = match Domain::of(kind) {
-            Domain::Packets => (&self.packets, &mut self.counter),
-            Domain::Gasps => (&self.gasps, &mut self.gasp_counter),
+        let Self { me, incarnation, root, next_key, .. } = &*self;
+        let (sender, incarnation, key, next_key) = (*me, *incarnation, root.id(), *next_key);
+        let series = match domain_of(kind) {
+            Domain::Packets => &mut self.packets,
+            Domain::Gasps => &mut self.gasps,
         };
-        *counter = counter.checked_add(1).expect("a nonce is never used twice");
-        let header = Header { kind, link, sender: self.me, incarnation: self.incarnation, counter: *counter };
+        series.counter = series.counter.checked_add(1).expect("a nonce is never used twice");
+        let counter = series.counter;
+        if counter.trailing_zeros() >= SERIES_BITS {
+            series.key = self.root.packet_key(sender, incarnation, series.domain, counter >> SERIES_BITS);
+        }
         let mut packet = Vec::with_capacity(HEADER_LEN + body.len() + TAG_LEN);
-        header.encode(&mut packet);
+        Header { kind, link, key, next_key, sender, incarnation, counter }.encode(&mut packet);
         packet.extend_from_slice(body);
         let (clear, sealed) = packet.split_at_mut(HEADER_LEN);
-        let tag = key
-            .seal_in_place_separate_tag(nonce(*counter), Aad::from(clear), sealed)
+        let tag = series
+            .key
+            .seal_in_place_separate_tag(nonce(counter), Aad::from(clear), sealed)
             .expect("a body this short always seals");
         packet.extend_from_slice(tag.as_ref());
         packet
@@ -80,12 +117,32 @@ pub struct Opened<'a> {
     pub body: &'a [u8],
     /// This is the first packet of a life newer than any known of the sender (also of its first one).
     pub new_incarnation: bool,
+    /// The sender's [`Keys`] are others than before.
+    pub new_keys: bool,
+}
+
+/// Which keys a peer has, by its newest packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// It seals with this one.
+    pub key: KeyId,
+    /// It accepts this one too, and wants to change to it.
+    pub next: Option<KeyId>,
 }
 
 /// Opens the packets of all peers.
 pub struct Opener {
-    root: Prk,
+    cluster_name: String,
+    accepted: ArrayVec<Accepted, KEYS_MAX>,
+    /// Keys that were accepted once; the latest ones.
+    forgotten: ArrayVec<KeyId, KEYS_MAX>,
     peers: Vec<Peer>,
+}
+
+struct Accepted {
+    root: Root,
+    /// For the lives that are known, and no other ones.
+    retiring: bool,
 }
 
 struct Peer {
@@ -95,16 +152,30 @@ struct Peer {
 
 struct Life {
     incarnation: Incarnation,
-    packets: LessSafeKey,
-    gasps: LessSafeKey,
-    window: ReplayWindow,
+    /// What was sealed before the first packet that was seen counts as seen.
+    floor: u64,
+    /// The highest counter, and what its packet said of keys.
+    said: (u64, Option<Keys>),
+    seals: ArrayVec<LifeSeal, KEYS_MAX>,
 }
+
+/// What opens one life's packets under one cluster key.
+struct LifeSeal {
+    key: KeyId,
+    window: ReplayWindow,
+    packets: Recent,
+    gasps: Recent,
+}
+
+/// The keys of the last two series.
+#[derive(Default)]
+struct Recent(ArrayVec<(u64, LessSafeKey), 2>);
 
 impl Opener {
     /// For packets of `nodes`; `me` among them is left out, for nobody else may speak for this node.
     #[must_use]
     pub fn new(
-        cluster_key: &[u8; 32],
+        key: &ClusterKey,
         cluster_name: &str,
         me: NodeId,
         nodes: impl IntoIterator<Item = NodeId>,
@@ -112,157 +183,215 @@ impl Opener {
         let mut peers: Vec<Peer> =
             nodes.into_iter().filter(|id| *id != me).map(|id| Peer { id, life: None }).collect();
         peers.sort_by_key(|p| p.id);
-        Self { root: root(cluster_key, cluster_name), peers }
+        let mut accepted = ArrayVec::new();
+        accepted.push(Accepted { root: Root::new(key, cluster_name), retiring: false });
+        Self { cluster_name: cluster_name.to_owned(), accepted, forgotten: ArrayVec::new(), peers }
+    }
+
+    /// Accepts this key as well. `false`: there are [`KEYS_MAX`] already, or one of the same name on the wire.
+    pub fn accept(&mut self, key: &ClusterKey) -> bool {
+        let fingerprint = key.fingerprint();
+        if let Some(known) = self.accepted.iter_mut().find(|a| a.root.id() == fingerprint.id()) {
+            known.retiring = false;
+            return known.root.fingerprint == fingerprint;
+        }
+        self.forgotten.retain(|id| *id != fingerprint.id());
+        let accepted = Accepted { root: Root::new(key, &self.cluster_name), retiring: false };
+        self.accepted.try_push(accepted).is_ok()
+    }
+
+    /// Whether this key is accepted.
+    #[must_use]
+    pub fn accepts(&self, key: KeyId) -> bool {
+        self.accepted.iter().any(|a| a.root.id() == key)
+    }
+
+    /// Keys accepted.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.accepted.len()
+    }
+
+    /// All keys but this one are accepted from the lives that are known only: who starts must have this one.
+    pub fn retire_all_but(&mut self, key: KeyId) {
+        self.accepted.iter_mut().for_each(|a| a.retiring = a.root.id() != key);
+    }
+
+    /// All keys but this one are accepted no longer.
+    pub fn forget_all_but(&mut self, key: KeyId) {
+        let (stay, go): (ArrayVec<_, KEYS_MAX>, ArrayVec<_, KEYS_MAX>) =
+            self.accepted.drain(..).partition(|a| a.root.id() == key);
+        self.accepted = stay;
+        for gone in go {
+            if self.forgotten.is_full() {
+                self.forgotten.remove(0);
+            }
+            self.forgotten.push(gone.root.id());
+        }
+        for life in self.peers.iter_mut().filter_map(|p| p.life.as_mut()) {
+            life.seals.retain(|s| s.key == key);
+        }
     }
 
     /// The newest life known of `node`: one that sealed a packet which opened here.
     #[must_use]
     pub fn incarnation(&self, node: NodeId) -> Option<Incarnation> {
-        let at = self.peers.binary_search_by_key(&node, |p| p.id).ok()?;
-        self.peers[at].life.as_ref().map(|l| l.incarnation)
+        self.life(node).map(|l| l.incarnation)
     }
 
-    /// Opens `packet` in place. On an error nothing has changed here but the bytes of `packet`.
+    /// Which keys the newest life of `node` has, if it has said so.
+    #[must_use]
+    pub fn keys(&self, node: NodeId) -> Option<Keys> {
+        self.life(node).and_then(|l| l.said.1)
+    }
+
+    fn life(&self, node: NodeId) -> Option<&Life> {
+        let at = self.peers.binary_search_by_key(&node, |p| p.id).ok()?;
+        self.peers[at].life.as_ref()
+    }
+
+    /// Opens `packet` in place. On an error nothing has changed here but the bytes of `packet`; and not even they if
+    /// the reason is another one than the seal.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<Opened<'a>, RejectReason> {
         if packet.len() > PACKET_MAX || packet.len() < HEADER_LEN + TAG_LEN {
             return Err(RejectReason::Malformed);
         }
         let header = Header::decode(packet).map_err(|_| RejectReason::Malformed)?;
+        let Some(accepted) = self.accepted.iter().find(|a| a.root.id() == header.key) else {
+            let was_accepted = self.forgotten.contains(&header.key);
+            return Err(if was_accepted { RejectReason::OldKey } else { RejectReason::UnknownKey });
+        };
         let at = self
             .peers
             .binary_search_by_key(&header.sender, |p| p.id)
             .map_err(|_| RejectReason::UnknownSender)?;
         let peer = &mut self.peers[at];
-        let domain = Domain::of(header.kind);
+        let domain = domain_of(header.kind);
         let known = peer.life.as_ref().map(|l| l.incarnation);
         if known > Some(header.incarnation) {
             return Err(RejectReason::Replay);
         }
-        let (clear, sealed) = packet.split_at_mut(HEADER_LEN);
-        let aad = Aad::from(&*clear);
-        let new_incarnation = known != Some(header.incarnation);
-        let body = if new_incarnation {
-            let mut life = Life::new(&self.root, header.sender, header.incarnation);
-            let body = life.key(domain).open_in_place(nonce(header.counter), aad, sealed);
-            let body = body.map_err(|_| RejectReason::Seal)?;
-            if domain == Domain::Packets {
-                life.window.note(header.counter);
-            }
-            peer.life = Some(life);
-            body
-        } else {
-            let life = peer.life.as_mut().expect("its incarnation is known");
-            if domain == Domain::Packets && !life.window.is_new(header.counter) {
-                return Err(RejectReason::Replay);
-            }
-            let body = life.key(domain).open_in_place(nonce(header.counter), aad, sealed);
-            let body = body.map_err(|_| RejectReason::Seal)?;
-            if domain == Domain::Packets {
-                life.window.note(header.counter);
-            }
-            body
+        let mut life = peer.life.as_mut().filter(|l| l.incarnation == header.incarnation);
+        if life.is_none() && accepted.retiring {
+            return Err(RejectReason::OldKey);
+        }
+        if domain == Domain::Packets && life.as_ref().is_some_and(|l| !l.is_new(&header)) {
+            return Err(RejectReason::Replay);
+        }
+        let series = header.counter >> SERIES_BITS;
+        let cached = life.as_mut().and_then(|l| l.seal(header.key)).and_then(|s| s.of(domain).get(series));
+        let derived = match cached {
+            Some(_) => None,
+            None => Some(accepted.root.packet_key(header.sender, header.incarnation, domain, series)),
         };
-        Ok(Opened { header, body, new_incarnation })
+        let key = cached.or(derived.as_ref()).expect("one of the two is there");
+        let (clear, sealed) = packet.split_at_mut(HEADER_LEN);
+        let body = key
+            .open_in_place(nonce(header.counter), Aad::from(&*clear), sealed)
+            .map_err(|_| RejectReason::Seal)?;
+        // It is the sender's. Only from here on anything changes.
+        let new_incarnation = life.is_none();
+        let life = match life {
+            Some(life) => life,
+            None => peer.life.insert(Life::new(&header, domain)),
+        };
+        let new_keys = life.note(&header, domain, derived);
+        Ok(Opened { header, body, new_incarnation, new_keys })
+    }
+
+    /// Whether `packet`, as received, opens with this key: then its sender has it. Changes nothing.
+    #[must_use]
+    pub fn would_open(&self, key: &ClusterKey, packet: &[u8]) -> bool {
+        let Ok(header) = Header::decode(packet) else { return false };
+        let whole = HEADER_LEN + TAG_LEN..=PACKET_MAX;
+        if header.key != key.id() || !whole.contains(&packet.len()) {
+            return false;
+        }
+        let known = |p: &Peer| {
+            p.id == header.sender && p.life.as_ref().map(|l| l.incarnation) <= Some(header.incarnation)
+        };
+        if !self.peers.iter().any(known) {
+            return false;
+        }
+        let root = Root::new(key, &self.cluster_name);
+        let series = header.counter >> SERIES_BITS;
+        let key = root.packet_key(header.sender, header.incarnation, domain_of(header.kind), series);
+        let mut sealed = packet[HEADER_LEN..].to_vec();
+        key.open_in_place(nonce(header.counter), Aad::from(&packet[..HEADER_LEN]), &mut sealed).is_ok()
     }
 }
 
 impl Life {
-    fn new(root: &Prk, sender: NodeId, incarnation: Incarnation) -> Self {
-        Self {
-            incarnation,
-            packets: packet_key(root, sender, incarnation, Domain::Packets),
-            gasps: packet_key(root, sender, incarnation, Domain::Gasps),
-            window: ReplayWindow::new(),
-        }
+    fn new(header: &Header, domain: Domain) -> Self {
+        // A gasp's counter says nothing of packets; whoever gasps first has nothing more to say.
+        let floor = if domain == Domain::Packets { header.counter } else { 0 };
+        Self { incarnation: header.incarnation, floor, said: (0, None), seals: ArrayVec::new() }
     }
 
-    fn key(&self, domain: Domain) -> &LessSafeKey {
+    fn is_new(&self, header: &Header) -> bool {
+        let seal = self.seals.iter().find(|s| s.key == header.key);
+        header.counter >= self.floor && seal.is_none_or(|s| s.window.is_new(header.counter))
+    }
+
+    fn seal(&mut self, key: KeyId) -> Option<&mut LifeSeal> {
+        self.seals.iter_mut().find(|s| s.key == key)
+    }
+
+    /// A packet was opened, with the key derived for it if it was not at hand. `true` if it brings news of keys.
+    fn note(&mut self, header: &Header, domain: Domain, derived: Option<LessSafeKey>) -> bool {
+        if self.seal(header.key).is_none() {
+            self.seals.push(LifeSeal {
+                key: header.key,
+                window: ReplayWindow::new(),
+                packets: Recent::default(),
+                gasps: Recent::default(),
+            });
+        }
+        let seal = self.seal(header.key).expect("just made where it was missing");
+        if let Some(key) = derived {
+            seal.of(domain).put(header.counter >> SERIES_BITS, key);
+        }
+        if domain == Domain::Gasps {
+            return false;
+        }
+        seal.window.note(header.counter);
+        if header.counter < self.said.0 {
+            return false;
+        }
+        let keys = Some(Keys { key: header.key, next: header.next_key });
+        let news = self.said.1 != keys;
+        self.said = (header.counter, keys);
+        news
+    }
+}
+
+impl LifeSeal {
+    fn of(&mut self, domain: Domain) -> &mut Recent {
         match domain {
-            Domain::Packets => &self.packets,
-            Domain::Gasps => &self.gasps,
+            Domain::Packets => &mut self.packets,
+            Domain::Gasps => &mut self.gasps,
         }
     }
 }
 
-/// Counters seen, as a ring of bits behind the highest.
-struct ReplayWindow {
-    highest: u64,
-    seen: [u64; WINDOW_WORDS],
-}
-
-impl ReplayWindow {
-    const fn new() -> Self {
-        Self { highest: 0, seen: [0; WINDOW_WORDS] }
+impl Recent {
+    fn get(&self, series: u64) -> Option<&LessSafeKey> {
+        self.0.iter().rev().find(|(number, _)| *number == series).map(|(_, key)| key)
     }
 
-    /// Whether `counter` was not seen before and is not too old to tell. Counters start at 1.
-    fn is_new(&self, counter: u64) -> bool {
-        if counter > self.highest {
-            return true;
+    fn put(&mut self, series: u64, key: LessSafeKey) {
+        if self.0.is_full() {
+            self.0.remove(0);
         }
-        counter != 0 && self.highest - counter < WINDOW_BITS && self.seen[word(counter)] & bit(counter) == 0
-    }
-
-    fn note(&mut self, counter: u64) {
-        if counter > self.highest {
-            if counter - self.highest >= WINDOW_BITS {
-                self.seen = [0; WINDOW_WORDS];
-            } else {
-                for passed in self.highest + 1..=counter {
-                    self.seen[word(passed)] &= !bit(passed);
-                }
-            }
-            self.highest = counter;
-        }
-        self.seen[word(counter)] |= bit(counter);
+        self.0.push((series, key));
     }
 }
 
-fn word(counter: u64) -> usize {
-    (counter % WINDOW_BITS / 64) as usize
-}
-
-fn bit(counter: u64) -> u64 {
-    1 << (counter % 64)
-}
-
-/// Which key and counter a packet uses.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Domain {
-    Packets,
-    Gasps,
-}
-
-impl Domain {
-    fn of(kind: PacketKind) -> Self {
-        match kind {
-            PacketKind::Ring | PacketKind::Heartbeat => Self::Packets,
-            PacketKind::Gasp => Self::Gasps,
-        }
+fn domain_of(kind: PacketKind) -> Domain {
+    match kind {
+        PacketKind::Ring | PacketKind::Heartbeat => Domain::Packets,
+        PacketKind::Gasp => Domain::Gasps,
     }
-}
-
-struct KeyLen;
-
-impl KeyType for KeyLen {
-    fn len(&self) -> usize {
-        32
-    }
-}
-
-fn root(cluster_key: &[u8; 32], cluster_name: &str) -> Prk {
-    Salt::new(HKDF_SHA256, cluster_name.as_bytes()).extract(cluster_key)
-}
-
-fn packet_key(root: &Prk, sender: NodeId, incarnation: Incarnation, domain: Domain) -> LessSafeKey {
-    let label: &[u8] = match domain {
-        Domain::Packets => b"holdfast 1 packets",
-        Domain::Gasps => b"holdfast 1 gasps",
-    };
-    let info: [&[u8]; 3] = [label, &sender.get().to_le_bytes(), &incarnation.get().to_le_bytes()];
-    let mut key = Zeroizing::new([0; 32]);
-    root.expand(&info, KeyLen).and_then(|okm| okm.fill(&mut *key)).expect("32 bytes are within HKDF's bound");
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*key).expect("32 bytes are a key"))
 }
 
 fn nonce(counter: u64) -> Nonce {
@@ -271,147 +400,6 @@ fn nonce(counter: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-const WINDOW_WORDS: usize = 64;
-const WINDOW_BITS: u64 = 64 * WINDOW_WORDS as u64;
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: [u8; 32] = [7; 32];
-
-    fn id(n: u32) -> NodeId {
-        NodeId::new(n)
-    }
-
-    fn sealer(node: u32, incarnation: u64) -> Sealer {
-        Sealer::new(&KEY, "alpha", id(node), Incarnation::new(incarnation))
-    }
-
-    fn opener(me: u32) -> Opener {
-        Opener::new(&KEY, "alpha", id(me), [1, 2, 3].map(id))
-    }
-
-    fn seal(s: &mut Sealer) -> Vec<u8> {
-        s.seal(PacketKind::Ring, LinkId::new(0), b"body")
-    }
-
-    #[test]
-    fn a_peer_opens_what_was_sealed() {
-        let mut packet = sealer(1, 10).seal(PacketKind::Heartbeat, LinkId::new(3), b"hello");
-        let mut peer = opener(2);
-        let opened = peer.open(&mut packet).unwrap();
-        assert_eq!(opened.body, b"hello");
-        assert_eq!((opened.header.sender, opened.header.link), (id(1), LinkId::new(3)));
-        assert!(opened.new_incarnation);
-        assert_eq!(peer.incarnation(id(1)), Some(Incarnation::new(10)));
-        assert_eq!(peer.incarnation(id(3)), None);
-    }
-
-    #[test]
-    fn any_changed_bit_and_any_missing_byte_is_refused() {
-        let good = seal(&mut sealer(1, 10));
-        for at in 0..good.len() * 8 {
-            let mut bad = good.clone();
-            bad[at / 8] ^= 1 << (at % 8);
-            assert!(opener(2).open(&mut bad).is_err(), "bit {at}");
-        }
-        for len in 0..good.len() {
-            assert!(opener(2).open(&mut good.clone()[..len]).is_err(), "{len} bytes");
-        }
-    }
-
-    #[test]
-    fn another_cluster_or_key_does_not_open() {
-        for (key, name) in [(KEY, "beta"), ([8; 32], "alpha")] {
-            let mut stranger = Opener::new(&key, name, id(2), [1, 2, 3].map(id));
-            assert_eq!(stranger.open(&mut seal(&mut sealer(1, 10))), Err(RejectReason::Seal));
-        }
-    }
-
-    #[test]
-    fn strangers_and_oneself_are_not_known_senders() {
-        assert_eq!(opener(2).open(&mut seal(&mut sealer(9, 1))), Err(RejectReason::UnknownSender));
-        assert_eq!(opener(1).open(&mut seal(&mut sealer(1, 1))), Err(RejectReason::UnknownSender));
-    }
-
-    #[test]
-    fn a_packet_opens_once_in_any_order() {
-        let mut s = sealer(1, 10);
-        let packets: Vec<_> = (0..100).map(|_| seal(&mut s)).collect();
-        let mut peer = opener(2);
-        for packet in packets.iter().rev() {
-            assert!(peer.open(&mut packet.clone()).is_ok());
-        }
-        for packet in &packets {
-            assert_eq!(peer.open(&mut packet.clone()), Err(RejectReason::Replay));
-        }
-    }
-
-    #[test]
-    fn what_is_too_old_to_tell_is_refused() {
-        let mut s = sealer(1, 10);
-        let old = seal(&mut s);
-        let within = seal(&mut s);
-        let mut peer = opener(2);
-        for _ in 0..WINDOW_BITS {
-            assert!(peer.open(&mut seal(&mut s)).is_ok());
-        }
-        assert_eq!(peer.open(&mut old.clone()), Err(RejectReason::Replay));
-        assert_eq!(peer.open(&mut within.clone()), Err(RejectReason::Replay));
-    }
-
-    #[test]
-    fn a_new_life_shuts_out_the_old_one() {
-        let (mut old, mut new) = (sealer(1, 10), sealer(1, 11));
-        let mut peer = opener(2);
-        assert!(peer.open(&mut seal(&mut old)).unwrap().new_incarnation);
-        assert!(!peer.open(&mut seal(&mut old)).unwrap().new_incarnation);
-        assert!(peer.open(&mut seal(&mut new)).unwrap().new_incarnation);
-        assert_eq!(peer.open(&mut seal(&mut old)), Err(RejectReason::Replay));
-    }
-
-    #[test]
-    fn a_forged_newer_life_changes_nothing() {
-        let mut honest = sealer(1, 10);
-        let mut peer = opener(2);
-        peer.open(&mut seal(&mut honest)).unwrap();
-        let mut forged = seal(&mut honest);
-        forged[12] = 99; // incarnation
-        assert_eq!(peer.open(&mut forged), Err(RejectReason::Seal));
-        assert!(!peer.open(&mut seal(&mut honest)).unwrap().new_incarnation);
-    }
-
-    #[test]
-    fn gasps_live_apart_from_the_counters_of_packets() {
-        let mut s = sealer(1, 10);
-        let gasp = s.seal(PacketKind::Gasp, LinkId::new(0), b"why");
-        let first = seal(&mut s);
-        assert_eq!(Header::decode(&gasp).unwrap().counter, Header::decode(&first).unwrap().counter);
-        let mut peer = opener(2);
-        peer.open(&mut first.clone()).unwrap();
-        assert_eq!(peer.open(&mut gasp.clone()).unwrap().body, b"why");
-        assert!(peer.open(&mut gasp.clone()).is_ok(), "the guardian sends each three times");
-        let mut mislabelled = gasp;
-        mislabelled[5] = PacketKind::Ring as u8;
-        assert!(opener(2).open(&mut mislabelled).is_err());
-    }
-
-    #[test]
-    fn the_window_agrees_with_a_set() {
-        let mut window = ReplayWindow::new();
-        let mut seen = std::collections::BTreeSet::new();
-        let mut x = 1_u64;
-        for _ in 0..20_000 {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let highest = window.highest;
-            let counter = (highest + 40).saturating_sub(x >> 33 & 63).max(1);
-            assert_eq!(window.is_new(counter), !seen.contains(&counter), "{counter} of {highest}");
-            window.note(counter);
-            seen.insert(counter);
-        }
-        window.note(window.highest + 3 * WINDOW_BITS);
-        assert!(window.is_new(window.highest - 1));
-        assert!(!window.is_new(window.highest));
-    }
-}
+#[path = "seal_tests.rs"]
+mod tests;

@@ -6,11 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use cmm_proto::{
     Configuration, ConfigurationKind, CpgEvent, Destination, Event, GaspKind, GroupMember, GroupReason, Node,
     NodeConfig, NodeEntry, Output, QuorumConfig, Record, Refusal, Request, StepPhase, Timers,
+    wire::ClusterKey,
 };
 use holdfast_types::{BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, Span, StepNumber, Votes};
 
 pub(crate) const PLAIN: QuorumConfig =
     QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false };
+
+fn seal_gasps(node: &mut Node) -> Vec<Vec<u8>> {
+    [GaspKind::CmmdDied, GaspKind::LastWord].iter().map(|kind| node.seal_gasp(*kind, "cmmd died")).collect()
+}
 
 /// How long a packet takes.
 const DELAY: Span = Span::from_micros(200);
@@ -50,6 +55,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Member {
     node: Option<Node>,
     config: NodeConfig,
+    /// What its key file holds; `None`: it cannot be read.
+    pub(crate) file: Option<ClusterKey>,
     durable: u64,
     pub(crate) told: Vec<Told>,
     paused: bool,
@@ -60,6 +67,7 @@ pub(crate) struct Member {
 enum Due {
     Packet { to: u32, life: Incarnation, bytes: Vec<u8> },
     Persisted { node: u32, life: Incarnation, record: Record },
+    Key { node: u32, life: Incarnation },
 }
 
 impl Cluster {
@@ -80,7 +88,7 @@ impl Cluster {
                 cluster_name: "it".into(),
                 me: node(id),
                 nodes: (1..=nodes).map(|n| NodeEntry { id: node(n), votes: Votes::new(1) }).collect(),
-                key: [7; 32],
+                key: ClusterKey::new([7; 32]),
                 incarnation: Incarnation::new(0),
                 boot_id: BootId([id as u8; 16]),
                 ring_seq_reserved: 0,
@@ -91,6 +99,7 @@ impl Cluster {
             };
             let member = Member {
                 node: None,
+                file: Some(config.key.clone()),
                 config,
                 durable: 0,
                 told: Vec::new(),
@@ -126,11 +135,9 @@ impl Cluster {
         assert!(member.node.is_none(), "one life at a time");
         member.config.incarnation = Incarnation::new(member.config.incarnation.get() + 1);
         member.config.ring_seq_reserved = member.durable;
+        member.config.key = member.file.clone().expect("a node does not start without its key");
         let mut node = Node::new(member.config.clone(), self.now).expect("a sane configuration");
-        member.last_gasps = [GaspKind::CmmdDied, GaspKind::LastWord]
-            .iter()
-            .map(|kind| node.seal_gasp(*kind, "cmmd died"))
-            .collect();
+        member.last_gasps = seal_gasps(&mut node);
         member.node = Some(node);
         self.drain(id);
     }
@@ -247,6 +254,11 @@ impl Cluster {
                     let due = Due::Persisted { node: id, life, record: record.clone() };
                     self.put(self.now + PERSIST_DELAY, due);
                 }
+                Output::LoadKey => self.put(self.now + PERSIST_DELAY, Due::Key { node: id, life }),
+                Output::SealGasps => {
+                    let member = self.nodes.get_mut(&id).expect("a configured node");
+                    member.last_gasps = member.node.as_mut().map_or_else(Vec::new, seal_gasps);
+                }
                 _ => {}
             }
             let member = self.nodes.get_mut(&id).expect("a configured node");
@@ -311,6 +323,13 @@ impl Cluster {
                     self.act(to, |n| n.handle_packet(now, LinkId::new(0), &mut bytes));
                 }
             }
+            Due::Key { node, life } => {
+                let member = &self.nodes[&node];
+                let loaded = member.file.clone().ok_or_else(|| "authkey: cannot be read".to_owned());
+                if member.config.incarnation == life {
+                    self.act(node, |n| n.handle_key(now, loaded));
+                }
+            }
             Due::Persisted { node, life, record } => {
                 let member = self.nodes.get_mut(&node).expect("a configured node");
                 member.durable = member.durable.max(record.ring_seq_reserved);
@@ -352,13 +371,14 @@ impl Cluster {
         let line = |(id, m): (&u32, &Member)| match &m.node {
             None => format!("{id}: down\n"),
             Some(n) => format!(
-                "{id}: {} {} {:?} {:?} quorate {} ({})\n",
+                "{id}: {} {} {:?} {:?} quorate {} ({}) {:?}\n",
                 n.ring_state(),
                 n.ring_id(),
                 n.members(),
                 n.step(),
                 n.quorum_view().quorate,
-                n.quorum_view().reason
+                n.quorum_view().reason,
+                n.key_view()
             ),
         };
         self.nodes.iter().map(line).collect()

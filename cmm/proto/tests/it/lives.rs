@@ -60,7 +60,7 @@ fn a_fenced_life_cannot_come_back_but_the_next_one_can() {
     c.run(Span::from_secs(10));
     assert!(c.settled(&[1, 2]) && c.regular(1).is_empty(), "its packets are not heard: {}", c.describe());
     assert!(
-        c.events(1).iter().any(|e| matches!(e, Event::PacketRejected { why: RejectReason::Replay })),
+        c.events(1).iter().any(|e| matches!(e, Event::PacketRejected { why: RejectReason::Replay, .. })),
         "they are counted"
     );
     c.kill(3);
@@ -96,7 +96,7 @@ fn a_gasp_of_an_earlier_life_removes_nobody() {
     }
     c.run(Span::from_secs(5));
     assert!(c.settled(&[1, 2, 3]) && c.regular(1).is_empty());
-    assert!(matches!(c.events(1)[0], Event::PacketRejected { why: RejectReason::Replay }));
+    assert!(matches!(c.events(1)[0], Event::PacketRejected { why: RejectReason::Replay, .. }));
 }
 
 #[test]

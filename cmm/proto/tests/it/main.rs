@@ -2,6 +2,7 @@
 
 mod cluster;
 mod groups;
+mod keys;
 mod lease;
 mod lives;
 mod membership;

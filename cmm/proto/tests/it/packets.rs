@@ -1,18 +1,18 @@
 //! Packets that are not what they should be: counted, and nothing else.
 
-use cmm_proto::wire::{Echo, Heartbeat, PacketKind, Sealer};
+use cmm_proto::wire::{ClusterKey, Echo, Heartbeat, PacketKind, Sealer};
 use cmm_proto::{Event, Output, RejectReason};
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, Span};
 
 use crate::cluster::{Cluster, node};
 
 fn rejected(c: &Cluster, id: u32) -> Vec<RejectReason> {
-    let why = |e: &&Event| if let Event::PacketRejected { why } = e { Some(*why) } else { None };
+    let why = |e: &&Event| if let Event::PacketRejected { why, .. } = e { Some(*why) } else { None };
     c.events(id).iter().filter_map(why).collect()
 }
 
 fn sealer(key: u8, sender: NodeId, life: u64) -> Sealer {
-    Sealer::new(&[key; 32], "it", sender, Incarnation::new(life))
+    Sealer::new(&ClusterKey::new([key; 32]), "it", sender, Incarnation::new(life))
 }
 
 fn heartbeat(c: &Cluster, echoes: Vec<Echo>) -> Vec<u8> {
@@ -36,7 +36,7 @@ fn strangers_noise_and_replays_change_counters_only() {
     assert_eq!(
         rejected(&c, 1),
         [
-            RejectReason::Seal,
+            RejectReason::UnknownKey,
             RejectReason::UnknownSender,
             RejectReason::UnknownSender,
             RejectReason::Malformed,

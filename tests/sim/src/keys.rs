@@ -1,0 +1,111 @@
+//! Operators who change the cluster key: files are replaced at different times on different machines, one daemon is
+//! told, and everything else that can go wrong goes on meanwhile.
+
+use cmm_proto::Request;
+use cmm_proto::wire::ClusterKey;
+
+use crate::clock::MS;
+use crate::cluster::{Cluster, Event};
+use crate::oracle::Violation;
+
+/// Keys of one run: as many as a sniffer can know.
+pub(crate) const KEYS: usize = cmm_proto::limits::KEYS_MAX;
+
+/// The keys of a run, in the order in which operators bring them.
+pub(crate) fn of_run(seed: u64) -> Vec<ClusterKey> {
+    (0..KEYS as u64)
+        .map(|n| ClusterKey::from_secret("simulated", &[seed, n].map(u64::to_le_bytes).concat()))
+        .collect()
+}
+
+impl Cluster {
+    /// An operator brings the next key: to the files of all machines or of some, and tells a daemon, or does not.
+    pub(crate) fn bring_key(&mut self) -> Result<(), Violation> {
+        let n = self.machines.len();
+        let newest = self.machines.iter().map(|m| m.key_file).max().unwrap_or(0);
+        let key = if self.faults.chance(250_000) { newest } else { (newest + 1).min(KEYS - 1) };
+        let everywhere = self.options.calm() || self.faults.chance(600_000);
+        for machine in 0..n {
+            if everywhere || self.faults.chance(500_000) {
+                self.put_key(machine, key);
+            }
+        }
+        if everywhere || self.faults.chance(700_000) {
+            let told = self.faults.index(n);
+            self.change_key(told)?;
+        }
+        Ok(())
+    }
+
+    /// Puts one of the run's keys into the key file of machine `n`.
+    pub fn put_key(&mut self, n: usize, key: usize) {
+        self.machines[n].key_file = key;
+        let id = self.machines[n].id;
+        self.trace.line(self.now, Some(id.get()), || format!("its key file holds key {key} now"));
+    }
+
+    /// The operator tells the daemon of machine `n`.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn change_key(&mut self, n: usize) -> Result<(), Violation> {
+        if self.machines[n].paused.is_none() && self.machines[n].running.is_some() {
+            let id = self.machines[n].id;
+            self.trace.line(self.now, Some(id.get()), || "is told to change the key".to_owned());
+            // Refused by one that leaves: nothing changes then.
+            let _ = self.submit(n, Request::ChangeKey)?;
+        }
+        Ok(())
+    }
+
+    /// Every file holds the newest key, and a daemon is told: faults are over, and so are an operator's mistakes.
+    pub(crate) fn agree_on_key(&mut self) -> Result<(), Violation> {
+        let newest = self.machines.iter().map(|m| m.key_file).max().unwrap_or(0);
+        if newest == 0 {
+            return Ok(());
+        }
+        for n in 0..self.machines.len() {
+            self.put_key(n, newest);
+        }
+        self.change_key(0)
+    }
+
+    /// The daemon of machine `n` wants its key file read.
+    pub(crate) fn load_key(&mut self, n: usize) {
+        let delay = self.chance.exponential(self.options.faults.persist_mean.max(1));
+        let Some(running) = self.machines[n].running.as_ref() else { return };
+        self.agenda.at(self.now + delay, Event::Key { node: n, life: running.life });
+    }
+
+    /// The key file of machine `n` was read.
+    pub(crate) fn key_loaded(&mut self, n: usize) -> Result<(), Violation> {
+        let life = self.machines[n].running.as_ref().map_or(0, |r| r.life);
+        if self.machines[n].paused.is_some() {
+            self.agenda.at(self.now + 10 * MS, Event::Key { node: n, life });
+            return Ok(());
+        }
+        self.timeout(n)?;
+        let now = self.local(n);
+        // Now and then it cannot be read: the disk has a bad moment.
+        let unreadable = !self.healed && self.chance.chance(self.options.faults.persist_stall);
+        let machine = &mut self.machines[n];
+        let loaded = if unreadable {
+            Err("cannot be read".to_owned())
+        } else {
+            Ok(self.keys[machine.key_file].clone())
+        };
+        let Some(running) = machine.running.as_mut() else { return Ok(()) };
+        running.node.handle_key(now, loaded);
+        self.drain(n)?;
+        self.end_turn(n)
+    }
+
+    /// Whether all nodes seal with the key in their files, and accept no other.
+    #[must_use]
+    pub fn one_key(&self) -> bool {
+        self.machines.iter().all(|m| {
+            let view = m.running.as_ref().map(|r| r.node.key_view());
+            view.is_some_and(|v| v.key == self.keys[m.key_file].fingerprint() && v.accepted == 1)
+        })
+    }
+}
