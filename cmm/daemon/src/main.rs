@@ -165,7 +165,7 @@ impl Start {
                 .map_err(|e| os("cannot start the writing thread", e))?;
         let keys =
             KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
-        let clients = startup::clients_config(&config, paths, &node, &log);
+        let clients = startup::clients_config(&config, paths, &node, &log, &key.source);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
         if let Some(background) = background {

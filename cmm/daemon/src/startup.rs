@@ -124,7 +124,13 @@ pub(crate) fn net_config(config: &Config) -> NetConfig {
 }
 
 /// What the clients' side is told: the configuration as CMAP keys, and who may connect.
-pub(crate) fn clients_config(config: &Config, paths: &Paths, node: &Node, log: &Log) -> ClientsConfig {
+pub(crate) fn clients_config(
+    config: &Config,
+    paths: &Paths,
+    node: &Node,
+    log: &Log,
+    key_source: &str,
+) -> ClientsConfig {
     let mut warnings = Vec::new();
     let access = ipc_access(config, &paths.config, &mut warnings);
     for text in warnings {
@@ -140,6 +146,7 @@ pub(crate) fn clients_config(config: &Config, paths: &Paths, node: &Node, log: &
     let (mode, _) = failfast::effective_mode(config, paths);
     let all = config.keys.iter().chain(&access);
     let mut keys: Vec<_> = all.map(|k| (k.name.clone(), value(&k.value), k.read_only)).collect();
+    keys.push(("holdfast.key.source".into(), Value::str(key_source), true));
     keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
     let client_node =
         |n: &cmm_conf::Node| ClientNode { id: n.id, addresses: n.addrs.iter().flatten().copied().collect() };

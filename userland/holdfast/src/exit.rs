@@ -17,6 +17,8 @@ pub(crate) enum Exit {
     CannotCreate,
     /// Not everything is known yet.
     TryAgain,
+    /// Only root may do that.
+    NoPermission,
     /// The status that another command would give.
     Of(u8),
 }
@@ -30,6 +32,7 @@ impl From<Exit> for ExitCode {
             Exit::Software => 70,
             Exit::CannotCreate => 73,
             Exit::TryAgain => 75,
+            Exit::NoPermission => 77,
             Exit::Of(status) => status,
         })
     }

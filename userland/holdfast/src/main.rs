@@ -11,6 +11,7 @@ mod exit;
 mod fence_demo;
 mod gather;
 mod io;
+mod key;
 mod link;
 mod ring;
 mod show;
@@ -41,6 +42,11 @@ enum Applet {
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
     CrmMon(crm_mon::Args),
+    /// Make the cluster's key file, change the key of a running cluster, see how far that is.
+    Key(key::Args),
+    /// corosync's key generator.
+    #[command(name = "corosync-keygen")]
+    CorosyncKeygen(key::Keygen),
     /// Make symlinks, so that the commands people know are found by their own names.
     Link(link::Args),
     /// Watch a cluster of real nodes on this machine survive two deaths.
@@ -68,10 +74,16 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(called) => fence_demo::run(&called.args, io),
             Err(e) => refuse(&e, io),
         },
+        Some("corosync-keygen") => match key::Keygen::try_parse_from(args) {
+            Ok(args) => key::keygen(&args, io),
+            Err(e) => refuse(&e, io),
+        },
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
+            Ok(Cli { applet: Applet::Key(args) }) => key::run(&args, io),
+            Ok(Cli { applet: Applet::CorosyncKeygen(args) }) => key::keygen(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
             Ok(Cli { applet: Applet::Demo(args) }) => demo::run(&args, io),
             Ok(Cli { applet: Applet::FenceDemo(args) }) => fence_demo::run(&args, io),
@@ -99,6 +111,7 @@ Examples:
   holdfast status --json          the same for programs
   holdfast ring --watch           links, latencies and the token, live
   holdfast crm_mon -1rf           the screen Pacemaker's users know
+  holdfast key change             change to the key that was copied to all nodes
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute
 
@@ -107,8 +120,9 @@ Exit status:
   64  wrong usage
   69  cmmd does not answer on this node
   70  something failed that should not
-  73  a file cannot be made
-  75  this node does not know everything yet; try again
+  73  a file cannot be made, or not be used
+  75  this node does not know everything yet, or is not done; try again
+  77  only root may do that
   Applets under the name of another command use that command's.
 
 Environment:

@@ -172,11 +172,69 @@ fn usage_errors_and_help() {
     assert_eq!(run(&mut holdfast(&temp.0)).0, Some(64));
     let (code, _, err) = run(holdfast(&temp.0).arg("statsu"));
     assert!(code == Some(64) && err.contains("status"), "{err}");
-    for applet in ["status", "ring", "crm_mon", "link", "demo", "fence-demo"] {
+    for applet in ["status", "ring", "crm_mon", "key", "corosync-keygen", "link", "demo", "fence-demo"] {
         let (code, out, _) = run(holdfast(&temp.0).args([applet, "--help"]));
         assert_eq!(code, Some(0), "{applet}");
         assert!(out.contains("Examples:") && out.contains("Exit status:"), "{applet}: {out}");
     }
     let (code, out, _) = run(holdfast(&temp.0).arg("--version"));
     assert!(code == Some(0) && out.starts_with("holdfast "), "{out}");
+}
+
+#[test]
+fn a_key_file_is_for_its_owner_only_and_not_replaced_by_mistake() {
+    use std::os::unix::fs::PermissionsExt;
+    let temp = Temp::new();
+    let file = temp.0.join("authkey");
+    let generate = |more: &[&str]| run(holdfast(&temp.0).args(["key", "generate"]).arg(&file).args(more));
+    let (code, out, err) = generate(&[]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("copy it to every node") && out.contains("holdfast key change"), "{out}");
+    let first = fs::read(&file).unwrap();
+    assert_eq!((first.len(), fs::metadata(&file).unwrap().permissions().mode() & 0o7777), (256, 0o400));
+    let (code, _, err) = generate(&[]);
+    assert!(code == Some(73) && err.contains("is there already") && err.contains("--force"), "{err}");
+    assert_eq!(fs::read(&file).unwrap(), first);
+    let (code, out, _) = generate(&["--force", "--size", "1024", "--json"]);
+    assert!(code == Some(0) && out.contains("\"bytes\":1024"), "{out}");
+    let second = fs::read(&file).unwrap();
+    assert!(second.len() == 1024 && !second.starts_with(&first[..32]));
+    assert_eq!(fs::read_dir(&temp.0).unwrap().count(), 1, "no temporary file stays");
+    for size in ["127", "4097"] {
+        assert_eq!(generate(&["--force", "--size", size]).0, Some(64));
+    }
+    let (code, _, err) = run(holdfast(&temp.0).args(["key", "generate"]).arg(temp.0.join("none/authkey")));
+    assert!(code == Some(73) && err.contains("mkdir -p"), "{err}");
+}
+
+#[test]
+fn corosync_keygen_does_what_its_callers_expect() {
+    let temp = Temp::new();
+    let file = temp.0.join("authkey");
+    let mut keygen = holdfast(&temp.0);
+    let (code, out, err) =
+        run(keygen.args(["corosync-keygen", "-l", "-s", "128", "-r", "/dev/urandom", "-k"]).arg(&file));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(
+        out.contains("Gathering 1024 bits for key from /dev/urandom.")
+            && out.contains("Writing corosync key to")
+    );
+    assert_eq!(fs::read(&file).unwrap().len(), 128);
+    let again = run(holdfast(&temp.0).args(["corosync-keygen", "-k"]).arg(&file));
+    assert_eq!(
+        (again.0, fs::read(&file).unwrap().len()),
+        (Some(0), 256),
+        "it replaces, as the original does"
+    );
+    let (code, _, err) = run(holdfast(&temp.0).args(["corosync-keygen", "-r", "/dev/zero", "-k"]).arg(&file));
+    assert!(code == Some(1) && err.contains("no randomness"), "{err}");
+}
+
+#[test]
+fn keys_of_a_node_that_does_not_run_cannot_be_shown_or_changed() {
+    let temp = Temp::new();
+    for what in ["status", "change"] {
+        let (code, _, err) = run(holdfast(&temp.0).args(["key", what]));
+        assert!(code == Some(69) && err.contains("start it: cmmd"), "{err}");
+    }
 }
