@@ -172,7 +172,11 @@ impl EventLoop {
         self.serve_clients(events);
         self.housekeeping(now());
         self.go_down_if_condemned();
-        self.clients.notify();
+        let at = now();
+        while let Some(lagging) = self.clients.notify(at) {
+            self.node.set_lagging(at, lagging);
+            self.drain(at);
+        }
         self.send();
         let end = now();
         let took = self.clients.lateness.turned(start, end);
@@ -254,6 +258,7 @@ impl EventLoop {
         let Some(reason) = self.failfast.condemned() else { return };
         self.node.resign(now(), reason.text.as_str());
         self.drain(now());
+        self.clients.notify(now());
         self.net.flush();
         self.failfast.take_down(&mut self.node, &reason);
     }

@@ -748,6 +748,8 @@ pub struct Stats {
     pub rejected: [u64; RejectReason::ALL.len()],
     /// Messages delivered.
     pub delivered: u64,
+    /// Visits of the token at which new frames were held back because clients of some member lag.
+    pub lagging_visits: u64,
 }
 
 impl Stats {

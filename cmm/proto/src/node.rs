@@ -206,6 +206,15 @@ impl Node {
         }
     }
 
+    /// Whether local clients do not keep up with what is delivered: then all members hold back.
+    pub fn set_lagging(&mut self, now: Boottime, lagging: bool) {
+        self.turn(now);
+        if !self.left {
+            self.ring.set_lagging(now, lagging);
+            self.settle(now);
+        }
+    }
+
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()

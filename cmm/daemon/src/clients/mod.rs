@@ -117,6 +117,8 @@ pub(crate) struct Clients {
     stats_at: Boottime,
     /// When clients in full flow had their turn last.
     streams_at: Boottime,
+    /// Whether clients do not keep up.
+    lag: bool,
     accept_at: Option<Boottime>,
     denials: u32,
     denied_at: Option<Boottime>,
@@ -178,6 +180,7 @@ impl Clients {
             published: published::Published::default(),
             stats_at: Boottime::default(),
             streams_at: Boottime::default(),
+            lag: false,
             accept_at: None,
             denials: 0,
             denied_at: None,
@@ -214,7 +217,7 @@ impl Clients {
             return;
         }
         if event.is_writable() {
-            self.peers.flush(conn);
+            self.peers.flush(conn, now);
         }
         self.peers.wake(conn);
     }
@@ -225,9 +228,12 @@ impl Clients {
         self.peers.wake_streams()
     }
 
-    /// Tells clients of the events they were given.
-    pub(crate) fn notify(&mut self) {
-        self.peers.notify();
+    /// Tells clients of the events they were given. `Some`: from now on they keep up (`false`), or do not, so that
+    /// senders on all nodes must hold back.
+    pub(crate) fn notify(&mut self, now: Boottime) -> Option<bool> {
+        self.peers.notify(now);
+        let lag = self.peers.lag(self.lag, now);
+        (std::mem::replace(&mut self.lag, lag) != lag).then_some(lag)
     }
 
     /// Serves the next client in turn, one request or a run of multicasts, or closes one connection. False: nothing is

@@ -1,6 +1,7 @@
 //! The table of connections: who is there, who has something to say, who must go.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::os::fd::AsRawFd;
 
 use cmm_ipc::Service;
@@ -18,6 +19,8 @@ pub(super) struct Peer {
     since: Boottime,
     /// It has events that it was not told of.
     unannounced: bool,
+    /// When events that waited went into its ring last, or began to wait.
+    moved: Boottime,
     pub(super) pace: Pace,
 }
 
@@ -80,6 +83,7 @@ impl Peers {
                 held: None,
                 since: now,
                 unannounced: false,
+                moved: now,
                 pace: Pace::default(),
             },
         );
@@ -167,7 +171,9 @@ impl Peers {
                     self.unannounced.push(conn);
                 }
                 if peer.connection.waiting_bytes() > 0 {
-                    self.lagging.insert(conn);
+                    if self.lagging.insert(conn) {
+                        peer.moved = now;
+                    }
                     self.retry_at.get_or_insert(now + RETRY);
                 }
             }
@@ -175,8 +181,14 @@ impl Peers {
         }
     }
 
-    /// Tells clients of the events they were given since the last time: one system call each.
-    pub(super) fn notify(&mut self) {
+    /// Tells clients of the events they were given since the last time, one system call each, and gives those that lag
+    /// what there is room for.
+    pub(super) fn notify(&mut self, now: Boottime) {
+        let mut next = self.lagging.first().copied();
+        while let Some(conn) = next {
+            self.flush(conn, now);
+            next = self.lagging.range((Excluded(conn), Unbounded)).next().copied();
+        }
         let Self { unannounced, open, .. } = self;
         for conn in unannounced.drain(..) {
             if let Some(peer) = open.get_mut(&conn) {
@@ -207,6 +219,16 @@ impl Peers {
             self.streams.retain(|c| *c != conn);
         }
         Some(streams)
+    }
+
+    /// Whether some client is so far behind that senders must hold back, or is still behind and `lagged` before. One that
+    /// takes nothing at all for longer holds nobody up: it is on its way to be closed.
+    pub(super) fn lag(&self, lagged: bool, now: Boottime) -> bool {
+        let bound = if lagged { 0 } else { LAG_BYTES };
+        self.lagging
+            .iter()
+            .filter_map(|conn| self.open.get(conn))
+            .any(|peer| peer.connection.waiting_bytes() > bound && now.since(peer.moved) < LAG_PATIENCE)
     }
 
     /// Whether some client is in full flow.
@@ -243,10 +265,15 @@ impl Peers {
     }
 
     /// The socket is writable again: owed notification bytes, waiting events.
-    pub(super) fn flush(&mut self, conn: ConnId) {
+    pub(super) fn flush(&mut self, conn: ConnId, now: Boottime) {
         let Some(peer) = self.open.get_mut(&conn) else { return };
+        let before = peer.connection.waiting_bytes();
         match peer.connection.flush() {
-            Ok(true) => {}
+            Ok(true) => {
+                if peer.connection.waiting_bytes() < before {
+                    peer.moved = now;
+                }
+            }
             Ok(false) => drop(self.lagging.remove(&conn)),
             Err(gone) => self.doom(conn, Some(gone)),
         }
@@ -259,9 +286,6 @@ impl Peers {
 
     pub(super) fn on_timer(&mut self, now: Boottime) {
         if self.retry_at.is_some_and(|at| at <= now) {
-            for conn in self.lagging.clone() {
-                self.flush(conn);
-            }
             if self.flow_control == 0 {
                 self.wake_held();
             }
@@ -285,7 +309,7 @@ impl Peers {
 
     /// Closes everything at once.
     pub(super) fn clear(&mut self, registry: Option<&mio::Registry>) {
-        self.notify();
+        self.notify(Boottime::default());
         for peer in self.open.values() {
             deregister(registry, &peer.connection);
         }
@@ -308,7 +332,11 @@ const STREAM_BEGINS_AT: u32 = 40;
 /// With fewer it ends.
 const STREAM_ENDS_BELOW: u32 = 20;
 /// How soon a full ring is tried again, and a request that was refused with the gate open: nothing announces either.
-const RETRY: Span = Span::from_millis(3);
+const RETRY: Span = Span::from_millis(1);
+/// Bytes that wait beyond a client's full ring before senders on all nodes are held back.
+const LAG_BYTES: usize = 262_144;
+/// For how long a client that takes nothing at all may do so.
+const LAG_PATIENCE: Span = Span::from_millis(500);
 /// How often a new client is looked at until its ring files can be unlinked.
 const ATTACH_POLL: Span = Span::from_millis(10);
 /// For how long.

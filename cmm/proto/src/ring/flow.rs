@@ -56,6 +56,7 @@ mod tests {
             aru_id: None,
             backlog: 0,
             fcc: 0,
+            lagging: 0,
             recovery: None,
             requests: ArrayVec::new(),
         }

@@ -166,6 +166,8 @@ pub struct Ring {
     held: Option<Token>,
     /// A hold-cancel was sent since the token was here.
     cancel_sent: bool,
+    /// Local clients do not keep up with what is delivered.
+    lagging: bool,
 }
 
 impl Ring {
@@ -196,6 +198,7 @@ impl Ring {
             parts: Parts::default(),
             held: None,
             cancel_sent: false,
+            lagging: false,
             config,
         };
         ring.reserve();
@@ -280,6 +283,17 @@ impl Ring {
             return Err(Refusal::TryAgain);
         }
         self.queue.push(guarantee, payload)
+    }
+
+    /// Whether local clients do not keep up with what is delivered. While they do not, nobody on the ring adds more than a
+    /// trickle, and the token rests here for a moment at each visit, so that they get the processor.
+    pub fn set_lagging(&mut self, now: Boottime, lagging: bool) {
+        if self.lagging != lagging {
+            self.lagging = lagging;
+            if !lagging && self.held.as_ref().is_some_and(|t| t.lagging != 0) {
+                self.release_token(now);
+            }
+        }
     }
 
     /// Holds `peer` failed at once: the detector's word, or firm news. No effect on one that is not considered.

@@ -1,6 +1,6 @@
 //! Operational: the token's visit, frames, delivery, and the token that is held on a quiet ring.
 
-use holdfast_types::{Boottime, NodeId};
+use holdfast_types::{Boottime, NodeId, Span};
 
 use super::gather::Cause;
 use super::pack::Assembler;
@@ -53,6 +53,7 @@ impl Ring {
                 return;
             }
         }
+        self.mark_lagging(&mut token);
         let mut frames = Vec::new();
         let Some(turn) = self.turn() else { return };
         turn.serve(&mut token, &mut frames);
@@ -97,12 +98,35 @@ impl Ring {
         }
     }
 
+    /// Says in the token whether this member's clients keep up.
+    fn mark_lagging(&mut self, token: &mut Token) {
+        let (me, lagging) = (self.me, self.lagging && self.state == State::Operational);
+        let Some(turn) = self.turn() else { return };
+        let bit = turn.members.position(me).map_or(0, |at| 1 << at);
+        token.lagging &= turn.members.mask(|_| true) & !bit;
+        if lagging {
+            token.lagging |= bit;
+        }
+    }
+
+    /// Whether the token rests here for the sake of lagging clients: at the first member that has some, once a rotation.
+    fn rests(&self, token: &Token) -> bool {
+        let at = self.installed.members.position(self.me);
+        self.lagging
+            && self.state == State::Operational
+            && at.is_some_and(|at| token.lagging.trailing_zeros() as usize == at)
+    }
+
     /// Puts waiting messages into frames and gives those their places. How many.
     fn order(&mut self, token: &mut Token, frames: &mut Vec<Vec<u8>>, sent: u32) -> u32 {
         let max = self.config.frame_payload_max;
         let turn = &mut self.installed;
         let backlog = self.queue.frames_waiting(max);
-        let allowance = turn.flow.allowance(token, backlog).saturating_sub(sent).min(turn.room(token));
+        let mut allowance = turn.flow.allowance(token, backlog).saturating_sub(sent).min(turn.room(token));
+        if token.lagging != 0 {
+            allowance = allowance.min(LAGGING_FRAMES);
+            self.stats.lagging_visits += 1;
+        }
         let mut ordered = 0;
         while ordered < allowance {
             let Some((guarantee, payload)) = self.queue.next_payload(max) else { break };
@@ -119,6 +143,7 @@ impl Ring {
         let (me, timers) = (self.me, self.config.timers);
         let queue_empty = self.queue.is_empty();
         let state = self.state;
+        let rests = self.rests(&token);
         let Some(turn) = self.turn() else { return };
         if turn.is_alone() {
             turn.note_sent(&token, Vec::new());
@@ -127,18 +152,18 @@ impl Ring {
                 self.timers.stop(timer);
             }
             if !queue_empty {
-                self.timers.set(Timer::Hold, now);
+                self.timers.set(Timer::Hold, if rests { now + LAGGING_REST } else { now });
             }
             return;
         }
         let quiet = turn.idle_visits >= HOLD_AFTER_VISITS && queue_empty && state == State::Operational;
-        let hold =
-            may_hold && quiet && turn.members.first() == Some(me) && timers.hold > holdfast_types::Span::ZERO;
+        let quiet = quiet && turn.members.first() == Some(me) && timers.hold > Span::ZERO;
+        let hold = may_hold && (quiet || rests);
         let to = turn.members.after(me).expect("a ring has members");
         if hold {
             self.held = Some(token);
             self.timers.stop(Timer::TokenRetransmit);
-            self.timers.set(Timer::Hold, now + timers.hold);
+            self.timers.set(Timer::Hold, now + if rests { LAGGING_REST } else { timers.hold });
         } else {
             let frame = turn.pass(&mut token);
             let again = now + turn.resend_after(timers.token_retransmit);
@@ -163,9 +188,11 @@ impl Ring {
         if self.state != State::Operational || self.queue.is_empty() {
             return;
         }
-        if self.held.is_some() {
-            self.installed.idle_visits = 0;
-            self.release_token(now);
+        if let Some(token) = &self.held {
+            if !self.rests(token) {
+                self.installed.idle_visits = 0;
+                self.release_token(now);
+            }
         } else if !self.cancel_sent
             && self.installed.is_quiet()
             && self.installed.members.first() != Some(self.me)
@@ -185,7 +212,9 @@ impl Ring {
             return;
         }
         self.installed.idle_visits = 0;
-        self.release_token(now);
+        if !self.held.as_ref().is_some_and(|token| self.rests(token)) {
+            self.release_token(now);
+        }
     }
 
     pub(super) fn token_lost(&mut self, now: Boottime) {
@@ -313,3 +342,9 @@ fn deliver_chunks(frame: &Frame, assembler: &mut Assembler, mut out: impl FnMut(
 
 /// So many new frames of a visit leave ahead of the token.
 const FEW_FRAMES: u32 = 2;
+
+/// New frames a visit while some member's clients lag: what members tell each other must get through.
+const LAGGING_FRAMES: u32 = 1;
+
+/// How long the token rests at a member whose clients lag.
+const LAGGING_REST: Span = Span::from_millis(1);

@@ -120,6 +120,7 @@ pub(super) fn first_token(ring: RingId, commit: &Commit) -> Token {
         aru_id: None,
         backlog: 0,
         fcc: 0,
+        lagging: 0,
         recovery: (ready != all).then_some(RecoveryProgress { pending: all & !ready, ready }),
         requests: ArrayVec::new(),
     }

@@ -221,6 +221,7 @@ mod tests {
             aru_id,
             backlog: 0,
             fcc: 0,
+            lagging: 0,
             recovery: None,
             requests: ArrayVec::new(),
         }

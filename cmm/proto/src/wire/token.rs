@@ -23,6 +23,9 @@ pub struct Token {
     pub backlog: u32,
     /// Frames sent by all members in the last rotation.
     pub fcc: u32,
+    /// Members whose clients do not keep up, as a mask over the ring's members in ascending order: nobody adds more than
+    /// a trickle while there is one.
+    pub lagging: u64,
     /// While some member is not known to have entered the ring: how far recovery is.
     pub recovery: Option<RecoveryProgress>,
     /// Frames somebody lacks.
@@ -51,6 +54,7 @@ impl Token {
         out.put_u32(self.aru_id.map_or(0, NodeId::get));
         out.put_u32(self.backlog);
         out.put_u32(self.fcc);
+        out.put_u64(self.lagging);
         out.put_u8(u8::from(self.recovery.is_some()));
         if let Some(progress) = self.recovery {
             out.put_u64(progress.pending);
@@ -79,6 +83,7 @@ impl Token {
         };
         let backlog = r.u32()?;
         let fcc = r.u32()?;
+        let lagging = r.u64()?;
         let recovery = match r.u8()? {
             0 => None,
             1 => Some(RecoveryProgress { pending: r.u64()?, ready: r.u64()? }),
@@ -89,11 +94,11 @@ impl Token {
             requests.push(r.seq()?);
         }
         r.end()?;
-        Ok(Self { ring, token_seq, seq, aru, aru_id, backlog, fcc, recovery, requests })
+        Ok(Self { ring, token_seq, seq, aru, aru_id, backlog, fcc, lagging, recovery, requests })
     }
 }
 
-const FIXED_LEN: usize = 1 + 12 + 8 + 8 + 8 + 4 + 4 + 4 + 1 + 1;
+const FIXED_LEN: usize = 1 + 12 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 1 + 1;
 const _: () = assert!(FIXED_LEN + 16 + RETRANSMIT_REQUESTS_MAX * 8 <= super::FRAME_MAX);
 
 #[cfg(test)]
@@ -110,6 +115,7 @@ mod tests {
             aru_id: Some(NodeId::new(3)),
             backlog: 17,
             fcc: 5,
+            lagging: 0b110,
             recovery: recovery.then_some(RecoveryProgress { pending: 0b101, ready: 0b010 }),
             requests: (0..requests).map(|n| MsgSeq::new(991 + n as u64)).collect(),
         }

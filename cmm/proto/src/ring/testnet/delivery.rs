@@ -114,6 +114,45 @@ fn retransmissions_of_a_frame_are_bounded() {
 }
 
 #[test]
+fn senders_hold_back_while_clients_of_any_member_lag() {
+    let mut net = Net::formed(3, 7);
+    net.set_lagging(3, true);
+    net.run(Span::from_millis(20));
+    let before = net.delivered(2).len();
+    for n in 0..900 {
+        net.submit(1 + n % 2, Guarantee::Agreed, 600).unwrap();
+    }
+    net.run(Span::from_millis(50));
+    let trickle = net.delivered(2).len() - before;
+    assert!(
+        (20..250).contains(&trickle),
+        "{trickle} in 50 ms, at two frames each time the token rests for 1 ms"
+    );
+    // What comes up meanwhile does not shorten the rest.
+    assert!(net.submit(3, Guarantee::Agreed, 600).is_some());
+    net.set_lagging(3, false);
+    net.run(Span::from_millis(50));
+    for n in 1..=3 {
+        assert_eq!(net.delivered(n).len(), 901, "all of it, once they keep up");
+        assert_eq!(net.configurations(n).len(), 1);
+    }
+    assert!(net.ring(1).stats().lagging_visits > 0);
+}
+
+#[test]
+fn a_lone_node_holds_back_too_and_goes_on() {
+    let mut net = Net::formed(1, 7);
+    net.set_lagging(1, true);
+    for _ in 0..400 {
+        net.submit(1, Guarantee::Agreed, 600).unwrap();
+    }
+    net.run(Span::from_millis(20));
+    assert!((2..100).contains(&net.delivered(1).len()), "{} of 400", net.delivered(1).len());
+    net.set_lagging(1, false);
+    net.until("all delivered", |net| net.delivered(1).len() == 400);
+}
+
+#[test]
 fn a_lost_token_is_passed_again_without_a_new_membership() {
     let mut net = Net::formed(3, 1);
     for _ in 0..5 {

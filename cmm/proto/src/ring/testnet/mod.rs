@@ -231,6 +231,15 @@ impl Net {
         }
     }
 
+    /// Says whether the clients of `n` keep up.
+    pub(super) fn set_lagging(&mut self, n: u32, lagging: bool) {
+        let now = self.now;
+        if let Some(ring) = &mut self.node_mut(id(n)).ring {
+            ring.set_lagging(now, lagging);
+            self.drain(id(n));
+        }
+    }
+
     /// Submits a message of `len` bytes at least; `None` if it was refused or the node is down.
     pub(super) fn submit(&mut self, n: u32, guarantee: Guarantee, len: usize) -> Option<MsgId> {
         let now = self.now;
