@@ -391,6 +391,7 @@ impl Node {
                 break;
             }
         }
+        self.detector.watch(now, &self.ring.awaited());
         if self.detector.beat_due(now) && self.detector.peers().next().is_some() {
             let packet = self.heartbeat(now);
             self.transmit_to_members(packet);

@@ -9,7 +9,9 @@
 //! For the same reason a node that hears one member again after a long silence gives the others that were silent with
 //! it two heartbeats more: the network was deaf, and whoever speaks next may be a moment behind the first.
 //!
-//! Heartbeats of another ring count for life only: nothing is echoed across rings.
+//! Heartbeats of another ring count for life only: nothing is echoed across rings. That is enough for *guests*: nodes
+//! outside the ring with which one is being formed. They are watched while the ring waits for them, so that one that
+//! dies on the way costs no more than a member that dies.
 
 mod arrivals;
 
@@ -19,16 +21,16 @@ use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span};
 
 use self::arrivals::Arrivals;
 use crate::Timers;
-use crate::wire::Echo;
+use crate::wire::{Echo, NodeSet};
 
 /// The detector of one node.
 pub struct Detector {
     me: NodeId,
-    interval: Span,
-    floor: Span,
-    ceiling: Span,
+    limits: Limits,
     ring: RingId,
     peers: BTreeMap<NodeId, Peer>,
+    /// What is known of each node's heartbeats: that does not change with the ring.
+    arrivals: BTreeMap<NodeId, Arrivals>,
     last_turn: Boottime,
     /// This turn came late: packets may be waiting that nobody has read yet.
     late: bool,
@@ -36,7 +38,8 @@ pub struct Detector {
 }
 
 struct Peer {
-    arrivals: Arrivals,
+    /// No member, but waited for.
+    guest: bool,
     heard: Boottime,
     suspected: bool,
     /// Added to the limit of this silence.
@@ -64,11 +67,14 @@ impl Detector {
     pub fn new(me: NodeId, timers: &Timers, now: Boottime) -> Self {
         Self {
             me,
-            interval: timers.heartbeat,
-            floor: timers.heartbeat_limit,
-            ceiling: timers.heartbeat_limit_max.max(timers.heartbeat_limit),
+            limits: Limits {
+                interval: timers.heartbeat,
+                floor: timers.heartbeat_limit,
+                ceiling: timers.heartbeat_limit_max.max(timers.heartbeat_limit),
+            },
             ring: RingId::default(),
             peers: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
             last_turn: now,
             late: false,
             next_beat: now + timers.heartbeat,
@@ -79,51 +85,44 @@ impl Detector {
     pub fn turn(&mut self, now: Boottime) -> Option<Span> {
         let gap = now.since(self.last_turn);
         self.last_turn = now;
-        self.late = gap > self.interval.scale(2, 1);
-        if gap <= self.floor.scale(1, 2) {
+        self.late = gap > self.limits.interval.scale(2, 1);
+        if gap <= self.limits.floor.scale(1, 2) {
             return None;
         }
         for peer in self.peers.values_mut() {
             peer.heard = now;
-            peer.arrivals.pause();
         }
+        self.arrivals.values_mut().for_each(Arrivals::pause);
         Some(gap)
     }
 
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
-        let known = std::mem::take(&mut self.peers);
-        let peer = |id: &NodeId| {
-            let mut arrivals = known.get(id).map(|p| p.arrivals).unwrap_or_default();
-            arrivals.pause();
-            (
-                *id,
-                Peer {
-                    arrivals,
-                    heard: now,
-                    suspected: false,
-                    grace: Span::ZERO,
-                    life: None,
-                    newest: None,
-                    arrived: now,
-                },
-            )
-        };
-        self.peers = members.iter().filter(|id| **id != self.me).map(peer).collect();
+        let others = members.iter().filter(|id| **id != self.me);
+        self.peers = others.map(|id| (*id, Peer::new(now, false))).collect();
+        self.arrivals.values_mut().for_each(Arrivals::pause);
         self.next_beat = now;
+    }
+
+    /// The nodes outside the ring that this node waits for now.
+    pub fn watch(&mut self, now: Boottime, guests: &NodeSet) {
+        self.peers.retain(|id, peer| !peer.guest || guests.contains(*id));
+        for id in guests.iter().filter(|id| *id != self.me) {
+            self.peers.entry(id).or_insert_with(|| Peer::new(now, true));
+        }
     }
 
     /// An authenticated packet of this member's current life.
     pub fn heard(&mut self, now: Boottime, from: NodeId) {
-        let half = self.floor.scale(1, 2);
+        let half = self.limits.floor.scale(1, 2);
         let long = |peer: &Peer| now.since(peer.heard) > half;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let was_long = long(peer);
         (peer.heard, peer.grace) = (now, Span::ZERO);
         if was_long {
             for other in self.peers.values_mut().filter(|p| long(p)) {
-                other.grace = self.interval.scale(2, 1);
+                other.grace = self.limits.interval.scale(2, 1);
             }
         }
     }
@@ -137,17 +136,17 @@ impl Detector {
         send_time: Boottime,
         echoes: &[Echo],
     ) -> Option<Beat> {
-        if ring != self.ring {
+        let peer = self.peers.get_mut(&from)?;
+        self.arrivals.entry(from).or_default().note(peer.heard, self.limits.interval);
+        if ring != self.ring || peer.guest {
             return None;
         }
-        let peer = self.peers.get_mut(&from)?;
         let first = peer.newest.is_none();
         peer.life = Some(life);
         if peer.newest < Some(send_time) {
             peer.newest = Some(send_time);
             // The packet that brings it was noted as life in this same turn.
             peer.arrived = peer.heard;
-            peer.arrivals.note(peer.heard, self.interval);
         }
         let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
         Some(Beat { echo, first })
@@ -173,10 +172,10 @@ impl Detector {
         if self.late {
             return silent;
         }
-        let (interval, floor, ceiling) = (self.interval, self.floor, self.ceiling);
         for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
+            let limit = self.limits.of(self.arrivals.get(id)) + peer.grace;
             let silence = now.since(peer.heard);
-            if silence > peer.limit(interval, floor, ceiling) {
+            if silence > limit {
                 peer.suspected = true;
                 silent.push((*id, silence));
             }
@@ -188,7 +187,7 @@ impl Detector {
     pub fn beat_due(&mut self, now: Boottime) -> bool {
         let due = now >= self.next_beat;
         if due {
-            self.next_beat = now + self.interval;
+            self.next_beat = now + self.limits.interval;
         }
         due
     }
@@ -199,7 +198,7 @@ impl Detector {
         self.ring
     }
 
-    /// Members that a heartbeat goes to: also suspected ones, who may be deaf only, and learn from it that nobody
+    /// Members and guests, to whom a heartbeat goes: also suspected ones, who may be deaf only, and learn from it that nobody
     /// echoes them.
     pub fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.peers.keys().copied()
@@ -220,19 +219,41 @@ impl Detector {
         self.peers.get(&node).map(|peer| peer.arrived)
     }
 
-    /// When the next heartbeat is due or the next member has been silent for too long.
+    /// When the next heartbeat is due or the next node has been silent for too long.
     #[must_use]
     pub fn next_timeout(&self) -> Boottime {
-        let ends = self.peers.values().filter(|p| !p.suspected);
-        let limit = |p: &Peer| p.limit(self.interval, self.floor, self.ceiling);
-        let silence = ends.map(|p| p.heard + limit(p) + Span::from_nanos(1)).min();
+        let watched = self.peers.iter().filter(|(_, p)| !p.suspected);
+        let limit = |id| self.limits.of(self.arrivals.get(id));
+        let silence = watched.map(|(id, p)| p.heard + limit(id) + p.grace + Span::from_nanos(1)).min();
         silence.map_or(self.next_beat, |end| end.min(self.next_beat))
     }
 }
 
 impl Peer {
-    fn limit(&self, interval: Span, floor: Span, ceiling: Span) -> Span {
-        self.arrivals.limit(interval).clamp(floor, ceiling) + self.grace
+    fn new(now: Boottime, guest: bool) -> Self {
+        Self {
+            guest,
+            heard: now,
+            suspected: false,
+            grace: Span::ZERO,
+            life: None,
+            newest: None,
+            arrived: now,
+        }
+    }
+}
+
+/// What bounds every peer's limit.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    interval: Span,
+    floor: Span,
+    ceiling: Span,
+}
+
+impl Limits {
+    fn of(&self, arrivals: Option<&Arrivals>) -> Span {
+        arrivals.map_or(self.floor, |a| a.limit(self.interval).clamp(self.floor, self.ceiling))
     }
 }
 
@@ -331,6 +352,26 @@ mod tests {
         assert_eq!(suspected_after(&mut d, 19_650), 1_001, "always late: the ceiling");
         d.install(at(20_000), ring(8), &[node(1), node(2), node(3)]);
         assert_eq!(suspected_after(&mut d, 20_000), 1_001, "a new ring knows it too");
+    }
+
+    #[test]
+    fn a_guest_is_watched_and_never_echoed() {
+        let mut d = detector();
+        d.watch(at(100), &NodeSet::of(node(9)));
+        assert_eq!(d.peers().count(), 3);
+        d.heard(at(300), node(9));
+        assert_eq!(d.heartbeat(node(9), life(1), ring(4), at(1), &[]), None);
+        assert!(d.echoes().is_empty());
+        for (ms, member) in [200, 400, 600, 800].into_iter().flat_map(|ms| [(ms, 2), (ms, 3)]) {
+            d.turn(at(ms));
+            d.heard(at(ms), node(member));
+        }
+        d.watch(at(800), &NodeSet::of(node(9)));
+        d.turn(at(801));
+        d.turn(at(802));
+        assert_eq!(d.silent(at(802)), [(node(9), Span::from_millis(502))]);
+        d.watch(at(810), &NodeSet::new());
+        assert_eq!(d.peers().count(), 2, "members stay");
     }
 
     #[test]

@@ -321,6 +321,20 @@ impl Ring {
         self.start_commit(now, live);
     }
 
+    /// Nodes outside the installed ring that this one waits for: those that have spoken in this episode, and the members
+    /// of a ring that is being formed. The detector watches them, and says [`Ring::suspect`].
+    #[must_use]
+    pub fn awaited(&self) -> NodeSet {
+        let spoke = |id: &NodeId| self.peers.get(id).is_some_and(|p| p.word.is_some());
+        let mut awaited = match (&self.forming, self.state) {
+            (Some(forming), State::Commit | State::Recovery) => forming.turn.members.clone(),
+            (_, State::Gather) => self.gather.live().iter().filter(spoke).collect(),
+            _ => return NodeSet::new(),
+        };
+        awaited.remove(self.me);
+        awaited.minus(&self.installed.members)
+    }
+
     /// Live nodes that have not said in this episode what this node says.
     fn unagreed(&self) -> NodeSet {
         let Gather { proc, failed, .. } = &self.gather;

@@ -59,6 +59,31 @@ fn a_silent_death_costs_the_detector_limit_and_no_wait_for_leases() {
     }
 }
 
+/// Node 3 joins 1 and 2 and dies when node `of` is in `state`.
+fn death_of_a_joiner(of: u32, state: &str) {
+    let mut c = Cluster::formed(3);
+    c.kill(3);
+    c.until("two go on", |c| c.settled(&[1, 2]));
+    c.forget();
+    c.start(3);
+    c.until("the moment", |c| c.node(of).ring_state() == state);
+    c.kill(3);
+    let death = c.now;
+    c.until("the two are one again", |c| c.settled(&[1, 2]) && [1, 2].iter().all(|id| c.quorate(*id)));
+    let took = c.now.since(death);
+    assert!(took < c.timers().heartbeat_limit + Span::from_millis(50), "{state} of {of}: took {took}");
+    assert!([1, 2].iter().all(|id| !c.quorum_told(*id).contains(&false)), "without a loss of quorum");
+}
+
+#[test]
+fn a_joiner_that_dies_silently_costs_the_detector_limit_in_every_state() {
+    for state in ["GATHER", "COMMIT", "RECOVERY"] {
+        for of in [1, 2, 3] {
+            death_of_a_joiner(of, state);
+        }
+    }
+}
+
 #[test]
 fn a_minority_is_told_so_and_the_halves_merge() {
     let mut c = Cluster::formed(5);
