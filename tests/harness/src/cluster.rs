@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
-use status::ClusterStatus;
+use status::{ClusterStatus, RingReport};
 
 use crate::config::{Cib, Options, corosync_conf, node_name};
 use crate::fence::{FenceCall, FenceDevice, FencePolicy};
 use crate::network::Switch;
 use crate::node::{Nodes, Slot};
 use crate::processes::Process;
+use crate::relay::{Relay, Weather};
 use crate::witness::Witness;
 
 /// Nodes, the switch between them, their fence device and the witness. Dropping it ends all of it.
@@ -33,8 +34,9 @@ use crate::witness::Witness;
 pub struct Cluster {
     name: String,
     options: Options,
-    // Fields are dropped in this order: the fence device and the nodes before the switch, the folder last.
+    // Fields are dropped in this order: the fence device, relay and nodes before the switch, the folder last.
     fence: FenceDevice,
+    relay: Option<Relay>,
     nodes: Arc<Nodes>,
     switch: Mutex<Switch>,
     witness: Witness,
@@ -66,8 +68,8 @@ impl Cluster {
         let turn = Turn::take()?;
         let dir = WorkDir::new(name)?;
         let key = random_bytes(256)?;
-        let conf = corosync_conf(name, &options);
         for node in 1..=options.nodes {
+            let conf = corosync_conf(name, &options, node);
             let dir = dir.path.join(node_name(node));
             for sub in ["etc", "state", "log"] {
                 fs::create_dir_all(dir.join(sub))?;
@@ -77,14 +79,16 @@ impl Cluster {
         }
         let slots = (1..=options.nodes).map(|id| Slot::new(id, dir.path.join(node_name(id))));
         let nodes = Arc::new(Nodes::new(slots.collect()));
-        let switch = Mutex::new(Switch::new(options.links, &dir.path)?);
+        let switch = Switch::new(options.links, &dir.path)?;
+        let relay = if options.relay { Some(switch.relay(options.nodes)?) } else { None };
+        let switch = Mutex::new(switch);
         let fence = FenceDevice::new(&dir.path, Arc::clone(&nodes) as _)?;
         let witness = Witness::new(&dir.path)?;
         let service = witness.program();
         let cib = cib.xml(options.nodes).replace(crate::config::SERVICE, &service.to_string_lossy());
         fs::write(dir.path.join("cib.xml"), cib)?;
         let name = name.to_owned();
-        Ok(Self { name, options, fence, nodes, switch, witness, bin_dir, dir, _turn: turn })
+        Ok(Self { name, options, fence, relay, nodes, switch, witness, bin_dir, dir, _turn: turn })
     }
 
     /// All node ids.
@@ -235,6 +239,42 @@ impl Cluster {
     /// Repairs every link.
     pub fn heal(&self) {
         lock(&self.switch).heal_all().unwrap();
+    }
+
+    /// Loses so many of a hundred packets of the cluster between any two nodes, at random; 0 ends it.
+    pub fn lose(&self, percent: u32) {
+        lock(&self.switch).lose(percent).unwrap();
+    }
+
+    /// Lets no more than so many kilobits a second through to each of `nodes`; 0 ends it.
+    pub fn narrow(&self, nodes: &[u32], kbit: u32) {
+        let switch = lock(&self.switch);
+        nodes.iter().for_each(|node| switch.narrow(*node, kbit).unwrap());
+    }
+
+    /// How often packets to a node have waited because of [`Self::narrow`].
+    #[must_use]
+    pub fn held_back(&self, node: u32) -> u64 {
+        lock(&self.switch).held_back(node).unwrap()
+    }
+
+    /// Changes how packets fare between the nodes.
+    ///
+    /// # Panics
+    /// Without [`Options::relay`].
+    pub fn set_weather(&self, weather: Weather) {
+        self.relay.as_ref().expect("this cluster has no relay").set(weather);
+    }
+
+    /// What `holdfast ring --json` says on a node.
+    ///
+    /// # Errors
+    /// When the node is off or the command fails.
+    pub fn ring(&self, node: u32) -> Result<RingReport> {
+        let out = self.exec(node, &self.program("holdfast"), &["ring", "--json"])?;
+        serde_json::from_slice(&out.stdout).with_context(|| {
+            format!("reading the ring of n{node}: {}", String::from_utf8_lossy(&out.stderr).trim())
+        })
     }
 
     /// Changes how the fence device behaves.

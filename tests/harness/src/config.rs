@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::network::address;
+use crate::relay::seen_from;
 
 /// What a cluster is made of. `..Default::default()` for the rest.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct Options {
     pub nodes: u32,
     /// How many links between them.
     pub links: u8,
+    /// A relay between the nodes, for [`crate::Cluster::set_weather`]; up to 9 nodes on one link.
+    pub relay: bool,
     /// `totem.token` in milliseconds; 0 leaves all timers at their defaults.
     pub token_ms: u32,
     /// `failfast.exit_scope`: `pid-namespace` or `run-dir`.
@@ -28,6 +31,7 @@ impl Default for Options {
         Self {
             nodes: 3,
             links: 1,
+            relay: false,
             token_ms: 2000,
             exit_scope: "pid-namespace",
             guardian_limit_ms: None,
@@ -43,8 +47,8 @@ pub fn node_name(node: u32) -> String {
     format!("n{node}")
 }
 
-/// The same configuration file for every node.
-pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
+/// The configuration file of a node: the same for every one, unless a relay stands between them.
+pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     let mut text = format!("totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n");
     if o.token_ms > 0 {
         let _ = writeln!(text, "    token: {}", o.token_ms);
@@ -53,7 +57,8 @@ pub(crate) fn corosync_conf(name: &str, o: &Options) -> String {
     for node in 1..=o.nodes {
         let _ = writeln!(text, "    node {{\n        nodeid: {node}\n        name: {}", node_name(node));
         for link in 0..o.links {
-            let _ = writeln!(text, "        ring{link}_addr: {}", address(node, link));
+            let address = if o.relay { seen_from(viewer, node) } else { address(node, link) };
+            let _ = writeln!(text, "        ring{link}_addr: {address}");
         }
         text.push_str("    }\n");
     }

@@ -2,7 +2,8 @@
 //!
 //! A node has network, mount, UTS, IPC and PID namespaces of its own, a private `/run`, `/dev/shm`, `/etc` and
 //! `/var/lib/holdfast`, a boot id of its own, and no way to reboot, reset or log to the machine below. A switch in
-//! yet another namespace connects the nodes; links are cut there. A fence device takes the power from a node from
+//! yet another namespace connects the nodes; links are cut there, lose packets, or
+//! are narrow; a relay delays and reorders. A fence device takes the power from a node from
 //! outside. An independent witness notices when a service runs twice.
 //!
 //! Needs root, iproute2, util-linux and nftables; [`skip`] deals with their absence. Everything ends with the test,
@@ -19,6 +20,7 @@ mod namespace;
 mod network;
 mod node;
 mod processes;
+mod relay;
 mod requirements;
 mod witness;
 
@@ -29,4 +31,5 @@ pub use fence::{FENCE_AGENT, FenceCall, FencePolicy};
 pub use network::address;
 pub use nix::sys::signal::Signal;
 pub use processes::Process;
+pub use relay::Weather;
 pub use requirements::{missing, skip};

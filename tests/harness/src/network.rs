@@ -1,4 +1,4 @@
-//! The switch between the nodes: a bridge for each link, in a namespace of its own, and cuts in it.
+//! The switch between the nodes: a bridge for each link, in a namespace of its own; cuts, losses and narrow ports in it.
 //!
 //! A cut drops frames from one node's port to another's inside the switch, where no node can see or undo it.
 
@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::namespace::Namespace;
+use crate::relay::{Relay, seen_from};
 
 /// The switch.
 pub(crate) struct Switch {
@@ -26,13 +27,21 @@ impl Switch {
         let switch = Self { space, links, cuts: BTreeSet::new() };
         for link in 0..links {
             // Multicast snooping needs a querier; without one it would drop what nobody asked for.
-            switch.ip(&format!("link add br{link} type bridge mcast_snooping 0"))?;
+            // An address of its own: else it takes that of a port, another one when a port is added, and is not heard
+            // by those who remember the first.
+            let mac = format!("02:77:ff:{link:02x}:00:00");
+            switch.ip(&format!("link add br{link} address {mac} type bridge mcast_snooping 0"))?;
             switch.ip(&format!("link set br{link} up"))?;
         }
         switch.nft(
             "table bridge holdfast {
                 set cut { type ifname . ifname; }
-                chain forward { type filter hook forward priority 0; iifname . oifname @cut drop; }
+                chain loss { }
+                chain forward {
+                    type filter hook forward priority 0
+                    iifname . oifname @cut drop
+                    ip protocol udp jump loss
+                }
             }",
         )?;
         Ok(switch)
@@ -81,6 +90,49 @@ impl Switch {
     pub(crate) fn heal_all(&mut self) -> Result<()> {
         self.cuts.clear();
         self.nft("flush set bridge holdfast cut")
+    }
+
+    /// Loses so many of a hundred packets between any two nodes, at random; 0 ends it.
+    pub(crate) fn lose(&self, percent: u32) -> Result<()> {
+        let rule = match percent {
+            0 => String::new(),
+            n => format!("add rule bridge holdfast loss numgen random mod 100 < {n} drop"),
+        };
+        self.nft(&format!("flush chain bridge holdfast loss\n{rule}"))
+    }
+
+    /// Lets no more than so many kilobits a second through to a node on each link, by a token bucket with a queue of
+    /// a tenth of a second; 0 ends it.
+    pub(crate) fn narrow(&self, node: u32, kbit: u32) -> Result<()> {
+        for link in 0..self.links {
+            let port = port(node, link);
+            let args = match kbit {
+                0 => format!("qdisc delete dev {port} root"),
+                n => format!("qdisc replace dev {port} root tbf rate {n}kbit burst 16kb latency 100ms"),
+            };
+            run(self.space.network_command("tc").args(args.split_whitespace()))?;
+        }
+        Ok(())
+    }
+
+    /// How often the first link to a node had to wait for a token of its bucket.
+    pub(crate) fn held_back(&self, node: u32) -> Result<u64> {
+        let mut tc = self.space.network_command("tc");
+        let out = tc.args(["-s", "qdisc", "show", "dev", &port(node, 0)]).output().context("running tc")?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let count = words.windows(2).find(|w| w[0] == "overlimits").and_then(|w| w[1].parse().ok());
+        count.with_context(|| format!("no such count: {text}"))
+    }
+
+    /// Gives the switch the addresses at which nodes see each other through a relay, and starts that.
+    pub(crate) fn relay(&self, nodes: u32) -> Result<Relay> {
+        for viewer in 1..=nodes {
+            for node in (1..=nodes).filter(|n| *n != viewer) {
+                self.ip(&format!("addr add {}/24 dev br0", seen_from(viewer, node)))?;
+            }
+        }
+        Relay::new(self.space.init(), nodes)
     }
 
     fn change(&self, verb: &str, from: u32, to: u32) -> Result<()> {

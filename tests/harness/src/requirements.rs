@@ -3,7 +3,8 @@
 use std::path::Path;
 
 /// Tools of iproute2, util-linux, coreutils and nftables that the harness calls.
-const TOOLS: [&str; 9] = ["ip", "nft", "unshare", "nsenter", "setpriv", "mount", "env", "hostname", "flock"];
+const TOOLS: [&str; 10] =
+    ["ip", "tc", "nft", "unshare", "nsenter", "setpriv", "mount", "env", "hostname", "flock"];
 
 /// Why clusters cannot run here; `None` when they can.
 #[must_use]
