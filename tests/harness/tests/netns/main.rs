@@ -4,6 +4,7 @@ mod deaths;
 mod formation;
 mod partitions;
 mod resources;
+mod scale;
 mod weather;
 
 use std::time::{Duration, Instant};
