@@ -9,6 +9,7 @@ mod fail_over;
 mod idle;
 mod membership;
 mod probe;
+mod seal;
 mod stability;
 mod table;
 
@@ -88,6 +89,8 @@ enum Bench {
         #[command(flatten)]
         rig: Rig,
     },
+    /// Checks of packets that nobody should believe: how many a second one core bears (needs no namespaces)
+    Hostile,
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
@@ -135,6 +138,14 @@ impl Rig {
 fn main() -> ExitCode {
     let result = match Cli::parse().bench {
         Bench::Probe => probe::run(),
+        Bench::Hostile => {
+            let mut table = Table::new("one packet of 1.3 KB after another, checked by one core: packets/s");
+            for (what, rate) in seal::measure() {
+                table.row(what, &format!("{rate:.0}"));
+            }
+            table.print();
+            Ok(())
+        }
         Bench::Flood { size, seconds } => stability::flood(size, seconds),
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
