@@ -98,6 +98,20 @@ pub fn schedule_realtime(priority: u8) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Puts the calling thread back under ordinary scheduling.
+///
+/// # Errors
+/// None that is known: going down is always allowed.
+pub fn schedule_ordinary() -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a live sched_param; 0 is the calling thread. The flag may not be taken back without a
+    // right, so it stays.
+    let rc = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &raw const param)
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets the nice value of the calling thread.
 ///
 /// # Errors
@@ -172,6 +186,8 @@ mod tests {
             assert_eq!(policy(), libc::SCHED_RR);
             let child = std::thread::spawn(policy).join().expect("it ends");
             assert_eq!(child, libc::SCHED_OTHER);
+            schedule_ordinary().expect("down is always allowed");
+            assert_eq!(policy(), libc::SCHED_OTHER);
         })
         .join()
         .expect("it ends");

@@ -38,6 +38,11 @@ use nix::unistd::Pid;
 const NOT_STARTED_BY_CMMD: u8 = 64;
 const REFUSED: u8 = 65;
 const NOT_DOWN: u8 = 1;
+/// The lowest: above everything ordinary, below `cmmd`.
+const PRIORITY: u8 = 1;
+/// Longest run without sleep as a realtime thread. The way down is ordinary again from the gasp on.
+const LEASH_SOFT_MICROS: u64 = 1_000_000;
+const LEASH_HARD_MICROS: u64 = 2_000_000;
 const OUT_OF_MEMORY_NEVER: i16 = -1000;
 
 fn main() -> ExitCode {
@@ -108,6 +113,7 @@ impl Guard {
             if let Err(e) = realtime::lock_memory() {
                 warnings.push(format!("Failfast: the guardian's memory is not locked: {e}"));
             }
+            punctual();
             Ok((stamps, path, cgroup))
         })();
         match made {
@@ -230,6 +236,13 @@ fn detach(warnings: &mut Vec<String>) -> io::Result<()> {
     // Not permitted without CAP_SYS_RESOURCE, and then not worth a line: cmmd says the same of itself.
     let _ = realtime::set_oom_score_adj(OUT_OF_MEMORY_NEVER);
     Ok(())
+}
+
+/// Ahead of everything ordinary until the gasp is out: it nearly always sleeps, and the peers wait for it. Where that is
+/// refused it is late on a busy machine, and the peers' own detectors are the rest.
+fn punctual() {
+    let leash = realtime::limit_realtime_run(LEASH_SOFT_MICROS, LEASH_HARD_MICROS);
+    let _ = leash.and_then(|()| realtime::schedule_realtime(PRIORITY));
 }
 
 fn now() -> Boottime {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use failfast_core::{ExitScope, Mode, Reason, ReasonKind, Text};
 use holdfast_sys::process_tree::{Killed, ProcessTree, Scope, Tag};
-use holdfast_sys::{kmsg, pidfd};
+use holdfast_sys::{kmsg, pidfd, realtime};
 
 use crate::black_box::Class;
 use crate::guardian::{PACKET_MAX, Packets, Setup};
@@ -176,10 +176,19 @@ impl PanicPath {
     /// instead of the packet that was sealed in advance, unless it is empty. Allocates nothing.
     pub fn execute(&mut self, reason: &Reason, gasp: &[u8]) -> Outcome {
         drop(self.reserve.take());
-        self.write(Class::Death, reason.kind.code(), &reason.text);
+        self.log(&reason.text);
+        // The reason is on its way; while it is written the gasp leaves, and before anything is done it is there.
+        let written = self.scribe.hand_over(Class::Death, reason.kind.code(), &reason.text);
         let daemon_dead = self.stop_daemon();
         if daemon_dead {
             self.gasp(reason.kind, gasp);
+        }
+        if self.daemon.is_some() {
+            // What follows may take long, and a guardian under realtime scheduling must not. Never refused.
+            let _ = realtime::schedule_ordinary();
+        }
+        if written {
+            self.scribe.wait(self.write_limit());
         }
         let outcome = match self.mode {
             Mode::Off => Outcome::Logged,
@@ -195,7 +204,7 @@ impl PanicPath {
         outcome
     }
 
-    fn write(&mut self, class: Class, detail: u8, text: &Text) {
+    fn log(&self, text: &Text) {
         if let Some(kernel_log) = &self.kernel_log {
             let mut line = [0; 16 + failfast_core::limits::TEXT_MAX];
             let mut at = 0;
@@ -205,8 +214,10 @@ impl PanicPath {
             }
             let _ = nix::unistd::write(kernel_log, &line[..at]); // the other places are still to come
         }
-        let limit = if self.trigger.is_some() { WRITE_LIMIT_SYNC } else { WRITE_LIMIT };
-        self.scribe.write(class, detail, text, limit);
+    }
+
+    fn write_limit(&self) -> Duration {
+        if self.trigger.is_some() { WRITE_LIMIT_SYNC } else { WRITE_LIMIT }
     }
 
     /// Kills `cmmd` and sees it dead. `true` where the caller is `cmmd`: it gives up quorum by coming here.
@@ -299,7 +310,9 @@ impl PanicPath {
                 .and_then(|()| killed.example.map_or(Ok(()), |pid| write!(text, ", e.g. pid {pid}")))
             }
         };
-        self.write(Class::Outcome, 0, &text);
+        self.log(&text);
+        let limit = self.write_limit();
+        self.scribe.write(Class::Outcome, 0, &text, limit);
     }
 }
 

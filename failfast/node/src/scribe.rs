@@ -65,14 +65,23 @@ impl Scribe {
 
     /// Hands a line over and waits until it is written, or the limit is over.
     pub(crate) fn write(&mut self, class: Class, detail: u8, text: &Text, limit: Duration) {
+        if self.hand_over(class, detail, text) {
+            self.wait(limit);
+        }
+    }
+
+    /// Hands a line over. `false`: it is lost, the thread hangs with lines behind it.
+    pub(crate) fn hand_over(&mut self, class: Class, detail: u8, text: &Text) -> bool {
         let mut message = [0; HEAD + failfast_core::limits::TEXT_MAX];
         message[0] = u8::from(class == Class::Outcome);
         message[1] = detail;
         message[HEAD..HEAD + text.len()].copy_from_slice(text.as_bytes());
-        // A full channel means that the thread hangs with lines behind it: this one is lost there, not elsewhere.
-        if guardian::send(self.channel.as_fd(), &message[..HEAD + text.len()]).is_err() {
-            return;
-        }
+        // A full channel: the line is lost there, not elsewhere.
+        guardian::send(self.channel.as_fd(), &message[..HEAD + text.len()]).is_ok()
+    }
+
+    /// Waits until the line that was handed over is written, or the limit is over.
+    pub(crate) fn wait(&mut self, limit: Duration) {
         // Answers to earlier lines are not this one's, but the thread answers in order: take all there are.
         let limit = if self.unanswered { Duration::ZERO } else { limit };
         self.unanswered = !wait_readable(&self.channel, limit);
