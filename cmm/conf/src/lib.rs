@@ -31,7 +31,7 @@ pub use nodelist::Node;
 pub use quorum::Quorum;
 pub use system::{Scheduling, System};
 pub use timing::Timing;
-pub use totem::{IpVersion, KeySource, Totem};
+pub use totem::{IpVersion, KeySource, LinkMode, Totem};
 
 use std::net::IpAddr;
 
@@ -77,6 +77,12 @@ impl Config {
     #[must_use]
     pub fn me(&self) -> &Node {
         &self.nodes[self.local]
+    }
+
+    /// Links that every node has an address on, ascending.
+    #[must_use]
+    pub fn links(&self) -> Vec<usize> {
+        nodelist::links(&self.nodes)
     }
 }
 

@@ -203,18 +203,31 @@ fn check_unique(nodes: &[Node], found: &mut Diagnostics) {
     }
 }
 
+/// Links that every node has an address on, all of one kind.
+pub(crate) fn links(nodes: &[Node]) -> Vec<usize> {
+    let v4 = |n: &Node, link: usize| n.addrs[link].map(|a| a.is_ipv4());
+    let first = |link| nodes.first().and_then(|n| v4(n, link));
+    (0..8).filter(|l| first(*l).is_some() && nodes.iter().all(|n| v4(n, *l) == first(*l))).collect()
+}
+
 fn check_links(nodes: &[Node], found: &mut Diagnostics) {
-    if let Some(n) = nodes.iter().find(|n| n.names[1..].iter().any(Option::is_some)) {
-        found.warn(
-            (n.line, 0),
-            "only link 0 carries packets so far; ring1_addr … ring7_addr are kept for later",
-        );
-    }
-    let Some(first) = nodes.first() else { return };
-    let v4 = |n: &Node| n.addrs[0].map(|a| a.is_ipv4());
-    if let Some(odd) = nodes.iter().find(|n| v4(n).is_some() && v4(first).is_some() && v4(n) != v4(first)) {
-        let text = "ring0_addr is IPv4 on some nodes and IPv6 on others; write the same kind on all";
-        found.fatal((odd.line, 0), text);
+    for (link, key) in ADDR_KEYS.iter().enumerate() {
+        let Some(with) = nodes.iter().find(|n| n.names[link].is_some()) else { continue };
+        // Link 0 is looked at with each node.
+        if let Some(without) = nodes.iter().find(|n| n.names[link].is_none()).filter(|_| link > 0) {
+            let text = format!(
+                "node {} has no {key}, but node {} has one: link {link} is not used; write one for every node, or for none",
+                without.id, with.id
+            );
+            found.error((without.line, 0), text);
+        }
+        let v4 = |n: &Node| n.addrs[link].map(|a| a.is_ipv4());
+        let Some(kind) = nodes.iter().find_map(v4) else { continue };
+        if let Some(odd) = nodes.iter().find(|n| v4(n).is_some_and(|v| v != kind)) {
+            let text = format!("{key} is IPv4 on some nodes and IPv6 on others; write the same kind on all");
+            // Only link 0 is needed to run.
+            if link == 0 { found.fatal((odd.line, 0), text) } else { found.error((odd.line, 0), text) }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `totem { }`: cluster name, keys, ports and windows. Timing is in [`crate::timing`].
 
+use holdfast_types::Span;
+
 use crate::schema::{parse_number, yes_no};
 use crate::{Diagnostics, Item, Section};
 
@@ -24,6 +26,14 @@ pub struct Totem {
     pub ports: [u16; 8],
     /// `ttl` of each link, where set.
     pub ttl: [Option<u8>; 8],
+    /// `link_mode`: whether one link carries packets or all do.
+    pub link_mode: LinkMode,
+    /// `knet_link_priority` of each link: the highest one that is up is used in passive mode.
+    pub priorities: [u8; 8],
+    /// `knet_ping_timeout` of each link, where set: silence after which it is down.
+    pub ping_timeouts: [Option<Span>; 8],
+    /// `knet_pong_count` of each link: beats in a row that bring it back.
+    pub pong_counts: [u8; 8],
     /// `ip_dscp`.
     pub ip_dscp: u8,
     /// `window_size`: frames a rotation.
@@ -41,6 +51,15 @@ pub struct KeySource {
     pub inline: Option<String>,
     /// The setting that asks for cryptography (line and text), if one does: then a key must exist.
     pub required_by: Option<(u32, String)>,
+}
+
+/// `totem.link_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMode {
+    /// The best link carries everything.
+    Passive,
+    /// Every link carries everything.
+    Active,
 }
 
 /// `totem.ip_version`: which of a name's addresses is taken.
@@ -91,7 +110,10 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         None if udp => IpVersion::V4,
         _ => IpVersion::V6First,
     };
-    let (ports, ttl) = links(root, udp, found);
+    let links = links(root, udp, found);
+    if let Some(item) = get("link_mode").filter(|i| i.value == "rr") {
+        found.error(item.at(), "link_mode rr is not served, passive is used; write passive or active");
+    }
     Totem {
         cluster_name: value("cluster_name").unwrap_or_default().to_owned(),
         transport: value("transport").map(str::to_owned),
@@ -100,8 +122,12 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         ip_version,
         block_unlisted_ips: flag("block_unlisted_ips", true),
         key: key_source(root),
-        ports,
-        ttl,
+        ports: links.ports,
+        ttl: links.ttl,
+        link_mode: if value("link_mode") == Some("active") { LinkMode::Active } else { LinkMode::Passive },
+        priorities: links.priorities,
+        ping_timeouts: links.ping_timeouts,
+        pong_counts: links.pong_counts,
         ip_dscp: number("ip_dscp").unwrap_or(0) as u8,
         window_size: number("window_size").unwrap_or(WINDOW_FRAMES) as u32,
         max_messages: number("max_messages").unwrap_or(VISIT_FRAMES) as u32,
@@ -122,13 +148,27 @@ fn key_source(root: &Section) -> KeySource {
     }
 }
 
-/// Ports and TTL per link. Unlike corosync's udp, one port a link is used, not two.
-fn links(root: &Section, udp: bool, found: &mut Diagnostics) -> ([u16; 8], [Option<u8>; 8]) {
-    let mut ports = [0; 8];
-    for (link, port) in (0..).zip(&mut ports) {
+/// What `interface` sections say, by link.
+struct Links {
+    ports: [u16; 8],
+    ttl: [Option<u8>; 8],
+    priorities: [u8; 8],
+    ping_timeouts: [Option<Span>; 8],
+    pong_counts: [u8; 8],
+}
+
+/// Unlike corosync's udp, one port a link is used, not two.
+fn links(root: &Section, udp: bool, found: &mut Diagnostics) -> Links {
+    let mut links = Links {
+        ports: [0; 8],
+        ttl: [None; 8],
+        priorities: [1; 8],
+        ping_timeouts: [None; 8],
+        pong_counts: [2; 8],
+    };
+    for (link, port) in (0..).zip(&mut links.ports) {
         *port = PORT + if udp { 2 * link } else { link };
     }
-    let mut ttl = [None; 8];
     let mut seen = [0u32; 8];
     for interface in root.all("totem").flat_map(|t| t.all("interface")) {
         let number = |key: &str| interface.get(&[], key).and_then(|i| parse_number(&i.value));
@@ -142,9 +182,16 @@ fn links(root: &Section, udp: bool, found: &mut Diagnostics) -> ([u16; 8], [Opti
         }
         seen[link] = interface.line;
         if let Some(port) = number("mcastport") {
-            ports[link] = port as u16;
+            links.ports[link] = port as u16;
         }
-        ttl[link] = number("ttl").map(|t| t as u8);
+        links.ttl[link] = number("ttl").map(|t| t as u8);
+        if let Some(priority) = number("knet_link_priority") {
+            links.priorities[link] = priority as u8;
+        }
+        links.ping_timeouts[link] = number("knet_ping_timeout").filter(|t| *t > 0).map(Span::from_millis);
+        if let Some(count) = number("knet_pong_count") {
+            links.pong_counts[link] = count.clamp(1, 64) as u8;
+        }
     }
-    (ports, ttl)
+    links
 }

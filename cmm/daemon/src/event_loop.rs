@@ -6,6 +6,7 @@
 //! urgent packets first. The thread that runs it never waits for a file, a name, a lock or a client.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
-use holdfast_types::{Boottime, NodeId, Span};
+use holdfast_types::{Boottime, LinkId, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -66,15 +67,16 @@ pub(crate) struct State {
     slept_at: Boottime,
     /// When the alarm goes off.
     alarm_at: Boottime,
-    writing: bool,
+    /// This node's address on each link.
+    interfaces: Vec<(LinkId, IpAddr)>,
     /// Units that CMAP shows.
     units: Vec<UnitName>,
     /// The core says that the node must go down.
     take_down: Option<String>,
 }
 
-/// The ring's socket.
-const NET: Token = Token(0);
+/// The ring's sockets: a token a link.
+const NET: Token = Token(8);
 /// Something became durable.
 pub(crate) const WAKER: Token = Token(1);
 const SIGNALS: Token = Token(2);
@@ -111,13 +113,14 @@ impl EventLoop {
     /// When the poller fails, which it does not.
     pub(crate) fn run(mut self) -> io::Result<u8> {
         let registry = self.poll.registry();
-        registry.register(&mut SourceFd(&self.net.raw_fd()), NET, Interest::READABLE)?;
+        self.net.register(registry, NET.0)?;
         registry.register(&mut SourceFd(&self.signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
         registry.register(&mut SourceFd(&self.failfast.server_fd()), FAILFAST, Interest::READABLE)?;
         self.clients.register(self.poll.registry(), CLIENTS.0)?;
         self.watch_guardian();
         let alarm = Alarm::new()?;
         self.poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
+        self.state.interfaces = self.net.interfaces();
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
         loop {
@@ -142,7 +145,9 @@ impl EventLoop {
         self.drain(start);
         for event in events {
             match event.token() {
-                NET if event.is_readable() => self.net.set_readable(),
+                Token(link) if (NET..CLIENTS).contains(&event.token()) && event.is_readable() => {
+                    self.net.set_readable(link - NET.0);
+                }
                 WAKER | ALARM => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
@@ -219,7 +224,7 @@ impl EventLoop {
         net.receive(node, now, |node, queue, at| {
             while let Some(output) = node.poll_output() {
                 match output {
-                    Output::Transmit { to, urgent, packet, .. } => queue.push(to, urgent, packet),
+                    Output::Transmit { to, links, urgent, packet } => queue.push(to, links, urgent, packet),
                     output => act(output, node, at, log, persister, clients, state),
                 }
             }
@@ -232,7 +237,7 @@ impl EventLoop {
         let Self { node, net, log, persister, clients, state, .. } = self;
         while let Some(output) = node.poll_output() {
             match output {
-                Output::Transmit { to, urgent, packet, .. } => net.queue().push(to, urgent, packet),
+                Output::Transmit { to, links, urgent, packet } => net.queue().push(to, links, urgent, packet),
                 output => act(output, node, at, log, persister, clients, state),
             }
         }
@@ -364,13 +369,7 @@ impl EventLoop {
     /// Sends everything that waits; what the socket does not take goes when it says that it takes more.
     fn send(&mut self) {
         self.net.flush();
-        if self.net.wants_write() != self.state.writing {
-            self.state.writing = !self.state.writing;
-            let interest =
-                if self.state.writing { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            // The descriptor is registered and open: nothing can fail but the whole poller.
-            let _ = self.poll.registry().reregister(&mut SourceFd(&self.net.raw_fd()), NET, interest);
-        }
+        self.net.watch(self.poll.registry(), NET.0);
     }
 
     /// Sleeps until something is ready or due, and notes if the wake-up was late.
@@ -448,6 +447,10 @@ fn act(
             let (count, last) = &mut state.rejected[why as usize];
             *count += 1;
             *last = claims.or(*last);
+        }
+        Output::Event(Event::LinkFaulty { link, faulty }) => {
+            let interface = state.interfaces.iter().find(|(id, _)| *id == link).map(|(_, ip)| *ip);
+            log.event(DaemonEvent::LinkFaulty { link, interface, faulty });
         }
         Output::Event(event) => log.push(Happening::Core(event)),
         Output::NodeList(n) => {

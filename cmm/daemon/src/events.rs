@@ -2,9 +2,11 @@
 //! search for. Each event has a name, a subsystem, a priority, its text and its fields, and stands here once; the test
 //! compares the whole table with `events.txt`.
 
+use std::net::{IpAddr, SocketAddr};
+
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
-use cmm_proto::{ConfigurationKind, Event, KeyEvent, RejectReason, StepPhase};
-use holdfast_types::{Boottime, Epoch, Incarnation, NodeId, RingId, Span, StepNumber};
+use cmm_proto::{ConfigurationKind, Event, KeyEvent, LinkMode, RejectReason, StepPhase};
+use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber};
 
 /// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
 #[derive(Debug)]
@@ -39,11 +41,13 @@ pub(crate) enum DaemonEvent {
     /// Packets refused since the last such line.
     Rejected { why: RejectReason, count: u64, claims: Option<NodeId> },
     /// Packets of senders that are not in the node list.
-    Unlisted { from: std::net::SocketAddr, count: u64 },
+    Unlisted { from: SocketAddr, count: u64 },
     /// Packets that could not be sent.
-    SendFailed { to: NodeId, error: std::io::ErrorKind, count: u64 },
+    SendFailed { to: NodeId, link: LinkId, error: std::io::ErrorKind, count: u64 },
     /// Packets dropped because the socket took none for too long.
-    SendOverflow { count: u64 },
+    SendOverflow { link: LinkId, count: u64 },
+    /// A link reaches nobody while others do, or reaches somebody again.
+    LinkFaulty { link: LinkId, interface: Option<IpAddr>, faulty: bool },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -171,6 +175,9 @@ fn core(event: &Event, out: &mut Vec<Line>) {
                 format!("Process pause detected for {} ms, flushing membership messages.", gap.as_millis());
             line("paused", Notice, text, vec![("gap_ms", millis(*gap))]);
         }
+        // The loop tells it with the address.
+        Event::LinkFaulty { .. } => {}
+        Event::Link { .. } | Event::BestLink { .. } => link(event, out),
         Event::PacketRejected { why, claims } => rejected(*why, 1, *claims, out),
         Event::Key(event) => key(event, out),
         Event::Gasp { node, incarnation, last_word, why } => {
@@ -202,6 +209,44 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let text = format!("A message of node {sender} does not decode and was skipped on every node.");
             push(out, "message_skipped", "SYNC", Warning, text, vec![("sender", sender.to_string())]);
         }
+    }
+}
+
+/// Links, in the wording of knet.
+fn link(event: &Event, out: &mut Vec<Line>) {
+    let mut line = |name, subsystem, priority, text: String, fields| {
+        push(out, name, subsystem, priority, text, fields);
+    };
+    match event {
+        Event::Link { node, link, up: false, why } => {
+            let text = format!("link: host: {node} link: {link} is down ({why})");
+            let fields =
+                vec![("node", node.to_string()), ("link", link.to_string()), ("why", (*why).to_owned())];
+            line("link_down", "KNET", Info, text, fields);
+        }
+        Event::Link { node, link, .. } => {
+            let text = format!("rx: host: {node} link: {link} is up");
+            line("link_up", "KNET", Info, text, vec![("node", node.to_string()), ("link", link.to_string())]);
+        }
+        Event::BestLink { node, link: None, .. } => {
+            let text = format!("host: host: {node} has no active links");
+            line("no_active_links", "KNET", Warning, text, vec![("node", node.to_string())]);
+        }
+        Event::BestLink { node, mode: LinkMode::Passive, link: Some(link), priority, .. } => {
+            let text = format!("host: host: {node} (passive) best link: {link} (pri: {priority})");
+            line(
+                "best_link",
+                "KNET",
+                Info,
+                text,
+                vec![("node", node.to_string()), ("link", link.to_string())],
+            );
+        }
+        Event::BestLink { node, links, .. } => {
+            let text = format!("host: host: {node} has {links} active links");
+            line("active_links", "KNET", Info, text, vec![("node", node.to_string())]);
+        }
+        _ => {}
     }
 }
 
@@ -359,13 +404,26 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                 format!("{count} packets from addresses that are not in the node list, the last from {from}");
             line("packets_unlisted", "TOTEM", Warning, text, vec![("from", from.to_string())]);
         }
-        DaemonEvent::SendFailed { to, error, count } => {
-            let text = format!("{count} packets to node {to} could not be sent: {error}");
-            line("send_failed", "TOTEM", Warning, text, vec![("node", to.to_string())]);
+        DaemonEvent::SendFailed { to, link, error, count } => {
+            let text = format!("{count} packets to node {to} on link {link} could not be sent: {error}");
+            let fields = vec![("node", to.to_string()), ("link", link.to_string())];
+            line("send_failed", "TOTEM", Warning, text, fields);
         }
-        DaemonEvent::SendOverflow { count } => {
-            let text = format!("{count} packets were dropped: the network takes less than the ring sends");
-            line("send_overflow", "TOTEM", Warning, text, vec![("count", count.to_string())]);
+        DaemonEvent::SendOverflow { link, count } => {
+            let text = format!("{count} packets were dropped: link {link} takes less than the ring sends");
+            let fields = vec![("link", link.to_string()), ("count", count.to_string())];
+            line("send_overflow", "TOTEM", Warning, text, fields);
+        }
+        DaemonEvent::LinkFaulty { link, interface, faulty: true } => {
+            let interface = interface.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
+            let text = format!(
+                "Marking ringid {link} interface {interface} FAULTY: Ring number {link} is FAULTY, no node is reached over it"
+            );
+            line("link_faulty", "TOTEM", Warning, text, vec![("link", link.to_string())]);
+        }
+        DaemonEvent::LinkFaulty { link, .. } => {
+            let text = format!("Automatically recovered ring {link}");
+            line("link_recovered", "TOTEM", Notice, text, vec![("link", link.to_string())]);
         }
         DaemonEvent::PersistFailed { error } => {
             let text = format!(
@@ -460,6 +518,11 @@ mod tests {
             why: "Failfast: Aborting because \"rgmd\" died 35 seconds ago.".into(),
         };
         let key = |n| cmm_proto::wire::ClusterKey::new([n; 32]).fingerprint();
+        let link = LinkId::new;
+        let best = |mode, link: Option<LinkId>| {
+            let links = if link.is_some() { 2 } else { 0 };
+            Event::BestLink { node: id(2), mode, link, priority: 1, links }
+        };
         let core = vec![
             Event::EnterGather { cause: 2, text: "The token was lost in the OPERATIONAL state." },
             Event::EnterCommit,
@@ -474,6 +537,11 @@ mod tests {
             Event::FailedToReceive,
             Event::TokenLate { late: ms(750) },
             Event::Paused { gap: ms(2_345) },
+            Event::Link { node: id(2), link: link(1), up: false, why: "nothing is heard on it" },
+            Event::Link { node: id(2), link: link(1), up: true, why: "" },
+            best(LinkMode::Passive, Some(link(1))),
+            best(LinkMode::Active, Some(link(0))),
+            best(LinkMode::Passive, None),
             Event::PacketRejected { why: RejectReason::Seal, claims: None },
             Event::Key(KeyEvent::Accepted { key: key(2), sealing: key(1) }),
             Event::Key(KeyEvent::Changed { key: key(2), old: key(1) }),
@@ -512,8 +580,19 @@ mod tests {
             DaemonEvent::Rejected { why: RejectReason::Replay, count: 5, claims: None },
             DaemonEvent::Rejected { why: RejectReason::Content, count: 5, claims: None },
             DaemonEvent::Unlisted { from: ([192, 0, 2, 1], 5_405).into(), count: 2 },
-            DaemonEvent::SendFailed { to: id(2), error: std::io::ErrorKind::NetworkUnreachable, count: 8 },
-            DaemonEvent::SendOverflow { count: 3 },
+            DaemonEvent::SendFailed {
+                to: id(2),
+                link: LinkId::new(1),
+                error: std::io::ErrorKind::NetworkUnreachable,
+                count: 8,
+            },
+            DaemonEvent::SendOverflow { link: LinkId::new(0), count: 3 },
+            DaemonEvent::LinkFaulty {
+                link: LinkId::new(1),
+                interface: "10.0.1.1".parse().ok(),
+                faulty: true,
+            },
+            DaemonEvent::LinkFaulty { link: LinkId::new(1), interface: None, faulty: false },
             DaemonEvent::PersistFailed {
                 error: "/var/lib/holdfast/ringid_1: No space left on device".into(),
             },

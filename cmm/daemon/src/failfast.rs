@@ -18,7 +18,7 @@ use holdfast_types::{Boottime, Span};
 use crate::events::{DaemonEvent, Happening};
 use crate::exit::{self, Fatal};
 use crate::log::Log;
-use crate::net::NetConfig;
+use crate::net::{LinkNet, NetConfig};
 use crate::runtime_files::Paths;
 use crate::units::UnitFiles;
 
@@ -110,7 +110,7 @@ impl Failfast {
                 .flatten(),
             sysrq_trigger: failfast::guardian::SYSRQ_TRIGGER.into(),
             limit: config.failfast.guardian_limit,
-            links: vec![Link { source: net.local.ip(), peers: net.peers.iter().map(|(_, a)| *a).collect() }],
+            links: net.links.iter().map(gasp_link).collect(),
             packets: seal_packets(node, mode),
         };
         let program = Guardian::program().map_err(|e| fatal("no guardian", &e))?;
@@ -385,6 +385,11 @@ pub(crate) fn effective_mode(config: &Config, paths: &Paths) -> (Mode, ExitScope
     };
     let nobody_to_find = mode == Mode::Exit && scope == ExitScope::RunDir && !paths.run_given;
     (if nobody_to_find { Mode::Off } else { mode }, scope)
+}
+
+/// Where gasps go on one link.
+fn gasp_link(link: &LinkNet) -> Link {
+    Link { source: link.local.ip(), peers: link.peers.iter().map(|(_, a)| *a).collect() }
 }
 
 fn mode_of(mode: cmm_conf::Mode) -> Mode {

@@ -144,18 +144,16 @@ impl Start {
         let mut node = Node::new(node_config, event_loop::now())
             .map_err(|e| Fatal::new(exit::CONFIG, format!("the configuration cannot be run: {e}")))?;
         let net_config = startup::net_config(&config);
-        if !holdfast_sys::host::is_local(net_config.local.ip()) {
-            let text = format!(
-                "address {} of this node is not configured on this machine yet",
-                net_config.local.ip()
-            );
-            log.text(Priority::Warning, text);
+        for link in &net_config.links {
+            let ip = link.local.ip();
+            if !holdfast_sys::host::is_local(ip) {
+                let text = format!("address {ip} of this node is not configured on this machine yet");
+                log.text(Priority::Warning, text);
+            }
         }
-        let net = Net::bind(&net_config).map_err(|e| {
-            let text = format!(
-                "cannot bind UDP {}: {e}; is another cluster daemon running on this address?",
-                net_config.local
-            );
+        let net = Net::bind(&net_config).map_err(|(local, e)| {
+            let text =
+                format!("cannot bind UDP {local}: {e}; is another cluster daemon running on this address?");
             Fatal::new(exit::OS, text)
         })?;
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;

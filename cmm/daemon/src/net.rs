@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 
 use cmm_proto::{Destination, Node, limits};
 use holdfast_sys::net::{self, ReceiveBatch, Sender, UdpOptions};
-use holdfast_types::{Boottime, LinkId, NodeId, Span};
+use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
 use socket2::SockAddr;
 
 use crate::events::DaemonEvent;
@@ -15,20 +17,30 @@ use crate::outbox::{Flushed, Outbox};
 
 /// The transport of one node.
 pub(crate) struct Net {
-    socket: UdpSocket,
-    peers: Vec<Peer>,
-    block_unlisted: bool,
+    /// In ascending order of link.
+    links: Vec<Link>,
     batch: ReceiveBatch,
-    /// Token, membership and heartbeat packets; they go before data.
-    urgent: Outbox,
-    data: Outbox,
     sender: Sender,
     /// Buffers of packets that are out, for the node to use again.
     spare: Vec<Vec<u8>>,
-    /// Whether the socket may hold packets that were not taken yet.
-    readable: bool,
+    block_unlisted: bool,
     unlisted: u64,
     unlisted_from: Option<SocketAddr>,
+}
+
+/// One link: its socket and what waits for it.
+struct Link {
+    id: LinkId,
+    local: IpAddr,
+    socket: UdpSocket,
+    peers: Vec<Peer>,
+    /// Token, membership and heartbeat packets; they go before data.
+    urgent: Outbox,
+    data: Outbox,
+    /// Whether the socket may hold packets that were not taken yet.
+    readable: bool,
+    /// Whether the poller is asked to say when it takes more.
+    writing: bool,
     overflowed: u64,
 }
 
@@ -42,17 +54,26 @@ struct Peer {
 }
 
 /// What the transport is made of.
+#[derive(Clone, Debug)]
 pub(crate) struct NetConfig {
-    /// This node's address on link 0.
-    pub(crate) local: SocketAddr,
-    /// The others.
-    pub(crate) peers: Vec<(NodeId, SocketAddr)>,
+    /// In ascending order of link.
+    pub(crate) links: Vec<LinkNet>,
     pub(crate) block_unlisted: bool,
     pub(crate) dscp: u8,
+}
+
+/// One link.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkNet {
+    pub(crate) id: LinkId,
+    /// This node's address.
+    pub(crate) local: SocketAddr,
+    /// The others'.
+    pub(crate) peers: Vec<(NodeId, SocketAddr)>,
     pub(crate) ttl: Option<u8>,
 }
 
-/// Packets taken in one turn: more wait for the next, so that timers and clients get theirs.
+/// Batches taken of one link in one turn: more wait for the next, so that timers and clients get theirs.
 const RECEIVE_BUDGET: usize = 4;
 /// Packets that wait for the socket's buffer. The ring's window is far below; beyond it the oldest data is lost, and
 /// asked for again.
@@ -63,13 +84,138 @@ const BUFFER_BYTES: usize = 4 << 20;
 pub(crate) const REPORT_INTERVAL: Span = Span::from_secs(1);
 
 impl Net {
-    /// Binds the socket.
+    /// Binds a socket for each link.
     ///
     /// # Errors
-    /// When the port is taken.
-    pub(crate) fn bind(config: &NetConfig) -> io::Result<Self> {
-        let options = UdpOptions { buffer_bytes: BUFFER_BYTES, dscp: config.dscp, ttl: config.ttl };
-        let socket = net::bind_udp(config.local, &options)?;
+    /// When a port is taken; with the address that it was wanted on.
+    pub(crate) fn bind(config: &NetConfig) -> Result<Self, (SocketAddr, io::Error)> {
+        let bind = |link: &LinkNet| Link::bind(link, config.dscp).map_err(|e| (link.local, e));
+        Ok(Self {
+            links: config.links.iter().map(bind).collect::<Result<_, _>>()?,
+            batch: ReceiveBatch::default(),
+            sender: Sender::default(),
+            spare: Vec::new(),
+            block_unlisted: config.block_unlisted,
+            unlisted: 0,
+            unlisted_from: None,
+        })
+    }
+
+    /// This node's address on each link.
+    pub(crate) fn interfaces(&self) -> Vec<(LinkId, IpAddr)> {
+        self.links.iter().map(|l| (l.id, l.local)).collect()
+    }
+
+    /// Joins the poll set: link N gets token `first + N`.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub(crate) fn register(&self, registry: &Registry, first: usize) -> io::Result<()> {
+        for link in &self.links {
+            let token = Token(first + usize::from(link.id.get()));
+            registry.register(&mut SourceFd(&link.socket.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// The poller says that there is something to take on link N.
+    pub(crate) fn set_readable(&mut self, link: usize) {
+        for link in self.links.iter_mut().filter(|l| usize::from(l.id.get()) == link) {
+            link.readable = true;
+        }
+    }
+
+    /// Whether the next turn must not sleep.
+    pub(crate) fn has_work(&self) -> bool {
+        self.links.iter().any(|l| l.readable)
+    }
+
+    /// Takes packets, each at the time `now` gives, and calls `after` for what came out of the node.
+    pub(crate) fn receive(
+        &mut self,
+        node: &mut Node,
+        now: impl Fn() -> Boottime,
+        mut after: impl FnMut(&mut Node, &mut Queue<'_>, Boottime),
+    ) {
+        for at in 0..self.links.len() {
+            for _ in 0..RECEIVE_BUDGET {
+                let Self { links, batch, spare, block_unlisted, unlisted, unlisted_from, .. } = self;
+                let link = &mut links[at];
+                if !link.readable {
+                    break;
+                }
+                match batch.receive(&link.socket) {
+                    Ok(n) => link.readable = n == net::RECEIVE_MAX,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => link.readable = false,
+                    // What an earlier send left behind (ECONNREFUSED): taken off by reading it.
+                    Err(_) => continue,
+                }
+                let now = now();
+                let id = link.id;
+                for (from, packet) in batch.packets() {
+                    if *block_unlisted && !links[at].peers.iter().any(|p| p.ip == from.ip()) {
+                        *unlisted += 1;
+                        *unlisted_from = Some(from);
+                        continue;
+                    }
+                    node.handle_packet(now, id, packet);
+                    after(node, &mut Queue { links, spare }, now);
+                }
+            }
+        }
+    }
+
+    /// Where outputs of the node put their packets.
+    pub(crate) fn queue(&mut self) -> Queue<'_> {
+        Queue { links: &mut self.links, spare: &mut self.spare }
+    }
+
+    /// Sends what waits, urgent packets first, until each socket's buffer is full.
+    pub(crate) fn flush(&mut self) {
+        for link in &mut self.links {
+            link.flush(&mut self.sender, &mut self.spare);
+        }
+        self.spare.clear();
+    }
+
+    /// Has the poller say when a socket takes more, where packets wait for that.
+    pub(crate) fn watch(&mut self, registry: &Registry, first: usize) {
+        for link in &mut self.links {
+            let waits = !link.urgent.is_empty() || !link.data.is_empty();
+            if waits == link.writing {
+                continue;
+            }
+            link.writing = waits;
+            let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let token = Token(first + usize::from(link.id.get()));
+            // The descriptor is registered and open: nothing can fail but the whole poller.
+            let _ = registry.reregister(&mut SourceFd(&link.socket.as_raw_fd()), token, interest);
+        }
+    }
+
+    /// Tells what was refused or not sent since the last report.
+    pub(crate) fn report(&mut self, log: &Log) {
+        if let Some(from) = self.unlisted_from.take() {
+            log.event(DaemonEvent::Unlisted { from, count: std::mem::take(&mut self.unlisted) });
+        }
+        for link in &mut self.links {
+            for peer in &mut link.peers {
+                if let Some(error) = peer.error.take() {
+                    let count = std::mem::take(&mut peer.failed);
+                    log.event(DaemonEvent::SendFailed { to: peer.id, link: link.id, error, count });
+                }
+            }
+            if link.overflowed > 0 {
+                let count = std::mem::take(&mut link.overflowed);
+                log.event(DaemonEvent::SendOverflow { link: link.id, count });
+            }
+        }
+    }
+}
+
+impl Link {
+    fn bind(config: &LinkNet, dscp: u8) -> io::Result<Self> {
+        let options = UdpOptions { buffer_bytes: BUFFER_BYTES, dscp, ttl: config.ttl };
         let peer = |(id, addr): &(NodeId, SocketAddr)| Peer {
             id: *id,
             ip: addr.ip(),
@@ -78,97 +224,20 @@ impl Net {
             error: None,
         };
         Ok(Self {
-            socket,
+            id: config.id,
+            local: config.local.ip(),
+            socket: net::bind_udp(config.local, &options)?,
             peers: config.peers.iter().map(peer).collect(),
-            block_unlisted: config.block_unlisted,
-            batch: ReceiveBatch::default(),
             urgent: Outbox::new(QUEUE_MAX / 8),
             data: Outbox::new(QUEUE_MAX),
-            sender: Sender::default(),
-            spare: Vec::new(),
             readable: false,
-            unlisted: 0,
-            unlisted_from: None,
+            writing: false,
             overflowed: 0,
         })
     }
 
-    /// For the poll set.
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
-    /// The poller says that there is something to take.
-    pub(crate) fn set_readable(&mut self) {
-        self.readable = true;
-    }
-
-    /// Whether the next turn must not sleep.
-    pub(crate) fn has_work(&self) -> bool {
-        self.readable
-    }
-
-    /// Whether packets wait for the socket's buffer.
-    pub(crate) fn wants_write(&self) -> bool {
-        !self.urgent.is_empty() || !self.data.is_empty()
-    }
-
-    /// Feeds the node with what has arrived, up to the budget. `after` drains the node's outputs; it is called after each packet.
-    pub(crate) fn receive(
-        &mut self,
-        node: &mut Node,
-        now: impl Fn() -> Boottime,
-        mut after: impl FnMut(&mut Node, &mut Queue<'_>, Boottime),
-    ) {
-        for _ in 0..RECEIVE_BUDGET {
-            if !self.readable {
-                return;
-            }
-            match self.batch.receive(&self.socket) {
-                Ok(n) => self.readable = n == net::RECEIVE_MAX,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                // What an earlier send left behind (ECONNREFUSED): taken off by reading it.
-                Err(_) => continue,
-            }
-            let now = now();
-            let Self {
-                batch,
-                peers,
-                urgent,
-                data,
-                spare,
-                unlisted,
-                unlisted_from,
-                block_unlisted,
-                overflowed,
-                ..
-            } = self;
-            for (from, packet) in batch.packets() {
-                if *block_unlisted && !peers.iter().any(|p| p.ip == from.ip()) {
-                    *unlisted += 1;
-                    *unlisted_from = Some(from);
-                    continue;
-                }
-                node.handle_packet(now, LinkId::new(0), packet);
-                after(node, &mut Queue { peers, urgent, data, spare, overflowed }, now);
-            }
-        }
-    }
-
-    /// Where outputs of the node put their packets.
-    pub(crate) fn queue(&mut self) -> Queue<'_> {
-        Queue {
-            peers: &self.peers,
-            urgent: &mut self.urgent,
-            data: &mut self.data,
-            spare: &mut self.spare,
-            overflowed: &mut self.overflowed,
-        }
-    }
-
-    /// Sends what waits, urgent packets first, until the socket's buffer is full.
-    pub(crate) fn flush(&mut self) {
-        let Self { socket, peers, urgent, data, sender, spare, .. } = self;
+    fn flush(&mut self, sender: &mut Sender, spare: &mut Vec<Vec<u8>>) {
+        let Self { socket, peers, urgent, data, .. } = self;
         let mut troubles = [None; limits::NODES_MAX];
         for outbox in [urgent, data] {
             let addresses = peers.iter().map(|p| &p.addr);
@@ -180,53 +249,43 @@ impl Net {
                 break;
             }
         }
-        spare.clear();
         for (peer, (count, why)) in peers.iter_mut().zip(troubles).filter_map(|(p, t)| Some((p, t?))) {
             peer.failed += count;
             peer.error = Some(why);
         }
     }
 
-    /// Tells what was refused or not sent since the last report.
-    pub(crate) fn report(&mut self, log: &Log) {
-        if let Some(from) = self.unlisted_from.take() {
-            log.event(DaemonEvent::Unlisted { from, count: std::mem::take(&mut self.unlisted) });
-        }
-        for peer in &mut self.peers {
-            if let Some(error) = peer.error.take() {
-                log.event(DaemonEvent::SendFailed {
-                    to: peer.id,
-                    error,
-                    count: std::mem::take(&mut peer.failed),
-                });
-            }
-        }
-        if self.overflowed > 0 {
-            log.event(DaemonEvent::SendOverflow { count: std::mem::take(&mut self.overflowed) });
+    /// Queues a packet for those whom it is for.
+    fn push(&mut self, to: Destination, urgent: bool, packet: Vec<u8>, spare: &mut Vec<Vec<u8>>) {
+        let outbox = if urgent { &mut self.urgent } else { &mut self.data };
+        let mask = self.peers.iter().enumerate().fold(0, |mask, (at, peer)| {
+            let wanted = !matches!(to, Destination::Node(id) if id != peer.id);
+            mask | u64::from(wanted) << at
+        });
+        if !outbox.push(mask, packet, spare) {
+            self.overflowed += 1;
         }
     }
 }
 
 /// The sending half, for outputs that come out while packets are taken in.
 pub(crate) struct Queue<'a> {
-    peers: &'a [Peer],
-    urgent: &'a mut Outbox,
-    data: &'a mut Outbox,
+    links: &'a mut [Link],
     spare: &'a mut Vec<Vec<u8>>,
-    overflowed: &'a mut u64,
 }
 
 impl Queue<'_> {
-    /// Queues one packet of the node.
-    pub(crate) fn push(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
+    /// Queues one packet of the node on each of these links.
+    pub(crate) fn push(&mut self, to: Destination, links: LinkSet, urgent: bool, packet: Vec<u8>) {
         debug_assert!(packet.len() <= limits::PACKET_MAX);
-        let outbox = if urgent { &mut *self.urgent } else { &mut *self.data };
-        let mask = self.peers.iter().enumerate().fold(0, |mask, (at, peer)| {
-            let wanted = !matches!(to, Destination::Node(id) if id != peer.id);
-            mask | u64::from(wanted) << at
-        });
-        if !outbox.push(mask, packet, self.spare) {
-            *self.overflowed += 1;
+        let mut wanted = self.links.iter_mut().filter(|l| links.contains(l.id)).peekable();
+        let mut packet = Some(packet);
+        while let Some(link) = wanted.next() {
+            // The last one takes the buffer itself.
+            let copy = if wanted.peek().is_some() { packet.clone() } else { packet.take() };
+            if let Some(copy) = copy {
+                link.push(to, urgent, copy, self.spare);
+            }
         }
     }
 }

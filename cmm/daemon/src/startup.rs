@@ -9,15 +9,15 @@ use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{Node, NodeConfig, NodeEntry, QuorumConfig, Timers};
+use cmm_proto::{LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_sys::{clock, host};
-use holdfast_types::{BootId, Incarnation};
+use holdfast_types::{BootId, Incarnation, LinkId};
 
 use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
 use crate::failfast;
 use crate::log::Log;
-use crate::net::NetConfig;
+use crate::net::{LinkNet, NetConfig};
 use crate::persist;
 use crate::runtime_files::Paths;
 
@@ -106,20 +106,43 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
             two_node: config.quorum.two_node,
             wait_for_all: config.quorum.wait_for_all,
         },
+        links: links_config(config),
     })
 }
 
-/// Addresses of link 0.
+/// The links as the core knows them.
+pub(crate) fn links_config(config: &Config) -> LinksConfig {
+    let totem = &config.totem;
+    let link = |link: usize| LinkConfig {
+        id: LinkId::new(link as u8),
+        priority: totem.priorities[link],
+        limit: totem.ping_timeouts[link],
+        recover: totem.pong_counts[link],
+    };
+    let mode = match totem.link_mode {
+        cmm_conf::LinkMode::Passive => LinkMode::Passive,
+        cmm_conf::LinkMode::Active => LinkMode::Active,
+    };
+    LinksConfig { mode, links: config.links().into_iter().map(link).collect() }
+}
+
+/// Addresses of all links.
 pub(crate) fn net_config(config: &Config) -> NetConfig {
-    let port = config.totem.ports[0];
-    let addr = |n: &cmm_conf::Node| SocketAddr::new(n.addrs[0].expect("checked with the node list"), port);
     let me = config.me();
+    let link = |link: usize| {
+        let addr = |n: &cmm_conf::Node| Some(SocketAddr::new(n.addrs[link]?, config.totem.ports[link]));
+        let others = config.nodes.iter().filter(|n| n.id != me.id);
+        Some(LinkNet {
+            id: LinkId::new(link as u8),
+            local: addr(me)?,
+            peers: others.filter_map(|n| Some((n.id, addr(n)?))).collect(),
+            ttl: config.totem.ttl[link],
+        })
+    };
     NetConfig {
-        local: addr(me),
-        peers: config.nodes.iter().filter(|n| n.id != me.id).map(|n| (n.id, addr(n))).collect(),
+        links: config.links().into_iter().filter_map(link).collect(),
         block_unlisted: config.totem.block_unlisted_ips,
         dscp: config.totem.ip_dscp,
-        ttl: config.totem.ttl[0],
     }
 }
 
@@ -148,8 +171,11 @@ pub(crate) fn clients_config(
     let mut keys: Vec<_> = all.map(|k| (k.name.clone(), value(&k.value), k.read_only)).collect();
     keys.push(("holdfast.key.source".into(), Value::str(key_source), true));
     keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
-    let client_node =
-        |n: &cmm_conf::Node| ClientNode { id: n.id, addresses: n.addrs.iter().flatten().copied().collect() };
+    let links = config.links();
+    let client_node = |n: &cmm_conf::Node| ClientNode {
+        id: n.id,
+        addresses: links.iter().filter_map(|l| Some((LinkId::new(*l as u8), n.addrs[*l]?))).collect(),
+    };
     ClientsConfig {
         place: if paths.run_given { Place::Dir(paths.run.clone()) } else { Place::Abstract },
         me: config.me().id,

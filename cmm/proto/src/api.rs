@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use holdfast_types::{
-    BootId, Boottime, ConnId, Epoch, Histogram, Incarnation, LinkId, NodeId, RingId, Span, StepNumber, Votes,
+    BootId, Boottime, ConnId, Epoch, Histogram, Incarnation, LinkId, LinkSet, NodeId, RingId, Span,
+    StepNumber, Votes,
 };
 
 use crate::wire::{ClusterKey, Fingerprint, KeyId};
@@ -33,6 +34,79 @@ pub struct NodeConfig {
     pub frames_per_visit: u32,
     /// Votes and quorum options.
     pub quorum: QuorumConfig,
+    /// Links and how they are used.
+    pub links: LinksConfig,
+}
+
+/// The links of the cluster: every node has the same ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinksConfig {
+    /// Which links carry a packet.
+    pub mode: LinkMode,
+    /// In ascending order of id, at least one, at most [`crate::limits::LINKS_MAX`].
+    pub links: Vec<LinkConfig>,
+}
+
+/// One link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// `ringN_addr`, `linknumber: N`.
+    pub id: LinkId,
+    /// `knet_link_priority`: the highest one that is up is used in passive mode, of equal ones the lowest link.
+    pub priority: u8,
+    /// `knet_ping_timeout`: silence after which it is down; `None`: when four beats are missing.
+    pub limit: Option<Span>,
+    /// `knet_pong_count`: beats in a row that bring it back.
+    pub recover: u8,
+}
+
+/// `link_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMode {
+    /// The best link carries everything.
+    Passive,
+    /// Every link carries everything.
+    Active,
+}
+
+impl LinksConfig {
+    /// `count` links of the same priority, from 0 on.
+    #[must_use]
+    pub fn equal(count: u8, mode: LinkMode) -> Self {
+        let link = |id| LinkConfig { id: LinkId::new(id), priority: 1, limit: None, recover: 2 };
+        Self { mode, links: (0..count).map(link).collect() }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> LinkSet {
+        self.links.iter().map(|l| l.id).collect()
+    }
+
+    /// The one of these with the highest priority, the lowest of equal ones.
+    #[must_use]
+    pub fn best_of(&self, links: LinkSet) -> Option<LinkId> {
+        let among = self.links.iter().filter(|l| links.contains(l.id));
+        among.min_by_key(|l| (std::cmp::Reverse(l.priority), l.id)).map(|l| l.id)
+    }
+
+    /// Priority of a link; 0 if there is no such link.
+    #[must_use]
+    pub fn priority(&self, link: LinkId) -> u8 {
+        self.get(link).map_or(0, |l| l.priority)
+    }
+
+    pub(crate) fn limit(&self, link: LinkId) -> Option<Span> {
+        self.get(link).and_then(|l| l.limit)
+    }
+
+    pub(crate) fn recover(&self, link: LinkId) -> u8 {
+        self.get(link).map_or(1, |l| l.recover.max(1))
+    }
+
+    fn get(&self, link: LinkId) -> Option<&LinkConfig> {
+        self.links.iter().find(|l| l.id == link)
+    }
 }
 
 /// One configured node.
@@ -323,8 +397,8 @@ pub enum Output {
     Transmit {
         /// To whom.
         to: Destination,
-        /// Which link to use.
-        link: LinkId,
+        /// Over which links: one copy each.
+        links: LinkSet,
         /// Token, membership and heartbeat packets go before data.
         urgent: bool,
         /// The bytes, ready for UDP.
@@ -567,6 +641,37 @@ pub enum Event {
     Paused {
         /// How long.
         gap: Span,
+    },
+    /// `link: host: 2 link: 1 is down`, `rx: host: 2 link: 1 is up`.
+    Link {
+        /// To whom.
+        node: NodeId,
+        /// Which.
+        link: LinkId,
+        /// Both sides hear each other again, or no longer.
+        up: bool,
+        /// Why it is down.
+        why: &'static str,
+    },
+    /// `host: host: 2 (passive) best link: 1 (pri: 1)`, `host: host: 2 has no active links`.
+    BestLink {
+        /// To whom.
+        node: NodeId,
+        /// How links are used.
+        mode: LinkMode,
+        /// The best one that is up, if one is.
+        link: Option<LinkId>,
+        /// Its priority.
+        priority: u8,
+        /// How many are up.
+        links: u32,
+    },
+    /// A link reaches nobody while others do, or reaches somebody again.
+    LinkFaulty {
+        /// Which.
+        link: LinkId,
+        /// It does not.
+        faulty: bool,
     },
     /// A packet that does not open or does not parse; counted, changes nothing else.
     PacketRejected {

@@ -8,6 +8,7 @@
 mod api;
 pub mod detector;
 pub mod limits;
+pub mod links;
 mod node;
 pub mod quorum;
 pub mod reconfig;

@@ -2,7 +2,7 @@
 
 /// Nodes in one cluster.
 pub const NODES_MAX: usize = 64;
-/// Links of one node. The packet format has room for all of them; one is used so far.
+/// Links of one node.
 pub const LINKS_MAX: usize = 8;
 /// UDP payload of one packet, seal included: fits an Ethernet frame with IPv6 and a tunnel header around it.
 pub const PACKET_MAX: usize = 1_400;

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, VecDeque};
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
 
 use crate::api::{
-    Configuration, ConfigurationKind, Destination, Event, GaspKind, GroupMember, GroupName, Guarantee,
-    NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
+    Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, NodeConfig, Output,
+    QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
 };
 use crate::detector::Detector;
 use crate::limits;
+use crate::links::Links;
 use crate::quorum::Quorum;
 use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
@@ -39,6 +40,9 @@ pub enum ConfigError {
     /// An interval is zero or does not fit the others.
     #[error("timers: {0}")]
     Timers(&'static str),
+    /// No link, too many, or not in ascending order.
+    #[error("links: {0}")]
+    Links(&'static str),
     /// Votes or quorum options that cannot be.
     #[error("quorum: {0}")]
     Quorum(&'static str),
@@ -58,6 +62,7 @@ pub struct Node {
     keys: keys::KeyChange,
     ring: Ring,
     detector: Detector,
+    links: Links,
     reconfig: Reconfig,
     quorum: Quorum,
     cpg: Cpg,
@@ -103,6 +108,8 @@ impl Node {
             frame_payload_max: FRAME_PAYLOAD_MAX,
             ring_seq_reserved: config.ring_seq_reserved,
         };
+        let peers = ids.iter().copied().filter(|id| *id != me);
+        let links = Links::new(config.links.clone(), peers, timers.heartbeat, now);
         let mut node = Self {
             started: now,
             now,
@@ -112,6 +119,7 @@ impl Node {
             keys: keys::KeyChange::default(),
             ring: Ring::new(ring, now),
             detector: Detector::new(me, &timers, now),
+            links,
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
             cpg: Cpg::new(me),
@@ -139,10 +147,9 @@ impl Node {
 
     /// A packet as received on `link`; it is opened in place.
     pub fn handle_packet(&mut self, now: Boottime, link: LinkId, packet: &mut [u8]) {
-        let _ = link; // The sender's link is in the sealed header; which of ours it came in on changes nothing yet.
         self.turn(now);
         if !self.left {
-            self.receive(now, packet);
+            self.receive(now, link, packet);
         }
     }
 
@@ -156,10 +163,12 @@ impl Node {
             self.event(Event::Suspect { node, why: "heartbeat", silent });
             self.ring.suspect(now, node, "heartbeat");
         }
+        self.links.handle_timeout(now);
         self.ring.handle_timeout(now);
         self.reconfig.handle_timeout(now);
         self.key_timers(now);
         self.settle(now);
+        self.probe_links(now);
     }
 
     /// `record` is durable.
@@ -228,13 +237,14 @@ impl Node {
         }
         let quorum = self.quorum.next_timeout(self.now);
         let (ring, detector) = (self.ring.next_timeout(), Some(self.detector.next_timeout()));
-        [ring, detector, quorum, self.reconfig.next_timeout(), self.key_timeout()].into_iter().flatten().min()
+        let (reconfig, keys) = (self.reconfig.next_timeout(), self.key_timeout());
+        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys].into_iter().flatten().min()
     }
 
     /// A gasp sealed in advance for the guardian, which sends the same bytes to every peer on every link.
     pub fn seal_gasp(&mut self, kind: GaspKind, why: &str) -> Vec<u8> {
         let gasp = Gasp { kind, incarnation: self.config.incarnation, why: why.to_owned() };
-        self.sealer.seal(PacketKind::Gasp, LINK, &gasp.encode())
+        self.sealer.seal(PacketKind::Gasp, ANY_LINK, &gasp.encode())
     }
 
     /// Gives up quorum for good, at once: the first thing to do when this node is to be taken down, so that its gasp
@@ -311,6 +321,12 @@ impl Node {
         self.reconfig.notice()
     }
 
+    /// The links to every peer.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -373,10 +389,15 @@ impl Node {
         if let Some(gap) = self.detector.turn(now) {
             self.event(Event::Paused { gap });
         }
+        self.links.turn(now);
     }
 
     /// Carries on until nothing moves, then says what has changed.
     fn settle(&mut self, now: Boottime) {
+        if self.links.take_rerouted() {
+            // The token may have gone down with the link that it was sent on.
+            self.ring.resend_token(now);
+        }
         loop {
             self.carry_out(now);
             self.say_ready();
@@ -393,8 +414,10 @@ impl Node {
         }
         self.detector.watch(now, &self.ring.awaited());
         if self.detector.beat_due(now) && self.detector.peers().next().is_some() {
-            let packet = self.heartbeat(now);
-            self.transmit_to_members(packet);
+            self.send_heartbeat_to_members(now);
+        }
+        while let Some(event) = self.links.poll_event() {
+            self.event(event);
         }
         self.move_gate();
     }
@@ -402,7 +425,7 @@ impl Node {
     fn handle_ring(&mut self, now: Boottime, output: RingOutput) {
         match output {
             RingOutput::Send { to, urgent, frame } => {
-                let packet = self.sealer.seal(PacketKind::Ring, LINK, &frame);
+                let packet = self.sealer.seal(PacketKind::Ring, ANY_LINK, &frame);
                 self.transmit(to, urgent, packet);
             }
             RingOutput::Deliver { sender, payload, .. } => self.deliver(now, sender, payload),
@@ -467,10 +490,6 @@ impl Node {
         }
     }
 
-    fn transmit(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
-        self.outputs.push_back(Output::Transmit { to, link: LINK, urgent, packet });
-    }
-
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -508,6 +527,13 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if nodes.binary_search_by_key(&config.me, |n| n.id).is_err() {
         return Err(ConfigError::NotInList(config.me));
     }
+    let links = &config.links.links;
+    if links.is_empty() || links.windows(2).any(|w| w[0].id >= w[1].id) {
+        return Err(ConfigError::Links("at least one, in ascending order, each once"));
+    }
+    if links.iter().any(|l| usize::from(l.id.get()) >= limits::LINKS_MAX) {
+        return Err(ConfigError::Links("numbers are 0 to 7"));
+    }
     let t = &config.timers;
     let intervals = [t.token, t.token_retransmit, t.join, t.consensus, t.merge, t.heartbeat, t.step_limit];
     if intervals.contains(&Span::ZERO) {
@@ -530,5 +556,5 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The one link that is used so far.
-const LINK: LinkId = LinkId::new(0);
+/// Only beats belong to a link; what else is sealed may go over several.
+const ANY_LINK: LinkId = LinkId::new(0);

@@ -89,3 +89,77 @@ impl fmt::Display for RingId {
 /// The kernel's `/proc/sys/kernel/random/boot_id`: two different ones mean that the machine has rebooted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, PartialOrd, Ord)]
 pub struct BootId(pub [u8; 16]);
+
+/// Some of the eight links of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LinkSet(u8);
+
+impl LinkSet {
+    /// None.
+    pub const EMPTY: Self = Self(0);
+
+    /// Just this one.
+    #[must_use]
+    pub const fn of(link: LinkId) -> Self {
+        Self(1 << (link.0 & 7))
+    }
+
+    /// With this one.
+    #[must_use]
+    pub const fn with(self, link: LinkId) -> Self {
+        Self(self.0 | Self::of(link).0)
+    }
+
+    /// Without this one.
+    #[must_use]
+    pub const fn without(self, link: LinkId) -> Self {
+        self.without_all(Self::of(link))
+    }
+
+    /// Without any of these.
+    #[must_use]
+    pub const fn without_all(self, links: Self) -> Self {
+        Self(self.0 & !links.0)
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub const fn contains(self, link: LinkId) -> bool {
+        self.0 & Self::of(link).0 != 0
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The lowest.
+    #[must_use]
+    pub fn first(self) -> Option<LinkId> {
+        self.iter().next()
+    }
+
+    /// In ascending order.
+    pub fn iter(self) -> impl Iterator<Item = LinkId> {
+        (0..8).map(LinkId).filter(move |link| self.contains(*link))
+    }
+}
+
+impl fmt::Debug for LinkSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(LinkId::get)).finish()
+    }
+}
+
+impl FromIterator<LinkId> for LinkSet {
+    fn from_iter<I: IntoIterator<Item = LinkId>>(links: I) -> Self {
+        links.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}

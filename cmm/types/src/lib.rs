@@ -11,6 +11,6 @@ mod time;
 
 pub use histogram::Histogram;
 pub use ids::{
-    BootId, ConnId, Epoch, Incarnation, LinkId, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes,
+    BootId, ConnId, Epoch, Incarnation, LinkId, LinkSet, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes,
 };
 pub use time::{Boottime, Span, WallTime};

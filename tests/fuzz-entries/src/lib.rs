@@ -9,7 +9,8 @@ use cmm_ipc::abi;
 use cmm_proto::ring::{Ring, RingConfig};
 use cmm_proto::service::messages::Message;
 use cmm_proto::wire::{
-    ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, Mcast, MergeDetect, Opener, Token,
+    ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, LinkBeat, Mcast, MergeDetect, Opener,
+    Token,
 };
 use cmm_proto::{Guarantee, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
@@ -32,6 +33,7 @@ pub fn packet(data: &[u8]) {
     let _ = MergeDetect::decode(data);
     let _ = HoldCancel::decode(data);
     let _ = Heartbeat::decode(data);
+    let _ = LinkBeat::split(data);
     let _ = Gasp::decode(data);
 }
 
@@ -57,7 +59,8 @@ pub fn ring(data: &[u8]) {
                 ring.handle_timeout(now);
             }
             5 => drop(ring.submit(now, if op & 8 == 0 { Guarantee::Agreed } else { Guarantee::Safe }, body)),
-            6 => ring.suspect(now, NodeId::new(3), "fuzz"),
+            6 if op & 8 == 0 => ring.suspect(now, NodeId::new(3), "fuzz"),
+            6 => ring.resend_token(now),
             _ => ring.handle_persisted(now, persisted),
         }
         for _ in 0..10_000 {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use cmm_proto::wire::ClusterKey;
 use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice};
-use holdfast_types::{Boottime, Incarnation, LinkId, NodeId, RingId};
+use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId};
 
 use crate::agenda::Agenda;
 use crate::clients::Clients;
@@ -194,7 +194,13 @@ impl Cluster {
         Self {
             now: 0,
             oracle: Oracle::new(&options, lateness_max),
-            network: Network::new(seed, options.nodes.len(), options.network, options.faults),
+            network: Network::new(
+                seed,
+                options.nodes.len(),
+                options.links.links.len(),
+                options.network,
+                options.faults,
+            ),
             trace: Trace::new(mode),
             counters: Counters::default(),
             machines,
@@ -428,7 +434,7 @@ impl Cluster {
         self.trace.mix(&[self.now, n as u64, flight.from as u64, flight.bytes.len() as u64]);
         let mut packet = std::mem::take(&mut self.packet);
         flight.arrive_into(&mut packet);
-        running.node.handle_packet(now, LinkId::new(0), &mut packet);
+        running.node.handle_packet(now, flight.link, &mut packet);
         self.packet = packet;
         if flight.damage == Damage::None {
             let heard = &mut running.heard[flight.from];
@@ -508,7 +514,14 @@ impl Cluster {
     }
 
     /// Sends a packet of node `n`, from `life`.
-    pub(crate) fn transmit(&mut self, n: usize, life: LifeIndex, to: Destination, packet: &Rc<[u8]>) {
+    pub(crate) fn transmit(
+        &mut self,
+        n: usize,
+        life: LifeIndex,
+        to: Destination,
+        links: LinkSet,
+        packet: &Rc<[u8]>,
+    ) {
         let content = self.sniffer.look(packet);
         if let Content::Heartbeat(heartbeat) = &content {
             self.note_grants(n, heartbeat);
@@ -530,17 +543,20 @@ impl Cluster {
             if !wanted {
                 continue;
             }
-            let flight = Flight {
-                from: n,
-                to: peer,
-                bytes: Rc::clone(packet),
-                damage: Damage::None,
-                sender: life,
-                sent: self.machines[n].clock.local(now),
-                heard: Rc::clone(&heard),
-            };
-            let agenda = &mut self.agenda;
-            self.network.send(now, kind, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
+            for link in links.iter() {
+                let flight = Flight {
+                    from: n,
+                    to: peer,
+                    link,
+                    bytes: Rc::clone(packet),
+                    damage: Damage::None,
+                    sender: life,
+                    sent: self.machines[n].clock.local(now),
+                    heard: Rc::clone(&heard),
+                };
+                let agenda = &mut self.agenda;
+                self.network.send(now, kind, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
+            }
         }
     }
 

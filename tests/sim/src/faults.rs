@@ -1,5 +1,7 @@
 //! Faults: each class strikes at random intervals, does something to the network or to a machine, and undoes it later.
 
+use holdfast_types::LinkId;
+
 use crate::clock::MS;
 use crate::cluster::{Accepted, Cluster, Event};
 use crate::machine::Death;
@@ -13,6 +15,7 @@ pub(crate) enum Strike {
     OneWay,
     Pair,
     Flap,
+    Link,
     Swizzle,
     DelayStep,
     Thin,
@@ -30,17 +33,20 @@ pub(crate) enum Strike {
 pub(crate) enum Undo {
     /// The cuts of these pairs, and some of them may come back: flaps left, length of each.
     Cuts { pairs: Vec<(usize, usize)>, flaps: u32, each: u64 },
+    /// The cut of a link between these pairs.
+    Link { link: LinkId, pairs: Vec<(usize, usize)> },
     /// One more pair of a swizzle is cut.
     Cut { pair: (usize, usize) },
     /// Extra delay or a thin pipe between these pairs.
     Slow { pairs: Vec<(usize, usize)> },
 }
 
-const ALL: [Strike; 14] = [
+const ALL: [Strike; 15] = [
     Strike::Split,
     Strike::OneWay,
     Strike::Pair,
     Strike::Flap,
+    Strike::Link,
     Strike::Swizzle,
     Strike::DelayStep,
     Strike::Thin,
@@ -68,6 +74,7 @@ impl Cluster {
             Strike::OneWay => f.one_way_every,
             Strike::Pair => f.pair_every,
             Strike::Flap => f.flap_every,
+            Strike::Link => f.link_every,
             Strike::Swizzle => f.swizzle_every,
             Strike::DelayStep => f.delay_step_every,
             Strike::Thin => f.thin_every,
@@ -116,6 +123,7 @@ impl Cluster {
                 let flaps = u32::try_from(self.faults.between(2, 20)).unwrap_or(2);
                 self.cut_for_a_while(pairs, flaps);
             }
+            Strike::Link => self.cut_a_link(),
             Strike::Swizzle => self.swizzle(),
             Strike::DelayStep => {
                 let pairs = self.some_pairs();
@@ -282,6 +290,12 @@ impl Cluster {
                         .at(at, Event::Undo(Undo::Cuts { pairs, flaps: flaps.saturating_sub(1), each }));
                 }
             }
+            Undo::Link { link, pairs } => {
+                self.trace.line(self.now, None, || format!("link {link} works again: {pairs:?}"));
+                for (a, b) in pairs {
+                    self.network.mend_link(link, a, b);
+                }
+            }
             Undo::Cut { pair } => self.network.cut(pair.0, pair.1),
             Undo::Slow { pairs } => {
                 for (a, b) in pairs {
@@ -304,6 +318,23 @@ impl Cluster {
         let length = self.faults.log_uniform(MS, self.options.faults.cut_max.max(MS));
         let each = if flaps > 0 { length / u64::from(flaps) + MS } else { length };
         self.agenda.at(self.now + length.min(each), Event::Undo(Undo::Cuts { pairs, flaps, each }));
+    }
+
+    /// Cuts one link: everywhere, or between some pairs.
+    fn cut_a_link(&mut self) {
+        let link = self.options.links.links[self.faults.index(self.options.links.links.len())].id;
+        let n = self.machines.len();
+        let pairs = if self.faults.chance(400_000) {
+            (0..n).flat_map(|a| (0..n).map(move |b| (a, b))).filter(|(a, b)| a != b).collect()
+        } else {
+            self.some_pairs()
+        };
+        self.trace.line(self.now, None, || format!("link {link} is cut: {pairs:?}"));
+        for (a, b) in &pairs {
+            self.network.cut_link(link, *a, *b);
+        }
+        let length = self.faults.log_uniform(MS, self.options.faults.cut_max.max(MS));
+        self.agenda.at(self.now + length, Event::Undo(Undo::Link { link, pairs }));
     }
 
     /// Cuts a random subset of the pairs one by one, and mends them in another order.

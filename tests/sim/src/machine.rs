@@ -100,6 +100,7 @@ impl Cluster {
             window_frames: self.options.window_frames,
             frames_per_visit: self.options.frames_per_visit,
             quorum: self.options.quorum,
+            links: self.options.links.clone(),
         };
         let mut node = Node::new(config, now).expect("the simulator draws configurations that can run");
         let gasps = seal_gasps(&mut node);
@@ -184,7 +185,7 @@ impl Cluster {
             Death::Gasp => {
                 let [cmmd, unit, last] = running.gasps;
                 let packet = if running.unit_died { unit } else { cmmd };
-                self.transmit(n, life, Destination::AllPeers, &packet);
+                self.transmit(n, life, Destination::AllPeers, self.options.links.all(), &packet);
                 let mut at = self.now + self.chance.exponential(20 * MS);
                 for _ in 0..3 {
                     let packet = Rc::clone(&last);
@@ -215,7 +216,7 @@ impl Cluster {
         self.oracle.history.lives[life].gave_up = true;
         self.drain(n)?;
         self.end_turn(n)?;
-        self.transmit(n, life, Destination::AllPeers, &gasp);
+        self.transmit(n, life, Destination::AllPeers, self.options.links.all(), &gasp);
         let at = self.now + self.chance.exponential(20 * MS);
         self.agenda.at(at, Event::Die { node: n, life });
         Ok(())
@@ -257,7 +258,7 @@ impl Cluster {
             let dead = self.incarnation_of(life);
             self.oracle.history.fenced.insert(dead);
         }
-        self.transmit(n, life, Destination::AllPeers, &packet);
+        self.transmit(n, life, Destination::AllPeers, self.options.links.all(), &packet);
         Ok(())
     }
 

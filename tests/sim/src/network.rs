@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use holdfast_types::Boottime;
+use holdfast_types::{Boottime, LinkId};
 
 use crate::clock::{Instant, MS};
 use crate::options::{FaultOptions, NetworkOptions};
@@ -22,6 +22,8 @@ pub struct Flight {
     pub from: usize,
     /// Index of the receiver.
     pub to: usize,
+    /// The link it goes over.
+    pub link: LinkId,
     /// The bytes as sent.
     pub bytes: Rc<[u8]>,
     /// What happened to them since.
@@ -60,10 +62,11 @@ impl Flight {
     }
 }
 
-/// The network between `n` nodes.
+/// The network between `n` nodes: as many separate ones as there are links.
 #[derive(Debug)]
 pub struct Network {
     n: usize,
+    links: usize,
     options: NetworkOptions,
     /// Faults in force; none in the liveness phase.
     faults: FaultOptions,
@@ -74,10 +77,13 @@ pub struct Network {
     pub counters: Counters,
 }
 
-/// One direction between two nodes.
+/// One direction of one link between two nodes.
 #[derive(Clone, Debug)]
 struct Pair {
+    /// Cuts of all links.
     cuts: u32,
+    /// Cuts of this one.
+    link_cuts: u32,
     latency: u64,
     extra: u64,
     /// Nanoseconds a byte takes through the thin pipe, if there is one.
@@ -103,11 +109,12 @@ pub struct Counters {
 impl Network {
     /// A network in which everyone reaches everyone.
     #[must_use]
-    pub fn new(seed: u64, n: usize, options: NetworkOptions, faults: FaultOptions) -> Self {
+    pub fn new(seed: u64, n: usize, links: usize, options: NetworkOptions, faults: FaultOptions) -> Self {
         let mut rng = Random::new(seed, Stream::Network);
-        let pairs = (0..n * n)
+        let pairs = (0..links * n * n)
             .map(|_| Pair {
                 cuts: 0,
+                link_cuts: 0,
                 latency: options.latency + rng.below(options.latency / 2 + 1),
                 extra: 0,
                 thin: 0,
@@ -116,7 +123,16 @@ impl Network {
                 bursting: false,
             })
             .collect();
-        Self { n, options, faults, rng, pairs, history: VecDeque::new(), counters: Counters::default() }
+        Self {
+            n,
+            links,
+            options,
+            faults,
+            rng,
+            pairs,
+            history: VecDeque::new(),
+            counters: Counters::default(),
+        }
     }
 
     /// Sends `flight` (of the given kind) at `now`; calls `arrive` for each copy that gets through, with its time.
@@ -133,7 +149,7 @@ impl Network {
                 arrive(at, old);
             }
         }
-        let index = flight.from * self.n + flight.to;
+        let index = self.index(flight.link, flight.from, flight.to);
         if self.lost(index, kind) {
             self.counters.lost += 1;
             return;
@@ -153,7 +169,7 @@ impl Network {
     fn lost(&mut self, index: usize, kind: u8) -> bool {
         let f = self.faults;
         let pair = &mut self.pairs[index];
-        if pair.cuts > 0 {
+        if pair.cuts + pair.link_cuts > 0 {
             return true;
         }
         if f.burst_enter > 0 {
@@ -209,18 +225,29 @@ impl Network {
         (now + self.rng.exponential(20 * MS), flight)
     }
 
-    /// Cuts the way from one node to another; cuts add up.
+    /// Cuts the way from one node to another on every link; cuts add up.
     pub fn cut(&mut self, from: usize, to: usize) {
-        self.pairs[from * self.n + to].cuts += 1;
+        self.on_all(from, to, |pair| pair.cuts += 1);
     }
 
-    /// Takes one cut away.
+    /// Takes one cut away, on every link.
     pub fn mend(&mut self, from: usize, to: usize) {
-        let pair = &mut self.pairs[from * self.n + to];
-        pair.cuts = pair.cuts.saturating_sub(1);
+        self.on_all(from, to, |pair| pair.cuts = pair.cuts.saturating_sub(1));
     }
 
-    /// Whether packets from one node can get to another.
+    /// Cuts one link from one node to another, besides what [`Network::cut`] cuts.
+    pub fn cut_link(&mut self, link: LinkId, from: usize, to: usize) {
+        let at = self.index(link, from, to);
+        self.pairs[at].link_cuts += 1;
+    }
+
+    /// Takes one cut of a link away.
+    pub fn mend_link(&mut self, link: LinkId, from: usize, to: usize) {
+        let at = self.index(link, from, to);
+        self.pairs[at].link_cuts = self.pairs[at].link_cuts.saturating_sub(1);
+    }
+
+    /// Whether packets from one node can get to another, if the links work.
     #[must_use]
     pub fn reaches(&self, from: usize, to: usize) -> bool {
         self.pairs[from * self.n + to].cuts == 0
@@ -228,12 +255,22 @@ impl Network {
 
     /// Adds to the delay from one node to another (zero takes it back).
     pub fn set_extra_delay(&mut self, from: usize, to: usize, extra: u64) {
-        self.pairs[from * self.n + to].extra = extra;
+        self.on_all(from, to, |pair| pair.extra = extra);
     }
 
     /// Makes the way a thin pipe of so many nanoseconds a byte (zero takes it back).
     pub fn set_thin(&mut self, from: usize, to: usize, nanos_per_byte: u64) {
-        self.pairs[from * self.n + to].thin = nanos_per_byte;
+        self.on_all(from, to, |pair| pair.thin = nanos_per_byte);
+    }
+
+    fn index(&self, link: LinkId, from: usize, to: usize) -> usize {
+        (usize::from(link.get()) * self.n + from) * self.n + to
+    }
+
+    fn on_all(&mut self, from: usize, to: usize, change: impl Fn(&mut Pair)) {
+        for link in 0..self.links {
+            change(&mut self.pairs[(link * self.n + from) * self.n + to]);
+        }
     }
 
     /// Changes the share of packets lost evenly from now on (for scripted runs).
@@ -246,6 +283,7 @@ impl Network {
         self.faults = FaultOptions::default();
         for pair in &mut self.pairs {
             pair.cuts = 0;
+            pair.link_cuts = 0;
             pair.extra = 0;
             pair.thin = 0;
             (pair.pipe_free, pair.last_arrival) = (0, 0); // nothing queues behind what was slow

@@ -1,7 +1,7 @@
 //! What a run is like, drawn from its seed: cluster, timers, faults, load. Each run has another mix of fault classes
 //! and strengths ("swarm"): faults that are always all on hide each other.
 
-use cmm_proto::{NodeEntry, QuorumConfig, Timers};
+use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::{MS, SEC};
@@ -22,6 +22,8 @@ pub struct Options {
     pub frames_per_visit: u32,
     /// Quorum options of every node.
     pub quorum: QuorumConfig,
+    /// Links of every node.
+    pub links: LinksConfig,
     /// Length of the safety phase, in nanoseconds.
     pub duration: u64,
     /// Clocks gain or lose up to this many parts per million.
@@ -82,6 +84,8 @@ pub struct FaultOptions {
     pub pair_every: u64,
     /// Cuts that open and close many times.
     pub flap_every: u64,
+    /// Cuts of one link, between some nodes, one way or both.
+    pub link_every: u64,
     /// Clog a random subset one by one, unclog in another order.
     pub swizzle_every: u64,
     /// How long a cut lasts at most.
@@ -203,15 +207,20 @@ impl Options {
         let duration = token_ns.saturating_mul(rounds);
         let faults = FaultOptions::draw(&mut rng, token_ns, count as u64);
         let load = LoadOptions::draw(&mut rng, token_ns, duration, count as u64);
+        let window_frames = rng.pick(&[50, 50, 50, 17, 300]);
+        let frames_per_visit = rng.pick(&[17, 17, 17, 1, 50]);
+        let drift_ppm_max = rng.pick(&[0, 20, 200]);
+        let links = draw_links(&mut rng);
         Self {
             seed,
             nodes,
+            links,
             timers: draw_timers(&mut Random::new(seed, Stream::Timers), token),
-            window_frames: rng.pick(&[50, 50, 50, 17, 300]),
-            frames_per_visit: rng.pick(&[17, 17, 17, 1, 50]),
+            window_frames,
+            frames_per_visit,
             quorum,
             duration,
-            drift_ppm_max: rng.pick(&[0, 20, 200]),
+            drift_ppm_max,
             network,
             faults,
             load,
@@ -230,6 +239,7 @@ impl Options {
             window_frames: 50,
             frames_per_visit: 17,
             quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
+            links: LinksConfig::equal(1, LinkMode::Passive),
             duration: 0,
             drift_ppm_max: 100,
             network: NetworkOptions { latency: 200_000, jitter: 20_000 },
@@ -274,6 +284,7 @@ impl Options {
                 f.one_way_every = 0;
                 f.pair_every = 0;
                 f.flap_every = 0;
+                f.link_every = 0;
                 f.swizzle_every = 0;
             }
             Class::Pause => f.pause_every = 0,
@@ -363,6 +374,7 @@ impl FaultOptions {
             persist_mean: rng.log_uniform(50_000, 30 * MS),
             persist_stall: ppm(rng, 10_000, 300_000),
             lateness: if rng.chance(on) { rng.log_uniform(10_000, token / 200) } else { 0 },
+            link_every: every(rng, 2, 20),
         }
     }
 
@@ -376,6 +388,7 @@ impl FaultOptions {
             self.one_way_every,
             self.pair_every,
             self.flap_every,
+            self.link_every,
             self.swizzle_every,
             self.pause_every,
             self.crash_every,
@@ -441,6 +454,16 @@ fn draw_nodes(rng: &mut Random, count: usize, equal: bool) -> Vec<NodeEntry> {
     nodes
 }
 
+/// One link for half of the runs; else two or three, of equal or different priority, in either mode.
+fn draw_links(rng: &mut Random) -> LinksConfig {
+    let mode = if rng.chance(300_000) { LinkMode::Active } else { LinkMode::Passive };
+    let mut links = LinksConfig::equal(rng.pick(&[1, 1, 1, 2, 2, 3]), mode);
+    for link in &mut links.links {
+        link.priority = rng.pick(&[1, 1, 2]);
+    }
+    links
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -455,6 +478,10 @@ mod tests {
         for count in [2, 3, 5, 16] {
             assert!(runs.iter().any(|o| o.nodes.len() == count), "no run with {count} nodes");
         }
+        for links in [1, 2, 3] {
+            assert!(runs.iter().any(|o| o.links.links.len() == links), "no run with {links} links");
+        }
+        assert!(runs.iter().any(|o| o.links.mode == LinkMode::Active && o.faults.link_every > 0));
         assert!(runs.iter().any(|o| o.quorum.two_node) && runs.iter().any(|o| o.quorum.wait_for_all));
     }
 }

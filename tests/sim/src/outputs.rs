@@ -57,9 +57,8 @@ impl Cluster {
         let Some(running) = machine.running.as_ref() else { return Ok(()) };
         let (life, id, durable) = (running.life, machine.id.get(), machine.durable);
         match output {
-            Output::Transmit { to, link, packet, .. } => {
-                assert_eq!(link.get(), 0, "one link is configured");
-                self.transmit(n, life, to, &Rc::from(packet));
+            Output::Transmit { to, links, packet, .. } => {
+                self.transmit(n, life, to, links, &Rc::from(packet));
             }
             Output::Persist(record) => {
                 self.trace.mix(&[n as u64, 1, record.ring_seq_reserved]);

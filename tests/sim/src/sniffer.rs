@@ -1,7 +1,7 @@
 //! Reads sealed packets with the cluster's keys, for the oracle and for faults that choose by kind. Nodes never see
 //! what it finds.
 
-use cmm_proto::wire::{ClusterKey, FrameKind, Heartbeat, Opener, PacketKind};
+use cmm_proto::wire::{ClusterKey, FrameKind, Heartbeat, LinkBeat, Opener, PacketKind};
 use holdfast_types::NodeId;
 
 use crate::cluster::CLUSTER_NAME;
@@ -13,6 +13,8 @@ pub(crate) enum Content {
     Frame(FrameKind),
     /// A heartbeat.
     Heartbeat(Heartbeat),
+    /// A beat of a link, without a heartbeat.
+    LinkBeat,
     /// A gasp or last word.
     Gasp,
     /// Not looked into, or not to be opened.
@@ -30,7 +32,7 @@ impl Content {
             Self::Frame(FrameKind::Commit) => 3,
             Self::Frame(FrameKind::MergeDetect) => 4,
             Self::Frame(FrameKind::HoldCancel) => 5,
-            Self::Heartbeat(_) => 6,
+            Self::Heartbeat(_) | Self::LinkBeat => 6,
             Self::Gasp => 7,
             Self::Sealed => u8::MAX,
         }
@@ -79,7 +81,11 @@ impl Sniffer {
         let Ok(opened) = self.opener.open(&mut self.buffer) else { return Content::Sealed };
         match header.kind {
             PacketKind::Heartbeat => {
-                Heartbeat::decode(opened.body).map_or(Content::Sealed, Content::Heartbeat)
+                let Ok((beat, rest)) = LinkBeat::split(opened.body) else { return Content::Sealed };
+                if !beat.heartbeat {
+                    return Content::LinkBeat;
+                }
+                Heartbeat::decode(rest).map_or(Content::Sealed, Content::Heartbeat)
             }
             _ => FrameKind::of(opened.body).map_or(Content::Sealed, Content::Frame),
         }

@@ -10,7 +10,7 @@ use cmm_ipc::abi::cfg::{
 };
 use cmm_ipc::{CsError, Service};
 use cmm_proto::{Node, limits};
-use holdfast_types::{Boottime, ConnId, NodeId, Span};
+use holdfast_types::{Boottime, ConnId, LinkId, NodeId, Span};
 
 use super::peers::Peers;
 use super::{Action, Answer, ClientNode, refusal};
@@ -59,7 +59,10 @@ impl Cfg {
             Request::RingStatus => return Answer::Reply(ring_status_reply(&self.ring_status(node))),
             Request::LocalGet => return Answer::Reply(local_reply(node.me())),
             Request::NodeAddresses { node: asked } => match self.find(asked, node.me()) {
-                Some(entry) => return Answer::Reply(node_addresses_reply(&entry.addresses)),
+                Some(entry) => {
+                    let addresses: Vec<IpAddr> = entry.addresses.iter().map(|(_, ip)| *ip).collect();
+                    return Answer::Reply(node_addresses_reply(&addresses));
+                }
                 None => Err(CsError::NotExist),
             },
             Request::NodeStatus { version, .. } if version != NODE_STATUS_V1 => {
@@ -189,42 +192,52 @@ impl Cfg {
     /// connected, `n` for this node.
     fn ring_status(&self, node: &Node) -> Vec<(String, String)> {
         let Some(local) = self.find(node.me(), node.me()) else { return vec![] };
-        let digits = |link: usize| -> String {
+        let digits = |link: LinkId| -> String {
             let digit = |n: &ClientNode| match () {
                 () if n.id == node.me() => 'n',
-                () if n.addresses.get(link).is_none() => '0',
-                () if connected(node, n.id, link) => '3',
+                () if address(n, link).is_none() => '0',
+                () if node.links().up(n.id).contains(link) => '3',
                 () => '1',
             };
             self.nodes.iter().map(digit).collect()
         };
-        let text = |link| if self.transport == "knet" { digits(link) } else { "OK".to_owned() };
-        local.addresses.iter().enumerate().map(|(k, ip)| (format!("{k} {ip}"), text(k))).collect()
+        let word = |link: LinkId, ip: &IpAddr| match node.links().faulty().contains(link) {
+            true => format!("Marking ringid {link} interface {ip} FAULTY"),
+            false => "OK".to_owned(),
+        };
+        let text = |link, ip| if self.transport == "knet" { digits(link) } else { word(link, ip) };
+        local.addresses.iter().map(|(link, ip)| (format!("{link} {ip}"), text(*link, ip))).collect()
     }
 
     fn node_status(&self, asked: NodeId, node: &Node) -> Option<NodeStatus> {
         let entry = self.find(asked, node.me())?;
         let local = self.find(node.me(), node.me())?;
-        let source = |k: usize| local.addresses.get(k).map(IpAddr::to_string).unwrap_or_default();
-        let link = |(k, ip): (usize, &IpAddr)| LinkStatus {
-            enabled: true,
-            connected: connected(node, entry.id, k),
-            mtu: limits::PACKET_MAX as u32,
-            source: source(k),
-            destination: ip.to_string(),
+        let me = entry.id == node.me();
+        let up = node.links().up(entry.id);
+        // The place of a link in the reply is its number.
+        let link = |k: u8| {
+            let link = LinkId::new(k);
+            let Some(ip) = address(entry, link) else { return LinkStatus::default() };
+            LinkStatus {
+                enabled: !me,
+                connected: up.contains(link),
+                mtu: limits::PACKET_MAX as u32,
+                source: address(local, link).map(|ip| ip.to_string()).unwrap_or_default(),
+                destination: ip.to_string(),
+            }
         };
+        let count = entry.addresses.last().map_or(0, |(link, _)| link.get() + 1);
         Some(NodeStatus {
             node: entry.id,
-            reachable: node.members().contains(&entry.id),
+            reachable: me || !up.is_empty(),
             onwire: [1, 1, 1],
-            links: entry.addresses.iter().enumerate().map(link).collect(),
+            links: (0..count).map(link).collect(),
         })
     }
 }
 
-/// Whether a link carries what goes to this node. Only link 0 is in use so far, and what is a member was heard on it.
-fn connected(node: &Node, id: NodeId, link: usize) -> bool {
-    link == 0 && node.members().contains(&id)
+fn address(node: &ClientNode, link: LinkId) -> Option<IpAddr> {
+    node.addresses.iter().find(|(id, _)| *id == link).map(|(_, ip)| *ip)
 }
 
 /// Request id of try shutdown.

@@ -28,7 +28,7 @@ use cmm_ipc::abi::{quorum as abi_quorum, votequorum as abi_votequorum};
 use cmm_ipc::server::{Handshake, Listener, Next};
 use cmm_ipc::{CsError, Place, Service};
 use cmm_proto::{ConfigurationKind, Node, Output, Refusal};
-use holdfast_types::{Boottime, ConnId, Incarnation, NodeId, Span};
+use holdfast_types::{Boottime, ConnId, Incarnation, LinkId, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
@@ -59,8 +59,8 @@ pub(crate) struct ClientsConfig {
 pub(crate) struct ClientNode {
     /// Its id.
     pub(crate) id: NodeId,
-    /// One address a link.
-    pub(crate) addresses: Vec<IpAddr>,
+    /// One address a link, in ascending order of link.
+    pub(crate) addresses: Vec<(LinkId, IpAddr)>,
 }
 
 /// What a client asked for that the daemon itself does.

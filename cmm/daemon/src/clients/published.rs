@@ -34,8 +34,7 @@ impl Published {
             *count += 1;
             let addresses =
                 nodes.iter().find(|n| n.id == id).map(|n| n.addresses.as_slice()).unwrap_or_default();
-            let ip: String =
-                addresses.iter().enumerate().map(|(k, ip)| format!("r({k}) ip({ip}) ")).collect();
+            let ip: String = addresses.iter().map(|(link, ip)| format!("r({link}) ip({ip}) ")).collect();
             set(&format!("runtime.members.{id}.ip"), Value::str(&ip));
             set(&format!("runtime.members.{id}.config_version"), Value::u64(0));
             set(&format!("runtime.members.{id}.join_count"), Value::u32(*count));

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Node, RejectReason};
-use holdfast_types::{Boottime, Histogram, NodeId, Span};
+use cmm_proto::{Node, RejectReason, limits};
+use holdfast_types::{Boottime, Histogram, LinkId, NodeId, Span};
 
 use super::ClientNode;
 use super::cmap::Cmap;
@@ -134,13 +134,48 @@ fn holdfast(values: &mut Values, sources: &Sources<'_>) {
 
 fn links(values: &mut Values, sources: &Sources<'_>) {
     for n in sources.nodes {
-        for link in 0..n.addresses.len() {
-            let up = link == 0 && sources.node.members().contains(&n.id);
-            let base = format!("stats.knet.node{}.link{link}", n.id);
-            values.put(format!("{base}.enabled"), Value::u8(1));
-            values.put(format!("{base}.connected"), Value::u8(up.into()));
+        for (link, _) in &n.addresses {
+            self::link(values, sources.node, n.id, *link);
         }
     }
+}
+
+/// `stats.knet.nodeN.linkL.*`, named and typed as in corosync. Beats stand for its pings; latencies are round trips in
+/// microseconds.
+fn link(values: &mut Values, node: &Node, id: NodeId, link: LinkId) {
+    let base = format!("stats.knet.node{id}.link{link}");
+    let s = node.links().stats(id, link);
+    let (tx, rx) = (s.packets_tx.saturating_sub(s.beats_tx), s.packets_rx.saturating_sub(s.beats_rx));
+    let micros = |span: Span| Value::u32(u32::try_from(span.as_micros()).unwrap_or(u32::MAX));
+    let latency_min = if s.latency_samples == 0 { Value::u32(u32::MAX) } else { micros(s.latency_min) };
+    for (key, value) in [
+        ("enabled", Value::u8(1)),
+        ("connected", Value::u8((id == node.me() || s.connected).into())),
+        ("mtu", Value::u32(limits::PACKET_MAX as u32)),
+        ("up_count", Value::u32(s.up_count)),
+        ("down_count", Value::u32(s.down_count)),
+        ("latency_min", latency_min),
+        ("latency_max", micros(s.latency_max)),
+        ("latency_ave", micros(s.latency_ave)),
+        ("latency_samples", Value::u32(s.latency_samples)),
+        ("rx_data_packets", Value::u64(rx)),
+        ("tx_data_packets", Value::u64(tx)),
+        ("rx_ping_packets", Value::u64(s.beats_rx)),
+        ("tx_ping_packets", Value::u64(s.beats_tx)),
+        ("rx_total_packets", Value::u64(s.packets_rx)),
+        ("tx_total_packets", Value::u64(s.packets_tx)),
+        ("rx_total_bytes", Value::u64(s.bytes_rx)),
+        ("tx_total_bytes", Value::u64(s.bytes_tx)),
+    ] {
+        values.put(format!("{base}.{key}"), value);
+    }
+    // Ours: of 32 beats, in percent.
+    let percent = |lost: u8| Value::u8(u8::try_from(u32::from(lost) * 100 / 32).unwrap_or(100));
+    values.put(format!("{base}.one_way"), Value::u8(s.one_way.into()));
+    values.put(format!("{base}.loss_percent"), percent(s.lost_in.max(s.lost_out)));
+    values.put(format!("{base}.loss_in_percent"), percent(s.lost_in));
+    values.put(format!("{base}.loss_out_percent"), percent(s.lost_out));
+    values.put(format!("{base}.latency_dev"), micros(s.latency_dev));
 }
 
 /// When the loop did not run in time: newest first, times in milliseconds as in corosync.

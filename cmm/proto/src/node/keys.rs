@@ -207,8 +207,7 @@ impl Node {
         self.outputs.push_back(Output::SealGasps);
         // The others learn of it before the next heartbeat is due.
         if !self.members.is_empty() {
-            let packet = self.heartbeat(self.now);
-            self.transmit_to_members(packet);
+            self.send_heartbeat_to_members(self.now);
         }
     }
 

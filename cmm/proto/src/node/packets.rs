@@ -1,25 +1,28 @@
 //! Packets in and heartbeats out: the seal first, then life, leases and gasps; what is the ring's goes to the ring.
 
-use holdfast_types::{Boottime, NodeId, Span};
+use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 
-use super::{LINK, Node};
-use crate::api::{Destination, Event, GaspKind, RejectReason};
+use super::Node;
+use crate::api::{Destination, Event, GaspKind, Output, RejectReason};
 use crate::service::messages::Message;
-use crate::wire::{FrameKind, Gasp, Header, Heartbeat, Join, PacketKind};
+use crate::wire::{FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind};
 
 impl Node {
     /// Checks and opens a packet, and acts on what is in it. One that does not open changes counters only, and costs no
     /// more than the checks.
-    pub(super) fn receive(&mut self, now: Boottime, packet: &mut [u8]) {
+    pub(super) fn receive(&mut self, now: Boottime, link: LinkId, packet: &mut [u8]) {
+        let len = packet.len();
         match self.opener.open(packet) {
             Ok(opened) => {
                 let news = (opened.new_incarnation, opened.new_keys);
                 let (header, body) = (opened.header, opened.body);
-                if let Err(why) = self.handle_opened(now, &header, news, body) {
+                self.links.packet(now, header.sender, link, len);
+                if let Err(why) = self.handle_opened(now, link, &header, news, body) {
                     self.reject(why, Some(header.sender));
                 }
                 self.settle(now);
             }
+            Err(RejectReason::Replay) if self.links.sends_doubles() => {}
             Err(why) => {
                 let of_another_key = matches!(why, RejectReason::UnknownKey | RejectReason::OldKey);
                 let header =
@@ -44,6 +47,7 @@ impl Node {
     fn handle_opened(
         &mut self,
         now: Boottime,
+        link: LinkId,
         header: &Header,
         (new_incarnation, new_keys): (bool, bool),
         body: &[u8],
@@ -53,6 +57,7 @@ impl Node {
             return Err(RejectReason::Replay);
         }
         if new_incarnation {
+            self.links.restarted(now, sender);
             self.note_life(sender, header.incarnation);
             // The ring learns of a new life by its join.
             if self.detector.replaced(sender, header.incarnation) {
@@ -68,9 +73,17 @@ impl Node {
                 return self.handle_gasp(now, header, gasp);
             }
             PacketKind::Heartbeat => {
-                let beat = Heartbeat::decode(body).map_err(|_| RejectReason::Content)?;
+                let (beat, rest) = LinkBeat::split(body).map_err(|_| RejectReason::Content)?;
+                let heartbeat = beat.heartbeat.then(|| Heartbeat::decode(rest)).transpose();
+                let heartbeat = heartbeat.map_err(|_| RejectReason::Content)?;
                 self.detector.heard(now, sender);
-                self.handle_heartbeat(now, header, &beat);
+                // Sent on another link than it came in on: cables or addresses are swapped, and it says nothing of either.
+                if header.link == link && self.links.beat(now, sender, link, &beat) {
+                    self.send_beat(now, sender, link);
+                }
+                if let Some(heartbeat) = heartbeat {
+                    self.handle_heartbeat(now, header, &heartbeat);
+                }
             }
             PacketKind::Ring => {
                 self.detector.heard(now, sender);
@@ -100,8 +113,7 @@ impl Node {
             self.quorum.echo(sender, sent);
         }
         if news.first {
-            let packet = self.heartbeat(now);
-            self.transmit(Destination::Node(sender), true, packet);
+            self.send_heartbeat(now, &[sender]);
         }
     }
 
@@ -132,31 +144,87 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn transmit_to_members(&mut self, packet: Vec<u8>) {
+    /// Sends a packet over the links that carry what goes there.
+    pub(super) fn transmit(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
+        let node = match to {
+            Destination::Node(node) => node,
+            Destination::AllPeers => match self.links.route_to_all(urgent) {
+                Some(links) => {
+                    self.links.sent_to_all(links, packet.len());
+                    return self.outputs.push_back(Output::Transmit { to, links, urgent, packet });
+                }
+                None => {
+                    let peers: Vec<NodeId> = self.peers().collect();
+                    for peer in peers {
+                        self.transmit(Destination::Node(peer), urgent, packet.clone());
+                    }
+                    return;
+                }
+            },
+        };
+        let links = self.links.route(node, urgent);
+        self.links.sent(node, links, packet.len());
+        self.outputs.push_back(Output::Transmit { to, links, urgent, packet });
+    }
+
+    /// Sends a heartbeat to every member of the ring.
+    pub(super) fn send_heartbeat_to_members(&mut self, now: Boottime) {
         let members: Vec<NodeId> = self.detector.peers().collect();
-        if members.len() + 1 == self.config.nodes.len() {
-            return self.transmit(Destination::AllPeers, true, packet);
-        }
-        for node in members {
-            self.transmit(Destination::Node(node), true, packet.clone());
+        self.send_heartbeat(now, &members);
+    }
+
+    /// Sends a heartbeat to each of `nodes`, on every link: the failure of one makes nobody silent.
+    pub(super) fn send_heartbeat(&mut self, now: Boottime, nodes: &[NodeId]) {
+        let heartbeat = self.heartbeat(now).encode();
+        for node in nodes {
+            for link in self.links.all().iter() {
+                self.send_on(now, *node, link, Some(&heartbeat));
+            }
         }
     }
 
+    /// Sends beats to those who get no heartbeats, when they are due.
+    pub(super) fn probe_links(&mut self, now: Boottime) {
+        while let Some(node) = self.links.due(now) {
+            for link in self.links.all().iter() {
+                self.send_beat(now, node, link);
+            }
+        }
+    }
+
+    fn send_beat(&mut self, now: Boottime, node: NodeId, link: LinkId) {
+        self.send_on(now, node, link, None);
+    }
+
+    fn send_on(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: Option<&[u8]>) {
+        let beat = self.links.compose(now, node, link, heartbeat.is_some());
+        let packet =
+            self.sealer.seal(PacketKind::Heartbeat, link, &beat.before(heartbeat.unwrap_or_default()));
+        let links = LinkSet::of(link);
+        self.links.sent(node, links, packet.len());
+        let to = Destination::Node(node);
+        self.outputs.push_back(Output::Transmit { to, links, urgent: true, packet });
+    }
+
+    fn peers(&self) -> impl Iterator<Item = NodeId> {
+        let me = self.config.me;
+        self.config.nodes.iter().map(|n| n.id).filter(move |id| *id != me)
+    }
+
     /// A heartbeat that echoes everyone who is to be echoed; what it promises is noted.
-    pub(super) fn heartbeat(&mut self, now: Boottime) -> Vec<u8> {
+    fn heartbeat(&mut self, now: Boottime) -> Heartbeat {
         let echoes = self.detector.echoes();
         for echo in &echoes {
             let life = self.lives.get(&echo.node).copied().unwrap_or_default();
             let arrived = self.detector.arrived(echo.node).unwrap_or(now);
             self.quorum.promised_mut().echoed(echo.node, life, arrived);
         }
-        let beat = Heartbeat {
+        Heartbeat {
             ring: self.detector.ring(),
             send_time: now,
             boot_id: self.config.boot_id,
             watchdog: Span::ZERO,
             echoes,
-        };
-        self.sealer.seal(PacketKind::Heartbeat, LINK, &beat.encode())
+        }
     }
 }

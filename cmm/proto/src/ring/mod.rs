@@ -368,6 +368,11 @@ impl Ring {
         self.history.changes()
     }
 
+    /// The way to another node has changed: a token that was sent and not seen again is sent once more, at once.
+    pub fn resend_token(&mut self, now: Boottime) {
+        self.timers.set_earlier(Timer::TokenRetransmit, now);
+    }
+
     fn event(&mut self, event: Event) {
         self.outputs.push_back(RingOutput::Event(event));
     }

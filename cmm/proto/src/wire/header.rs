@@ -11,7 +11,7 @@ use crate::limits::LINKS_MAX;
 pub enum PacketKind {
     /// One frame of the ring.
     Ring = 1,
-    /// A [`super::Heartbeat`].
+    /// A [`super::LinkBeat`], with a [`super::Heartbeat`] behind it for a member of the sender's ring.
     Heartbeat = 2,
     /// A [`super::Gasp`]; sealed in advance, with a key and counters of its own.
     Gasp = 3,

@@ -5,7 +5,7 @@ use holdfast_types::{BootId, Boottime, NodeId, RingId, Span};
 use super::{Put, Reader, WireError};
 use crate::limits::NODES_MAX;
 
-/// Body of a [`super::PacketKind::Heartbeat`] packet. Sender and incarnation are in the header.
+/// Body of a [`super::PacketKind::Heartbeat`] packet, behind its [`super::LinkBeat`]. Sender and incarnation are in the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The ring the sender is a member of; one of another ring echoes nothing and counts for nothing but life.
@@ -74,7 +74,7 @@ impl Heartbeat {
 
 const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 1;
 const ECHO_LEN: usize = 12;
-const _: () = assert!(FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_MAX);
+const _: () = assert!(super::LinkBeat::LEN + FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! A packet is [`Header`] (authenticated, in the clear), sealed body, tag. The body of a [`PacketKind::Ring`] packet
 //! is one frame whose first byte is its [`FrameKind`].
 
+mod beat;
 mod commit;
 mod control;
 mod gasp;
@@ -20,6 +21,7 @@ mod token;
 
 use holdfast_types::{MsgSeq, NodeId, RingId};
 
+pub use beat::LinkBeat;
 pub use commit::{Commit, CommitEntry, ENTRIES_PER_PART};
 pub use control::{HoldCancel, MergeDetect};
 pub use gasp::Gasp;
@@ -286,6 +288,7 @@ mod tests {
             }
             let _ = (Token::decode(body), Join::decode(body), Commit::decode(body), Header::decode(body));
             let _ = (MergeDetect::decode(body), HoldCancel::decode(body), Heartbeat::decode(body));
+            let _ = LinkBeat::split(body);
             let _ = Gasp::decode(body);
             if let Ok(m) = Mcast::decode(body) {
                 assert!(Chunks::new(m.payload).count() <= body.len());

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmm_proto::{
-    Configuration, ConfigurationKind, CpgEvent, Destination, Event, GaspKind, GroupMember, GroupReason, Node,
-    NodeConfig, NodeEntry, Output, QuorumConfig, Record, Refusal, Request, StepPhase, Timers,
-    wire::ClusterKey,
+    Configuration, ConfigurationKind, CpgEvent, Destination, Event, GaspKind, GroupMember, GroupReason,
+    LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, Output, QuorumConfig, Record, Refusal, Request,
+    StepPhase, Timers, wire::ClusterKey,
 };
-use holdfast_types::{BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, NodeId, Span, StepNumber, Votes};
+use holdfast_types::{
+    BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, Span, StepNumber, Votes,
+};
 
 pub(crate) const PLAIN: QuorumConfig =
     QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false };
@@ -49,6 +51,8 @@ pub(crate) struct Cluster {
     agenda: BTreeMap<(Boottime, u64), Due>,
     seq: u64,
     cut: BTreeSet<(u32, u32)>,
+    /// From, to, link.
+    cut_links: BTreeSet<(u32, u32, u8)>,
 }
 
 /// One machine: the node if it runs, and what survives it.
@@ -60,12 +64,12 @@ pub(crate) struct Member {
     durable: u64,
     pub(crate) told: Vec<Told>,
     paused: bool,
-    queue: Vec<Vec<u8>>,
+    queue: Vec<(LinkId, Vec<u8>)>,
     last_gasps: Vec<Vec<u8>>,
 }
 
 enum Due {
-    Packet { to: u32, life: Incarnation, bytes: Vec<u8> },
+    Packet { to: u32, life: Incarnation, link: LinkId, bytes: Vec<u8> },
     Persisted { node: u32, life: Incarnation, record: Record },
     Key { node: u32, life: Incarnation },
 }
@@ -73,6 +77,11 @@ enum Due {
 impl Cluster {
     /// `nodes` nodes with one vote each, all started, nothing agreed yet.
     pub(crate) fn new(nodes: u32, options: QuorumConfig) -> Self {
+        Self::with_links(nodes, options, LinksConfig::equal(1, LinkMode::Passive))
+    }
+
+    /// The same with several links.
+    pub(crate) fn with_links(nodes: u32, options: QuorumConfig, links: LinksConfig) -> Self {
         let timers = Timers::from_token(Span::from_millis(1_000));
         let mut cluster = Self {
             now: Boottime::from_nanos(5_000_000_000),
@@ -82,6 +91,7 @@ impl Cluster {
             agenda: BTreeMap::new(),
             seq: 0,
             cut: BTreeSet::new(),
+            cut_links: BTreeSet::new(),
         };
         for id in 1..=nodes {
             let config = NodeConfig {
@@ -96,6 +106,7 @@ impl Cluster {
                 window_frames: 50,
                 frames_per_visit: 17,
                 quorum: cluster.options,
+                links: links.clone(),
             };
             let member = Member {
                 node: None,
@@ -117,7 +128,12 @@ impl Cluster {
 
     /// All nodes together, quorate, all steps done, and what earlier lives may have promised is over.
     pub(crate) fn formed(nodes: u32) -> Self {
-        let mut cluster = Self::new(nodes, PLAIN);
+        Self::formed_with(nodes, LinksConfig::equal(1, LinkMode::Passive))
+    }
+
+    /// The same with several links.
+    pub(crate) fn formed_with(nodes: u32, links: LinksConfig) -> Self {
+        let mut cluster = Self::with_links(nodes, PLAIN, links);
         let all: Vec<u32> = (1..=nodes).collect();
         cluster.until("forms", |c| c.settled(&all) && all.iter().all(|id| c.quorate(*id)));
         cluster.run(Span::from_secs(1));
@@ -161,7 +177,7 @@ impl Cluster {
         self.kill(id);
         let gasps = self.nodes[&id].last_gasps.clone();
         for gasp in &gasps[..1 + usize::from(last_word)] {
-            self.send(id, Destination::AllPeers, gasp);
+            self.send(id, Destination::AllPeers, LinkSet::of(LinkId::new(0)), gasp);
         }
     }
 
@@ -187,8 +203,8 @@ impl Cluster {
         let queue = std::mem::take(&mut member.queue);
         let now = self.now;
         self.act(id, |n| n.handle_timeout(now));
-        for mut packet in queue {
-            self.act(id, |n| n.handle_packet(now, LinkId::new(0), &mut packet));
+        for (link, mut packet) in queue {
+            self.act(id, |n| n.handle_packet(now, link, &mut packet));
         }
     }
 
@@ -206,8 +222,21 @@ impl Cluster {
         self.cut.insert((from, to));
     }
 
+    /// No packet passes on this link from `from` to `to`.
+    pub(crate) fn cut_link_one_way(&mut self, link: u8, from: u32, to: u32) {
+        self.cut_links.insert((from, to, link));
+    }
+
+    /// No packet passes on this link.
+    pub(crate) fn cut_link(&mut self, link: u8) {
+        let nodes: Vec<u32> = self.nodes.keys().copied().collect();
+        let pairs = nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b, link)));
+        self.cut_links.extend(pairs);
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cut.clear();
+        self.cut_links.clear();
     }
 
     pub(crate) fn node(&self, id: u32) -> &Node {
@@ -246,8 +275,8 @@ impl Cluster {
         while let Some(output) = self.nodes.get_mut(&id).and_then(|m| m.node.as_mut()?.poll_output()) {
             let life = self.nodes[&id].config.incarnation;
             match &output {
-                Output::Transmit { to, packet, .. } => {
-                    self.send(id, *to, packet);
+                Output::Transmit { to, links, packet, .. } => {
+                    self.send(id, *to, *links, packet);
                     continue;
                 }
                 Output::Persist(record) => {
@@ -270,7 +299,8 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, from: u32, to: Destination, packet: &[u8]) {
+    fn send(&mut self, from: u32, to: Destination, links: LinkSet, packet: &[u8]) {
+        assert!(!links.is_empty(), "a packet for nowhere");
         let mut receivers: Vec<u32> = match to {
             Destination::Node(id) => vec![id.get()],
             Destination::AllPeers => self.nodes.keys().copied().filter(|id| *id != from).collect(),
@@ -278,7 +308,11 @@ impl Cluster {
         receivers.retain(|to| !self.cut.contains(&(from, *to)));
         for to in receivers {
             let life = self.nodes[&to].config.incarnation;
-            self.put(self.now + DELAY, Due::Packet { to, life, bytes: packet.to_vec() });
+            for link in
+                links.iter().filter(|l| !self.cut_links.contains(&(from, to, l.get()))).collect::<Vec<_>>()
+            {
+                self.put(self.now + DELAY, Due::Packet { to, life, link, bytes: packet.to_vec() });
+            }
         }
     }
 
@@ -313,14 +347,14 @@ impl Cluster {
     fn happen(&mut self, due: Due) {
         let now = self.now;
         match due {
-            Due::Packet { to, life, mut bytes } => {
+            Due::Packet { to, life, link, mut bytes } => {
                 let member = self.nodes.get_mut(&to).expect("a configured node");
                 if member.config.incarnation != life {
                 } else if member.paused {
-                    member.queue.push(bytes);
+                    member.queue.push((link, bytes));
                 } else {
                     self.act(to, |n| n.handle_timeout(now));
-                    self.act(to, |n| n.handle_packet(now, LinkId::new(0), &mut bytes));
+                    self.act(to, |n| n.handle_packet(now, link, &mut bytes));
                 }
             }
             Due::Key { node, life } => {

@@ -4,6 +4,7 @@ mod cluster;
 mod groups;
 mod keys;
 mod lease;
+mod links;
 mod lives;
 mod membership;
 mod packets;

@@ -1,6 +1,6 @@
 //! Packets that are not what they should be: counted, and nothing else.
 
-use cmm_proto::wire::{ClusterKey, Echo, Heartbeat, PacketKind, Sealer};
+use cmm_proto::wire::{ClusterKey, Echo, Heartbeat, LinkBeat, PacketKind, Sealer};
 use cmm_proto::{Event, Output, RejectReason};
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, Span};
 
@@ -17,7 +17,17 @@ fn sealer(key: u8, sender: NodeId, life: u64) -> Sealer {
 
 fn heartbeat(c: &Cluster, echoes: Vec<Echo>) -> Vec<u8> {
     let (ring, send_time) = (c.node(1).ring_id(), c.now);
-    Heartbeat { ring, send_time, boot_id: BootId([2; 16]), watchdog: Span::ZERO, echoes }.encode()
+    let heartbeat = Heartbeat { ring, send_time, boot_id: BootId([2; 16]), watchdog: Span::ZERO, echoes };
+    let beat = LinkBeat {
+        seq: 1,
+        interval: Span::from_millis(50),
+        sent: send_time,
+        echo: None,
+        hears: true,
+        received: 32,
+        heartbeat: true,
+    };
+    beat.before(&heartbeat.encode())
 }
 
 #[test]

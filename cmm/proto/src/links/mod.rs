@@ -1,0 +1,364 @@
+//! The links to every peer: which are up, which one carries what, and what is known of each.
+//!
+//! On each link each node sends beats to each other node ([`LinkBeat`]): to members of its ring they carry the ring's
+//! heartbeat, so that a cluster with one link has no second stream of packets; to others they go alone and less often. A link to
+//! a peer is *up* while beats are heard on it and say that ours are heard there as well. It is down when
+//! four beats are missing, or when the peer says that it does not hear us (a one-way failure: both sides stop using it). It comes back
+//! after some beats in a row without a gap, more of them each time if it flaps.
+//!
+//! In passive mode the link with the highest priority that is up carries everything, all others only beats; in active
+//! mode every packet goes out on every link that is up, and the receiver's replay window drops the doubles. To a peer without
+//! any link that is up, urgent packets go out on all links, so that nobody waits for a link to come up before the ring can
+//! form. Beats always go out on all links: the failure of one link never makes a member silent.
+
+mod path;
+
+use std::collections::VecDeque;
+
+use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
+
+use crate::limits::LINKS_MAX;
+use crate::wire::LinkBeat;
+use crate::{Event, LinkMode, LinksConfig};
+pub use path::PathStats;
+use path::{Change, Path};
+
+/// All links to all peers.
+pub struct Links {
+    config: LinksConfig,
+    peers: Vec<Peer>,
+    /// Between two heartbeats to a member of the ring.
+    heartbeat: Span,
+    last_turn: Boottime,
+    /// Links that reached somebody once.
+    seen_up: LinkSet,
+    /// Links that reach nobody while others do.
+    faulty: LinkSet,
+    /// Since when they do.
+    doubted: [Option<Boottime>; LINKS_MAX],
+    /// What carries packets to some peer has changed.
+    rerouted: bool,
+    events: VecDeque<Event>,
+}
+
+struct Peer {
+    id: NodeId,
+    paths: [Path; LINKS_MAX],
+    up: LinkSet,
+    /// What goes before data, and data.
+    urgent: LinkSet,
+    data: LinkSet,
+    /// The link that passive mode uses.
+    best: Option<LinkId>,
+    /// When a beat is sent if no heartbeat was.
+    next_beat: Boottime,
+}
+
+impl Links {
+    /// To all `peers`; nothing is known of any link, and beats are due.
+    #[must_use]
+    pub fn new(
+        config: LinksConfig,
+        peers: impl IntoIterator<Item = NodeId>,
+        heartbeat: Span,
+        now: Boottime,
+    ) -> Self {
+        let peer = |id| Peer {
+            id,
+            paths: Default::default(),
+            up: LinkSet::EMPTY,
+            urgent: config.all(),
+            data: config.best_of(config.all()).map_or(LinkSet::EMPTY, LinkSet::of),
+            best: None,
+            next_beat: now,
+        };
+        let mut peers: Vec<Peer> = peers.into_iter().map(peer).collect();
+        peers.sort_by_key(|p| p.id);
+        Self {
+            config,
+            peers,
+            heartbeat,
+            last_turn: now,
+            seen_up: LinkSet::EMPTY,
+            faulty: LinkSet::EMPTY,
+            doubted: [None; LINKS_MAX],
+            rerouted: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A turn of the event loop. After one that came late nobody is held silent: what was sent may be waiting.
+    pub fn turn(&mut self, now: Boottime) {
+        let gap = now.since(self.last_turn);
+        self.last_turn = now;
+        if gap > self.heartbeat.scale(2, 1) {
+            for path in self.peers.iter_mut().flat_map(|p| &mut p.paths) {
+                path.listen_anew(now);
+            }
+        }
+    }
+
+    /// A packet of `node`, opened, came in on `link`.
+    pub fn packet(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
+        if let Some(path) = self.path(node, link) {
+            path.packet(now, len);
+        }
+    }
+
+    /// A beat of `node` came in on `link`. `true`: it wants an answer at once.
+    pub fn beat(&mut self, now: Boottime, node: NodeId, link: LinkId, beat: &LinkBeat) -> bool {
+        if !self.config.all().contains(link) {
+            return false;
+        }
+        let Some(path) = self.path(node, link) else { return false };
+        let first = path.beat(now, beat);
+        self.judge(now, node, link);
+        first
+    }
+
+    /// `node` has begun another life.
+    pub fn restarted(&mut self, now: Boottime, node: NodeId) {
+        for link in self.config.all().iter() {
+            if let Some(path) = self.path(node, link) {
+                path.restarted();
+            }
+            self.judge(now, node, link);
+        }
+    }
+
+    /// Links that have fallen silent.
+    pub fn handle_timeout(&mut self, now: Boottime) {
+        for k in 0..self.peers.len() {
+            for link in self.config.all().iter() {
+                let limit = self.config.limit(link);
+                let peer = &mut self.peers[k];
+                let path = &mut peer.paths[usize::from(link.get())];
+                if path.silent_at(limit).is_some_and(|at| at <= now) {
+                    path.silent();
+                    let id = peer.id;
+                    self.judge(now, id, link);
+                }
+            }
+        }
+        self.look_for_faults(now);
+    }
+
+    /// When [`Links::handle_timeout`] or [`Links::due`] has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Boottime> {
+        let silent = |p: &Peer| {
+            let at = |link: LinkId| p.paths[usize::from(link.get())].silent_at(self.config.limit(link));
+            self.config.all().iter().filter_map(at).min()
+        };
+        let peers = self.peers.iter().flat_map(|p| [Some(p.next_beat), silent(p)]).flatten().min();
+        peers.into_iter().chain(self.fault_at()).min()
+    }
+
+    /// The next peer that has got no beat for so long that one is due by itself.
+    pub fn due(&mut self, now: Boottime) -> Option<NodeId> {
+        self.peers.iter().find(|p| p.next_beat <= now).map(|p| p.id)
+    }
+
+    /// The next beat to `node` on `link`, with a heartbeat behind it or without.
+    pub fn compose(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: bool) -> LinkBeat {
+        let probe = self.heartbeat.scale(PROBE_HEARTBEATS, 1).min(PROBE_MAX).max(self.heartbeat);
+        let interval = if heartbeat { self.heartbeat } else { probe };
+        let at = self.peers.binary_search_by_key(&node, |p| p.id).expect("beats go to peers");
+        let peer = &mut self.peers[at];
+        // A heartbeat that is a little late still comes before a beat of its own.
+        peer.next_beat = now + if heartbeat { interval.scale(3, 2) } else { interval };
+        peer.paths[usize::from(link.get())].compose(now, interval, heartbeat)
+    }
+
+    /// All links of this node.
+    #[must_use]
+    pub fn all(&self) -> LinkSet {
+        self.config.all()
+    }
+
+    /// How it was configured.
+    #[must_use]
+    pub fn config(&self) -> &LinksConfig {
+        &self.config
+    }
+
+    /// The links that carry a packet to `node`.
+    #[must_use]
+    pub fn route(&self, node: NodeId, urgent: bool) -> LinkSet {
+        let peer = self.peer(node);
+        peer.map_or(LinkSet::EMPTY, |p| if urgent { p.urgent } else { p.data })
+    }
+
+    /// The links that carry a packet to every peer, if they are the same for all.
+    #[must_use]
+    pub fn route_to_all(&self, urgent: bool) -> Option<LinkSet> {
+        let route = |p: &Peer| if urgent { p.urgent } else { p.data };
+        let first = self.peers.first().map(route)?;
+        self.peers.iter().all(|p| route(p) == first).then_some(first)
+    }
+
+    /// A packet for `node` was given to the driver on these links.
+    pub fn sent(&mut self, node: NodeId, links: LinkSet, len: usize) {
+        let Some(at) = self.peers.binary_search_by_key(&node, |p| p.id).ok() else { return };
+        self.peers[at].count(links, len);
+    }
+
+    /// A packet for every peer was given to the driver on these links.
+    pub fn sent_to_all(&mut self, links: LinkSet, len: usize) {
+        self.peers.iter_mut().for_each(|p| p.count(links, len));
+    }
+
+    /// Links to `node` on which both sides hear each other.
+    #[must_use]
+    pub fn up(&self, node: NodeId) -> LinkSet {
+        self.peer(node).map_or(LinkSet::EMPTY, |p| p.up)
+    }
+
+    /// Links on which `node` is heard, whether or not it hears us.
+    #[must_use]
+    pub fn heard_on(&self, node: NodeId) -> LinkSet {
+        let heard = |p: &Peer| {
+            self.config.all().iter().filter(|l| p.paths[usize::from(l.get())].hearing).collect::<LinkSet>()
+        };
+        self.peer(node).map_or(LinkSet::EMPTY, heard)
+    }
+
+    /// What is known of one link to one peer.
+    #[must_use]
+    pub fn stats(&self, node: NodeId, link: LinkId) -> PathStats {
+        self.peer(node).map_or_else(PathStats::default, |p| p.paths[usize::from(link.get())].stats)
+    }
+
+    /// Links that reach nobody while others reach somebody.
+    #[must_use]
+    pub fn faulty(&self) -> LinkSet {
+        self.faulty
+    }
+
+    /// Whether packets go to some peer by another way than at the last call.
+    pub fn take_rerouted(&mut self) -> bool {
+        std::mem::take(&mut self.rerouted)
+    }
+
+    /// Whether peers send the same packet more than once, on purpose.
+    #[must_use]
+    pub fn sends_doubles(&self) -> bool {
+        self.config.mode == LinkMode::Active && self.config.links.len() > 1
+    }
+
+    /// The next thing worth a line.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn peer(&self, node: NodeId) -> Option<&Peer> {
+        self.peers.binary_search_by_key(&node, |p| p.id).ok().map(|at| &self.peers[at])
+    }
+
+    fn path(&mut self, node: NodeId, link: LinkId) -> Option<&mut Path> {
+        let at = self.peers.binary_search_by_key(&node, |p| p.id).ok()?;
+        self.peers[at].paths.get_mut(usize::from(link.get()))
+    }
+
+    fn judge(&mut self, now: Boottime, node: NodeId, link: LinkId) {
+        let recover = self.config.recover(link);
+        let Some(change) = self.path(node, link).and_then(|p| p.judge(now, recover)) else { return };
+        let at = self.peers.binary_search_by_key(&node, |p| p.id).expect("it has a path");
+        let peer = &mut self.peers[at];
+        let (up, why) = match change {
+            Change::Up => (true, ""),
+            Change::Down(why) => (false, why),
+        };
+        self.events.push_back(Event::Link { node, link, up, why });
+        if up {
+            peer.up = peer.up.with(link);
+            self.seen_up = self.seen_up.with(link);
+        } else {
+            peer.up = peer.up.without(link);
+        }
+        let before = peer.data;
+        if let Some(event) = peer.choose(&self.config) {
+            self.events.push_back(event);
+        }
+        self.rerouted |= peer.data != before;
+        self.look_for_faults(now);
+    }
+
+    /// A link that reaches nobody for a while, though others do, is faulty. Not at once: when a node dies, its links fall silent
+    /// one after another.
+    fn look_for_faults(&mut self, now: Boottime) {
+        let reaches = self.peers.iter().fold(LinkSet::EMPTY, |all, p| p.up.iter().fold(all, LinkSet::with));
+        for link in self.config.all().iter() {
+            let at = usize::from(link.get());
+            if reaches.is_empty() {
+                // Nobody is reached at all: nothing is known of this link that was not known before.
+                self.doubted[at] = None;
+            } else if reaches.contains(link) {
+                self.doubted[at] = None;
+                if self.faulty.contains(link) {
+                    self.faulty = self.faulty.without(link);
+                    self.events.push_back(Event::LinkFaulty { link, faulty: false });
+                }
+            } else if !self.faulty.contains(link) {
+                let since = *self.doubted[at].get_or_insert(now);
+                if now >= since + self.patience(link) {
+                    self.faulty = self.faulty.with(link);
+                    self.events.push_back(Event::LinkFaulty { link, faulty: true });
+                }
+            }
+        }
+    }
+
+    /// How long a link may reach nobody; one that never did is given longer.
+    fn patience(&self, link: LinkId) -> Span {
+        if self.seen_up.contains(link) { self.heartbeat.scale(4, 1) } else { GRACE }
+    }
+
+    /// When a link in doubt is faulty.
+    fn fault_at(&self) -> Option<Boottime> {
+        let doubted = self.config.all().without_all(self.faulty);
+        let at =
+            |link: LinkId| self.doubted[usize::from(link.get())].map(|since| since + self.patience(link));
+        doubted.iter().filter_map(at).min()
+    }
+}
+
+impl Peer {
+    /// Chooses anew which links carry what.
+    fn choose(&mut self, config: &LinksConfig) -> Option<Event> {
+        let best = config.best_of(self.up);
+        let some = config.best_of(config.all()).map_or(LinkSet::EMPTY, LinkSet::of);
+        (self.urgent, self.data) = match (config.mode, best) {
+            (_, None) => (config.all(), some),
+            (LinkMode::Passive, Some(best)) => (LinkSet::of(best), LinkSet::of(best)),
+            (LinkMode::Active, Some(_)) => (self.up, self.up),
+        };
+        let changed = std::mem::replace(&mut self.best, best) != best;
+        let links = self.up.len();
+        (changed || config.mode == LinkMode::Active && best.is_some()).then(|| Event::BestLink {
+            node: self.id,
+            mode: config.mode,
+            link: best,
+            priority: best.map_or(0, |l| config.priority(l)),
+            links,
+        })
+    }
+
+    fn count(&mut self, links: LinkSet, len: usize) {
+        for link in links.iter() {
+            let stats = &mut self.paths[usize::from(link.get())].stats;
+            stats.packets_tx += 1;
+            stats.bytes_tx += len as u64;
+        }
+    }
+}
+
+/// A node that is no member gets a beat after so many heartbeats.
+const PROBE_HEARTBEATS: u64 = 4;
+/// At the latest after this time.
+const PROBE_MAX: Span = Span::from_secs(1);
+/// A link that has never been up is not called faulty before that.
+const GRACE: Span = Span::from_secs(5);
+
+#[cfg(test)]
+mod tests;
