@@ -79,7 +79,7 @@ impl Cluster {
         }
         let slots = (1..=options.nodes).map(|id| Slot::new(id, dir.path.join(node_name(id))));
         let nodes = Arc::new(Nodes::new(slots.collect()));
-        let switch = Switch::new(options.links, &dir.path)?;
+        let switch = Switch::new(options.links, options.ipv6, &dir.path)?;
         let relay = if options.relay { Some(switch.relay(options.nodes)?) } else { None };
         let switch = Mutex::new(switch);
         let fence = FenceDevice::new(&dir.path, Arc::clone(&nodes) as _)?;
@@ -214,6 +214,20 @@ impl Cluster {
     /// Drops everything that `from` sends to `to`.
     pub fn cut_one_way(&self, from: u32, to: u32) {
         lock(&self.switch).cut(from, to).unwrap();
+    }
+
+    /// Cuts one link from one node to another, one way.
+    pub fn cut_link_one_way(&self, link: u8, from: u32, to: u32) {
+        lock(&self.switch).cut_link(from, to, link).unwrap();
+    }
+
+    /// Cuts one link between all nodes.
+    pub fn cut_link(&self, link: u8) {
+        for a in self.all() {
+            for b in self.all().into_iter().filter(|b| *b != a) {
+                self.cut_link_one_way(link, a, b);
+            }
+        }
     }
 
     /// Separates two groups of nodes in both directions.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::network::address;
+use crate::network::node_address;
 use crate::relay::seen_from;
 
 /// What a cluster is made of. `..Default::default()` for the rest.
@@ -12,6 +12,8 @@ pub struct Options {
     pub nodes: u32,
     /// How many links between them.
     pub links: u8,
+    /// IPv6 addresses instead of IPv4.
+    pub ipv6: bool,
     /// A relay between the nodes, for [`crate::Cluster::set_weather`]; up to 9 nodes on one link.
     pub relay: bool,
     /// `totem.token` in milliseconds; 0 leaves all timers at their defaults.
@@ -20,6 +22,8 @@ pub struct Options {
     pub exit_scope: &'static str,
     /// `failfast.guardian_limit`: how long `cmmd` may make no progress before its guardian takes the node down.
     pub guardian_limit_ms: Option<u32>,
+    /// More lines for the `totem` section.
+    pub totem: &'static str,
     /// More lines for the `quorum` section.
     pub quorum: &'static str,
     /// More text for the configuration file.
@@ -31,10 +35,12 @@ impl Default for Options {
         Self {
             nodes: 3,
             links: 1,
+            ipv6: false,
             relay: false,
             token_ms: 2000,
             exit_scope: "pid-namespace",
             guardian_limit_ms: None,
+            totem: "",
             quorum: "",
             more: "",
         }
@@ -53,11 +59,13 @@ pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     if o.token_ms > 0 {
         let _ = writeln!(text, "    token: {}", o.token_ms);
     }
+    text.push_str(o.totem);
     text.push_str("}\nnodelist {\n");
     for node in 1..=o.nodes {
         let _ = writeln!(text, "    node {{\n        nodeid: {node}\n        name: {}", node_name(node));
         for link in 0..o.links {
-            let address = if o.relay { seen_from(viewer, node) } else { address(node, link) };
+            let address =
+                if o.relay { seen_from(viewer, node).into() } else { node_address(node, link, o.ipv6) };
             let _ = writeln!(text, "        ring{link}_addr: {address}");
         }
         text.push_str("    }\n");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,14 +17,16 @@ use crate::relay::{Relay, seen_from};
 pub(crate) struct Switch {
     space: Namespace,
     links: u8,
-    cuts: BTreeSet<(u32, u32)>,
+    ipv6: bool,
+    /// From, to, link.
+    cuts: BTreeSet<(u32, u32, u8)>,
 }
 
 impl Switch {
     /// A switch with this many separate links.
-    pub(crate) fn new(links: u8, dir: &Path) -> Result<Self> {
+    pub(crate) fn new(links: u8, ipv6: bool, dir: &Path) -> Result<Self> {
         let space = Namespace::new("", &[], &dir.join("switch.log"))?;
-        let switch = Self { space, links, cuts: BTreeSet::new() };
+        let switch = Self { space, links, ipv6, cuts: BTreeSet::new() };
         for link in 0..links {
             // Multicast snooping needs a querier; without one it would drop what nobody asked for.
             // An address of its own: else it takes that of a port, another one when a port is added, and is not heard
@@ -56,14 +58,13 @@ impl Switch {
             let peer = format!("name eth{link} address {mac} netns {init}");
             self.ip(&format!("link add {port} type veth peer {peer}"))?;
             self.ip(&format!("link set {port} master br{link} up"))?;
-            let address = address(node, link);
-            run(space.command("ip").args([
-                "addr",
-                "add",
-                &format!("{address}/24"),
-                "dev",
-                &format!("eth{link}"),
-            ]))?;
+            let device = format!("eth{link}");
+            // Nobody else has it: it needs no time to find that out.
+            let address: Vec<String> = match node_address(node, link, self.ipv6) {
+                IpAddr::V4(ip) => vec![format!("{ip}/24")],
+                IpAddr::V6(ip) => vec![format!("{ip}/64"), "nodad".into()],
+            };
+            run(space.command("ip").args(["addr", "add"]).args(address).args(["dev", &device]))?;
             run(space.command("ip").args(["link", "set", &format!("eth{link}"), "up"]))?;
         }
         Ok(())
@@ -78,12 +79,22 @@ impl Switch {
 
     /// Drops everything that `from` sends to `to`, on all links.
     pub(crate) fn cut(&mut self, from: u32, to: u32) -> Result<()> {
-        if self.cuts.insert((from, to)) { self.change("add", from, to) } else { Ok(()) }
+        (0..self.links).try_for_each(|link| self.cut_link(from, to, link))
+    }
+
+    /// The same on one link only.
+    pub(crate) fn cut_link(&mut self, from: u32, to: u32, link: u8) -> Result<()> {
+        if self.cuts.insert((from, to, link)) { self.change("add", from, to, link) } else { Ok(()) }
     }
 
     /// Undoes [`Self::cut`].
     pub(crate) fn heal(&mut self, from: u32, to: u32) -> Result<()> {
-        if self.cuts.remove(&(from, to)) { self.change("delete", from, to) } else { Ok(()) }
+        for link in 0..self.links {
+            if self.cuts.remove(&(from, to, link)) {
+                self.change("delete", from, to, link)?;
+            }
+        }
+        Ok(())
     }
 
     /// Undoes every cut.
@@ -135,10 +146,9 @@ impl Switch {
         Relay::new(self.space.init(), nodes)
     }
 
-    fn change(&self, verb: &str, from: u32, to: u32) -> Result<()> {
-        let pair = |link| format!("\"{}\" . \"{}\"", port(from, link), port(to, link));
-        let pairs = (0..self.links).map(pair).collect::<Vec<_>>().join(", ");
-        self.nft(&format!("{verb} element bridge holdfast cut {{ {pairs} }}"))
+    fn change(&self, verb: &str, from: u32, to: u32, link: u8) -> Result<()> {
+        let pair = format!("\"{}\" . \"{}\"", port(from, link), port(to, link));
+        self.nft(&format!("{verb} element bridge holdfast cut {{ {pair} }}"))
     }
 
     fn ip(&self, args: &str) -> Result<()> {
@@ -160,6 +170,15 @@ impl Switch {
 #[must_use]
 pub fn address(node: u32, link: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, link, u8::try_from(node).unwrap_or(u8::MAX))
+}
+
+/// The address of a node on a link, of either kind.
+#[must_use]
+pub(crate) fn node_address(node: u32, link: u8, ipv6: bool) -> IpAddr {
+    match ipv6 {
+        false => address(node, link).into(),
+        true => Ipv6Addr::new(0xfd77, 0, 0, link.into(), 0, 0, 0, node as u16).into(),
+    }
 }
 
 fn port(node: u32, link: u8) -> String {

@@ -2,6 +2,7 @@
 
 mod deaths;
 mod formation;
+mod links;
 mod partitions;
 mod resources;
 mod scale;

@@ -1,0 +1,151 @@
+//! Links: cut one by one, both, one way; what operators see of it.
+
+use std::time::Duration;
+
+use harness::{Cib, Cluster, Options, skip};
+
+use crate::{stays, up};
+
+fn two_links(nodes: u32) -> Options {
+    Options { nodes, links: 2, ..Options::default() }
+}
+
+/// Standard output of one of the distribution's programs on a node.
+fn ask(cluster: &Cluster, node: u32, program: &str, args: &[&str]) -> String {
+    let out = cluster.exec(node, program, args).unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// A key of the statistics map.
+fn stat(cluster: &Cluster, node: u32, key: &str) -> Option<u64> {
+    let text = ask(cluster, node, "corosync-cmapctl", &["-m", "stats", "-g", key]);
+    text.trim().rsplit(" = ").next()?.parse().ok()
+}
+
+/// How often each node has installed a ring.
+fn rings(cluster: &Cluster) -> Vec<Option<u64>> {
+    let of = |n: &u32| stat(cluster, *n, "stats.srp.operational_entered");
+    let rings: Vec<_> = cluster.all().iter().map(of).collect();
+    assert!(rings.iter().all(Option::is_some), "{rings:?}");
+    rings
+}
+
+fn wait_for_line(cluster: &Cluster, node: u32, line: &str) {
+    cluster.wait_for(&format!("n{node} logs \"{line}\""), || {
+        cluster.log(node, "cmmd").contains(line).then_some(())
+    });
+}
+
+fn wait_for_stat(cluster: &Cluster, node: u32, key: &str, wanted: u64) {
+    cluster.wait_for(&format!("{key} of n{node} is {wanted}"), || {
+        (stat(cluster, node, key) == Some(wanted)).then_some(())
+    });
+}
+
+#[test]
+fn a_link_is_cut_and_nobody_but_the_operator_notices() {
+    if skip() {
+        return;
+    }
+    let cluster = up("linkcut", two_links(3), &Cib::new());
+    wait_for_stat(&cluster, 1, "stats.knet.node2.link1.connected", 1);
+    wait_for_stat(&cluster, 1, "stats.knet.node3.link0.connected", 1);
+    let before = rings(&cluster);
+    cluster.cut_link(0);
+    wait_for_line(&cluster, 1, "link: host: 2 link: 0 is down");
+    wait_for_line(&cluster, 1, "host: host: 2 (passive) best link: 1 (pri: 1)");
+    wait_for_line(&cluster, 1, "Ring number 0 is FAULTY");
+    wait_for_stat(&cluster, 1, "stats.knet.node2.link0.connected", 0);
+    assert_eq!(stat(&cluster, 1, "stats.knet.node2.link1.connected"), Some(1));
+    assert_eq!(stat(&cluster, 1, "stats.knet.node2.link0.down_count"), Some(1));
+    let nodes = ask(&cluster, 1, "corosync-cfgtool", &["-n"]);
+    assert!(nodes.contains("LINK: 0 udp (10.77.0.1->10.77.0.2) enabled mtu:"), "{nodes}");
+    assert!(nodes.contains("LINK: 1 udp (10.77.1.1->10.77.1.2) enabled connected mtu:"), "{nodes}");
+    stays("all are members of one ring", Duration::from_secs(5), || {
+        cluster.all().iter().all(|n| cluster.status(*n).is_ok_and(|s| s.ring.members == cluster.all()))
+    });
+    cluster.heal();
+    wait_for_line(&cluster, 1, "rx: host: 2 link: 0 is up");
+    wait_for_line(&cluster, 1, "Automatically recovered ring 0");
+    wait_for_stat(&cluster, 1, "stats.knet.node2.link0.connected", 1);
+    let status = ask(&cluster, 1, "corosync-cfgtool", &["-s"]);
+    for line in ["LINK ID 0 udp", "addr\t= 10.77.0.1", "LINK ID 1 udp", "nodeid:          2:\tconnected"] {
+        assert!(status.contains(line), "{line} in:\n{status}");
+    }
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn when_the_last_link_is_cut_the_node_is_lost() {
+    if skip() {
+        return;
+    }
+    let cluster = up("lastlink", two_links(3), &Cib::new());
+    cluster.cut_link(0);
+    wait_for_line(&cluster, 1, "link: host: 3 link: 0 is down");
+    cluster.isolate(3);
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_quorum(&[1, 2], true);
+    cluster.wait_for_quorum(&[3], false);
+    wait_for_line(&cluster, 1, "host: host: 3 has no active links");
+    cluster.heal();
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for_quorum(&all, true);
+}
+
+#[test]
+fn a_link_that_works_one_way_only_is_given_up_by_both_sides() {
+    if skip() {
+        return;
+    }
+    let cluster = up("linkoneway", two_links(2), &Cib::new());
+    wait_for_stat(&cluster, 1, "stats.knet.node2.link0.connected", 1);
+    let before = rings(&cluster);
+    cluster.cut_link_one_way(0, 1, 2);
+    wait_for_line(&cluster, 1, "link: host: 2 link: 0 is down (it does not hear us)");
+    wait_for_line(&cluster, 2, "link: host: 1 link: 0 is down (nothing is heard on it)");
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn a_ring_forms_and_fails_over_on_ipv6_in_active_mode() {
+    if skip() {
+        return;
+    }
+    let options = Options { ipv6: true, totem: "    link_mode: active\n", ..two_links(3) };
+    let cluster = up("ipv6", options, &Cib::new());
+    wait_for_stat(&cluster, 1, "stats.knet.node2.link1.connected", 1);
+    let before = rings(&cluster);
+    cluster.cut_link(1);
+    wait_for_line(&cluster, 2, "link: host: 3 link: 1 is down");
+    let nodes = ask(&cluster, 2, "corosync-cfgtool", &["-n"]);
+    assert!(nodes.contains("(fd77::2->fd77::3) enabled connected"), "{nodes}");
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+/// The ring's packets are larger than this link takes: the kernel has to cut them up.
+#[test]
+fn a_path_of_small_packets_carries_the_ring() {
+    if skip() {
+        return;
+    }
+    let resource = |cib: Cib, n: u32| cib.primitive(&format!("dummy{n}"), "ocf:heartbeat:Dummy", &[]);
+    let cib = (0..20).fold(Cib::new(), resource);
+    let cluster = Cluster::new("smallmtu", Options { nodes: 2, ..Options::default() }, &cib).unwrap();
+    for node in cluster.all() {
+        cluster.power_on(node).unwrap();
+        let out = cluster.exec(node, "ip", &["link", "set", "eth0", "mtu", "1280"]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+    }
+    for node in cluster.all() {
+        cluster.boot(node).unwrap();
+    }
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    // The configuration is longer than a packet, and both managers must have it.
+    cluster.wait_for_started(2, &["dummy0"]);
+    cluster.wait_for("large packets have been sent", || {
+        let bytes = stat(&cluster, 1, "stats.knet.node2.link0.tx_total_bytes")?;
+        (bytes > 20_000).then_some(())
+    });
+}
