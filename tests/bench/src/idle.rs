@@ -28,7 +28,7 @@ pub(crate) fn measure(daemon: Daemon, seconds: u32, ring: Ring) -> Result<Vec<(S
 }
 
 /// Time on a CPU of all threads, by the scheduler's own account.
-fn cpu_nanos(pid: u32) -> Result<u64> {
+pub(crate) fn cpu_nanos(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;

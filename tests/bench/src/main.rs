@@ -9,6 +9,7 @@ mod fail_over;
 mod idle;
 mod membership;
 mod probe;
+mod scale;
 mod seal;
 mod stability;
 mod table;
@@ -32,6 +33,7 @@ Examples:
   cargo run --release -p bench -- all
   cargo run --release -p bench -- detect --times 100 --token 300
   cargo run --release -p bench -- detect --fault node --nodes 8 --default-timers
+  cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
   cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
     #[command(subcommand)]
@@ -91,6 +93,24 @@ enum Bench {
     },
     /// Checks of packets that nobody should believe: how many a second one core bears (needs no namespaces)
     Hostile,
+    /// What one more node costs: packets, CPU time and memory of a daemon, times of changes, by number of nodes
+    Scale {
+        /// How many nodes, one row each
+        #[arg(long, value_delimiter = ',', default_values_t = [2, 3, 5, 8, 16])]
+        nodes: Vec<u32>,
+        /// How long the quiet ring is looked at
+        #[arg(long, default_value_t = 20)]
+        seconds: u32,
+        /// How many formations, and deaths of each kind
+        #[arg(long, default_value_t = 5)]
+        times: u32,
+        /// `totem.token` in milliseconds, without the coefficient
+        #[arg(long, default_value_t = 1000)]
+        token: u32,
+        /// Which daemons, in turn; may be given several times [default: cmmd, corosync-udpu]
+        #[arg(long)]
+        daemon: Vec<Daemon>,
+    },
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
@@ -152,6 +172,9 @@ fn main() -> ExitCode {
         Bench::FailOver { times, token } => fail_over(times, token),
         Bench::Idle { seconds, rig } => idle(seconds, &rig),
         Bench::Stability { load, seconds, rig } => stability(&load, seconds, &rig),
+        Bench::Scale { nodes, seconds, times, token, daemon } => {
+            scale(&nodes, seconds, times, token, &daemon)
+        }
         Bench::All => detect(&[], 30, &Rig::at(1000))
             .and_then(|()| form(5, &Rig::at(1000)))
             .and_then(|()| fail_over(10, 1000))
@@ -212,6 +235,25 @@ fn idle(seconds: u32, rig: &Rig) -> Result<()> {
     for daemon in rig.daemons() {
         for (what, value) in idle::measure(daemon, seconds, rig.ring())? {
             table.row(&format!("{daemon}: {what}"), &value);
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+fn scale(nodes: &[u32], seconds: u32, times: u32, token: u32, daemons: &[Daemon]) -> Result<()> {
+    let mut table = Table::new(&format!(
+        "each daemon of a quiet ring over {seconds} s, and medians of {times} changes in ms, token {token}"
+    ));
+    for daemon in Daemon::present(daemons) {
+        for n in nodes {
+            let row = scale::measure(daemon, seconds, times, Ring { nodes: *n, token: Some(token) })?;
+            let text = format!(
+                "CPU {:5.2} %  packets/s {:7.1}  resident {:5.1} MB  form {:7.1}  kill -9 {:7.1}  node dies {:7.1}",
+                row.cpu, row.packets, row.resident, row.form, row.kill, row.death
+            );
+            eprintln!("{daemon}, {n} nodes: {text}");
+            table.row(&format!("{daemon}, {n} nodes"), &text);
         }
     }
     table.print();

@@ -50,14 +50,24 @@ pub(crate) struct Figures {
 
 /// Strikes one node after another, round robin.
 pub(crate) fn strike(daemon: Daemon, fault: Fault, times: u32, ring: Ring) -> Result<Figures> {
-    let cluster = start(daemon, ring)?;
+    strike_in(&start(daemon, ring)?, daemon, fault, times, ring)
+}
+
+/// The same in a ring that is there.
+pub(crate) fn strike_in(
+    cluster: &Cluster,
+    daemon: Daemon,
+    fault: Fault,
+    times: u32,
+    ring: Ring,
+) -> Result<Figures> {
     let mut figures = Figures::default();
     for round in 0..times {
         let node = round % ring.nodes + 1;
         let survivors: Vec<u32> = cluster.all().into_iter().filter(|n| *n != node).collect();
         // Not in step with the ring's own timers.
         std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 500) + 300));
-        let before: Vec<usize> = survivors.iter().map(|n| notices(&cluster, *n).len()).collect();
+        let before: Vec<usize> = survivors.iter().map(|n| notices(cluster, *n).len()).collect();
         let blow = boottime_nanos();
         match fault {
             Fault::Node => cluster.power_off(node)?,
@@ -68,7 +78,7 @@ pub(crate) fn strike(daemon: Daemon, fault: Fault, times: u32, ring: Ring) -> Re
         }
         let seen = cluster.wait_for("the survivors' new configuration", || {
             let of = |(node, skip): (&u32, &usize)| {
-                let after = notices(&cluster, *node).into_iter().skip(*skip);
+                let after = notices(cluster, *node).into_iter().skip(*skip);
                 after.into_iter().find(|n| n.members == survivors).map(|n| n.at)
             };
             survivors.iter().zip(&before).map(of).collect::<Option<Vec<u64>>>()
@@ -91,13 +101,13 @@ pub(crate) fn strike(daemon: Daemon, fault: Fault, times: u32, ring: Ring) -> Re
             Fault::Node | Fault::Daemon | Fault::Stop | Fault::Leave => {
                 let _ = cluster.power_off(node);
                 cluster.power_on(node)?;
-                probe(&cluster, node)?;
+                probe(cluster, node)?;
                 let again = boottime_nanos();
-                daemon.start(&cluster, node, ring)?;
+                daemon.start(cluster, node, ring)?;
                 again
             }
         };
-        let complete = wait_all(&cluster)?;
+        let complete = wait_all(cluster)?;
         figures.back.push(complete.saturating_sub(again) as f64 / 1e6);
     }
     Ok(figures)
