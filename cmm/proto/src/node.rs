@@ -17,7 +17,7 @@ use crate::api::{
     Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, NodeConfig, Output,
     QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
 };
-use crate::detector::Detector;
+use crate::detector::{Detector, Watched};
 use crate::limits;
 use crate::links::Links;
 use crate::quorum::Quorum;
@@ -342,6 +342,11 @@ impl Node {
     #[must_use]
     pub fn token_times(&self) -> TokenTimes {
         self.ring.token_times(self.now)
+    }
+
+    /// Whom the detector waits for, and how long it waits.
+    pub fn watched(&self) -> impl Iterator<Item = Watched> + '_ {
+        self.detector.watched(self.now)
     }
 
     /// The last changes of the ring, oldest first.

@@ -62,8 +62,10 @@ pub struct PeerReport {
     pub limit_us: Option<u64>,
     /// For how long it has been silent.
     pub silent_us: Option<u64>,
-    /// How late its heartbeats come: the longest lately.
+    /// How late its heartbeats come, on average.
     pub late_us: Option<u64>,
+    /// Deviation from that.
+    pub deviation_us: Option<u64>,
     /// One a link.
     pub links: Vec<LinkReport>,
 }

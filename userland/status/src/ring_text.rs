@@ -128,7 +128,7 @@ fn peers(report: &RingReport) -> Table {
                 first(peer.id.to_string()),
                 if n == 0 { (state.to_owned(), style) } else { Default::default() },
                 at(peer.limit_us),
-                at(peer.late_us),
+                first(late(peer)),
                 at(peer.silent_us),
                 (number, PLAIN),
                 (link.address.clone(), PLAIN),
@@ -141,6 +141,14 @@ fn peers(report: &RingReport) -> Table {
         }
     }
     t
+}
+
+fn late(peer: &PeerReport) -> String {
+    match (peer.late_us, peer.deviation_us) {
+        (Some(mean), Some(deviation)) => format!("{} ± {}", length(mean), length(deviation)),
+        (Some(mean), None) => length(mean),
+        (None, _) => String::new(),
+    }
 }
 
 fn peer_state(peer: &PeerReport, me: u32) -> (&'static str, Style) {

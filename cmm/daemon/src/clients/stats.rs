@@ -116,6 +116,14 @@ fn holdfast(values: &mut Values, sources: &Sources<'_>) {
     values.histogram("stats.holdfast.token.quiet", &times.quiet);
     values.histogram("stats.holdfast.loop.wakeup", lateness.wakeups());
     values.histogram("stats.holdfast.loop.turn", lateness.turns());
+    for watched in node.watched() {
+        let base = format!("stats.holdfast.detector.node{}", watched.node);
+        values.put(format!("{base}.suspected"), Value::u8(watched.suspected.into()));
+        values.micros(format!("{base}.limit_us"), watched.limit);
+        values.micros(format!("{base}.silent_us"), watched.silent);
+        values.micros(format!("{base}.late_us"), watched.late);
+        values.micros(format!("{base}.deviation_us"), watched.deviation);
+    }
     let changes: Vec<_> = node.ring_changes().collect();
     for (n, change) in changes.iter().rev().enumerate() {
         let base = format!("stats.holdfast.change.{n}");

@@ -126,6 +126,9 @@ fn the_ring_counts_under_corosyncs_names_and_keeps_the_history_of_its_changes() 
         .sum();
     assert_eq!((Some(sum), sum > 0), (turns, true), "{buckets}");
 
+    assert!(stats.get_u64("stats.holdfast.detector.node2.limit_us").expect("get") > Some(0));
+    assert_eq!(stats.get_u64("stats.holdfast.detector.node2.suspected").expect("get"), Some(0));
+    assert_eq!(stats.get_u64("stats.knet.node2.link0.enabled").expect("get"), Some(1));
     let before = stats.get_str("stats.holdfast.change.0.new").expect("get").expect("a first ring");
     daemons.truncate(1);
     let left = wait_until("the change is in the history", || {

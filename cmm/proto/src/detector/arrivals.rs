@@ -27,6 +27,11 @@ impl Arrivals {
         self.deviation = towards(self.deviation, off, if off > self.deviation { 2 } else { 256 });
     }
 
+    /// How late they come: the mean, and the deviation from it.
+    pub(super) fn lateness(&self) -> (Span, Span) {
+        (self.late, self.deviation)
+    }
+
     /// What comes next is no news of the peer: this node was deaf, or the ring is a new one.
     pub(super) fn pause(&mut self) {
         self.last = None;

@@ -61,6 +61,23 @@ pub struct Beat {
     pub first: bool,
 }
 
+/// What the detector knows of a node it waits for, for `stats.holdfast.detector.*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Whom.
+    pub node: NodeId,
+    /// It is suspected.
+    pub suspected: bool,
+    /// Silence beyond this makes it so.
+    pub limit: Span,
+    /// For how long it has been silent.
+    pub silent: Span,
+    /// How late its heartbeats come, on average.
+    pub late: Span,
+    /// Deviation from that.
+    pub deviation: Span,
+}
+
 impl Detector {
     /// Alone.
     #[must_use]
@@ -190,6 +207,17 @@ impl Detector {
             self.next_beat = now + self.limits.interval;
         }
         due
+    }
+
+    /// All that it waits for, ascending.
+    pub fn watched(&self, now: Boottime) -> impl Iterator<Item = Watched> + '_ {
+        self.peers.iter().map(move |(id, peer)| {
+            let arrivals = self.arrivals.get(id);
+            let (late, deviation) = arrivals.map(Arrivals::lateness).unwrap_or_default();
+            let limit = self.limits.of(arrivals) + peer.grace;
+            let silent = now.since(peer.heard);
+            Watched { node: *id, suspected: peer.suspected, limit, silent, late, deviation }
+        })
     }
 
     /// The ring that heartbeats are for.

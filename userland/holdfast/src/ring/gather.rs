@@ -194,6 +194,7 @@ fn peer(node: NodeRef, addresses: &[(u8, String)], members: &[u32], keys: &Keys)
         limit_us: detector("limit_us"),
         silent_us: detector("silent_us"),
         late_us: detector("late_us"),
+        deviation_us: detector("deviation_us"),
         links: links.collect(),
         name: node.name,
     }
