@@ -35,6 +35,11 @@ impl Flow {
         (self.sent, self.backlog) = (sent, backlog);
     }
 
+    /// Whether nobody else has sent anything in this rotation or waits to.
+    pub(super) fn is_only_sender(&self, token: &Token) -> bool {
+        token.fcc <= self.sent && self.others(token) == 0
+    }
+
     fn others(&self, token: &Token) -> u32 {
         token.backlog.saturating_sub(self.backlog)
     }

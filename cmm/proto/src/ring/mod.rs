@@ -168,6 +168,9 @@ pub struct Ring {
     cancel_sent: bool,
     /// Local clients do not keep up with what is delivered.
     lagging: bool,
+    /// The token may be kept here for the next message up to then, and for so many visits.
+    linger_until: Boottime,
+    linger_visits: u32,
 }
 
 impl Ring {
@@ -199,6 +202,8 @@ impl Ring {
             held: None,
             cancel_sent: false,
             lagging: false,
+            linger_until: now,
+            linger_visits: 0,
             config,
         };
         ring.reserve();

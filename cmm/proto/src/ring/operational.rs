@@ -1,6 +1,6 @@
 //! Operational: the token's visit, frames, delivery, and the token that is held on a quiet ring.
 
-use holdfast_types::{Boottime, NodeId, Span};
+use holdfast_types::{Boottime, MsgSeq, NodeId, Span};
 
 use super::gather::Cause;
 use super::pack::Assembler;
@@ -65,8 +65,9 @@ impl Ring {
         }
         // What was asked for and what others wait for goes ahead of the token.
         let mut ahead = frames.len();
+        let (mut ordered, waiting) = (0, self.queue.len());
         if self.state == State::Operational {
-            let ordered = self.order(&mut token, &mut frames, sent);
+            ordered = self.order(&mut token, &mut frames, sent);
             self.stats.mcast_tx += u64::from(ordered);
             // A token that overtakes its only frame costs the aru a rotation; one that waits for many costs time.
             if ordered <= FEW_FRAMES {
@@ -81,11 +82,21 @@ impl Ring {
         if turn.is_alone() {
             (turn.safe, frames) = (turn.window.aru(), Vec::new());
         }
+        let few =
+            (1..=FEW_FRAMES).contains(&ordered) && waiting <= LINGER_MESSAGES && served + requested == 0;
+        let lingers = few && self.may_linger(now, &token, rotated);
+        if let Some(last) = frames.last_mut().filter(|_| lingers) {
+            Mcast::mark_lingering(last);
+        }
         let mut behind = frames.split_off(ahead.min(frames.len()));
         for frame in frames {
             self.send(Destination::AllPeers, true, frame);
         }
-        self.pass_token(now, token, rotated);
+        if lingers {
+            self.linger(now, token);
+        } else {
+            self.pass_token(now, token, rotated);
+        }
         for frame in behind.drain(..) {
             self.send(Destination::AllPeers, false, frame);
         }
@@ -138,6 +149,45 @@ impl Ring {
         ordered
     }
 
+    /// Whether the token may stay for the next message of this member, after a visit that added few. One client that waits
+    /// for each of its messages to be delivered finds it here then. Not while anybody else is known to want it, or a
+    /// message waits for all to have it.
+    fn may_linger(&mut self, now: Boottime, token: &Token, rotated: bool) -> bool {
+        let turn = &self.installed;
+        let calm = self.state == State::Operational
+            && !turn.is_alone()
+            && self.config.timers.hold > Span::ZERO
+            && self.queue.is_empty()
+            && token.lagging == 0
+            && token.requests.is_empty()
+            && turn.flow.is_only_sender(token);
+        let mut undelivered =
+            (self.delivered.get() + 1..=token.seq.get()).take(LINGER_VISITS as usize).map(MsgSeq::new);
+        let agreed = |seq| turn.window.get(seq).is_some_and(|f| f.guarantee == Guarantee::Agreed);
+        if !calm || !undelivered.all(agreed) {
+            return false;
+        }
+        if rotated {
+            (self.linger_until, self.linger_visits) = (now + LINGER, 0);
+        }
+        self.linger_visits += 1;
+        now < self.linger_until && self.linger_visits <= LINGER_VISITS
+    }
+
+    fn linger(&mut self, now: Boottime, token: Token) {
+        self.held = Some(token);
+        self.timers.stop(Timer::TokenRetransmit);
+        self.timers.set(Timer::Hold, self.linger_until);
+        self.watch_token(now);
+    }
+
+    /// From now on it can be late, or lost.
+    fn watch_token(&mut self, now: Boottime) {
+        let token = self.config.timers.token;
+        self.timers.set(Timer::TokenLoss, now + token);
+        self.timers.set(Timer::TokenLate, now + token.scale(3, 4));
+    }
+
     /// Sends the token on, or keeps it: because nobody else is there, or because the ring is quiet.
     fn pass_token(&mut self, now: Boottime, mut token: Token, may_hold: bool) {
         let (me, timers) = (self.me, self.config.timers);
@@ -171,8 +221,7 @@ impl Ring {
             self.send(Destination::Node(to), true, frame);
             self.timers.set(Timer::TokenRetransmit, again);
         }
-        self.timers.set(Timer::TokenLoss, now + timers.token);
-        self.timers.set(Timer::TokenLate, now + timers.token.scale(3, 4));
+        self.watch_token(now);
     }
 
     /// Lets a held token go: it does its visit here once more, for what has come up since.
@@ -193,14 +242,14 @@ impl Ring {
                 self.installed.idle_visits = 0;
                 self.release_token(now);
             }
-        } else if !self.cancel_sent
-            && self.installed.is_quiet()
-            && self.installed.members.first() != Some(self.me)
-        {
-            let representative = self.installed.id.representative;
+        } else if !self.cancel_sent {
+            let quiet = self.installed.is_quiet().then_some(self.installed.id.representative);
+            let Some(holder) = self.installed.lingers_at.or(quiet).filter(|id| *id != self.me) else {
+                return;
+            };
             self.cancel_sent = true;
             let cancel = HoldCancel { ring: self.installed.id };
-            self.send(Destination::Node(representative), true, cancel.encode());
+            self.send(Destination::Node(holder), true, cancel.encode());
         }
     }
 
@@ -212,6 +261,8 @@ impl Ring {
             return;
         }
         self.installed.idle_visits = 0;
+        // Who keeps it for more of its own messages lets it go now.
+        self.linger_until = now;
         if !self.held.as_ref().is_some_and(|token| self.rests(token)) {
             self.release_token(now);
         }
@@ -279,6 +330,11 @@ impl Ring {
         // Somebody had the token after us.
         if turn.sent_seq().is_some_and(|sent| m.seq > sent) {
             self.timers.stop(Timer::TokenRetransmit);
+        }
+        if m.lingers && from == m.sender && self.state == State::Operational {
+            // What was asked of somebody else does not count.
+            self.cancel_sent &= self.installed.lingers_at.replace(from) == Some(from);
+            self.want_token(now);
         }
         if !new {
             return;
@@ -348,3 +404,12 @@ const LAGGING_FRAMES: u32 = 1;
 
 /// How long the token rests at a member whose clients lag.
 const LAGGING_REST: Span = Span::from_millis(1);
+
+/// For so long the token may stay with the only sender, who waits for one message to be delivered before the next.
+const LINGER: Span = Span::from_millis(1);
+
+/// For so many visits; all their frames count as one rotation's.
+const LINGER_VISITS: u32 = 32;
+
+/// More messages than this at once are no dialogue but a stream: that is better off with a token that turns.
+const LINGER_MESSAGES: usize = 2;

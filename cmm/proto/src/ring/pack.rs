@@ -47,6 +47,11 @@ impl SendQueue {
         self.messages.is_empty()
     }
 
+    /// Messages of which some part waits.
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
     /// Percent of the tighter of the two bounds.
     pub(super) fn level(&self) -> u8 {
         let percent = |used: usize, max: usize| u8::try_from(used * 100 / max).unwrap_or(100);

@@ -269,7 +269,8 @@ impl Ring {
 fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame) -> Vec<u8> {
     let Frame { sender, guarantee, wrapped, payload } = frame;
     let payload = if *wrapped { &[0] } else { payload.as_slice() };
-    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, payload }.encode()
+    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, lingers: false, payload }
+        .encode()
 }
 
 #[cfg(test)]

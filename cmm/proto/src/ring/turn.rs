@@ -20,6 +20,8 @@ pub(super) struct Turn {
     pub(super) safe: MsgSeq,
     /// Visits in a row without news: nothing sent, nothing missing anywhere.
     pub(super) idle_visits: u32,
+    /// Who said with a frame that it keeps the token for a moment, since the token was here.
+    pub(super) lingers_at: Option<NodeId>,
     /// What left here last.
     sent: Option<Sent>,
     /// How often it was sent again.
@@ -49,6 +51,7 @@ impl Turn {
             token_seq: TokenSeq::default(),
             safe: MsgSeq::default(),
             idle_visits: 0,
+            lingers_at: None,
             sent: None,
             resent: 0,
             seq_before: MsgSeq::default(),
@@ -66,6 +69,7 @@ impl Turn {
     /// said when it left here, and still says when it is back, holds for every member: those frames are safe.
     pub(super) fn observe(&mut self, token: &Token) {
         self.token_seq = token.token_seq;
+        self.lingers_at = None;
         let Some(sent) = &self.sent else { return };
         self.safe = self.safe.max(token.aru.min(sent.aru)).min(self.window.aru());
         let idle = token.seq == sent.seq && token.aru == token.seq && token.requests.is_empty();
@@ -188,6 +192,7 @@ impl Turn {
             sender: frame.sender,
             guarantee: frame.guarantee,
             wrapped: frame.wrapped,
+            lingers: false,
             payload: &frame.payload,
         }
         .encode()

@@ -22,6 +22,8 @@ pub struct Mcast<'a> {
     pub guarantee: Guarantee,
     /// The payload is a frame of an older ring.
     pub wrapped: bool,
+    /// The sender keeps the token for a moment: who wants it asks there.
+    pub lingers: bool,
     /// Chunks, or the wrapped frame.
     pub payload: &'a [u8],
 }
@@ -38,21 +40,29 @@ impl<'a> Mcast<'a> {
     /// Behind what `out` holds.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.put_u8(FrameKind::Mcast as u8);
-        out.put_u8(u8::from(self.guarantee == Guarantee::Safe) | u8::from(self.wrapped) << 1);
+        let safe = self.guarantee == Guarantee::Safe;
+        out.put_u8(u8::from(safe) | u8::from(self.wrapped) << 1 | u8::from(self.lingers) << 2);
         out.put_ring(self.ring);
         out.put_u64(self.seq.get());
         out.put_u32(self.sender.get());
         out.put(self.payload);
     }
 
+    /// Sets [`Mcast::lingers`] in an encoded frame.
+    pub fn mark_lingering(frame: &mut [u8]) {
+        if let Some(flags) = frame.get_mut(1) {
+            *flags |= LINGERS;
+        }
+    }
+
     /// From a frame. Data frames carry something, at most [`FRAME_PAYLOAD_MAX`]; `seq` is at least 1.
     pub fn decode(frame: &'a [u8]) -> Result<Self, WireError> {
         let mut r = Reader::frame(frame, FrameKind::Mcast)?;
         let flags = r.u8()?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(WireError::BadValue("frame flags"));
         }
-        let (safe, wrapped) = (flags & 1 == 1, flags & 2 == 2);
+        let (safe, wrapped, lingers) = (flags & 1 == 1, flags & 2 == 2, flags & LINGERS == LINGERS);
         let ring = r.ring()?;
         let seq = r.seq()?;
         if seq == MsgSeq::new(0) {
@@ -68,7 +78,7 @@ impl<'a> Mcast<'a> {
             return Err(WireError::Trailing(payload.len() - max));
         }
         let guarantee = if safe { Guarantee::Safe } else { Guarantee::Agreed };
-        Ok(Self { ring, seq, sender, guarantee, wrapped, payload })
+        Ok(Self { ring, seq, sender, guarantee, wrapped, lingers, payload })
     }
 }
 
@@ -139,6 +149,7 @@ pub const FRAME_PAYLOAD_MAX: usize = FRAME_MAX - 2 * MCAST_HEADER_LEN;
 /// Bytes before each chunk.
 pub const CHUNK_HEADER_LEN: usize = 2;
 
+const LINGERS: u8 = 1 << 2;
 const FIRST: u16 = 1 << 15;
 const LAST: u16 = 1 << 14;
 const LEN_MASK: u16 = LAST - 1;
@@ -155,9 +166,20 @@ mod tests {
             sender: NodeId::new(4),
             guarantee,
             wrapped,
+            lingers: false,
             payload,
         }
         .encode()
+    }
+
+    #[test]
+    fn a_frame_can_be_marked_as_sent_by_one_who_keeps_the_token() {
+        let mut bytes = frame(b"abc", Guarantee::Safe, false);
+        assert!(!Mcast::decode(&bytes).unwrap().lingers);
+        Mcast::mark_lingering(&mut bytes);
+        let m = Mcast::decode(&bytes).unwrap();
+        assert!(m.lingers && !m.wrapped && m.guarantee == Guarantee::Safe);
+        assert_eq!(m.encode(), bytes);
     }
 
     #[test]

@@ -114,6 +114,31 @@ fn retransmissions_of_a_frame_are_bounded() {
 }
 
 #[test]
+fn the_token_waits_for_the_next_message_of_an_only_sender_and_not_for_long() {
+    let mut net = Net::formed(3, 7);
+    net.submit(2, Guarantee::Agreed, 20).unwrap();
+    net.until("delivered", |net| net.delivered(2).len() == 1);
+    // It is here: whatever comes next is delivered in the same instant, again and again.
+    for n in 2..=8 {
+        let start = net.now;
+        net.submit(2, Guarantee::Agreed, 20).unwrap();
+        assert_eq!((net.delivered(2).len(), net.now), (n, start));
+    }
+    // Somebody else who has something to send asks for it where it is.
+    net.run(Span::from_micros(200));
+    let start = net.now;
+    let msg = net.submit(1, Guarantee::Agreed, 20).unwrap();
+    net.until("delivered by all", |net| (1..=3).all(|n| net.delivered(n).contains(&msg)));
+    assert!(net.now.since(start) < Span::from_millis(1), "{}", net.now.since(start));
+    // A safe one cannot wait for its confirmation where it is.
+    let start = net.now;
+    let msg = net.submit(2, Guarantee::Safe, 20).unwrap();
+    net.until("delivered by all", |net| (1..=3).all(|n| net.delivered(n).contains(&msg)));
+    assert!(net.now.since(start) < Span::from_millis(4), "{}", net.now.since(start));
+    check(&net);
+}
+
+#[test]
 fn senders_hold_back_while_clients_of_any_member_lag() {
     let mut net = Net::formed(3, 7);
     net.set_lagging(3, true);
