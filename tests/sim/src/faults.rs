@@ -253,7 +253,6 @@ impl Cluster {
             Event::Arrive(_) => at > last,
             _ => false,
         });
-        self.agree_on_key()?;
         for n in 0..self.machines.len() {
             if let Some(running) = self.machines[n].running.as_mut() {
                 running.doom = None;
@@ -269,7 +268,7 @@ impl Cluster {
                 self.agenda.at(at, Event::Restart { node: n });
             }
         }
-        Ok(())
+        self.agree_on_key()
     }
 
     pub(crate) fn undo(&mut self, undo: Undo) -> Result<(), Violation> {

@@ -5,7 +5,7 @@ use cmm_proto::Request;
 use cmm_proto::wire::ClusterKey;
 
 use crate::clock::MS;
-use crate::cluster::{Cluster, Event};
+use crate::cluster::{Cluster, Event, Machine};
 use crate::oracle::Violation;
 
 /// Keys of one run: as many as a sniffer can know.
@@ -58,7 +58,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Every file holds the newest key, and a daemon is told: faults are over, and so are an operator's mistakes.
+    /// Every file holds the newest key, and a daemon is told: faults are over, and so are an operator's mistakes. A key
+    /// that some took from files which hold another one by now is got rid of by the telling only.
     pub(crate) fn agree_on_key(&mut self) -> Result<(), Violation> {
         let newest = self.machines.iter().map(|m| m.key_file).max().unwrap_or(0);
         if newest == 0 {
@@ -67,7 +68,9 @@ impl Cluster {
         for n in 0..self.machines.len() {
             self.put_key(n, newest);
         }
-        self.change_key(0)
+        // Where no daemon can be told, all of them start, and begin with the file.
+        let can_be_told = |m: &Machine| m.paused.is_none() && m.running.as_ref().is_some_and(|r| !r.leaving);
+        self.machines.iter().position(can_be_told).map_or(Ok(()), |n| self.change_key(n))
     }
 
     /// The daemon of machine `n` wants its key file read.
