@@ -148,6 +148,7 @@ impl Peers {
     pub(super) fn hold(&mut self, conn: ConnId, request: Vec<u8>, now: Boottime) {
         if let Some(peer) = self.open.get_mut(&conn) {
             peer.held = Some(request);
+            peer.connection.take_notifications();
             // While the gate is closed its opening wakes whoever waits.
             if self.flow_control == 0 {
                 self.retry_at.get_or_insert(now + RETRY);

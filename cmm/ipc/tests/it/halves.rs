@@ -282,6 +282,37 @@ fn a_client_that_takes_nothing_is_given_up_at_the_bound() {
 }
 
 #[test]
+fn a_client_whose_requests_wait_is_not_stuck_in_announcing_them() {
+    let dir = RunDir::new("held");
+    let listener = Listener::bind(&dir.place(), Service::Cpg).expect("bind");
+    let place = dir.place();
+    let sent_all = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&sent_all);
+    let client = std::thread::spawn(move || {
+        let mut client = CpgClient::connect(&place, PATIENCE).expect("connect");
+        // Far more notification bytes than a socket holds.
+        for _ in 0..2_000 {
+            client.mcast(b"x").expect("room in the ring");
+        }
+        flag.store(true, Ordering::SeqCst);
+        client
+    });
+    let mut connection = let_in(&listener, &dir.place());
+    while !sent_all.load(Ordering::SeqCst) {
+        assert!(!client.is_finished() || sent_all.load(Ordering::SeqCst), "it could not go on");
+        connection.take_notifications();
+    }
+    let client = client.join().expect("thread");
+    let mut request = Vec::new();
+    for _ in 0..2_000 {
+        assert_eq!(connection.next_request(&mut request), Ok(Next::Request));
+    }
+    assert_eq!(connection.next_request(&mut request), Ok(Next::Nothing));
+    drop(client);
+    assert_eq!(connection.next_request(&mut request), Ok(Next::HungUp));
+}
+
+#[test]
 fn flow_control_holds_back_what_it_says() {
     let dir = RunDir::new("flow");
     let listener = Listener::bind(&dir.place(), Service::Cpg).expect("bind");
