@@ -14,6 +14,8 @@ use crate::trace::hash_bytes;
 const GROUPS: [&[u8]; 3] = [b"sim", b"other\0", b"\xff\x00\x80"];
 /// The connection of each node's observer.
 pub const OBSERVER: ConnId = ConnId::new(1);
+/// A client that is told to try again does so after this long.
+const RETRY: u64 = 40 * MS;
 /// Clients of one daemon, the observer included.
 const SLOTS: u32 = 4;
 /// Pid of the client in slot 0. The same in every life, as in a container.
@@ -106,7 +108,7 @@ impl Cluster {
             again = again || !self.join(n, conn)?;
         }
         if again {
-            self.agenda.at(self.now + 10 * MS, Event::Connect { node: n, life });
+            self.agenda.at(self.now + RETRY, Event::Connect { node: n, life });
         }
         Ok(())
     }
@@ -253,7 +255,7 @@ impl Cluster {
         if !self.join(n, conn)?
             && let Some(life) = self.machines[n].running.as_ref().map(|r| r.life)
         {
-            self.agenda.at(self.now + 10 * MS, Event::Connect { node: n, life });
+            self.agenda.at(self.now + RETRY, Event::Connect { node: n, life });
         }
         Ok(())
     }

@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice};
+use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice, StepPhase};
 use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId};
 
 use crate::agenda::Agenda;
 use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS};
+use crate::coverage::{self, Coverage, Input};
 use crate::faults::{Strike, Undo};
 use crate::network::{BUFFER_MAX, Damage, Flight, Network};
 use crate::options::Options;
@@ -36,6 +37,8 @@ pub struct Cluster {
     pub trace: Trace,
     /// Counters of the run.
     pub counters: Counters,
+    /// Places reached.
+    pub coverage: Coverage,
     pub(crate) machines: Vec<Machine>,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) faults: Random,
@@ -97,6 +100,7 @@ pub(crate) struct Machine {
 pub(crate) struct Running {
     pub(crate) life: LifeIndex,
     pub(crate) node: Node,
+    /// `next_timeout` at the end of the last turn.
     pub(crate) deadline: Option<Boottime>,
     pub(crate) wake_at: Instant,
     /// A millisecond and the turns in it that had no input: many are a loop that spins.
@@ -107,11 +111,15 @@ pub(crate) struct Running {
     pub(crate) participant: bool,
     pub(crate) leaving: bool,
     /// For each node, the life and own send time of the newest packet read from it.
-    pub(crate) heard: Vec<Option<(LifeIndex, Boottime)>>,
+    pub(crate) heard: Rc<[Option<(LifeIndex, Boottime)>]>,
     /// The daemon dies after so many more outputs.
     pub(crate) doom: Option<u32>,
     /// A unit died: the daemon is about to be killed.
     pub(crate) unit_died: bool,
+    /// State of the ring when the last input came.
+    pub(crate) state: usize,
+    /// The last notice of a step.
+    pub(crate) step: Option<(&'static str, StepPhase)>,
 }
 
 /// What can happen.
@@ -188,7 +196,9 @@ impl Cluster {
         let mut chance = Random::new(seed, Stream::Machines);
         let machines = options.nodes.iter().map(|n| Machine::new(n.id, &options, &mut chance)).collect();
         let lateness_max = lateness_max(&options);
-        let all = options.faults.kind_loss.is_some() || mode != Mode::Off;
+        let all = options.faults.kind_loss.is_some()
+            || mode != Mode::Off
+            || Coverage::opens_packets(seed) && !options.scripted;
         let keys = crate::keys::of_run(seed);
         let sniffer = Sniffer::new(&keys, options.nodes.iter().map(|n| n.id), all);
         Self {
@@ -203,6 +213,7 @@ impl Cluster {
             ),
             trace: Trace::new(mode),
             counters: Counters::default(),
+            coverage: Coverage::default(),
             machines,
             agenda: Agenda::default(),
             faults: Random::new(seed, Stream::Faults),
@@ -393,11 +404,27 @@ impl Cluster {
         self.end_turn(n)
     }
 
-    /// `handle_timeout` and what comes out: the beginning of every turn.
+    /// The beginning of a turn that has an input: the driver looks at its timers first. Where none is due the call
+    /// does nothing, so most runs leave it out, and some make sure.
+    pub(crate) fn timers_first(&mut self, n: usize) -> Result<(), Violation> {
+        let now = self.local(n);
+        let Some(running) = self.machines[n].running.as_ref() else { return Ok(()) };
+        if self.options.eager || running.deadline.is_some_and(|at| at <= now) {
+            self.timeout(n)?;
+        }
+        Ok(())
+    }
+
+    /// `handle_timeout` and what comes out.
     pub(crate) fn timeout(&mut self, n: usize) -> Result<(), Violation> {
         let now = self.local(n);
         let Some(running) = self.machines[n].running.as_mut() else { return Ok(()) };
+        let due = running.deadline.is_some_and(|at| at <= now);
+        running.state = coverage::state(&running.node);
         running.node.handle_timeout(now);
+        if due {
+            self.coverage.ring(running.state, Input::Timer, coverage::state(&running.node));
+        }
         self.drain(n).map(drop)
     }
 
@@ -420,7 +447,7 @@ impl Cluster {
             }
             return Ok(());
         }
-        self.timeout(n)?;
+        self.timers_first(n)?;
         self.read(&flight)?;
         self.end_turn(n)
     }
@@ -434,10 +461,13 @@ impl Cluster {
         self.trace.mix(&[self.now, n as u64, flight.from as u64, flight.bytes.len() as u64]);
         let mut packet = std::mem::take(&mut self.packet);
         flight.arrive_into(&mut packet);
+        running.state = coverage::state(&running.node);
         running.node.handle_packet(now, flight.link, &mut packet);
+        let input = if flight.damage == Damage::None { Input::Packet(flight.kind) } else { Input::Damaged };
+        self.coverage.ring(running.state, input, coverage::state(&running.node));
         self.packet = packet;
         if flight.damage == Damage::None {
-            let heard = &mut running.heard[flight.from];
+            let heard = &mut Rc::make_mut(&mut running.heard)[flight.from];
             *heard = (*heard).max(Some((flight.sender, flight.sent)));
             if let Some((_, own)) = flight.heard[n].filter(|(of, _)| *of == life) {
                 let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
@@ -461,7 +491,7 @@ impl Cluster {
             self.agenda.at(self.now + 10 * MS, Event::Durable { node: n, life });
             return Ok(());
         }
-        self.timeout(n)?;
+        self.timers_first(n)?;
         let now = self.local(n);
         let machine = &mut self.machines[n];
         let Some(running) = machine.running.as_mut() else { return Ok(()) };
@@ -470,7 +500,9 @@ impl Cluster {
         }
         let record = running.writes.remove(0);
         machine.durable = machine.durable.max(record.ring_seq_reserved);
+        running.state = coverage::state(&running.node);
         running.node.handle_persisted(now, &record);
+        self.coverage.ring(running.state, Input::Persisted, coverage::state(&running.node));
         self.drain(n)?;
         self.end_turn(n)
     }
@@ -479,7 +511,11 @@ impl Cluster {
     pub(crate) fn submit(&mut self, n: usize, request: Request<'_>) -> Result<Accepted, Violation> {
         let now = self.local(n);
         let Some(running) = self.machines[n].running.as_mut() else { return Ok(Accepted(false)) };
+        running.state = coverage::state(&running.node);
+        let name = coverage::request_name(&request);
         let answer = running.node.submit(now, request);
+        self.coverage.ring(running.state, Input::Request, coverage::state(&running.node));
+        self.coverage.request(name, answer.is_ok());
         self.trace.mix(&[self.now, n as u64, answer.map_or_else(|r| r as u64 + 1, |()| 0)]);
         self.counters.try_again += u64::from(answer.is_err());
         self.drain(n)?;
@@ -533,7 +569,7 @@ impl Cluster {
             .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(&content)));
         let heard: Rc<[_]> = self.machines[n].running.as_ref().map_or_else(
             || vec![None; self.machines.len()].into(), // a guardian's packet
-            |r| r.heard.as_slice().into(),
+            |r| Rc::clone(&r.heard),
         );
         for peer in 0..self.machines.len() {
             let wanted = match to {
@@ -548,6 +584,7 @@ impl Cluster {
                     from: n,
                     to: peer,
                     link,
+                    kind,
                     bytes: Rc::clone(packet),
                     damage: Damage::None,
                     sender: life,
@@ -555,7 +592,7 @@ impl Cluster {
                     heard: Rc::clone(&heard),
                 };
                 let agenda = &mut self.agenda;
-                self.network.send(now, kind, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
+                self.network.send(now, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
             }
         }
     }

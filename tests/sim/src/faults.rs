@@ -19,6 +19,7 @@ pub(crate) enum Strike {
     Swizzle,
     DelayStep,
     Thin,
+    Storm,
     Pause,
     Crash,
     Blackout,
@@ -37,11 +38,34 @@ pub(crate) enum Undo {
     Link { link: LinkId, pairs: Vec<(usize, usize)> },
     /// One more pair of a swizzle is cut.
     Cut { pair: (usize, usize) },
-    /// Extra delay or a thin pipe between these pairs.
+    /// Extra delay, a thin pipe or a storm between these pairs.
     Slow { pairs: Vec<(usize, usize)> },
 }
 
-const ALL: [Strike; 15] = [
+impl Strike {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Split => "split in two",
+            Self::OneWay => "one-way cut",
+            Self::Pair => "cut of a pair",
+            Self::Flap => "flapping cut",
+            Self::Link => "cut of a link",
+            Self::Swizzle => "swizzle",
+            Self::DelayStep => "step in delay",
+            Self::Thin => "thin pipe",
+            Self::Storm => "storm of duplicates",
+            Self::Pause => "pause",
+            Self::Crash => "crash",
+            Self::Blackout => "blackout",
+            Self::Leave => "leave",
+            Self::Kill => "kill",
+            Self::Expected => "operator changes votes",
+            Self::Key => "key change",
+        }
+    }
+}
+
+const ALL: [Strike; 16] = [
     Strike::Split,
     Strike::OneWay,
     Strike::Pair,
@@ -50,6 +74,7 @@ const ALL: [Strike; 15] = [
     Strike::Swizzle,
     Strike::DelayStep,
     Strike::Thin,
+    Strike::Storm,
     Strike::Pause,
     Strike::Crash,
     Strike::Blackout,
@@ -78,6 +103,7 @@ impl Cluster {
             Strike::Swizzle => f.swizzle_every,
             Strike::DelayStep => f.delay_step_every,
             Strike::Thin => f.thin_every,
+            Strike::Storm => f.storm_every,
             Strike::Pause => f.pause_every,
             Strike::Crash => f.crash_every,
             Strike::Blackout => f.blackout_every,
@@ -98,6 +124,7 @@ impl Cluster {
         }
         self.next(strike);
         self.trace.mix(&[self.now, strike as u64]);
+        self.coverage.reach("fault", strike.name(), "", "");
         let n = self.machines.len();
         match strike {
             Strike::Split => {
@@ -139,6 +166,14 @@ impl Cluster {
                 let nanos_per_byte = self.faults.log_uniform(80, 80_000); // 100 Mbit/s to 100 kbit/s
                 for (a, b) in &pairs {
                     self.network.set_thin(*a, *b, nanos_per_byte);
+                }
+                self.slow_for_a_while(pairs);
+            }
+            Strike::Storm => {
+                let pairs = self.some_pairs();
+                let copies = u32::try_from(self.faults.log_uniform(1, 20)).unwrap_or(1);
+                for (a, b) in &pairs {
+                    self.network.set_storm(*a, *b, copies);
                 }
                 self.slow_for_a_while(pairs);
             }
@@ -300,6 +335,7 @@ impl Cluster {
                 for (a, b) in pairs {
                     self.network.set_extra_delay(a, b, 0);
                     self.network.set_thin(a, b, 0);
+                    self.network.set_storm(a, b, 0);
                 }
             }
         }

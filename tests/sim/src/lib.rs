@@ -1,4 +1,4 @@
-//! Deterministic simulator of the protocol core: 2 to 16 nodes on a virtual network and virtual clocks, from one seed.
+//! Deterministic simulator of the protocol core: 2 to 64 nodes on a virtual network and virtual clocks, from one seed.
 //!
 //! A run has a safety phase, in which anything may go wrong (loss, duplicates, reordering, delay, damage, replay, cuts
 //! of every shape, pauses, crashes, leaves, load), and a liveness phase, in which nothing does any more and the cluster
@@ -23,6 +23,8 @@ pub mod agenda;
 mod clients;
 pub mod clock;
 pub mod cluster;
+pub mod coverage;
+mod draw;
 mod faults;
 pub mod invariants;
 mod keys;

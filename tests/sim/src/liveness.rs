@@ -23,21 +23,21 @@ impl Cluster {
         let end = began + self.bound();
         let mut took;
         loop {
-            if !self.run_while_not(end, Self::one_configuration)? {
+            if !self.wait(end, Self::one_configuration)? {
                 let claim = "once faults stop, all nodes are one configuration within the bound";
                 return Err(self.liveness("L1/L7/L9", claim, self.state_of_all()));
             }
             if self.expected_changed {
                 self.restore_expected()?;
             }
-            if !self.run_while_not(end, Self::all_settled)? {
+            if !self.wait(end, Self::all_settled)? {
                 let claim = "the configuration of all is quorate and its steps end within the bound";
                 return Err(self.liveness("L2/L3", claim, self.state_of_all()));
             }
             took = self.now - began;
             // What was under way when the faults stopped, and a silence just before, may still do something.
             let installs = self.counters.installs;
-            let until = self.now + self.options.timers.token.as_nanos() * 2;
+            let until = self.now + self.silence();
             self.run_until(until)?;
             if self.counters.installs == installs && self.all_settled() {
                 break;
@@ -45,7 +45,7 @@ impl Cluster {
         }
         let fresh = self.fresh_messages()?;
         let arrived = |cluster: &Self| fresh.iter().all(|id| cluster.delivered_everywhere(*id));
-        if !self.run_while_not(self.now + self.bound(), arrived)? {
+        if !self.wait(self.now + self.bound(), arrived)? {
             let missing: Vec<_> = fresh.iter().filter(|id| !self.delivered_everywhere(**id)).collect();
             let seen = format!("{missing:?}\n{}", self.state_of_all());
             return Err(self.liveness("L3", "a fresh message from each node arrives everywhere", seen));
@@ -56,11 +56,30 @@ impl Cluster {
         Ok(took)
     }
 
+    /// Lets events happen until `done` holds, looked at every millisecond; false if it does not by `deadline`.
+    fn wait(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Result<bool, Violation> {
+        loop {
+            if done(self) {
+                return Ok(true);
+            }
+            if self.now >= deadline {
+                return Ok(false);
+            }
+            self.run_until(deadline.min(self.now + MS))?;
+        }
+    }
+
     /// How long the cluster may take, generously: several rounds of losing the token, gathering, and waiting for a
     /// restarted voter.
     fn bound(&self) -> u64 {
         let t = &self.options.timers;
         12 * (t.token + t.consensus).as_nanos() + 4 * (t.lease + t.lease_margin).as_nanos() + 10 * SEC
+    }
+
+    /// After this long each timer that watches over somebody has run out.
+    fn silence(&self) -> u64 {
+        let t = &self.options.timers;
+        t.token.max(t.heartbeat_limit.max(t.heartbeat_limit_max).scale(3, 2)).as_nanos()
     }
 
     fn one_configuration(&self) -> bool {
@@ -130,7 +149,7 @@ impl Cluster {
     fn stays_quiet(&mut self) -> Result<(), Violation> {
         let installs = self.counters.installs;
         let lost = self.counters.quorum_lost;
-        let until = self.now + 4 * self.options.timers.token.as_nanos();
+        let until = self.now + self.options.patience * self.silence();
         self.run_until(until)?;
         if self.counters.installs != installs || self.counters.quorum_lost != lost {
             let claim = "without faults the one configuration stays, and stays quorate";
@@ -142,7 +161,7 @@ impl Cluster {
     /// M12 at rest: every daemon's group table is what the clients of all daemons make up.
     fn groups_agree(&mut self) -> Result<(), Violation> {
         let deadline = self.now + self.bound();
-        if self.run_while_not(deadline, Self::tables_are_true)? {
+        if self.wait(deadline, Self::tables_are_true)? {
             return Ok(());
         }
         let truth = self.true_groups();
@@ -211,9 +230,8 @@ impl Cluster {
 /// # Errors
 /// The first invariant that does not hold.
 pub(crate) fn whole_run(cluster: &mut Cluster) -> Result<u64, Violation> {
-    let spread = if cluster.options.calm() { 100 * MS } else { cluster.options.timers.token.as_nanos() * 2 };
     let duration: Instant = cluster.options.duration;
-    cluster.start_all(spread);
+    cluster.start_all(cluster.options.start_spread);
     cluster.unleash();
     cluster.run_until(duration)?;
     cluster.converge()

@@ -116,9 +116,11 @@ impl Cluster {
             gasps,
             participant: false,
             leaving: false,
-            heard: vec![None; size],
+            heard: vec![None; size].into(),
             doom: None,
             unit_died: false,
+            state: 0,
+            step: None,
         });
         self.oracle.history.lives.push(Life {
             node: n,

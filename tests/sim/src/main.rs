@@ -30,6 +30,9 @@ enum Command {
         /// Seeds, as FIRST..END (END is not run).
         #[arg(long, default_value = "0..2000", value_parser = parse_seeds)]
         seeds: (u64, u64),
+        /// Print what was reached, and what never was.
+        #[arg(long)]
+        coverage: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -37,8 +40,8 @@ enum Command {
     Replay {
         /// The seed.
         seed: u64,
-        /// Number of nodes, 2 to 16, instead of the one drawn.
-        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=16))]
+        /// Number of nodes, 2 to 64, instead of the one drawn.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=64))]
         nodes: Option<u64>,
         /// Print everything that happens.
         #[arg(long)]
@@ -68,8 +71,8 @@ enum Command {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Number of nodes, 2 to 16, instead of the one drawn.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=16))]
+    /// Number of nodes, 2 to 64, instead of the one drawn.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=64))]
     nodes: Option<u64>,
     /// Threads; as many as there are cores by default.
     #[arg(long)]
@@ -82,8 +85,8 @@ struct Common {
 fn main() -> ExitCode {
     exit_with_seed_on_panic();
     match Cli::parse().command {
-        Command::Run { seeds: (first, end), common } => {
-            many(&common, |i| first.checked_add(i).filter(|seed| *seed < end))
+        Command::Run { seeds: (first, end), coverage, common } => {
+            many(&common, coverage, |i| first.checked_add(i).filter(|seed| *seed < end))
         }
         Command::Replay { seed, nodes, trace, without, bug, options: show } => {
             let mut options = Options::draw_sized(seed, nodes.and_then(|n| usize::try_from(n).ok()));
@@ -99,12 +102,12 @@ fn main() -> ExitCode {
             let first = from.unwrap_or_else(seed_of_the_day);
             println!("soak from seed {first} for {minutes} minutes");
             let end = now() + Duration::from_secs(60 * minutes);
-            many(&common, |i| (now() < end).then(|| first.wrapping_add(i)))
+            many(&common, false, |i| (now() < end).then(|| first.wrapping_add(i)))
         }
     }
 }
 
-fn many(common: &Common, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
+fn many(common: &Common, coverage: bool, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = common.threads.unwrap_or(cores);
     let nodes = common.nodes.and_then(|n| usize::try_from(n).ok());
@@ -121,6 +124,9 @@ fn many(common: &Common, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
         }
     });
     print_summary(&summary, began.elapsed(), cpu_seconds());
+    if coverage {
+        print!("{}", summary.coverage.table(summary.passed));
+    }
     summary.failures.iter().map(Failure::exit_code).max().map_or(ExitCode::SUCCESS, ExitCode::from)
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use holdfast_types::{Boottime, LinkId};
 
 use crate::clock::{Instant, MS};
-use crate::options::{FaultOptions, NetworkOptions};
+use crate::options::{Bucket, FaultOptions, NetworkOptions};
 use crate::oracle::LifeIndex;
 use crate::random::{Random, Stream};
 
@@ -24,6 +24,8 @@ pub struct Flight {
     pub to: usize,
     /// The link it goes over.
     pub link: LinkId,
+    /// What kind of packet it is, if the simulator has looked; see the sniffer.
+    pub kind: u8,
     /// The bytes as sent.
     pub bytes: Rc<[u8]>,
     /// What happened to them since.
@@ -86,9 +88,11 @@ struct Pair {
     link_cuts: u32,
     latency: u64,
     extra: u64,
-    /// Nanoseconds a byte takes through the thin pipe, if there is one.
-    thin: u64,
-    pipe_free: Instant,
+    /// What it passes through; when that will have let everything through that it has taken.
+    bucket: Bucket,
+    free_at: Instant,
+    /// Each packet arrives so many times more.
+    storm: u32,
     last_arrival: Instant,
     bursting: bool,
 }
@@ -111,18 +115,21 @@ impl Network {
     #[must_use]
     pub fn new(seed: u64, n: usize, links: usize, options: NetworkOptions, faults: FaultOptions) -> Self {
         let mut rng = Random::new(seed, Stream::Network);
-        let pairs = (0..links * n * n)
-            .map(|_| Pair {
+        let pair = |_| {
+            let slower = if rng.chance(500_000) { options.asymmetry } else { 1 };
+            Pair {
                 cuts: 0,
                 link_cuts: 0,
-                latency: options.latency + rng.below(options.latency / 2 + 1),
+                latency: (options.latency + rng.below(options.latency / 2 + 1)) * slower,
                 extra: 0,
-                thin: 0,
-                pipe_free: 0,
+                bucket: faults.bucket,
+                free_at: 0,
+                storm: 0,
                 last_arrival: 0,
                 bursting: false,
-            })
-            .collect();
+            }
+        };
+        let pairs = (0..links * n * n).map(pair).collect();
         Self {
             n,
             links,
@@ -135,8 +142,8 @@ impl Network {
         }
     }
 
-    /// Sends `flight` (of the given kind) at `now`; calls `arrive` for each copy that gets through, with its time.
-    pub fn send(&mut self, now: Instant, kind: u8, flight: Flight, mut arrive: impl FnMut(Instant, Flight)) {
+    /// Sends `flight` at `now`; calls `arrive` for each copy that gets through, with its time.
+    pub fn send(&mut self, now: Instant, flight: Flight, mut arrive: impl FnMut(Instant, Flight)) {
         self.counters.sent += 1;
         if self.faults.replay > 0 {
             if self.history.len() == REPLAY_MAX {
@@ -150,11 +157,11 @@ impl Network {
             }
         }
         let index = self.index(flight.link, flight.from, flight.to);
-        if self.lost(index, kind) {
+        if self.lost(index, flight.kind) {
             self.counters.lost += 1;
             return;
         }
-        let copies = 1 + usize::from(self.rng.chance(self.faults.duplicate));
+        let copies = 1 + self.pairs[index].storm + u32::from(self.rng.chance(self.faults.duplicate));
         for _ in 0..copies {
             match self.arrival(now, index, flight.bytes.len()) {
                 Some(at) => {
@@ -188,12 +195,13 @@ impl Network {
         let jitter = self.rng.exponential(self.options.jitter);
         let pair = &mut self.pairs[index];
         let mut start = now;
-        if pair.thin > 0 {
-            if pair.pipe_free.saturating_sub(now) > pair.thin * BUFFER_MAX as u64 {
+        let Bucket { nanos_per_byte: pace, burst, queue } = pair.bucket;
+        if pace > 0 {
+            if pair.free_at.saturating_sub(now) > pace * queue {
                 return None;
             }
-            start = now.max(pair.pipe_free) + pair.thin * (len as u64 + 42);
-            pair.pipe_free = start;
+            pair.free_at = pair.free_at.max(now.saturating_sub(pace * burst)) + pace * (len as u64 + 42);
+            start = now.max(pair.free_at);
         }
         let mut at = start + pair.latency + pair.extra + jitter + slow;
         if !self.faults.reorder && slow == 0 {
@@ -260,7 +268,17 @@ impl Network {
 
     /// Makes the way a thin pipe of so many nanoseconds a byte (zero takes it back).
     pub fn set_thin(&mut self, from: usize, to: usize, nanos_per_byte: u64) {
-        self.on_all(from, to, |pair| pair.thin = nanos_per_byte);
+        let bucket = if nanos_per_byte > 0 {
+            Bucket { nanos_per_byte, burst: 0, queue: BUFFER_MAX as u64 }
+        } else {
+            self.faults.bucket
+        };
+        self.on_all(from, to, |pair| pair.bucket = bucket);
+    }
+
+    /// Each packet on this way arrives so many times more (zero takes it back).
+    pub fn set_storm(&mut self, from: usize, to: usize, copies: u32) {
+        self.on_all(from, to, |pair| pair.storm = copies);
     }
 
     fn index(&self, link: LinkId, from: usize, to: usize) -> usize {
@@ -285,8 +303,9 @@ impl Network {
             pair.cuts = 0;
             pair.link_cuts = 0;
             pair.extra = 0;
-            pair.thin = 0;
-            (pair.pipe_free, pair.last_arrival) = (0, 0); // nothing queues behind what was slow
+            pair.bucket = Bucket::default();
+            pair.storm = 0;
+            (pair.free_at, pair.last_arrival) = (0, 0); // nothing queues behind what was slow
             pair.bursting = false;
         }
     }

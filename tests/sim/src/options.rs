@@ -1,11 +1,9 @@
-//! What a run is like, drawn from its seed: cluster, timers, faults, load. Each run has another mix of fault classes
-//! and strengths ("swarm"): faults that are always all on hide each other.
+//! What a run is like: cluster, timers, network, faults, load. [`crate::draw`] draws all of it from the seed.
 
 use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::{MS, SEC};
-use crate::random::{Random, Stream};
 
 /// A run, before it starts.
 #[derive(Clone, Debug)]
@@ -24,10 +22,16 @@ pub struct Options {
     pub quorum: QuorumConfig,
     /// Links of every node.
     pub links: LinksConfig,
+    /// All machines start within this time, in nanoseconds.
+    pub start_spread: u64,
     /// Length of the safety phase, in nanoseconds.
     pub duration: u64,
+    /// Token timeouts for which nothing may happen any more at the end.
+    pub patience: u64,
     /// Clocks gain or lose up to this many parts per million.
     pub drift_ppm_max: u32,
+    /// The driver calls `handle_timeout` at the beginning of each turn, due or not.
+    pub eager: bool,
     /// The network when nothing is wrong.
     pub network: NetworkOptions,
     /// What goes wrong.
@@ -45,6 +49,19 @@ pub struct NetworkOptions {
     pub latency: u64,
     /// Mean of what chance adds to it.
     pub jitter: u64,
+    /// One direction of a pair may take up to this many times as long as the other one.
+    pub asymmetry: u64,
+}
+
+/// A token bucket: what a link lets through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// Nanoseconds a byte takes; 0: no limit.
+    pub nanos_per_byte: u64,
+    /// Bytes that pass at once after a silence.
+    pub burst: u64,
+    /// Bytes that wait in front of it; what comes when it is full is lost.
+    pub queue: u64,
 }
 
 /// Faults: chances in parts per million a packet, mean intervals in nanoseconds; zero is off.
@@ -74,8 +91,12 @@ pub struct FaultOptions {
     pub replay: u32,
     /// Steps in delay: one node's or pair's packets are late for a while.
     pub delay_step_every: u64,
+    /// Every pair's packets pass through such a bucket all the time.
+    pub bucket: Bucket,
     /// A pair's packets pass through a thin pipe for a while.
     pub thin_every: u64,
+    /// Packets of some pairs arrive many times for a while.
+    pub storm_every: u64,
     /// Cuts in two groups, both ways.
     pub split_every: u64,
     /// One-way cuts.
@@ -142,11 +163,11 @@ pub struct LoadOptions {
 pub enum Class {
     /// Even, bursty and by-kind loss.
     Loss,
-    /// Duplicates.
+    /// Duplicates, single ones and storms.
     Duplicate,
     /// Reordering.
     Reorder,
-    /// Long delays, steps and thin pipes.
+    /// Long delays, steps, thin pipes and buckets.
     Delay,
     /// Bit flips and truncation.
     Mangle,
@@ -179,55 +200,6 @@ pub enum Class {
 }
 
 impl Options {
-    /// The run of `seed`.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
-        Self::draw_sized(seed, None)
-    }
-
-    /// The run of `seed` with a fixed number of nodes, 2 to 16.
-    #[must_use]
-    pub fn draw_sized(seed: u64, nodes: Option<usize>) -> Self {
-        let mut rng = Random::new(seed, Stream::Options);
-        let drawn = rng.pick(&[2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 5, 5, 6, 7, 8, 9, 11, 13, 16]);
-        let count = nodes.unwrap_or(drawn).clamp(2, 16);
-        let token = Span::from_millis(rng.pick(&[300, 1_000, 1_000, 1_000, 1_000, 3_000]));
-        let token_ns = token.as_nanos();
-        let rounds = rng.log_uniform(8, 40);
-        let network = NetworkOptions {
-            latency: rng.log_uniform(20_000, (token_ns / 150 / count as u64).max(40_000)),
-            jitter: rng.log_uniform(1_000, 300_000),
-        };
-        let quorum = QuorumConfig {
-            expected_votes: None,
-            two_node: count == 2 && rng.chance(300_000),
-            wait_for_all: rng.chance(200_000),
-        };
-        let nodes = draw_nodes(&mut rng, count, quorum.two_node);
-        let duration = token_ns.saturating_mul(rounds);
-        let faults = FaultOptions::draw(&mut rng, token_ns, count as u64);
-        let load = LoadOptions::draw(&mut rng, token_ns, duration, count as u64);
-        let window_frames = rng.pick(&[50, 50, 50, 17, 300]);
-        let frames_per_visit = rng.pick(&[17, 17, 17, 1, 50]);
-        let drift_ppm_max = rng.pick(&[0, 20, 200]);
-        let links = draw_links(&mut rng);
-        Self {
-            seed,
-            nodes,
-            links,
-            timers: draw_timers(&mut Random::new(seed, Stream::Timers), token),
-            window_frames,
-            frames_per_visit,
-            quorum,
-            duration,
-            drift_ppm_max,
-            network,
-            faults,
-            load,
-            scripted: false,
-        }
-    }
-
     /// A quiet run of `count` nodes with a token of one second, one vote each, no faults and no load: where scripted
     /// scenarios start.
     #[must_use]
@@ -240,9 +212,12 @@ impl Options {
             frames_per_visit: 17,
             quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
             links: LinksConfig::equal(1, LinkMode::Passive),
+            start_spread: SEC,
             duration: 0,
+            patience: 4,
             drift_ppm_max: 100,
-            network: NetworkOptions { latency: 200_000, jitter: 20_000 },
+            eager: true,
+            network: NetworkOptions { latency: 200_000, jitter: 20_000, asymmetry: 1 },
             faults: FaultOptions { restart_max: SEC, persist_mean: MS, ..FaultOptions::default() },
             load: LoadOptions {
                 mcast_every: 0,
@@ -267,12 +242,16 @@ impl Options {
                 f.burst_enter = 0;
                 f.kind_loss = None;
             }
-            Class::Duplicate => f.duplicate = 0,
+            Class::Duplicate => {
+                f.duplicate = 0;
+                f.storm_every = 0;
+            }
             Class::Reorder => f.reorder = false,
             Class::Delay => {
                 f.slow = 0;
                 f.delay_step_every = 0;
                 f.thin_every = 0;
+                f.bucket = Bucket::default();
             }
             Class::Mangle => {
                 f.flip = 0;
@@ -322,68 +301,14 @@ impl Options {
 }
 
 impl FaultOptions {
-    fn draw(rng: &mut Random, token: u64, nodes: u64) -> Self {
-        if rng.chance(50_000) {
-            return Self { restart_max: token, persist_mean: MS, ..Self::default() }; // a calm run: nothing may change
-        }
-        let on = rng.pick(&[150_000, 350_000, 600_000]); // how full of faults this run is
-        let ppm = |rng: &mut Random, low, high| {
-            if rng.chance(on) { u32::try_from(rng.log_uniform(low, high)).unwrap_or(0) } else { 0 }
-        };
-        let loss = ppm(rng, 300, 200_000);
-        let burst_enter = ppm(rng, 100, 20_000);
-        let burst_leave = u32::try_from(rng.log_uniform(20_000, 500_000)).unwrap_or(0);
-        let kind = u8::try_from(rng.below(8)).unwrap_or(0);
-        let kind_loss = match ppm(rng, 50_000, 900_000) {
-            0 => None,
-            share => Some((kind, share)),
-        };
-        let every = |rng: &mut Random, low: u64, high: u64| {
-            let interval = rng.log_uniform(token * low / 4, token * high);
-            if rng.chance(on) { interval } else { 0 }
-        };
-        Self {
-            loss,
-            burst_enter,
-            burst_leave,
-            kind_loss,
-            duplicate: ppm(rng, 1_000, 200_000),
-            reorder: rng.chance(on),
-            slow: ppm(rng, 500, 100_000),
-            slow_mean: rng.log_uniform(MS, 2 * token),
-            flip: ppm(rng, 500, 50_000),
-            truncate: ppm(rng, 500, 50_000),
-            replay: ppm(rng, 500, 50_000),
-            delay_step_every: every(rng, 4, 20),
-            thin_every: every(rng, 4, 20),
-            split_every: every(rng, 4, 20),
-            one_way_every: every(rng, 4, 20),
-            pair_every: every(rng, 4, 20),
-            flap_every: every(rng, 8, 30),
-            swizzle_every: every(rng, 8, 30),
-            cut_max: rng.log_uniform(token / 10, 6 * token),
-            pause_every: every(rng, 2, 20),
-            pause_max: rng.log_uniform(token / 20, 4 * token),
-            crash_every: every(rng, 2, 20),
-            blackout_every: if rng.chance(100_000) { token * rng.between(5, 20) } else { 0 },
-            restart_max: rng.log_uniform(MS, 6 * token),
-            gasp: if rng.chance(500_000) { 700_000 } else { 0 },
-            fence: if rng.chance(400_000) { 500_000 } else { 0 },
-            leave_every: every(rng, 4, 30),
-            kill_every: if nodes > 2 { every(rng, 16, 40) } else { 0 },
-            persist_mean: rng.log_uniform(50_000, 30 * MS),
-            persist_stall: ppm(rng, 10_000, 300_000),
-            lateness: if rng.chance(on) { rng.log_uniform(10_000, token / 200) } else { 0 },
-            link_every: every(rng, 2, 20),
-        }
-    }
-
     /// Nothing here can change a membership.
-    fn calm(&self) -> bool {
+    pub(crate) fn calm(&self) -> bool {
         let chances = [self.loss, self.burst_enter, self.duplicate, self.slow, self.flip, self.truncate];
         let intervals = [
             self.delay_step_every,
             self.thin_every,
+            self.storm_every,
+            self.bucket.nanos_per_byte,
             self.split_every,
             self.one_way_every,
             self.pair_every,
@@ -402,86 +327,5 @@ impl FaultOptions {
             && self.kind_loss.is_none()
             && !self.reorder
             && intervals.iter().all(|i| *i == 0)
-    }
-}
-
-impl LoadOptions {
-    fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64) -> Self {
-        let messages_max = 600; // of one node: keeps a run's cost within a bound
-        let mcast_every = rng.log_uniform(duration / messages_max, duration / 10);
-        Self {
-            mcast_every: if rng.chance(900_000) { mcast_every } else { 0 },
-            burst: rng.pick(&[0, 0, 2_000, 20_000]),
-            large: rng.pick(&[0, 1_000, 20_000]) / u32::try_from(nodes.div_ceil(4)).unwrap_or(1),
-            safe: rng.pick(&[0, 200_000, 500_000, 1_000_000]),
-            churn_every: if rng.chance(600_000) { rng.log_uniform(token / 4, 10 * token) } else { 0 },
-            expected_every: if rng.chance(100_000) { rng.log_uniform(token, 20 * token) } else { 0 },
-            key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
-            participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
-        }
-    }
-}
-
-/// Half of the runs have the defaults. The others have a detector that is slower or cannot adapt, heartbeats that are
-/// denser or thinner, and a lease that outlasts the detector's limit, so that survivors have to wait for it.
-fn draw_timers(rng: &mut Random, token: Span) -> Timers {
-    let defaults = Timers::from_token(token);
-    if rng.chance(500_000) {
-        return defaults;
-    }
-    let limit = rng.pick(&[defaults.heartbeat_limit, token.scale(1, 4), token.scale(1, 2)]);
-    let timers = defaults.with_limit(limit);
-    let heartbeat = limit.scale(1, rng.pick(&[3, 4, 6, 6, 8]));
-    let lease = limit.scale(rng.pick(&[3, 5, 5, 8]), 6).max(heartbeat.scale(3, 1));
-    let heartbeat_limit_max = limit.scale(rng.pick(&[1, 2, 4]), 1);
-    Timers { heartbeat, heartbeat_limit_max, lease, ..timers }
-}
-
-fn draw_nodes(rng: &mut Random, count: usize, equal: bool) -> Vec<NodeEntry> {
-    let sparse = rng.chance(300_000);
-    let weighted = !equal && rng.chance(200_000);
-    let mut id = 0;
-    let mut nodes: Vec<NodeEntry> = (0..count)
-        .map(|_| {
-            id += if sparse { 1 + u32::try_from(rng.log_uniform(1, 1 << 24)).unwrap_or(1) } else { 1 };
-            let votes = if weighted { rng.pick(&[0, 1, 1, 1, 2, 3]) } else { 1 };
-            NodeEntry { id: NodeId::new(id), votes: Votes::new(votes) }
-        })
-        .collect();
-    if nodes.iter().all(|n| n.votes.get() == 0) {
-        nodes[0].votes = Votes::new(1);
-    }
-    nodes
-}
-
-/// One link for half of the runs; else two or three, of equal or different priority, in either mode.
-fn draw_links(rng: &mut Random) -> LinksConfig {
-    let mode = if rng.chance(300_000) { LinkMode::Active } else { LinkMode::Passive };
-    let mut links = LinksConfig::equal(rng.pick(&[1, 1, 1, 2, 2, 3]), mode);
-    for link in &mut links.links {
-        link.priority = rng.pick(&[1, 1, 2]);
-    }
-    links
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_swarm_has_calm_and_stormy_runs_of_all_sizes() {
-        let runs: Vec<Options> = (0..400).map(Options::draw).collect();
-        assert!(runs.iter().any(Options::calm));
-        assert!(
-            runs.iter().any(|o| o.faults.loss > 0 && o.faults.crash_every > 0 && o.faults.pause_every > 0)
-        );
-        for count in [2, 3, 5, 16] {
-            assert!(runs.iter().any(|o| o.nodes.len() == count), "no run with {count} nodes");
-        }
-        for links in [1, 2, 3] {
-            assert!(runs.iter().any(|o| o.links.links.len() == links), "no run with {links} links");
-        }
-        assert!(runs.iter().any(|o| o.links.mode == LinkMode::Active && o.faults.link_every > 0));
-        assert!(runs.iter().any(|o| o.quorum.two_node) && runs.iter().any(|o| o.quorum.wait_for_all));
     }
 }

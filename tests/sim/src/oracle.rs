@@ -133,6 +133,8 @@ pub struct Stay {
     pub regular: Option<usize>,
     /// The observer was in the group all the time; if not, `items` begin with its own join.
     pub whole: bool,
+    /// It was synchronised there.
+    pub synced: bool,
     /// The regular configuration it went to.
     pub to: Option<RingId>,
 }
@@ -304,6 +306,8 @@ pub struct Oracle {
     /// What has happened.
     pub history: History,
     invariants: Vec<Box<dyn Invariant>>,
+    /// Places of those that look at the end of each turn.
+    every_turn: Vec<usize>,
 }
 
 impl Oracle {
@@ -327,7 +331,9 @@ impl Oracle {
             calm: options.calm(),
             formed: false,
         };
-        Self { history, invariants: invariants::all() }
+        let invariants = invariants::all();
+        let every_turn = (0..invariants.len()).filter(|i| invariants[*i].every_turn()).collect();
+        Self { history, invariants, every_turn }
     }
 
     /// Takes note of what was seen and checks every invariant.
@@ -337,6 +343,14 @@ impl Oracle {
     pub fn observe(&mut self, now: Instant, life: LifeIndex, what: What<'_>) -> Result<(), Violation> {
         self.history.now = now;
         let seen = Observation { life, what };
+        if matches!(what, What::Turn) {
+            for at in &self.every_turn {
+                let invariant = &mut self.invariants[*at];
+                let result = invariant.observe(&self.history, &seen);
+                result.map_err(|seen| violation(invariant.as_ref(), now, seen))?;
+            }
+            return Ok(());
+        }
         self.history.apply(&seen);
         for invariant in &mut self.invariants {
             invariant
@@ -457,6 +471,9 @@ impl History {
     }
 
     fn synchronised(&mut self, life: LifeIndex, ring: RingId) {
+        if let Some(stay) = self.rings.get_mut(&ring).and_then(|r| r.stays.get_mut(&life)) {
+            stay.synced = true;
+        }
         let facts = &mut self.lives[life];
         let next = Segment { whole: facts.observer_joined.is_some(), ..Segment::default() };
         let segment = std::mem::replace(&mut facts.segment, next);

@@ -92,6 +92,7 @@ impl Cluster {
                 self.trace.line(self.now, Some(id), || describe_view(&view));
                 let lost = self.oracle.history.lives[life].view.quorate && !view.quorate;
                 self.counters.quorum_lost += u64::from(lost);
+                self.coverage.quorum(&self.oracle.history.lives[life].view, &view);
                 self.observe(life, What::Quorum(&view))?;
             }
             Output::Step(notice) => {
@@ -100,6 +101,9 @@ impl Cluster {
                 self.trace.line(self.now, Some(id), || {
                     format!("step {epoch}/{step} {} {:?} of {}", notice.name, notice.phase, notice.ring)
                 });
+                if let Some(running) = self.machines[n].running.as_mut() {
+                    self.coverage.step(running.step.replace((notice.name, notice.phase)), &notice);
+                }
                 self.observe(life, What::Step(&notice))?;
                 self.take_part(n, notice);
             }
@@ -107,6 +111,7 @@ impl Cluster {
                 self.trace.mix(&[n as u64, 7, node.get().into(), incarnation.get()]);
                 self.trace
                     .line(self.now, Some(id), || format!("confirmed: {node} life {incarnation}: {why}"));
+                self.coverage.confirmed(&why);
                 self.observe(life, What::Confirmed(node, incarnation))?;
             }
             Output::Gate { open } => {
@@ -122,7 +127,12 @@ impl Cluster {
             }
             Output::TakeDown(why) => self.take_down(n, &why)?,
             Output::Left => self.left(n)?,
-            Output::Event(event) => self.trace.line(self.now, Some(id), || format!("{event:?}")),
+            Output::Event(event) => {
+                if let Some(running) = &self.machines[n].running {
+                    self.coverage.event(running.state, &event);
+                }
+                self.trace.line(self.now, Some(id), || format!("{event:?}"));
+            }
         }
         Ok(())
     }
@@ -174,7 +184,7 @@ impl Cluster {
             self.agenda.at(self.now + 20 * MS, Event::StepDone { node: n, life, notice });
             return Ok(());
         }
-        self.timeout(n)?;
+        self.timers_first(n)?;
         if !self.lives(n, life) {
             return Ok(());
         }

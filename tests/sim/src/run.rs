@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Counters};
+use crate::coverage::Coverage;
 use crate::liveness;
 use crate::options::Options;
 use crate::oracle::{Violation, ViolationKind};
@@ -27,6 +28,8 @@ pub struct Report {
     pub counters: Counters,
     /// What the network did.
     pub network: crate::network::Counters,
+    /// Places reached.
+    pub coverage: Box<Coverage>,
     /// How often the planted bug struck.
     pub struck: u64,
     /// Hash over everything.
@@ -91,6 +94,7 @@ pub fn run(options: &Options, mode: Mode, bug: Option<Bug>) -> Result<Report, Bo
                 converged_in,
                 counters: cluster.counters,
                 network: cluster.network.counters,
+                coverage: Box::new(std::mem::take(&mut cluster.coverage)),
                 struck: cluster.saboteur.struck,
                 hash: cluster.trace.hash(),
             });
@@ -139,6 +143,8 @@ pub struct Summary {
     pub counters: Counters,
     /// Packets of all passed runs.
     pub packets: u64,
+    /// Places that all passed runs have reached.
+    pub coverage: Coverage,
 }
 
 /// Runs seeds on `threads` threads until `next` has no more, and stops early after `failures_max` failures. `each` sees
@@ -191,5 +197,6 @@ impl Summary {
         sum.pauses += c.pauses;
         sum.quorum_lost += c.quorum_lost;
         self.packets += report.network.sent;
+        self.coverage.add(&report.coverage);
     }
 }

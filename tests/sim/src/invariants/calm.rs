@@ -19,6 +19,10 @@ impl Invariant for NoFalseAlarm {
         "without a fault no membership changes and no quorum is lost"
     }
 
+    fn every_turn(&self) -> bool {
+        true
+    }
+
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
         if !history.calm {
             return Ok(());

@@ -10,7 +10,7 @@ use cmm_proto::ConfigurationKind;
 use holdfast_types::RingId;
 
 use super::Invariant;
-use crate::oracle::{History, Item, Observation, Segment, What};
+use crate::oracle::{History, Item, Observation, Segment, Stay, What};
 
 #[derive(Default)]
 pub(crate) struct VirtualSynchrony;
@@ -138,4 +138,57 @@ impl Invariant for TransitionalSet {
         }
         Ok(())
     }
+}
+
+#[derive(Default)]
+pub(crate) struct SameCut;
+
+impl Invariant for SameCut {
+    fn name(&self) -> &'static str {
+        "M7 (cut)"
+    }
+
+    fn claim(&self) -> &'static str {
+        "nodes that go together have the transitional configuration at the same place of the order"
+    }
+
+    fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
+        let What::Configuration(c, _) = seen.what else { return Ok(()) };
+        let Some((ring, stay)) = history.stay(seen.life).filter(|_| c.kind == ConfigurationKind::Regular)
+        else {
+            return Ok(());
+        };
+        let Some(from) = stay.from else { return Ok(()) };
+        let old = &history.rings[&from].stays;
+        let Some(mine) = old.get(&seen.life).and_then(behind_the_cut) else { return Ok(()) };
+        for (other, theirs) in &history.rings[&ring].stays {
+            if theirs.from != Some(from) || *other == seen.life {
+                continue;
+            }
+            let Some(theirs) = old.get(other).and_then(behind_the_cut) else { continue };
+            if mine != theirs {
+                let i = mine.iter().zip(theirs).position(|(x, y)| x != y);
+                let i = i.unwrap_or(mine.len().min(theirs.len()));
+                let (a, b) = (history.lives[seen.life].id, history.lives[*other].id);
+                return Err(format!(
+                    "from {from} to {ring} node {a} has {} behind the cut, node {b} {}; number {} is {:?} on one and \
+                     {:?} on the other",
+                    mine.len(),
+                    theirs.len(),
+                    i + 1,
+                    mine.get(i),
+                    theirs.get(i),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an observer was told in the transitional configuration; none if it cannot be compared with another one's: it
+/// was not in the group yet, or the ring was never synchronised, in which case each side of a merge tells its clients
+/// only of senders it knows.
+fn behind_the_cut(stay: &Stay) -> Option<&[Item]> {
+    let cut = stay.regular.filter(|cut| stay.synced && (stay.whole || *cut > 0))?;
+    Some(&stay.items[cut..])
 }

@@ -128,7 +128,11 @@ fn life_in(history: &History, ring: RingId, node: NodeId) -> Option<LifeIndex> {
 
 /// What clients of each group on each node were told, and how far each client is in it.
 #[derive(Default)]
-pub(crate) struct LocalClients(BTreeMap<(LifeIndex, u8), Told>);
+pub(crate) struct LocalClients {
+    told: BTreeMap<(LifeIndex, u8), Told>,
+    /// Clients of this life were told something, and its turn has not ended yet.
+    news: Option<LifeIndex>,
+}
 
 #[derive(Default)]
 struct Told {
@@ -143,6 +147,10 @@ impl Invariant for LocalClients {
 
     fn claim(&self) -> &'static str {
         "clients of one node that are in one group are told the same, in the same order"
+    }
+
+    fn every_turn(&self) -> bool {
+        true
     }
 
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
@@ -162,7 +170,10 @@ impl Invariant for LocalClients {
                 Ok(())
             }
             What::Turn => {
-                for ((_, group), told) in self.0.range((seen.life, 0)..=(seen.life, u8::MAX)) {
+                if self.news.take_if(|life| *life == seen.life).is_none() {
+                    return Ok(());
+                }
+                for ((_, group), told) in self.told.range((seen.life, 0)..=(seen.life, u8::MAX)) {
                     if let Some((conn, at)) = told.places.iter().find(|(_, at)| **at != told.log.len()) {
                         let (node, all) = (history.lives[seen.life].id, told.log.len());
                         return Err(format!(
@@ -173,7 +184,7 @@ impl Invariant for LocalClients {
                 Ok(())
             }
             What::Ended => {
-                self.0.retain(|(life, _), _| *life != seen.life);
+                self.told.retain(|(life, _), _| *life != seen.life);
                 Ok(())
             }
             _ => Ok(()),
@@ -190,7 +201,8 @@ impl LocalClients {
         event: u64,
         joins: bool,
     ) -> Result<(), String> {
-        let told = self.0.entry((life, group)).or_default();
+        self.news = Some(life);
+        let told = self.told.entry((life, group)).or_default();
         let known = told.places.get(&conn).copied();
         let at = match known {
             Some(at) => at,
@@ -208,7 +220,7 @@ impl LocalClients {
     }
 
     fn forget(&mut self, life: LifeIndex, conn: ConnId) {
-        for (_, told) in self.0.range_mut((life, 0)..=(life, u8::MAX)) {
+        for (_, told) in self.told.range_mut((life, 0)..=(life, u8::MAX)) {
             told.places.remove(&conn);
             if told.places.is_empty() {
                 told.log.clear();

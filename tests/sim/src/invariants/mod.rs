@@ -29,6 +29,11 @@ pub trait Invariant {
     fn name(&self) -> &'static str;
     /// What must hold, in words.
     fn claim(&self) -> &'static str;
+    /// Whether it looks at the end of each turn ([`What::Turn`](crate::oracle::What::Turn)), by far the most frequent
+    /// observation.
+    fn every_turn(&self) -> bool {
+        false
+    }
     /// Looks at what happened; `history` includes it already.
     ///
     /// # Errors
@@ -56,6 +61,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<m06_fifo_and_causal::FifoAndCausal>::default(),
         Box::<m07_virtual_synchrony::VirtualSynchrony>::default(),
         Box::<m07_virtual_synchrony::TransitionalSet>::default(),
+        Box::<m07_virtual_synchrony::SameCut>::default(),
         Box::<m09_own_messages::OwnMessages>::default(),
         Box::<m10_safe_delivery::SafeDelivery>::default(),
         Box::<m11_step_barrier::StepBarrier>::default(),

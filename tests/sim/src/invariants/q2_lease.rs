@@ -13,7 +13,11 @@ use crate::oracle::{History, Life, LifeIndex, Observation, What};
 
 /// Until when at least each life's lease runs. Echoes only get newer, so a stored end is a lower bound.
 #[derive(Default)]
-pub(crate) struct Lease(BTreeMap<LifeIndex, Instant>);
+pub(crate) struct Lease {
+    ends: BTreeMap<LifeIndex, Instant>,
+    /// The first of the ends of those that believe: nobody needs to be looked at before.
+    first: Instant,
+}
 
 impl Invariant for Lease {
     fn name(&self) -> &'static str {
@@ -24,21 +28,33 @@ impl Invariant for Lease {
         "a node tells its clients \"quorate\" only while it has heard from a quorum of votes within the lease"
     }
 
+    fn every_turn(&self) -> bool {
+        true
+    }
+
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
         if history.two_node {
             return Ok(());
         }
         match seen.what {
-            What::Quorum(view) if view.quorate => self.check(history, seen.life, 0),
-            What::Turn => {
+            What::Quorum(view) if view.quorate => {
+                self.first = 0;
+                self.check(history, seen.life, 0)
+            }
+            What::Turn if history.now > self.first.saturating_add(history.lateness_max) => {
+                self.first = Instant::MAX;
                 for life in history.running.iter().flatten() {
                     // A late timer is no lie: the margin that others wait covers it.
                     self.check(history, *life, history.lateness_max)?;
                 }
                 Ok(())
             }
+            What::Resumed(_) => {
+                self.first = 0; // it believes again
+                Ok(())
+            }
             What::Ended => {
-                self.0.remove(&seen.life);
+                self.ends.remove(&seen.life);
                 Ok(())
             }
             _ => Ok(()),
@@ -52,11 +68,11 @@ impl Lease {
         if !life.believes() {
             return Ok(());
         }
-        let stored = self.0.entry(index).or_insert(0);
-        if history.now <= stored.saturating_add(allowance) {
-            return Ok(());
+        let stored = self.ends.entry(index).or_insert(0);
+        if history.now > stored.saturating_add(allowance) {
+            *stored = lease_end(history, life, &life.echoed);
         }
-        *stored = lease_end(history, life, &life.echoed);
+        self.first = self.first.min(*stored);
         if history.now <= stored.saturating_add(allowance) {
             return Ok(());
         }

@@ -51,7 +51,7 @@ planted! {
     a_lost_member_is_found: LoseMember by "M1/M2" | "M8";
     a_node_outside_its_own_configuration_is_found: LoseMyself by "M1/M2";
     a_lost_transitional_member_is_found: LoseTransitional by "M8";
-    a_late_transitional_configuration_is_found: LateTransitional by "M5 (no holes)" | "M10";
+    a_late_transitional_configuration_is_found: LateTransitional by "M5 (no holes)" | "M10" | "M7 (cut)";
     a_suppressed_group_change_is_found: DropConfchg by "M12" | "M12 (local)" | "M5 (no holes)" | "M7";
     a_client_that_haunts_a_group_is_found: GhostClient by "M12";
     a_step_before_its_time_is_found: StepTooEarly by "M11";

@@ -1,0 +1,255 @@
+//! Draws a run from its seed. Each run has another mix of fault classes, strengths and settings ("swarm"): faults that
+//! are always all on hide each other, and so do settings that are always the same.
+//!
+//! Most runs are short and of few nodes, since what a fault does it does soon after; a few are long, and a few have up
+//! to 64 nodes. Intervals of faults never exceed the length of the run: what is on happens.
+
+use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
+use holdfast_types::{NodeId, Span, Votes};
+
+use crate::clock::MS;
+use crate::options::{Bucket, FaultOptions, LoadOptions, NetworkOptions, Options};
+use crate::random::{Random, Stream};
+
+/// Packets of heartbeats that a run of each length may cost: a bound on the length of runs of many nodes.
+const BUDGETS: [u64; 3] = [6_000, 25_000, 100_000];
+/// Lengths of the safety phase in token timeouts: many short ones, few long ones.
+const ROUNDS: [(u64, u64); 3] = [(2, 7), (5, 16), (15, 50)];
+
+impl Options {
+    /// The run of `seed`.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        Self::draw_sized(seed, None)
+    }
+
+    /// The run of `seed` with a fixed number of nodes, 2 to 64.
+    #[must_use]
+    pub fn draw_sized(seed: u64, nodes: Option<usize>) -> Self {
+        let mut rng = Random::new(seed, Stream::Options);
+        let count = draw_count(&mut rng);
+        let count = nodes.unwrap_or(count).clamp(2, 64);
+        let n = count as u64;
+        let token = Span::from_millis(rng.pick(&[300, 1_000, 1_000, 1_000, 3_000]));
+        let token_ns = token.as_nanos();
+        let timers = draw_timers(&mut Random::new(seed, Stream::Timers), token);
+        let beats = n * (n - 1) * (token_ns / timers.heartbeat.as_nanos().max(1)).max(1);
+        let length = rng.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 2]);
+        let (low, high) = ROUNDS[length];
+        let rounds = rng.log_uniform(4 * low, 4 * high).min(4 * BUDGETS[length] / beats).max(6);
+        let duration = token_ns / 4 * rounds;
+        // A round trip fits well into a heartbeat's interval, or no lease would hold on a calm day.
+        let beat = timers.heartbeat.as_nanos();
+        let latency = rng.log_uniform(20_000, (token_ns / 150 / n).max(40_000)).min(beat / 8);
+        let asymmetry = if rng.chance(300_000) { rng.log_uniform(2, 20) } else { 1 };
+        let network = NetworkOptions {
+            latency,
+            jitter: rng.log_uniform(1_000, 300_000),
+            asymmetry: asymmetry.min(beat / 4 / latency.max(1)).max(1),
+        };
+        let quorum = QuorumConfig {
+            expected_votes: None,
+            two_node: count == 2 && rng.chance(300_000),
+            wait_for_all: rng.chance(200_000),
+        };
+        let nodes = draw_nodes(&mut rng, count, quorum.two_node);
+        let faults = FaultOptions::draw(&mut rng, token_ns, duration, n);
+        let load = LoadOptions::draw(&mut rng, token_ns, duration, n);
+        let spread = rng.pick(&[0, token_ns / 10, token_ns / 2, 2 * token_ns]);
+        let links = draw_links(&mut rng);
+        Self {
+            seed,
+            nodes,
+            links,
+            timers,
+            window_frames: rng.pick(&[50, 50, 50, 17, 300, 1_000, 4]),
+            frames_per_visit: rng.pick(&[17, 17, 17, 1, 50, 200]),
+            quorum,
+            start_spread: if faults.calm() { spread.min(100 * MS) } else { spread },
+            duration,
+            patience: rng.pick(&[1, 1, 1, 1, 1, 1, 1, 4]),
+            drift_ppm_max: rng.pick(&[0, 20, 200]),
+            eager: rng.chance(200_000),
+            network,
+            faults,
+            load,
+            scripted: false,
+        }
+    }
+}
+
+fn draw_count(rng: &mut Random) -> usize {
+    if rng.chance(3_000) {
+        return usize::try_from(rng.log_uniform(17, 64)).unwrap_or(17);
+    }
+    let large = rng.pick(&[7, 8, 9, 10, 12, 16]);
+    rng.pick(&[2, 2, 2, 3, 3, 3, 3, 3, 3, 4, 4, 4, 5, 5, 5, 5, 6, 6, 7, large])
+}
+
+/// Half of the runs have the defaults. The others have a detector that is slower or cannot adapt, heartbeats that are
+/// denser or thinner, and a lease that outlasts the detector's limit, so that survivors have to wait for it; and the
+/// ring's own timers and limits shifted within what may be configured.
+fn draw_timers(rng: &mut Random, token: Span) -> Timers {
+    let defaults = Timers::from_token(token);
+    if rng.chance(500_000) {
+        return defaults;
+    }
+    let limit = rng.pick(&[defaults.heartbeat_limit, token.scale(1, 4), token.scale(1, 2)]);
+    let timers = defaults.with_limit(limit);
+    let heartbeat = limit.scale(1, rng.pick(&[3, 4, 6, 6, 8]));
+    let lease = limit.scale(rng.pick(&[3, 5, 5, 8]), 6).max(heartbeat.scale(3, 1));
+    let heartbeat_limit_max = limit.scale(rng.pick(&[1, 2, 4]), 1);
+    let ns = token.as_nanos();
+    Timers {
+        heartbeat,
+        heartbeat_limit_max,
+        lease,
+        join: Span::from_nanos(rng.log_uniform(ns / 40, ns / 8)),
+        consensus: Span::from_nanos(rng.log_uniform(ns + ns / 10, 3 * ns)),
+        merge: Span::from_nanos(rng.log_uniform(ns / 20, ns)),
+        fail_recv_rotations: rng.pick(&[2_500, 2_500, 2_500, 100, 20]),
+        step_limit: Span::from_secs(rng.pick(&[30, 30, 10, 3])),
+        ..timers
+    }
+}
+
+impl FaultOptions {
+    fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64) -> Self {
+        if rng.chance(50_000) {
+            return Self { restart_max: token, persist_mean: MS, ..Self::default() }; // a calm run: nothing may change
+        }
+        let on = rng.pick(&[100_000, 200_000, 400_000, 600_000]); // how full of faults this run is
+        let ppm = |rng: &mut Random, low, high| {
+            if rng.chance(on) { u32::try_from(rng.log_uniform(low, high)).unwrap_or(0) } else { 0 }
+        };
+        let loss = ppm(rng, 300, 200_000);
+        let burst_enter = ppm(rng, 100, 20_000);
+        let burst_leave = u32::try_from(rng.log_uniform(20_000, 500_000)).unwrap_or(0);
+        let kind = u8::try_from(rng.below(8)).unwrap_or(0);
+        let kind_loss = match ppm(rng, 50_000, 900_000) {
+            0 => None,
+            share => Some((kind, share)),
+        };
+        let every = |rng: &mut Random, low: u64, high: u64| {
+            let low = (token * low / 4).min(duration / 2);
+            let interval = rng.log_uniform(low, (token * high).min(duration));
+            if rng.chance(on) { interval } else { 0 }
+        };
+        let bucket = Bucket {
+            nanos_per_byte: rng.log_uniform(8, 800), // 1 Gbit/s to 10 Mbit/s
+            burst: rng.log_uniform(1_500, 64 << 10),
+            queue: rng.log_uniform(16 << 10, 1 << 20),
+        };
+        Self {
+            loss,
+            burst_enter,
+            burst_leave,
+            kind_loss,
+            duplicate: ppm(rng, 1_000, 200_000),
+            reorder: rng.chance(on),
+            slow: ppm(rng, 500, 100_000),
+            slow_mean: rng.log_uniform(MS, 2 * token),
+            flip: ppm(rng, 500, 50_000),
+            truncate: ppm(rng, 500, 50_000),
+            replay: ppm(rng, 500, 50_000),
+            delay_step_every: every(rng, 4, 20),
+            bucket: if rng.chance(on / 2) { bucket } else { Bucket::default() },
+            thin_every: every(rng, 4, 20),
+            storm_every: every(rng, 4, 20),
+            split_every: every(rng, 4, 20),
+            one_way_every: every(rng, 4, 20),
+            pair_every: every(rng, 4, 20),
+            flap_every: every(rng, 8, 30),
+            swizzle_every: every(rng, 8, 30),
+            cut_max: rng.log_uniform(token / 10, 6 * token),
+            pause_every: every(rng, 2, 20),
+            pause_max: rng.log_uniform(token / 20, 4 * token),
+            crash_every: every(rng, 2, 20),
+            blackout_every: if rng.chance(80_000) { rng.between(duration / 3, duration) } else { 0 },
+            restart_max: rng.log_uniform(MS, 6 * token),
+            gasp: if rng.chance(500_000) { 700_000 } else { 0 },
+            fence: if rng.chance(400_000) { 500_000 } else { 0 },
+            leave_every: every(rng, 4, 30),
+            kill_every: if nodes > 2 { every(rng, 16, 40) } else { 0 },
+            persist_mean: rng.log_uniform(50_000, 30 * MS),
+            persist_stall: ppm(rng, 10_000, 300_000),
+            lateness: if rng.chance(on) { rng.log_uniform(10_000, token / 200) } else { 0 },
+            link_every: every(rng, 2, 20),
+        }
+    }
+}
+
+impl LoadOptions {
+    fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64) -> Self {
+        let messages = (rng.log_uniform(10, 1_000) / nodes).max(3); // of one node: keeps a run's cost within a bound
+        let mcast_every = duration / messages;
+        Self {
+            mcast_every: if rng.chance(900_000) { mcast_every } else { 0 },
+            burst: rng.pick(&[0, 0, 2_000, 20_000]),
+            large: rng.pick(&[0, 1_000, 20_000]) / u32::try_from(nodes.div_ceil(4)).unwrap_or(1),
+            safe: rng.pick(&[0, 200_000, 500_000, 1_000_000]),
+            churn_every: if rng.chance(600_000) {
+                rng.log_uniform(token / 8, (10 * token).min(duration))
+            } else {
+                0
+            },
+            expected_every: if rng.chance(100_000) {
+                rng.log_uniform(token / 2, (20 * token).min(duration))
+            } else {
+                0
+            },
+            key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
+            participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
+        }
+    }
+}
+
+fn draw_nodes(rng: &mut Random, count: usize, equal: bool) -> Vec<NodeEntry> {
+    let sparse = rng.chance(300_000);
+    let weighted = !equal && rng.chance(200_000);
+    let mut id = 0;
+    let mut nodes: Vec<NodeEntry> = (0..count)
+        .map(|_| {
+            id += if sparse { 1 + u32::try_from(rng.log_uniform(1, 1 << 24)).unwrap_or(1) } else { 1 };
+            let votes = if weighted { rng.pick(&[0, 1, 1, 1, 2, 3]) } else { 1 };
+            NodeEntry { id: NodeId::new(id), votes: Votes::new(votes) }
+        })
+        .collect();
+    if nodes.iter().all(|n| n.votes.get() == 0) {
+        nodes[0].votes = Votes::new(1);
+    }
+    nodes
+}
+
+/// One link for two thirds of the runs; else two or three, of equal or different priority, in either mode.
+fn draw_links(rng: &mut Random) -> LinksConfig {
+    let mode = if rng.chance(300_000) { LinkMode::Active } else { LinkMode::Passive };
+    let mut links = LinksConfig::equal(rng.pick(&[1, 1, 1, 1, 1, 1, 2, 2, 3]), mode);
+    for link in &mut links.links {
+        link.priority = rng.pick(&[1, 1, 2]);
+    }
+    links
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_swarm_has_calm_and_stormy_runs_of_all_sizes() {
+        let runs: Vec<Options> = (0..400).map(Options::draw).collect();
+        assert!(runs.iter().any(Options::calm));
+        assert!(
+            runs.iter().any(|o| o.faults.loss > 0 && o.faults.crash_every > 0 && o.faults.pause_every > 0)
+        );
+        for count in [2, 3, 5, 16] {
+            assert!(runs.iter().any(|o| o.nodes.len() == count), "no run with {count} nodes");
+        }
+        for links in [1, 2, 3] {
+            assert!(runs.iter().any(|o| o.links.links.len() == links), "no run with {links} links");
+        }
+        assert!(runs.iter().any(|o| o.links.mode == LinkMode::Active && o.faults.link_every > 0));
+        assert!((0..4_000).any(|seed| Options::draw(seed).nodes.len() > 32), "no run of many nodes");
+        assert!(runs.iter().any(|o| o.quorum.two_node) && runs.iter().any(|o| o.quorum.wait_for_all));
+    }
+}
