@@ -83,8 +83,10 @@ impl Cluster {
     pub(crate) fn first_clients(&mut self, n: usize) {
         let Some(running) = self.machines[n].running.as_mut() else { return };
         let life = running.life;
+        // A group has at most 128 members: of many nodes only the observers are in the main one.
+        let many = self.options.nodes.len() > 32;
         running.clients.connect(0, 0);
-        running.clients.connect(1, 0);
+        running.clients.connect(1, if many { 1 } else { 0 });
         self.agenda.at(self.now, Event::Connect { node: n, life });
         let load = self.options.load;
         if !self.healed && load.mcast_every > 0 {
@@ -239,7 +241,16 @@ impl Cluster {
         let slot = u32::try_from(self.load.between(1, u64::from(SLOTS) - 1)).unwrap_or(1);
         let Some(running) = self.machines[n].running.as_mut().filter(|r| !r.leaving) else { return Ok(()) };
         let Some(client) = running.clients.list.iter().find(|c| c.slot == slot).cloned() else {
-            let group = self.load.index(GROUPS.len());
+            let group = match self.load.index(GROUPS.len()) {
+                _ if self.options.nodes.len() > 32 => {
+                    if slot == 1 {
+                        1
+                    } else {
+                        2
+                    }
+                }
+                any => any,
+            };
             let conn = running.clients.connect(slot, group);
             return self.join_or_again(n, conn);
         };
