@@ -5,11 +5,13 @@
 //! then the other clients; at the end clients are told of their events, many at once, and everything goes out in one batch,
 //! urgent packets first. The thread that runs it never waits for a file, a name, a lock or a client.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use cmm_conf::Config;
 use cmm_conf::Priority;
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
@@ -17,7 +19,7 @@ use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
-use holdfast_types::{Boottime, LinkId, NodeId, Span};
+use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -29,6 +31,8 @@ use crate::log::Log;
 use crate::net::{self, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
+use crate::reload::Reloader;
+use crate::startup;
 
 /// Everything the loop drives.
 pub(crate) struct EventLoop {
@@ -39,6 +43,7 @@ pub(crate) struct EventLoop {
     pub(crate) clients: Clients,
     pub(crate) persister: Persister,
     pub(crate) keys: KeyLoader,
+    pub(crate) reloader: Reloader,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
@@ -174,6 +179,10 @@ impl EventLoop {
             self.node.handle_key(at, key);
             self.drain(at);
         }
+        while let Some(read) = self.reloader.done() {
+            let outcome = read.and_then(|config| self.take_links(&config));
+            self.log.event(DaemonEvent::Reloaded { outcome });
+        }
         self.serve_clients(events);
         self.housekeeping(now());
         self.go_down_if_condemned();
@@ -204,6 +213,7 @@ impl EventLoop {
             match action {
                 Action::Shutdown => self.leave(at, "sysadmin"),
                 Action::ReopenLogs => self.log.reopen(),
+                Action::Reload => self.reloader.ask(),
                 Action::Report(text) => self.log.event(DaemonEvent::Client { text }),
             }
         }
@@ -290,6 +300,35 @@ impl EventLoop {
             self.state.left = true;
         }
         self.drain(at);
+    }
+
+    /// Takes the links of a configuration that was read anew; says which, or why nothing has changed.
+    fn take_links(&mut self, config: &Config) -> Result<LinkSet, String> {
+        let ids = |nodes: &mut dyn Iterator<Item = NodeId>| nodes.collect::<BTreeSet<_>>();
+        let listed = ids(&mut config.nodes.iter().map(|n| n.id));
+        if config.me().id != self.node.me()
+            || listed != ids(&mut self.node.config().nodes.iter().map(|n| n.id))
+        {
+            return Err("nodes were added, removed or renumbered; stop all nodes and start them anew".into());
+        }
+        let (net, links) = (startup::net_config(config), startup::links_config(config));
+        let moved = self.net.moved(&net);
+        let sockets =
+            self.net.bind_new(&net).map_err(|(local, e)| format!("cannot bind UDP {local}: {e}"))?;
+        let at = now();
+        self.node.submit(at, Request::SetLinks { links: &links, moved }).map_err(|_| {
+            "a node that is reached now would be reached by none of the links that stay as they are; \
+             change one link at a time, and the next one when \"corosync-cfgtool -n\" shows it connected"
+                .to_owned()
+        })?;
+        let adopted = self.net.adopt(net, sockets, self.poll.registry(), NET.0);
+        adopted.map_err(|e| format!("cannot poll the sockets of the links: {e}"))?;
+        self.state.interfaces = self.net.interfaces();
+        let keys = config.keys.iter().filter(|k| k.name.starts_with("nodelist."));
+        let keys = keys.map(|k| (k.name.clone(), startup::key_value(&k.value))).collect();
+        self.clients.set_nodes(startup::client_nodes(config), keys, at);
+        self.drain(at);
+        Ok(links.all())
     }
 
     /// `holdfast.failfast.unit.<name>.*`

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
 use cmm_proto::{ConfigurationKind, Event, KeyEvent, LinkMode, RejectReason, StepPhase};
-use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber};
+use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, Span, StepNumber};
 
 /// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub(crate) enum DaemonEvent {
     SendOverflow { link: LinkId, count: u64 },
     /// A link reaches nobody while others do, or reaches somebody again.
     LinkFaulty { link: LinkId, interface: Option<IpAddr>, faulty: bool },
+    /// The configuration was read anew: the links from now on, or why nothing has changed.
+    Reloaded { outcome: Result<LinkSet, String> },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -425,6 +427,21 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             let text = format!("Automatically recovered ring {link}");
             line("link_recovered", "TOTEM", Notice, text, vec![("link", link.to_string())]);
         }
+        DaemonEvent::Reloaded { outcome: Ok(links) } => {
+            let list = links.iter().map(|l| l.to_string()).collect::<Vec<_>>().join(" ");
+            let text =
+                format!("Config reload: links are {list}; what else has changed waits for the next start.");
+            line("reloaded", "CFG", Notice, text, vec![("links", list)]);
+        }
+        DaemonEvent::Reloaded { outcome: Result::Err(why) } => {
+            line(
+                "reload_refused",
+                "CFG",
+                Err,
+                format!("Config reload refused, nothing has changed: {why}"),
+                vec![],
+            );
+        }
         DaemonEvent::PersistFailed { error } => {
             let text = format!(
                 "The state cannot be written, trying again until it can: {error}; make room, or repair the file system"
@@ -593,6 +610,8 @@ mod tests {
                 faulty: true,
             },
             DaemonEvent::LinkFaulty { link: LinkId::new(1), interface: None, faulty: false },
+            DaemonEvent::Reloaded { outcome: Ok(LinkSet::of(LinkId::new(0)).with(LinkId::new(1))) },
+            DaemonEvent::Reloaded { outcome: Result::Err("c.conf:7: error: no".into()) },
             DaemonEvent::PersistFailed {
                 error: "/var/lib/holdfast/ringid_1: No space left on device".into(),
             },

@@ -17,6 +17,7 @@ mod notify;
 mod outbox;
 mod persist;
 mod realtime;
+mod reload;
 mod runtime_files;
 mod startup;
 mod units;
@@ -39,6 +40,7 @@ use crate::log::Log;
 use crate::net::Net;
 use crate::notify::Notify;
 use crate::persist::Persister;
+use crate::reload::Reloader;
 use crate::runtime_files::Paths;
 
 fn main() -> ExitCode {
@@ -163,6 +165,8 @@ impl Start {
                 .map_err(|e| os("cannot start the writing thread", e))?;
         let keys =
             KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
+        let reloader = Reloader::start(paths.config.clone(), Arc::clone(&waker))
+            .map_err(|e| os("cannot start the reload thread", e))?;
         let clients = startup::clients_config(&config, paths, &node, &log, &key.source);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
@@ -189,6 +193,7 @@ impl Start {
             clients,
             persister,
             keys,
+            reloader,
             signals,
             notify,
             poll,

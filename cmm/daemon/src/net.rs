@@ -19,6 +19,7 @@ use crate::outbox::{Flushed, Outbox};
 pub(crate) struct Net {
     /// In ascending order of link.
     links: Vec<Link>,
+    config: NetConfig,
     batch: ReceiveBatch,
     sender: Sender,
     /// Buffers of packets that are out, for the node to use again.
@@ -63,7 +64,7 @@ pub(crate) struct NetConfig {
 }
 
 /// One link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LinkNet {
     pub(crate) id: LinkId,
     /// This node's address.
@@ -92,6 +93,7 @@ impl Net {
         let bind = |link: &LinkNet| Link::bind(link, config.dscp).map_err(|e| (link.local, e));
         Ok(Self {
             links: config.links.iter().map(bind).collect::<Result<_, _>>()?,
+            config: config.clone(),
             batch: ReceiveBatch::default(),
             sender: Sender::default(),
             spare: Vec::new(),
@@ -99,6 +101,57 @@ impl Net {
             unlisted: 0,
             unlisted_from: None,
         })
+    }
+
+    /// Links that `config` gives other addresses.
+    pub(crate) fn moved(&self, config: &NetConfig) -> LinkSet {
+        let old = |new: &LinkNet| self.config.links.iter().find(|l| l.id == new.id);
+        config.links.iter().filter(|new| old(new).is_some_and(|old| old != *new)).map(|l| l.id).collect()
+    }
+
+    /// Binds what `config` has and this has not.
+    ///
+    /// # Errors
+    /// When a port is taken; with the address that it was wanted on. Nothing has changed then.
+    pub(crate) fn bind_new(&self, config: &NetConfig) -> Result<Vec<UdpSocket>, (SocketAddr, io::Error)> {
+        let new = config.links.iter().filter(|new| self.keeps(new).is_none());
+        new.map(|new| Link::socket(new, config.dscp).map_err(|e| (new.local, e))).collect()
+    }
+
+    /// Takes these links from now on, with the sockets that [`Self::bind_new`] made for them.
+    ///
+    /// # Errors
+    /// Those of the poller.
+    pub(crate) fn adopt(
+        &mut self,
+        config: NetConfig,
+        sockets: Vec<UdpSocket>,
+        registry: &Registry,
+        first: usize,
+    ) -> io::Result<()> {
+        self.flush();
+        let kept: Vec<bool> = config.links.iter().map(|new| self.keeps(new).is_some()).collect();
+        let mut old = std::mem::take(&mut self.links);
+        for link in &old {
+            registry.deregister(&mut SourceFd(&link.socket.as_raw_fd()))?;
+        }
+        let mut sockets = sockets.into_iter();
+        for (new, kept) in config.links.iter().zip(kept) {
+            let socket = match kept {
+                true => old.iter().position(|l| l.id == new.id).map(|at| old.swap_remove(at).socket),
+                false => sockets.next(),
+            };
+            self.links.extend(socket.map(|socket| Link::new(new, socket)));
+        }
+        self.config = config;
+        // What has come in meanwhile is looked at once.
+        self.links.iter_mut().for_each(|l| l.readable = true);
+        self.register(registry, first)
+    }
+
+    /// The link whose socket serves `new` as it is.
+    fn keeps(&self, new: &LinkNet) -> Option<&LinkNet> {
+        self.config.links.iter().find(|old| (old.id, old.local, old.ttl) == (new.id, new.local, new.ttl))
     }
 
     /// This node's address on each link.
@@ -215,7 +268,15 @@ impl Net {
 
 impl Link {
     fn bind(config: &LinkNet, dscp: u8) -> io::Result<Self> {
+        Ok(Self::new(config, Self::socket(config, dscp)?))
+    }
+
+    fn socket(config: &LinkNet, dscp: u8) -> io::Result<UdpSocket> {
         let options = UdpOptions { buffer_bytes: BUFFER_BYTES, dscp, ttl: config.ttl };
+        net::bind_udp(config.local, &options)
+    }
+
+    fn new(config: &LinkNet, socket: UdpSocket) -> Self {
         let peer = |(id, addr): &(NodeId, SocketAddr)| Peer {
             id: *id,
             ip: addr.ip(),
@@ -223,17 +284,17 @@ impl Link {
             failed: 0,
             error: None,
         };
-        Ok(Self {
+        Self {
             id: config.id,
             local: config.local.ip(),
-            socket: net::bind_udp(config.local, &options)?,
+            socket,
             peers: config.peers.iter().map(peer).collect(),
             urgent: Outbox::new(QUEUE_MAX / 8),
             data: Outbox::new(QUEUE_MAX),
             readable: false,
             writing: false,
             overflowed: 0,
-        })
+        }
     }
 
     fn flush(&mut self, sender: &mut Sender, spare: &mut Vec<Vec<u8>>) {

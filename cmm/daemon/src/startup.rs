@@ -159,31 +159,40 @@ pub(crate) fn clients_config(
     for text in warnings {
         log.text(Priority::Warning, text);
     }
-    let value = |value: &KeyValue| match value {
+    let (mode, _) = failfast::effective_mode(config, paths);
+    let all = config.keys.iter().chain(&access);
+    let mut keys: Vec<_> = all.map(|k| (k.name.clone(), key_value(&k.value), k.read_only)).collect();
+    keys.push(("holdfast.key.source".into(), Value::str(key_source), true));
+    keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
+    ClientsConfig {
+        place: if paths.run_given { Place::Dir(paths.run.clone()) } else { Place::Abstract },
+        me: config.me().id,
+        nodes: client_nodes(config),
+        incarnation: node.config().incarnation,
+        transport: config.totem.transport.clone().unwrap_or_else(|| "knet".into()),
+        keys,
+    }
+}
+
+/// A value of the configuration as CMAP holds it.
+pub(crate) fn key_value(value: &KeyValue) -> Value {
+    match value {
         KeyValue::U8(n) => Value::u8(*n),
         KeyValue::U16(n) => Value::u16(*n),
         KeyValue::U32(n) => Value::u32(*n),
         KeyValue::U64(n) => Value::u64(*n),
         KeyValue::Str(text) => Value::str(text),
-    };
-    let (mode, _) = failfast::effective_mode(config, paths);
-    let all = config.keys.iter().chain(&access);
-    let mut keys: Vec<_> = all.map(|k| (k.name.clone(), value(&k.value), k.read_only)).collect();
-    keys.push(("holdfast.key.source".into(), Value::str(key_source), true));
-    keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
+    }
+}
+
+/// The node list as clients see it.
+pub(crate) fn client_nodes(config: &Config) -> Vec<ClientNode> {
     let links = config.links();
-    let client_node = |n: &cmm_conf::Node| ClientNode {
+    let node = |n: &cmm_conf::Node| ClientNode {
         id: n.id,
         addresses: links.iter().filter_map(|l| Some((LinkId::new(*l as u8), n.addrs[*l]?))).collect(),
     };
-    ClientsConfig {
-        place: if paths.run_given { Place::Dir(paths.run.clone()) } else { Place::Abstract },
-        me: config.me().id,
-        nodes: config.nodes.iter().map(client_node).collect(),
-        incarnation: node.config().incarnation,
-        transport: config.totem.transport.clone().unwrap_or_else(|| "knet".into()),
-        keys,
-    }
+    config.nodes.iter().map(node).collect()
 }
 
 /// Users and groups allowed to use the local IPC: those of the configuration and of `uidgid.d` beside it, as CMAP keys.

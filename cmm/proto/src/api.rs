@@ -83,6 +83,17 @@ impl LinksConfig {
         self.links.iter().map(|l| l.id).collect()
     }
 
+    /// What is wrong with them, if anything.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.links.is_empty() || self.links.windows(2).any(|w| w[0].id >= w[1].id) {
+            return Err("at least one, in ascending order, each once");
+        }
+        if self.links.iter().any(|l| usize::from(l.id.get()) >= crate::limits::LINKS_MAX) {
+            return Err("numbers are 0 to 7");
+        }
+        Ok(())
+    }
+
     /// The one of these with the highest priority, the lowest of equal ones.
     #[must_use]
     pub fn best_of(&self, links: LinkSet) -> Option<LinkId> {
@@ -336,6 +347,14 @@ pub enum Request<'a> {
     },
     /// Whether the local userland takes part in steps; without it steps complete by themselves here.
     StepParticipant(bool),
+    /// Links were added, removed, or have other addresses. Refused with `Busy` where a peer that is reached now would be reached by
+    /// none of the links that stay as they are, with `InvalidParam` where they are none, too many, or not in order.
+    SetLinks {
+        /// All links from now on.
+        links: &'a LinksConfig,
+        /// Those among them that have other addresses than before, here or on another node.
+        moved: LinkSet,
+    },
     /// `corosync_cfg_kill_node`.
     KillNode {
         /// Who.

@@ -532,13 +532,7 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     if nodes.binary_search_by_key(&config.me, |n| n.id).is_err() {
         return Err(ConfigError::NotInList(config.me));
     }
-    let links = &config.links.links;
-    if links.is_empty() || links.windows(2).any(|w| w[0].id >= w[1].id) {
-        return Err(ConfigError::Links("at least one, in ascending order, each once"));
-    }
-    if links.iter().any(|l| usize::from(l.id.get()) >= limits::LINKS_MAX) {
-        return Err(ConfigError::Links("numbers are 0 to 7"));
-    }
+    config.links.check().map_err(ConfigError::Links)?;
     let t = &config.timers;
     let intervals = [t.token, t.token_retransmit, t.join, t.consensus, t.merge, t.heartbeat, t.step_limit];
     if intervals.contains(&Span::ZERO) {

@@ -48,6 +48,11 @@ impl Cfg {
         Self { nodes, transport, trackers: BTreeSet::new(), shutdown: None }
     }
 
+    /// The node list from now on.
+    pub(super) fn set_nodes(&mut self, nodes: Vec<ClientNode>) {
+        self.nodes = nodes;
+    }
+
     pub(super) fn handle(
         &mut self,
         conn: ConnId,
@@ -115,7 +120,11 @@ impl Cfg {
                 self.withdraw(conn, peers, actions);
                 if tracked { Ok(()) } else { Err(CsError::NotExist) }
             }
-            Request::RingReenable | Request::Reload => Err(CsError::NotSupported),
+            Request::Reload => {
+                actions.push(Action::Reload);
+                Ok(())
+            }
+            Request::RingReenable => Err(CsError::NotSupported),
         };
         Answer::Error(outcome.err().unwrap_or(CsError::Ok))
     }

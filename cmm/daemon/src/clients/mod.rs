@@ -17,7 +17,7 @@ mod stats;
 mod store;
 mod votequorum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -70,6 +70,8 @@ pub(crate) enum Action {
     Shutdown,
     /// Open the log file anew.
     ReopenLogs,
+    /// Read the configuration anew.
+    Reload,
     /// Something an operator should know: a client refused or thrown out.
     Report(String),
 }
@@ -401,6 +403,18 @@ impl Clients {
     /// The next thing that the daemon itself must do.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         if self.actions.is_empty() { None } else { Some(self.actions.remove(0)) }
+    }
+
+    /// The node list has other addresses: `keys` are those of the configuration from now on.
+    pub(crate) fn set_nodes(&mut self, nodes: Vec<ClientNode>, keys: Vec<(String, Value)>, now: Boottime) {
+        self.cfg.set_nodes(nodes.clone());
+        self.nodes = nodes;
+        let Self { cmap, peers, .. } = self;
+        let names: BTreeSet<&str> = keys.iter().map(|(name, _)| name.as_str()).collect();
+        cmap.config.retain_under("nodelist.", |key| names.contains(key), peers, now);
+        for (name, value) in &keys {
+            cmap.config.set_own(name, value.clone(), peers, now);
+        }
     }
 
     /// Sets a key that clients may only read, e.g. `holdfast.failfast.mode`.

@@ -19,7 +19,7 @@ use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 
 use crate::limits::LINKS_MAX;
 use crate::wire::LinkBeat;
-use crate::{Event, LinkMode, LinksConfig};
+use crate::{Event, LinkMode, LinksConfig, Refusal};
 pub use path::PathStats;
 use path::{Change, Path};
 
@@ -98,6 +98,37 @@ impl Links {
         }
     }
 
+    /// Takes other links from now on; `moved` are those with other addresses. Beats go out at once.
+    ///
+    /// # Errors
+    /// `Busy`: a peer is reached now, and by none of the links that stay as they are.
+    pub fn change(&mut self, now: Boottime, config: &LinksConfig, moved: LinkSet) -> Result<(), Refusal> {
+        let stays: LinkSet = config.all().without_all(moved);
+        let lost = |p: &Peer| !p.up.is_empty() && !p.up.iter().any(|l| stays.contains(l));
+        if self.peers.iter().any(lost) {
+            return Err(Refusal::Busy);
+        }
+        let gone = self.config.all().without_all(stays);
+        self.config = config.clone();
+        for peer in &mut self.peers {
+            for link in gone.iter() {
+                peer.paths[usize::from(link.get())].leave(now);
+                if peer.up.contains(link) {
+                    let why = if moved.contains(link) { "its addresses change" } else { "it was removed" };
+                    self.events.push_back(Event::Link { node: peer.id, link, up: false, why });
+                }
+                peer.up = peer.up.without(link);
+            }
+            self.events.extend(peer.choose(&self.config));
+            peer.next_beat = now;
+        }
+        self.rerouted = true;
+        self.seen_up = self.seen_up.without_all(gone);
+        self.faulty = self.faulty.without_all(gone);
+        self.doubted = [None; LINKS_MAX];
+        Ok(())
+    }
+
     /// A packet of `node`, opened, came in on `link`.
     pub fn packet(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
         if let Some(path) = self.path(node, link) {
@@ -107,9 +138,6 @@ impl Links {
 
     /// A beat of `node` came in on `link`. `true`: it wants an answer at once.
     pub fn beat(&mut self, now: Boottime, node: NodeId, link: LinkId, beat: &LinkBeat) -> bool {
-        if !self.config.all().contains(link) {
-            return false;
-        }
         let Some(path) = self.path(node, link) else { return false };
         let first = path.beat(now, beat);
         self.judge(now, node, link);
@@ -256,6 +284,9 @@ impl Links {
     }
 
     fn path(&mut self, node: NodeId, link: LinkId) -> Option<&mut Path> {
+        if !self.config.all().contains(link) {
+            return None;
+        }
         let at = self.peers.binary_search_by_key(&node, |p| p.id).ok()?;
         self.peers[at].paths.get_mut(usize::from(link.get()))
     }

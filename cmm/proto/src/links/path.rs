@@ -176,6 +176,14 @@ impl Path {
         (self.echo, self.measured, self.fresh) = (None, None, true);
     }
 
+    /// It is no more, or has other addresses: what was known of it is void. Its beats go on in number.
+    pub(super) fn leave(&mut self, now: Boottime) {
+        self.restarted();
+        self.stats.down_count += u32::from(self.up);
+        (self.stats.connected, self.stats.one_way) = (false, false);
+        (self.up, self.since, self.need) = (false, now, 0);
+    }
+
     /// What has become of it. `recover`: beats that bring it back after it was down.
     pub(super) fn judge(&mut self, now: Boottime, recover: u8) -> Option<Change> {
         let sound = self.hearing && self.hears_us;

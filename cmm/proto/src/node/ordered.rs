@@ -74,6 +74,10 @@ impl Node {
             }
             Request::StepDone { epoch, step } => self.reconfig.userland_done(epoch, step)?,
             Request::StepParticipant(takes_part) => self.reconfig.participant(takes_part),
+            Request::SetLinks { links, moved } => {
+                links.check().map_err(|_| Refusal::InvalidParam)?;
+                self.links.change(now, links, moved)?;
+            }
             Request::KillNode { node, why } => {
                 if !self.members.contains(&node) {
                     return Err(Refusal::NotExist);

@@ -1,6 +1,6 @@
 //! Packets in and heartbeats out: the seal first, then life, leases and gasps; what is the ring's goes to the ring.
 
-use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
+use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, RingId, Span};
 
 use super::Node;
 use crate::api::{Destination, Event, GaspKind, Output, RejectReason};
@@ -175,10 +175,12 @@ impl Node {
 
     /// Sends a heartbeat to each of `nodes`, on every link: the failure of one makes nobody silent.
     pub(super) fn send_heartbeat(&mut self, now: Boottime, nodes: &[NodeId]) {
-        let heartbeat = self.heartbeat(now).encode();
+        // Before the first ring there is none to speak of: a beat alone is life enough.
+        let ring = self.detector.ring() != RingId::default();
+        let heartbeat = ring.then(|| self.heartbeat(now).encode());
         for node in nodes {
             for link in self.links.all().iter() {
-                self.send_on(now, *node, link, Some(&heartbeat));
+                self.send_on(now, *node, link, heartbeat.as_deref());
             }
         }
     }

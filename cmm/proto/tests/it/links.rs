@@ -169,3 +169,52 @@ fn a_quiet_cluster_of_one_link_sends_its_heartbeats_and_no_other_beats() {
     assert_eq!((after.lost_in, after.lost_out), (0, 0));
     assert_eq!(after.latency_ave, Span::from_micros(400), "there and back, without the time it was held");
 }
+
+/// Changes the links of every node, one after another.
+fn set_links(c: &mut Cluster, config: &LinksConfig, moved: LinkSet) -> Vec<Result<(), Refusal>> {
+    let mut answers = Vec::new();
+    for id in [1, 2, 3] {
+        answers.push(c.submit(id, Request::SetLinks { links: config, moved }));
+        c.run(Span::from_millis(300));
+    }
+    answers
+}
+
+#[test]
+fn links_come_and_go_without_a_reconfiguration() {
+    let one = LinksConfig::equal(1, LinkMode::Passive);
+    let mut c = Cluster::formed(3);
+    assert_eq!(set_links(&mut c, &two(LinkMode::Passive), LinkSet::EMPTY), [Ok(()); 3]);
+    c.run(Span::from_secs(1));
+    assert_eq!(c.node(1).links().up(node(3)), set(&[0, 1]), "the new link is up");
+    // Link 0 gets other addresses, node by node: the new one carries everything meanwhile.
+    c.cut_link(0);
+    assert_eq!(set_links(&mut c, &two(LinkMode::Passive), set(&[0])), [Ok(()); 3]);
+    assert_eq!(c.node(1).links().route(node(2), false), set(&[1]));
+    c.heal();
+    c.run(Span::from_secs(2));
+    assert_eq!(c.node(2).links().up(node(3)), set(&[0, 1]));
+    assert_eq!(set_links(&mut c, &one, LinkSet::EMPTY), [Ok(()); 3]);
+    c.run(Span::from_secs(2));
+    assert_eq!(c.node(2).links().up(node(3)), set(&[0]));
+    no_ring_was_formed(&c, &[1, 2, 3]);
+}
+
+#[test]
+fn the_last_link_to_a_peer_stays() {
+    let mut c = Cluster::formed_with(3, two(LinkMode::Passive));
+    c.cut_link_one_way(1, 1, 2);
+    c.run(Span::from_secs(1));
+    let mut second = two(LinkMode::Passive);
+    second.links.remove(0);
+    let request = Request::SetLinks { links: &second, moved: LinkSet::EMPTY };
+    assert_eq!(c.submit(1, request), Err(Refusal::Busy), "2 is reached over link 0 only");
+    let all = two(LinkMode::Passive);
+    assert_eq!(c.submit(2, Request::SetLinks { links: &all, moved: set(&[0]) }), Err(Refusal::Busy));
+    let none = LinksConfig { links: vec![], ..second.clone() };
+    let request = Request::SetLinks { links: &none, moved: LinkSet::EMPTY };
+    assert_eq!(c.submit(3, request), Err(Refusal::InvalidParam));
+    assert_eq!(c.submit(3, Request::SetLinks { links: &second, moved: LinkSet::EMPTY }), Ok(()));
+    c.run(Span::from_secs(1));
+    no_ring_was_formed(&c, &[1, 2, 3]);
+}

@@ -149,3 +149,43 @@ fn a_path_of_small_packets_carries_the_ring() {
         (bytes > 20_000).then_some(())
     });
 }
+
+/// Edits the configuration of every node and has each read it anew.
+fn reload(cluster: &Cluster, edit: &str) {
+    for node in cluster.all() {
+        let out = cluster.exec(node, "sed", &["-i", edit, "/etc/holdfast/holdfast.conf"]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+        ask(cluster, node, "corosync-cfgtool", &["-R"]);
+    }
+}
+
+#[test]
+fn links_and_addresses_change_while_the_ring_turns() {
+    if skip() {
+        return;
+    }
+    let cluster = up("relink", two_links(3), &Cib::new());
+    let before = rings(&cluster);
+    // Another address for everyone on link 1, added before it is used.
+    for node in cluster.all() {
+        let address = format!("10.77.1.{}/24", 100 + node);
+        let out = cluster.exec(node, "ip", &["addr", "add", &address, "dev", "eth1"]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+    }
+    reload(&cluster, "s/ring1_addr: 10.77.1./ring1_addr: 10.77.1.10/");
+    cluster.wait_for("link 1 is up at its new addresses", || {
+        let nodes = ask(&cluster, 1, "corosync-cfgtool", &["-n"]);
+        nodes.contains("LINK: 1 udp (10.77.1.101->10.77.1.103) enabled connected").then_some(())
+    });
+    wait_for_stat(&cluster, 2, "stats.knet.node3.link1.connected", 1);
+    wait_for_stat(&cluster, 3, "stats.knet.node2.link1.connected", 1);
+    // Link 1 goes; then the addresses of link 0 may not change.
+    reload(&cluster, "/ring1_addr/d");
+    wait_for_line(&cluster, 1, "Config reload: links are 0;");
+    reload(&cluster, "s/ring0_addr: 10.77.0./ring0_addr: 10.77.9./");
+    wait_for_line(&cluster, 1, "Config reload refused");
+    stays("all are members of one ring", Duration::from_secs(3), || {
+        cluster.all().iter().all(|n| cluster.status(*n).is_ok_and(|s| s.ring.members == cluster.all()))
+    });
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
