@@ -65,6 +65,8 @@ pub(crate) struct State {
     /// The gasps are sealed with a key that is on its way out.
     reseal: bool,
     load_key: bool,
+    /// Frames asked for again since the last report.
+    retransmits: u64,
     report_at: Option<Boottime>,
     /// The latest wake-up or longest turn that CMAP shows.
     late_told: Span,
@@ -396,6 +398,10 @@ impl EventLoop {
                 let micros = Value::u64(late_max.as_micros());
                 self.clients.set_key("holdfast.loop.late_max_us", micros, at);
             }
+            if self.state.retransmits > 0 {
+                let frames = std::mem::take(&mut self.state.retransmits);
+                self.log.event(DaemonEvent::Retransmits { frames });
+            }
             for (why, rejected) in RejectReason::ALL.into_iter().zip(&mut self.state.rejected) {
                 let (count, claims) = std::mem::take(rejected);
                 if count > 0 {
@@ -482,6 +488,7 @@ fn act(
         Output::Persist(record) => persister.push(record),
         Output::LoadKey => state.load_key = true,
         Output::SealGasps => state.reseal = true,
+        Output::Event(Event::Retransmit { frames }) => state.retransmits += u64::from(frames),
         Output::Event(Event::PacketRejected { why, claims }) => {
             let (count, last) = &mut state.rejected[why as usize];
             *count += 1;

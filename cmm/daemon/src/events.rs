@@ -38,6 +38,8 @@ pub(crate) enum DaemonEvent {
     Confirmed { node: NodeId, incarnation: Incarnation, why: String },
     /// The loop was not scheduled when it should have been.
     NotScheduled { at: Boottime, late: Span, limit: Span },
+    /// Frames asked for again since the last such line.
+    Retransmits { frames: u64 },
     /// Packets refused since the last such line.
     Rejected { why: RejectReason, count: u64, claims: Option<NodeId> },
     /// Packets of senders that are not in the node list.
@@ -135,8 +137,13 @@ fn core(event: &Event, out: &mut Vec<Line>) {
         }
         Event::Suspect { node, why, silent } => {
             let text = match *why {
-                "heartbeat" => format!("Node {node} is suspected: no heartbeat for {silent}."),
-                why => format!("Node {node} is gone ({why}), forming new configuration."),
+                "leave" => format!("Node {node} is gone (leave), forming new configuration."),
+                "heartbeat" => format!(
+                    "A processor failed, forming new configuration: node {node} is suspected, no heartbeat for {silent}."
+                ),
+                why => {
+                    format!("A processor failed, forming new configuration: node {node} is gone ({why}).")
+                }
             };
             let fields =
                 vec![("node", node.to_string()), ("why", (*why).to_owned()), ("silent_ms", millis(*silent))];
@@ -164,13 +171,22 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             line("new_membership", Notice, text, fields);
         }
         Event::Retransmit { frames } => {
-            let text = format!("Retransmit List: {frames} frames");
-            line("retransmit", Debug, text, vec![("frames", frames.to_string())]);
+            retransmits(u64::from(*frames), out);
+        }
+        Event::LeftSilently { nodes } => {
+            let text = format!("Failed to receive the leave message. failed: {}", list(nodes));
+            line("left_silently", Notice, text, vec![("nodes", list(nodes))]);
+        }
+        Event::CannotForm => {
+            let text = "Totem is unable to form a cluster because of an operating system or network fault (reason: totem is \
+                        continuously in gather state). The most common cause of this message is that the local firewall \
+                        is configured improperly.";
+            line("cannot_form", Warning, text.into(), vec![]);
         }
         Event::FailedToReceive => line("failed_to_receive", Notice, "FAILED TO RECEIVE".into(), vec![]),
         Event::TokenLate { late } => {
             let text = format!("Token has not been received in {} ms ", late.as_millis());
-            line("token_late", Warning, text, vec![("late_ms", millis(*late))]);
+            line("token_late", Notice, text, vec![("late_ms", millis(*late))]);
         }
         Event::Paused { gap } => {
             let text =
@@ -250,6 +266,12 @@ fn link(event: &Event, out: &mut Vec<Line>) {
         }
         _ => {}
     }
+}
+
+/// corosync lists the sequence numbers at each token; here it is one line a second at most.
+fn retransmits(frames: u64, out: &mut Vec<Line>) {
+    let fields = vec![("frames", frames.to_string())];
+    push(out, "retransmit", "TOTEM", Notice, format!("Retransmit List: {frames} frames"), fields);
 }
 
 fn rejected(why: RejectReason, count: u64, claims: Option<NodeId>, out: &mut Vec<Line>) {
@@ -400,6 +422,7 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             );
             line("not_scheduled", "MAIN", Warning, text, vec![("late_ms", late)]);
         }
+        DaemonEvent::Retransmits { frames } => retransmits(*frames, out),
         DaemonEvent::Rejected { why, count, claims } => rejected(*why, *count, *claims, out),
         DaemonEvent::Unlisted { from, count } => {
             let text =
@@ -548,9 +571,12 @@ mod tests {
             Event::TokenLost { token: ms(1_000) },
             Event::Suspect { node: id(3), why: "heartbeat", silent: ms(512) },
             Event::Suspect { node: id(3), why: "gasp", silent: Span::ZERO },
+            Event::Suspect { node: id(3), why: "leave", silent: Span::ZERO },
             Event::NewMembership(configuration(ConfigurationKind::Transitional)),
             Event::NewMembership(configuration(ConfigurationKind::Regular)),
             Event::Retransmit { frames: 4 },
+            Event::LeftSilently { nodes: vec![id(2), id(3)] },
+            Event::CannotForm,
             Event::FailedToReceive,
             Event::TokenLate { late: ms(750) },
             Event::Paused { gap: ms(2_345) },
@@ -589,6 +615,7 @@ mod tests {
                 late: ms(1_234),
                 limit: ms(800),
             },
+            DaemonEvent::Retransmits { frames: 12 },
             DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5, claims: None },
             DaemonEvent::Rejected { why: RejectReason::UnknownKey, count: 5, claims: Some(id(3)) },
             DaemonEvent::Rejected { why: RejectReason::OldKey, count: 5, claims: Some(id(3)) },

@@ -122,7 +122,7 @@ impl Start {
     fn run(self, paths: &Paths, key: Key, place: KeyPlace) -> Result<u8, Fatal> {
         let Self { config, found, log, signals, background } = self;
         let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
-        log.text(Priority::Notice, format!("Holdfast cmmd {} starting", env!("CARGO_PKG_VERSION")));
+        log.text(Priority::Notice, format!("Holdfast cmmd {} starting up", env!("CARGO_PKG_VERSION")));
         for d in found.iter() {
             let priority = if d.severity == Severity::Warning { Priority::Info } else { Priority::Warning };
             log.text(priority, found.line(d));

@@ -644,6 +644,13 @@ pub enum Event {
     },
     /// `A new membership (1.a4) was formed. Members joined: 2 left: 3`.
     NewMembership(Configuration),
+    /// `Failed to receive the leave message. failed: 3`: these left the ring without having said so.
+    LeftSilently {
+        /// Who.
+        nodes: Vec<NodeId>,
+    },
+    /// `Totem is unable to form a cluster because of …`: all agree on a ring, again and again, and it never comes.
+    CannotForm,
     /// `Retransmit List: …`.
     Retransmit {
         /// How many frames are asked for.

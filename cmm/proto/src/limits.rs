@@ -1,5 +1,7 @@
 //! Every maximum of the core in one place, with what relates them.
 
+/// Rings that all agree on and that never come, in a row, before that is called a fault, as in corosync.
+pub const CONTINUOUS_GATHER_MAX: u32 = 3;
 /// Nodes in one cluster.
 pub const NODES_MAX: usize = 64;
 /// Links of one node.

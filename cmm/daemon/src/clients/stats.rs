@@ -99,7 +99,7 @@ fn srp(values: &mut Values, node: &Node) {
     let since = times.since_last.unwrap_or(Span::ZERO).as_millis();
     values.number("stats.srp.time_since_token_last_received", since);
     values.put("stats.srp.continuous_gather", Value::u32(s.continuous_gather));
-    let blocked = s.continuous_gather > CONTINUOUS_GATHER_MAX;
+    let blocked = s.continuous_gather > limits::CONTINUOUS_GATHER_MAX;
     values.put("stats.srp.firewall_enabled_or_nic_failure", Value::u8(blocked.into()));
 }
 
@@ -221,6 +221,3 @@ fn clients(values: &mut Values, peers: &Peers) {
 pub(super) fn list(nodes: &[NodeId]) -> String {
     nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ")
 }
-
-/// More of them in a row and corosync says that a firewall is in the way.
-const CONTINUOUS_GATHER_MAX: u32 = 3;

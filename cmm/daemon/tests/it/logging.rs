@@ -93,3 +93,66 @@ fn without_f_it_goes_into_the_background_and_leaves_when_told() {
     wait_until("an orderly end", || has("exiting normally"));
     wait_until("no pid file", || (!cluster.run_dir(1).join("cmmd.pid").exists()).then_some(()));
 }
+
+/// What corosync 3.1.7 wrote at priority notice for the same story, on a node that lives through all of it; the text
+/// behind a comma or colon is cut where it names what only one of the two has.
+#[test]
+fn a_clusters_story_is_told_in_the_lines_that_operators_search_for() {
+    let cluster = Cluster::new(3);
+    let mut daemons = cluster.start_all();
+    let synchronised = "Completed service synchronization, ready to provide service.";
+    let primary = "This node is within the primary component and will provide service.";
+    let lines_after = |daemon: &crate::nodes::Daemon, from: usize, want: &[&str]| {
+        for text in want {
+            wait_until(&format!("{text:?} behind byte {from}"), || {
+                daemon.log()[from..].contains(text).then_some(())
+            });
+        }
+    };
+    lines_after(&daemons[0], 0, &["starting up", "Sync joined[", "Members[3]: 1 2 3", primary, synchronised]);
+
+    // One dies and says nothing: its guardian is gone with it.
+    let from = daemons[0].log().len();
+    drop(daemons.pop());
+    let death = [
+        "A processor failed, forming new configuration: ",
+        "A new membership (1.",
+        ") was formed. Members left: 3",
+        "Failed to receive the leave message. failed: 3",
+        "Sync members[2]: 1 2",
+        "Sync left[1]: 3",
+        "Members[2]: 1 2",
+        synchronised,
+    ];
+    lines_after(&daemons[0], from, &death);
+
+    let from = daemons[0].log().len();
+    daemons.push(cluster.start(3));
+    let join = [
+        ") was formed. Members joined: 3",
+        "Sync members[3]: 1 2 3",
+        "Sync joined[1]: 3",
+        "Members[3]: 1 2 3",
+        synchronised,
+    ];
+    lines_after(&daemons[0], from, &join);
+
+    // One leaves in order: it says so, and nobody misses its word.
+    let from = daemons[0].log().len();
+    daemons[1].signal(Signal::SIGTERM);
+    let leave = [") was formed. Members left: 2", "Sync left[1]: 2", "Members[2]: 1 3", synchronised];
+    lines_after(&daemons[0], from, &leave);
+    lines_after(&daemons[1], 0, &["Node was shut down by a signal", "exiting normally"]);
+    let told = daemons[0].log()[from..].to_owned();
+    assert!(!told.contains("Failed to receive the leave message"), "{told}");
+    assert!(!told.contains("A processor failed"), "{told}");
+
+    let from = daemons[0].log().len();
+    drop(daemons.pop());
+    let minority = "This node is within the non-primary component and will NOT provide any services.";
+    lines_after(
+        &daemons[0],
+        from,
+        &["Failed to receive the leave message. failed: 3", minority, "Members[1]: 1"],
+    );
+}

@@ -94,7 +94,7 @@ fn a_stopped_and_continued_node_comes_back() {
     daemons[0].wait_for_after("Sync left[1]: 3", "Members[2]: 1 2");
     // Only who was first says so, and the log comes behind the ring.
     wait_until("by silence, not by news", || {
-        daemons[..2].iter().find(|d| d.log().contains("Node 3 is suspected: no heartbeat"))
+        daemons[..2].iter().find(|d| d.log().contains("node 3 is suspected, no heartbeat"))
     });
     daemons[2].signal(Signal::SIGCONT);
     for survivor in &daemons[..2] {

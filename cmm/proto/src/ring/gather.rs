@@ -8,6 +8,7 @@ use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 use super::contact::{Admission, Contact};
 use super::timer::Timer;
 use super::{Ring, State};
+use crate::limits::CONTINUOUS_GATHER_MAX;
 use crate::wire::{Join, NodeSet};
 use crate::{Destination, Event};
 
@@ -32,6 +33,8 @@ pub(super) struct Gather {
 pub(super) struct Peer {
     incarnation: Incarnation,
     counter: u64,
+    /// The last thing it said is that it leaves.
+    pub(super) leaving: bool,
     /// What it said last in this episode.
     word: Option<Word>,
     /// Silence is counted from here: since it is considered, or since it spoke last.
@@ -151,6 +154,9 @@ impl Ring {
         if cause == Cause::ConsensusExpired {
             self.stats.gather_token_lost += 1;
             self.stats.continuous_gather += 1;
+            if self.stats.continuous_gather == CONTINUOUS_GATHER_MAX + 1 {
+                self.event(Event::CannotForm);
+            }
         }
         let (cause, text) = cause.numbered();
         self.stats.gather_entered += 1;
@@ -202,7 +208,7 @@ impl Ring {
         if join.incarnation > peer.incarnation {
             peer.contact = Contact::default();
         }
-        (peer.incarnation, peer.counter) = (join.incarnation, join.counter);
+        (peer.incarnation, peer.counter, peer.leaving) = (join.incarnation, join.counter, join.leave);
         peer.contact.heard(now);
         self.reservation.hear(join.ring_seq);
         if join.leave {

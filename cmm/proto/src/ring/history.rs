@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use holdfast_types::{Boottime, Histogram, RingId, Span};
+use holdfast_types::{Boottime, Histogram, NodeId, RingId, Span};
 
 use super::{Ring, State};
 use crate::wire::FrameKind;
-use crate::{Configuration, RingChange, Stats, TokenTimes};
+use crate::{Configuration, Event, RingChange, Stats, TokenTimes};
 
 /// Times of tokens, and the last changes.
 #[derive(Debug, Default)]
@@ -127,6 +127,17 @@ impl Ring {
     }
 }
 
+impl Ring {
+    /// These left the ring: whoever did not say so may be running still.
+    pub(super) fn note_silent_leaves(&mut self, left: &[NodeId]) {
+        let said_so = |id: &&NodeId| self.peers.get(*id).is_some_and(|peer| peer.leaving);
+        let nodes: Vec<NodeId> = left.iter().filter(|id| !said_so(id)).copied().collect();
+        if !nodes.is_empty() {
+            self.event(Event::LeftSilently { nodes });
+        }
+    }
+}
+
 impl Stats {
     /// A frame is handed out to be sent.
     pub(super) fn count_sent(&mut self, frame: &[u8]) {
@@ -156,8 +167,6 @@ impl Stats {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_types::NodeId;
-
     use super::*;
     use crate::ConfigurationKind;
 

@@ -213,6 +213,7 @@ impl Ring {
         self.history.installed(now, &configuration);
         self.event(Event::EnterOperational);
         self.event(Event::NewMembership(configuration.clone()));
+        self.note_silent_leaves(&configuration.left);
         self.outputs.push_back(RingOutput::Configuration(configuration));
         self.settle_held_out(now, &before);
         self.timers.set(Timer::Merge, now);
