@@ -56,7 +56,7 @@ planted! {
     a_client_that_haunts_a_group_is_found: GhostClient by "M12";
     a_step_before_its_time_is_found: StepTooEarly by "M11";
     an_answer_to_a_damaged_packet_is_found: AnswerDamaged by "N1";
-    reading_before_looking_at_timers_is_found: ReadBeforeTimers by "Q7" | "Q2/Q8" | "N1";
+    reading_before_looking_at_timers_is_found: ReadBeforeTimers by "Q7" | "Q2/Q8" | "N1" | "Q1";
     a_fence_agent_that_lies_is_found: FenceLies by "S5" | "Q1" | "Q3";
     a_deaf_node_is_found: Deaf by "L1/L7/L9" | "L2/L3" | "L6";
     forgotten_messages_are_found: ForgetMessages by "M9";
