@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
-use cmm_proto::{ConfigurationKind, Event, KeyEvent, LinkMode, RejectReason, StepPhase};
+use cmm_proto::{ConfigurationKind, Event, HeldOut, KeyEvent, LinkMode, RejectReason, StepPhase};
 use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, Span, StepNumber};
 
 /// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
@@ -214,6 +214,21 @@ fn core(event: &Event, out: &mut Vec<Line>) {
         Event::Quorate(false) => {
             let text = "This node is within the non-primary component and will NOT provide any services.";
             push(out, "quorum_lost", "QUORUM", Notice, text.into(), vec![]);
+        }
+        Event::HeldOut { members, held_out } => {
+            let out: Vec<NodeId> = held_out.iter().map(|out| out.node).collect();
+            let why = |out: &HeldOut| match out.cannot_reach {
+                Some(member) => format!("; node {} is held out: it cannot reach node {member}", out.node),
+                None => format!("; node {} is held out: it does not come to agree", out.node),
+            };
+            let text = if held_out.is_empty() {
+                "Nobody is held out any more.".to_owned()
+            } else {
+                let why: String = held_out.iter().map(why).collect();
+                format!("Not all nodes reach each other: {} stay together{why}", list(members))
+            };
+            let priority = if held_out.is_empty() { Notice } else { Warning };
+            line("held_out", priority, text, vec![("members", list(members)), ("held_out", list(&out))]);
         }
         Event::StepLate { step, missing } => {
             let text = format!(
@@ -596,6 +611,14 @@ mod tests {
             gasp(true),
             Event::Quorate(true),
             Event::Quorate(false),
+            Event::HeldOut {
+                members: vec![id(1), id(2)],
+                held_out: vec![
+                    HeldOut { node: id(3), cannot_reach: Some(id(1)) },
+                    HeldOut { node: id(4), cannot_reach: None },
+                ],
+            },
+            Event::HeldOut { members: vec![id(1), id(2), id(3)], held_out: vec![] },
             Event::StepLate { step: StepNumber::new(3), missing: vec![id(2)] },
             Event::MessageSkipped { sender: id(2) },
         ];

@@ -721,6 +721,14 @@ pub enum Event {
     },
     /// `This node is within the primary component and will provide service.` or its opposite.
     Quorate(bool),
+    /// Not all hear each other: these go on together and keep out those that do not reach all of them. Told when it
+    /// begins, when it changes, and with nobody held out when it is over.
+    HeldOut {
+        /// The members.
+        members: Vec<NodeId>,
+        /// Who is kept out, and why. Ascending.
+        held_out: Vec<HeldOut>,
+    },
     /// A step went over its limit; reconfiguration starts again.
     StepLate {
         /// Which step.
@@ -775,6 +783,16 @@ pub enum KeyEvent {
         /// Why not.
         why: String,
     },
+}
+
+/// A node that shows itself and is kept out of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldOut {
+    /// Who.
+    pub node: NodeId,
+    /// The lowest member that it does not reach, or that does not reach it; `None`: they hear each other and do not come
+    /// to agree.
+    pub cannot_reach: Option<NodeId>,
 }
 
 /// Why a packet was dropped.

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, VecDeque};
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
 
 use crate::api::{
-    Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, NodeConfig, Output,
-    QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
+    Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, HeldOut,
+    NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
 };
 use crate::detector::{Detector, Watched};
 use crate::limits;
@@ -23,10 +23,10 @@ use crate::links::Links;
 use crate::quorum::Quorum;
 use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
-use crate::ring::{self, Ring, RingConfig, RingOutput};
+use crate::ring::{self, Ring, RingConfig, RingOutput, Suspicion};
 use crate::service::cpg::Cpg;
 use crate::service::messages::{Message, State};
-use crate::wire::{FRAME_PAYLOAD_MAX, Gasp, Opener, PacketKind, Sealer};
+use crate::wire::{FRAME_PAYLOAD_MAX, Gasp, NodeSet, Opener, PacketKind, Sealer};
 
 /// What is wrong with a [`NodeConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +100,7 @@ impl Node {
         let ids: Vec<NodeId> = config.nodes.iter().map(|n| n.id).collect();
         let ring = RingConfig {
             me,
-            nodes: ids.clone(),
+            nodes: config.nodes.clone(),
             incarnation: config.incarnation,
             timers,
             window_frames: config.window_frames,
@@ -159,10 +159,12 @@ impl Node {
         if self.left {
             return;
         }
-        for (node, silent) in self.detector.silent(now) {
-            self.event(Event::Suspect { node, why: "heartbeat", silent });
-            self.ring.suspect(now, node, "heartbeat");
+        let silent = self.detector.silent(now);
+        for (node, silent) in &silent {
+            self.event(Event::Suspect { node: *node, why: "heartbeat", silent: *silent });
         }
+        let silent: NodeSet = silent.into_iter().map(|(node, _)| node).collect();
+        self.ring.suspect(now, silent.as_slice(), Suspicion::Silent);
         self.links.handle_timeout(now);
         self.ring.handle_timeout(now);
         self.reconfig.handle_timeout(now);
@@ -285,6 +287,12 @@ impl Node {
         }
     }
 
+    /// Nodes that show themselves and are kept out of the ring because not all of it hears them. Ascending.
+    #[must_use]
+    pub fn held_out(&self) -> &[HeldOut] {
+        self.ring.held_out()
+    }
+
     /// Members of the configuration installed last, ascending.
     #[must_use]
     pub fn members(&self) -> &[NodeId] {
@@ -393,6 +401,9 @@ impl Node {
         self.quorum.update(now, &mut self.outputs);
         if let Some(gap) = self.detector.turn(now) {
             self.event(Event::Paused { gap });
+        }
+        if self.detector.is_late() {
+            self.ring.listen_anew(now);
         }
         self.links.turn(now);
     }

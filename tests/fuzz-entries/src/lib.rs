@@ -6,14 +6,14 @@
 use std::net::IpAddr;
 
 use cmm_ipc::abi;
-use cmm_proto::ring::{Ring, RingConfig};
+use cmm_proto::ring::{Ring, RingConfig, Suspicion};
 use cmm_proto::service::messages::Message;
 use cmm_proto::wire::{
     ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, LinkBeat, Mcast, MergeDetect, Opener,
     Token,
 };
-use cmm_proto::{Guarantee, Timers};
-use holdfast_types::{Boottime, Incarnation, NodeId, Span};
+use cmm_proto::{Guarantee, NodeEntry, Timers};
+use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
 /// A datagram from the network: the seal must refuse it, and each decoder behind the seal must survive it.
 pub fn packet(data: &[u8]) {
@@ -59,7 +59,10 @@ pub fn ring(data: &[u8]) {
                 ring.handle_timeout(now);
             }
             5 => drop(ring.submit(now, if op & 8 == 0 { Guarantee::Agreed } else { Guarantee::Safe }, body)),
-            6 if op & 8 == 0 => ring.suspect(now, NodeId::new(3), "fuzz"),
+            6 if op & 8 == 0 => {
+                let suspicion = if op & 16 == 0 { Suspicion::Silent } else { Suspicion::Gone };
+                ring.suspect(now, &[NodeId::new(3)], suspicion);
+            }
             6 => ring.resend_token(now),
             _ => ring.handle_persisted(now, persisted),
         }
@@ -77,7 +80,7 @@ pub fn ring(data: &[u8]) {
 pub fn ring_config(me: u32) -> RingConfig {
     RingConfig {
         me: NodeId::new(me),
-        nodes: [1, 2, 3].map(NodeId::new).to_vec(),
+        nodes: [1, 2, 3].map(|id| NodeEntry { id: NodeId::new(id), votes: Votes::new(1) }).to_vec(),
         incarnation: Incarnation::new(5),
         timers: Timers::from_token(Span::from_millis(1_000)),
         window_frames: 50,

@@ -75,6 +75,8 @@ pub(super) fn keys(view: &KeyView, mut set: impl FnMut(&str, Value)) {
 /// What changes without an output of its own: ring state, lease, known lives.
 pub(super) fn state(node: &Node, mut set: impl FnMut(&str, Value)) {
     set("holdfast.ring.state", Value::str(node.ring_state()));
+    let held_out: Vec<String> = node.held_out().iter().map(|out| out.node.to_string()).collect();
+    set("holdfast.ring.held_out", Value::str(&held_out.join(" ")));
     set("holdfast.lease.valid", Value::u8(node.lease_valid().into()));
 }
 

@@ -80,6 +80,7 @@ fn keys_have_the_types_that_clients_expect() {
     is("runtime.members.1.join_count", Value::u32(1));
     is("runtime.members.1.config_version", Value::u64(0));
     is("holdfast.ring.state", Value::str("OPERATIONAL"));
+    is("holdfast.ring.held_out", Value::str(""));
     is("holdfast.lease.valid", Value::u8(1));
     is("holdfast.lease.waits", Value::u8(0));
     is("holdfast.failfast.mode", Value::str("exit"));

@@ -113,6 +113,12 @@ impl Detector {
         Some(gap)
     }
 
+    /// Whether this turn came late: packets may be waiting that nobody has read yet.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
     pub fn install(&mut self, now: Boottime, ring: RingId, members: &[NodeId]) {
         self.ring = ring;

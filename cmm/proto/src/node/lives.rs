@@ -4,6 +4,7 @@ use holdfast_types::{BootId, Boottime, Incarnation, NodeId, Span};
 
 use super::Node;
 use crate::api::{Event, Output};
+use crate::ring::Suspicion;
 use crate::service::messages::cut;
 
 impl Node {
@@ -12,7 +13,7 @@ impl Node {
         if self.detector.suspect(node) {
             self.event(Event::Suspect { node, why, silent: Span::ZERO });
         }
-        self.ring.suspect(now, node, why);
+        self.ring.suspect(now, &[node], Suspicion::Gone);
     }
 
     /// A packet of this life was opened, or another member knows it.

@@ -77,6 +77,7 @@ impl Node {
                 let heartbeat = beat.heartbeat.then(|| Heartbeat::decode(rest)).transpose();
                 let heartbeat = heartbeat.map_err(|_| RejectReason::Content)?;
                 self.detector.heard(now, sender);
+                self.ring.heard(now, sender);
                 // Sent on another link than it came in on: cables or addresses are swapped, and it says nothing of either.
                 if header.link == link && self.links.beat(now, sender, link, &beat) {
                     self.send_beat(now, sender, link);

@@ -1,15 +1,19 @@
 //! Gather: who is there, and who is held failed, until all that are left say the same.
 //!
-//! Within one *episode* (from leaving Operational to being Operational again) both sets only grow, so every episode
-//! ends: at the latest with this node alone. A new episode starts with nobody held failed, so what has healed merges.
+//! Within one *episode* (from leaving Operational to being Operational again) what is known only grows: who is considered,
+//! who is gone, who does not hear whom. Who is held failed follows from it ([`super::reach`]), so every episode ends: at
+//! the latest with this node alone. A new episode starts with nothing held against anybody, so what has healed merges.
+
+use std::collections::BTreeMap;
 
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 
-use super::contact::{Admission, Contact};
+use super::clique::Graph;
+use super::contact::{Admission, Better, Contact};
 use super::timer::Timer;
 use super::{Ring, State};
 use crate::limits::CONTINUOUS_GATHER_MAX;
-use crate::wire::{Join, NodeSet};
+use crate::wire::{Join, NodeSet, Row};
 use crate::{Destination, Event};
 
 /// What this node says in its joins.
@@ -17,8 +21,22 @@ use crate::{Destination, Event};
 pub(super) struct Gather {
     /// Nodes considered, the failed included.
     pub(super) proc: NodeSet,
-    /// Nodes held failed.
+    /// Nodes held failed: those this node goes on without, by the choice made last.
     pub(super) failed: NodeSet,
+    /// Nodes there is firm news of.
+    pub(super) gone: NodeSet,
+    /// Nodes that this one does not hear: silent for too long, or they speak and do not come to agree.
+    pub(super) deaf: NodeSet,
+    /// What others have said of whom they do not hear. Who has no row has not spoken, to anybody whose word is known.
+    pub(super) rows: BTreeMap<NodeId, Row>,
+    /// What the choice was made from.
+    pub(super) graph: Option<Graph>,
+    /// It says the same since then.
+    pub(super) graph_since: Boottime,
+    /// The choice leaves out nodes that speak.
+    pub(super) split: bool,
+    /// Whom this node has said that it hears.
+    heard: NodeSet,
     /// Number of the last join sent.
     counter: u64,
     last_join: Option<Boottime>,
@@ -31,12 +49,16 @@ pub(super) struct Gather {
 /// What is known of another node's membership doings.
 #[derive(Debug, Default)]
 pub(super) struct Peer {
-    incarnation: Incarnation,
-    counter: u64,
+    pub(super) incarnation: Incarnation,
+    pub(super) counter: u64,
     /// The last thing it said is that it leaves.
     pub(super) leaving: bool,
     /// What it said last in this episode.
-    word: Option<Word>,
+    pub(super) word: Option<Word>,
+    /// When any packet of it came last.
+    pub(super) heard: Boottime,
+    /// Since when it has been among those considered.
+    pub(super) considered: Boottime,
     /// Silence is counted from here: since it is considered, or since it spoke last.
     silent_since: Boottime,
     /// Who hears whom, as far as this one is concerned.
@@ -44,9 +66,11 @@ pub(super) struct Peer {
 }
 
 #[derive(Debug)]
-struct Word {
+pub(super) struct Word {
     proc: NodeSet,
     failed: NodeSet,
+    /// Whom it hears.
+    pub(super) heard: NodeSet,
 }
 
 /// Why Gather is entered: corosync's numbers and texts, and two of our own at the end.
@@ -100,6 +124,13 @@ impl Gather {
         Self {
             proc,
             failed: NodeSet::new(),
+            gone: NodeSet::new(),
+            deaf: NodeSet::new(),
+            rows: BTreeMap::new(),
+            graph: None,
+            graph_since: Boottime::default(),
+            split: false,
+            heard: NodeSet::new(),
             counter: 0,
             last_join: None,
             vouch: false,
@@ -117,13 +148,18 @@ impl Ring {
     /// A new episode: the installed ring's members are considered, nobody is held failed.
     pub(super) fn begin_episode(&mut self, now: Boottime) {
         self.gather.proc = self.installed.members.clone();
-        self.gather.failed = NodeSet::new();
+        for set in [&mut self.gather.failed, &mut self.gather.gone, &mut self.gather.deaf] {
+            *set = NodeSet::new();
+        }
+        self.gather.graph = None;
+        self.better = Better::default();
         self.gather.vouch = false;
         self.forget_words(now);
     }
 
     /// Everybody has to speak again. What they said before they committed to a ring proves nothing after it.
     fn forget_words(&mut self, now: Boottime) {
+        self.gather.rows.clear();
         for peer in self.peers.values_mut() {
             peer.word = None;
             peer.silent_since = now;
@@ -151,6 +187,7 @@ impl Ring {
     /// Says what this node thinks now, and waits for the others to say the same.
     pub(super) fn enter_gather(&mut self, now: Boottime, cause: Cause) {
         assert_eq!(self.state, State::Gather);
+        self.choose(now);
         if cause == Cause::ConsensusExpired {
             self.stats.gather_token_lost += 1;
             self.stats.continuous_gather += 1;
@@ -170,6 +207,12 @@ impl Ring {
         self.commit_if_agreed(now);
     }
 
+    /// Says what this node thinks before it is due, without beginning anew.
+    fn say_soon(&mut self, now: Boottime) {
+        let next = self.gather.last_join.map_or(now, |last| last + self.join_spacing());
+        self.timers.set_earlier(Timer::Join, next);
+    }
+
     fn say_join(&mut self, now: Boottime) {
         self.send_join(now, false);
         self.timers.set(Timer::Join, now + self.config.timers.join);
@@ -183,19 +226,25 @@ impl Ring {
     pub(super) fn send_join(&mut self, now: Boottime, leave: bool) {
         self.gather.counter += 1;
         self.gather.last_join = Some(now);
-        if self.config.nodes.iter().all(|id| *id == self.me) {
+        if self.nodes.len() == 1 {
             return;
         }
+        self.gather.heard = self.hears(now);
         let failed = if leave { NodeSet::of(self.me) } else { self.gather.failed.clone() };
         let join = Join {
             incarnation: self.config.incarnation,
             counter: self.gather.counter,
             leave,
             vouch: self.gather.vouch,
+            newborn: self.newborn,
             ring_seq: self.reservation.used(),
             old_ring: self.installed.id,
             proc: self.gather.proc.clone(),
             failed,
+            gone: self.gather.gone.clone(),
+            heard: self.gather.heard.clone(),
+            deaf: self.gather.deaf.clone(),
+            rows: self.rows_to_tell(now, self.gather.counter),
         };
         self.send(Destination::AllPeers, true, join.encode());
     }
@@ -207,12 +256,13 @@ impl Ring {
         }
         if join.incarnation > peer.incarnation {
             peer.contact = Contact::default();
+            self.gather.rows.remove(&from);
         }
         (peer.incarnation, peer.counter, peer.leaving) = (join.incarnation, join.counter, join.leave);
         peer.contact.heard(now);
         self.reservation.hear(join.ring_seq);
         if join.leave {
-            self.hold_failed(now, from, Cause::Leave);
+            self.hold_failed(now, &[from], true, Cause::Leave);
             return;
         }
         match self.state {
@@ -263,39 +313,52 @@ impl Ring {
         if stranger && !join.vouch && self.admission(now, from) == Admission::HeldOut {
             return;
         }
-        if self.merge_join(now, from, join) {
-            self.enter_gather(now, Cause::MergeJoin);
-        } else {
-            self.commit_if_agreed(now);
-        }
+        let news = self.merge_join(now, from, join);
+        self.go_on(now, news, Cause::MergeJoin);
     }
 
-    /// Takes the sender's word into the sets; whether they changed.
+    /// Something may have changed: `news` says that it has.
+    fn go_on(&mut self, now: Boottime, news: bool, cause: Cause) {
+        if self.choose(now) || news {
+            self.enter_gather(now, cause);
+            return;
+        }
+        if !self.gather.live().minus(&self.gather.heard).is_empty() && self.hears(now) != self.gather.heard {
+            self.say_soon(now);
+        }
+        self.commit_if_agreed(now);
+    }
+
+    /// Takes the sender's word into what is known; whether that gives all something new to say.
     fn merge_join(&mut self, now: Boottime, from: NodeId, join: Join) -> bool {
         let mut changed = self.consider(now, from);
-        let peer = self.peers.entry(from).or_default();
-        peer.silent_since = now;
-        if self.gather.failed.contains(from) {
+        self.peers.entry(from).or_default().silent_since = now;
+        if self.take_rows(from, &join) && self.is_troubled() {
+            self.say_soon(now);
+        }
+        if self.gather.gone.contains(from) || self.gather.deaf.contains(from) {
             return changed;
         }
-        for id in join.proc.iter().filter(|id| self.config.nodes.contains(id)).collect::<NodeSet>().iter() {
+        for id in join.proc.iter().filter(|id| self.nodes.contains(*id)).collect::<NodeSet>().iter() {
             changed |= self.consider(now, id);
         }
-        if join.failed.contains(self.me) {
+        if join.gone.contains(self.me) {
             // It goes on without us, whatever we say.
-            changed |= self.gather.failed.insert(from);
+            changed |= self.gather.deaf.insert(from);
         } else {
-            for id in join.failed.iter().collect::<NodeSet>().iter() {
-                if self.gather.proc.contains(id) && self.believes(from, id) {
-                    changed |= self.gather.failed.insert(id);
+            for id in join.gone.iter().filter(|id| self.gather.proc.contains(*id)).collect::<NodeSet>().iter()
+            {
+                if self.believes(from, id) {
+                    changed |= self.gather.gone.insert(id);
                 }
             }
         }
-        self.peers.entry(from).or_default().word = Some(Word { proc: join.proc, failed: join.failed });
+        let Join { proc, failed, heard, .. } = join;
+        self.peers.entry(from).or_default().word = Some(Word { proc, failed, heard });
         changed
     }
 
-    /// Whether `accuser`'s word that `accused` has failed is taken over. A member of the ring we come from is
+    /// Whether `accuser`'s firm news that `accused` is gone is taken over. A member of the ring we come from is
     /// believed, since all of us gather because of what happens in it. Between strangers the lower id wins, so that
     /// two which cannot hear each other do not take everybody apart; but nobody vouches for one that says nothing.
     fn believes(&self, accuser: NodeId, accused: NodeId) -> bool {
@@ -309,7 +372,7 @@ impl Ring {
         let new = self.gather.proc.insert(id);
         if new {
             let peer = self.peers.entry(id).or_default();
-            (peer.word, peer.silent_since) = (None, now);
+            (peer.word, peer.silent_since, peer.considered) = (None, now, now);
         }
         new
     }
@@ -322,6 +385,13 @@ impl Ring {
             return;
         }
         if self.newborn && self.gather.proc.len() == 1 && !self.gather.alone_is_enough {
+            return;
+        }
+        if !self.all_hear_all(&live) {
+            return;
+        }
+        if let Some(later) = self.too_soon(now) {
+            self.timers.set_earlier(Timer::Join, later);
             return;
         }
         self.start_commit(now, live);
@@ -359,10 +429,12 @@ impl Ring {
         let limit = self.config.timers.consensus;
         let silent = |id: &NodeId| self.peers.get(id).is_none_or(|p| now.since(p.silent_since) >= limit);
         let gone: NodeSet = self.gather.live().iter().filter(|id| *id != self.me).filter(silent).collect();
-        if self.gather.failed.merge(&gone) {
+        if self.gather.deaf.merge(&gone) {
             self.stats.consensus_timeouts += 1;
             self.gather.last_join = None;
             self.enter_gather(now, Cause::Consensus);
+        } else if self.choose(now) {
+            self.enter_gather(now, Cause::Suspect);
         } else {
             self.say_join(now);
             self.commit_if_agreed(now);
@@ -383,29 +455,35 @@ impl Ring {
             }
             self.enter_gather(now, Cause::ConsensusExpired);
         } else {
-            self.gather.failed.merge(&missing);
+            self.gather.deaf.merge(&missing);
             self.enter_gather(now, Cause::Consensus);
         }
     }
 
-    /// Holds `id` failed from now on in this episode; begins one if it is a member.
-    pub(super) fn hold_failed(&mut self, now: Boottime, id: NodeId, cause: Cause) {
-        let concerned = match self.state {
+    /// Goes on without `ids` in this episode; begins one if they are members. If the news is not `firm` it is this node
+    /// only that does not hear them.
+    pub(super) fn hold_failed(&mut self, now: Boottime, ids: &[NodeId], firm: bool, cause: Cause) {
+        let known = |ring: &Self, id| ring.gather.gone.contains(id) || !firm && ring.gather.deaf.contains(id);
+        let concerned = |id: &NodeId| match self.state {
+            _ if *id == self.me => false,
             State::Left => false,
-            State::Operational => self.installed.members.contains(id),
-            State::Gather => self.gather.proc.contains(id) && !self.gather.failed.contains(id),
+            State::Operational => self.installed.members.contains(*id),
+            State::Gather => self.gather.proc.contains(*id) && !known(self, *id),
             State::Commit | State::Recovery => {
-                self.forming.as_ref().is_some_and(|f| f.turn.members.contains(id))
+                self.forming.as_ref().is_some_and(|f| f.turn.members.contains(*id))
             }
         };
-        if !concerned || id == self.me {
+        let concerned: NodeSet = ids.iter().copied().filter(concerned).collect();
+        if concerned.is_empty() {
             return;
         }
         if cause == Cause::Leave {
-            self.event(Event::Suspect { node: id, why: "leave", silent: Span::ZERO });
+            for node in concerned.iter() {
+                self.event(Event::Suspect { node, why: "leave", silent: Span::ZERO });
+            }
         }
         self.open_gather(now);
-        self.gather.failed.insert(id);
+        if firm { &mut self.gather.gone } else { &mut self.gather.deaf }.merge(&concerned);
         self.enter_gather(now, cause);
     }
 }

@@ -29,6 +29,7 @@
 //! * The token leaves before most of the frames of a visit do; holes are asked for when they had a rotation's time.
 //! * No ring sequence number above the durable reservation is used, so that none is ever used twice.
 
+mod clique;
 mod commit;
 mod contact;
 mod flow;
@@ -36,6 +37,7 @@ mod gather;
 mod history;
 mod operational;
 mod pack;
+mod reach;
 mod recovery;
 mod reservation;
 mod timer;
@@ -50,6 +52,7 @@ use std::collections::{BTreeMap, VecDeque};
 use holdfast_types::{Boottime, Incarnation, MsgSeq, NodeId, RingId};
 
 use self::commit::{Forming, Parts};
+use self::contact::Better;
 use self::flow::Flow;
 use self::gather::{Cause, Gather, Peer};
 use self::history::History;
@@ -62,8 +65,8 @@ use crate::wire::{
     FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError,
 };
 use crate::{
-    Configuration, Destination, Event, Guarantee, Refusal, RejectReason, RingChange, Stats, Timers,
-    TokenTimes,
+    Configuration, Destination, Event, Guarantee, HeldOut, NodeEntry, Refusal, RejectReason, RingChange,
+    Stats, Timers, TokenTimes,
 };
 
 /// What a ring is told at start.
@@ -71,8 +74,8 @@ use crate::{
 pub struct RingConfig {
     /// This node.
     pub me: NodeId,
-    /// All configured nodes, this one included.
-    pub nodes: Vec<NodeId>,
+    /// All configured nodes, this one included, with their votes: the best clique is the one with the most.
+    pub nodes: Vec<NodeEntry>,
     /// This life of the daemon.
     pub incarnation: Incarnation,
     /// Intervals and limits.
@@ -116,6 +119,15 @@ pub enum RingOutput {
     Event(Event),
 }
 
+/// What is held against a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspicion {
+    /// This node has not heard it for too long. Others may.
+    Silent,
+    /// Firm news: it left, its daemon or its node is dead.
+    Gone,
+}
+
 /// States of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -157,8 +169,15 @@ pub struct Ring {
     /// Mask over the installed ring's members: whose frames must be delivered even behind a hole, because another
     /// ring that was never installed here could count on it.
     obligations: u64,
+    /// All configured nodes.
+    nodes: NodeSet,
     gather: Gather,
     peers: BTreeMap<NodeId, Peer>,
+    /// Nodes outside that the ring is kept from, for want of reach.
+    held_out: Vec<HeldOut>,
+    better: Better,
+    /// Before then this node was not there to listen.
+    listening_since: Boottime,
     /// The ring that Commit and Recovery are about.
     forming: Option<Forming>,
     parts: Parts,
@@ -177,6 +196,8 @@ impl Ring {
     /// A node that has just started: it gathers.
     #[must_use]
     pub fn new(mut config: RingConfig, now: Boottime) -> Self {
+        config.nodes.sort_unstable_by_key(|node| node.id);
+        config.nodes.dedup_by_key(|node| node.id);
         config.frame_payload_max = config.frame_payload_max.clamp(16, FRAME_PAYLOAD_MAX);
         config.window_frames = config.window_frames.clamp(1, WINDOW_FRAMES_MAX as u32);
         let me = config.me;
@@ -195,8 +216,12 @@ impl Ring {
             newborn: true,
             delivered: MsgSeq::new(0),
             obligations: 0,
+            nodes: config.nodes.iter().map(|node| node.id).collect(),
             gather: Gather::new(NodeSet::of(me)),
             peers: BTreeMap::new(),
+            held_out: Vec::new(),
+            better: Better::default(),
+            listening_since: now,
             forming: None,
             parts: Parts::default(),
             held: None,
@@ -218,6 +243,7 @@ impl Ring {
         if self.state == State::Left || from == self.me {
             return;
         }
+        self.heard(now, from);
         if self.dispatch(now, from, frame).is_err() {
             self.stats.reject(RejectReason::Content);
             self.outputs.push_back(RingOutput::Event(Event::PacketRejected {
@@ -301,9 +327,10 @@ impl Ring {
         }
     }
 
-    /// Holds `peer` failed at once: the detector's word, or firm news. No effect on one that is not considered.
-    pub fn suspect(&mut self, now: Boottime, peer: NodeId, _why: &'static str) {
-        self.hold_failed(now, peer, Cause::Suspect);
+    /// Acts at once on what is known of `peers`: the detector's word, or firm news. No effect on those that are neither
+    /// members nor considered for the ring that is being formed.
+    pub fn suspect(&mut self, now: Boottime, peers: &[NodeId], suspicion: Suspicion) {
+        self.hold_failed(now, peers, suspicion == Suspicion::Gone, Cause::Suspect);
     }
 
     /// Says goodbye to all and falls silent. Messages still queued are lost.
@@ -348,6 +375,12 @@ impl Ring {
     #[must_use]
     pub fn members(&self) -> &[NodeId] {
         self.installed.members.as_slice()
+    }
+
+    /// Nodes outside that show themselves and that the ring is kept from, and why. Ascending.
+    #[must_use]
+    pub fn held_out(&self) -> &[HeldOut] {
+        &self.held_out
     }
 
     /// Percent of the send queue in use, 0 to 100.

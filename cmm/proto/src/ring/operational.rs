@@ -301,7 +301,7 @@ impl Ring {
         match self.installed.laggard() {
             Some((id, visits)) if visits >= limit && id != self.me => {
                 self.event(Event::FailedToReceive);
-                self.hold_failed(now, id, Cause::FailedToReceive);
+                self.hold_failed(now, &[id], true, Cause::FailedToReceive);
                 self.state != State::Operational
             }
             _ => false,

@@ -27,7 +27,7 @@ pub use control::{HoldCancel, MergeDetect};
 pub use gasp::Gasp;
 pub use header::{HEADER_LEN, Header, PacketKind};
 pub use heartbeat::{Echo, Heartbeat};
-pub use join::Join;
+pub use join::{Join, Row, RowVersion};
 pub use key::{ClusterKey, Fingerprint, KeyId};
 pub use mcast::{
     CHUNK_HEADER_LEN, Chunk, Chunks, FRAME_PAYLOAD_MAX, MCAST_HEADER_LEN, Mcast, put_chunk_header,

@@ -167,3 +167,33 @@ fn two_node_mode_keeps_both_halves_quorate_and_still_runs_once() {
     wait_for_takeover(&cluster, survivor, victim);
     cluster.assert_nothing_ran_twice();
 }
+
+/// Asymmetric connectivity: 1 and 3 have lost each other, 2 reaches both. Two stay together, and in peace.
+#[test]
+fn of_three_with_one_pair_apart_two_stay_together_in_peace() {
+    if skip() {
+        return;
+    }
+    let cluster = up("apart", nodes(3), &Cib::new());
+    let rings = |node| cluster.log(node, "cmmd").matches("A new membership (").count();
+    let before = rings(2);
+    cluster.cut(&[1], &[3]);
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_members(&[3], &[3]);
+    cluster.wait_for_quorum(&[1, 2], true);
+    cluster.wait_for_quorum(&[3], false);
+    for node in [1, 2] {
+        cluster.wait_for("the members say who is held out, and why", || {
+            cluster.log(node, "cmmd").contains("node 3 is held out: it cannot reach node 1").then_some(())
+        });
+    }
+    assert_eq!(rings(2), before + 1, "chosen at once");
+    stays("nobody re-forms", Duration::from_secs(10), || rings(2) == before + 1 && rings(3) == before + 1);
+    cluster.heal();
+    cluster.wait_for_members(&[1, 2, 3], &[1, 2, 3]);
+    cluster.wait_for_quorum(&[1, 2, 3], true);
+    cluster.wait_for("nobody is held out", || {
+        cluster.log(2, "cmmd").contains("Nobody is held out any more").then_some(())
+    });
+    assert_eq!(rings(2), before + 2, "and brought together at once");
+}

@@ -106,7 +106,7 @@ fn who_has_left_says_and_hears_nothing_more() {
     while ring.poll_output().is_some() {}
     let cancel = HoldCancel { ring: ring.ring_id() }.encode();
     ring.handle_frame(now, id(2), &cancel);
-    ring.suspect(now, id(2), "test");
+    ring.suspect(now, &[id(2)], Suspicion::Gone);
     ring.handle_timeout(now + Span::from_secs(10));
     ring.leave(now);
     assert!(ring.submit(now, Guarantee::Agreed, b"x").is_err());

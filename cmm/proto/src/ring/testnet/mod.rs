@@ -4,15 +4,16 @@
 mod check;
 mod delivery;
 mod membership;
+mod reach;
 mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span};
+use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span, Votes};
 
-use super::{Ring, RingConfig, RingOutput, State};
+use super::{Ring, RingConfig, RingOutput, State, Suspicion};
 use crate::wire::{FRAME_MAX, FrameKind};
-use crate::{Configuration, ConfigurationKind, Destination, Event, Guarantee, Timers};
+use crate::{Configuration, ConfigurationKind, Destination, Event, Guarantee, NodeEntry, Timers};
 
 /// splitmix64.
 #[derive(Clone, Debug)]
@@ -82,13 +83,35 @@ pub(super) struct TestNode {
     pub(super) disk: u64,
     submitted: u32,
     paused_until: Option<Boottime>,
+    /// When each member was heard last, whom this node suspects, and in which ring: a plain detector.
+    heard: BTreeMap<NodeId, Boottime>,
+    suspected: BTreeSet<NodeId>,
+    watched: RingId,
     pub(super) told: Vec<Told>,
     pub(super) events: Vec<Event>,
 }
 
 enum Happening {
-    Packet { from: NodeId, to: NodeId, frame: Vec<u8> },
-    Persisted { node: NodeId, life: u64, seq: u64 },
+    Packet {
+        from: NodeId,
+        to: NodeId,
+        frame: Vec<u8>,
+    },
+    Persisted {
+        node: NodeId,
+        life: u64,
+        seq: u64,
+    },
+    /// A heartbeat is due.
+    Beat {
+        node: NodeId,
+        life: u64,
+    },
+    /// A heartbeat arrives.
+    Heard {
+        from: NodeId,
+        to: NodeId,
+    },
 }
 
 pub(super) struct Net {
@@ -102,6 +125,8 @@ pub(super) struct Net {
     pub(super) frame_payload_max: usize,
     pub(super) window_frames: u32,
     pub(super) persist_delay: Span,
+    /// Nodes that start from now on send heartbeats, and suspect members whose heartbeats cease.
+    pub(super) beats: bool,
     happenings: BTreeMap<(Boottime, u64), Happening>,
     serial: u64,
     guarantees: BTreeMap<MsgId, Guarantee>,
@@ -134,6 +159,9 @@ impl Net {
             disk: 0,
             submitted: 0,
             paused_until: None,
+            heard: BTreeMap::new(),
+            suspected: BTreeSet::new(),
+            watched: RingId::default(),
             told: Vec::new(),
             events: Vec::new(),
         };
@@ -147,6 +175,7 @@ impl Net {
             frame_payload_max: 100,
             window_frames: 50,
             persist_delay: Span::from_millis(2),
+            beats: false,
             happenings: BTreeMap::new(),
             serial: 0,
             guarantees: BTreeMap::new(),
@@ -179,7 +208,8 @@ impl Net {
     }
 
     pub(super) fn start(&mut self, n: u32) {
-        let (now, nodes) = (self.now, self.nodes.iter().map(|n| n.id).collect());
+        let entry = |n: &TestNode| NodeEntry { id: n.id, votes: Votes::new(1) };
+        let (now, nodes) = (self.now, self.nodes.iter().map(entry).collect());
         let (timers, window_frames, frame_payload_max) =
             (self.timers, self.window_frames, self.frame_payload_max);
         let node = self.node_mut(id(n));
@@ -199,6 +229,10 @@ impl Net {
         };
         node.told.push(Told::Start(node.life));
         node.ring = Some(Ring::new(config, now));
+        let life = node.life;
+        if self.beats {
+            self.schedule(now, Happening::Beat { node: id(n), life });
+        }
         self.drain(id(n));
     }
 
@@ -226,7 +260,7 @@ impl Net {
     pub(super) fn suspect(&mut self, n: u32, peer: u32) {
         let now = self.now;
         if let Some(ring) = &mut self.node_mut(id(n)).ring {
-            ring.suspect(now, id(peer), "test");
+            ring.suspect(now, &[id(peer)], Suspicion::Gone);
             self.drain(id(n));
         }
     }
@@ -362,8 +396,11 @@ impl Net {
     fn wake(&mut self, node: NodeId) {
         let now = self.now;
         let n = self.node_mut(node);
-        n.paused_until = None;
+        let paused = n.paused_until.take().is_some();
         if let Some(ring) = &mut n.ring {
+            if paused {
+                ring.listen_anew(now);
+            }
             ring.handle_timeout(now);
             self.drain(node);
         }
@@ -386,6 +423,14 @@ impl Net {
                     self.drain(to);
                 }
             }
+            Happening::Beat { node, life } => self.beat(node, life),
+            Happening::Heard { from, to } => {
+                let node = self.node_mut(to);
+                node.heard.insert(from, now);
+                if let Some(ring) = &mut node.ring {
+                    ring.heard(now, from);
+                }
+            }
             Happening::Persisted { node, life, seq } => {
                 let n = self.node_mut(node);
                 if n.life != life || n.ring.is_none() {
@@ -398,6 +443,35 @@ impl Net {
                 }
             }
         }
+    }
+
+    /// Sends a heartbeat to every member, and suspects those that were not heard for the limit.
+    fn beat(&mut self, node: NodeId, life: u64) {
+        let (now, timers) = (self.now, self.timers);
+        let n = self.node_mut(node);
+        let Some(ring) = n.ring.as_mut().filter(|_| n.life == life) else { return };
+        let next = n.paused_until.unwrap_or(now).max(now + timers.heartbeat);
+        let awake = n.paused_until.is_none_or(|until| until <= now);
+        let members: Vec<NodeId> = ring.members().iter().copied().filter(|m| *m != node).collect();
+        if n.watched != ring.ring_id() || !awake {
+            n.watched = ring.ring_id();
+            n.suspected.clear();
+            n.heard = members.iter().map(|m| (*m, now)).collect();
+        }
+        if awake {
+            let silent = |m: &NodeId| now.since(n.heard[m]) > timers.heartbeat_limit;
+            let silent: Vec<NodeId> = members.iter().copied().filter(silent).collect();
+            let news: Vec<NodeId> = silent.into_iter().filter(|m| n.suspected.insert(*m)).collect();
+            ring.suspect(now, &news, Suspicion::Silent);
+            self.drain(node);
+            for to in members {
+                if !self.cuts.contains(&(node, to)) && !self.rng.chance(self.faults.loss) {
+                    let at = self.now + Span::from_micros(100 + self.rng.below(100));
+                    self.schedule(at, Happening::Heard { from: node, to });
+                }
+            }
+        }
+        self.schedule(next, Happening::Beat { node, life });
     }
 
     fn schedule(&mut self, at: Boottime, happening: Happening) {

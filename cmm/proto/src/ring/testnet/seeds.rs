@@ -91,6 +91,7 @@ pub(super) fn run_seed(seed: u64) -> u64 {
     let mut net = Net::new(plan.nodes, seed);
     net.frame_payload_max = [60, 100, 1304][rng.below(3) as usize];
     net.window_frames = [3, 20, 50][rng.below(3) as usize];
+    net.beats = rng.chance(500);
     net.persist_delay = Span::from_millis([0, 2, 300][rng.below(3) as usize]);
     net.faults = faults(&mut rng);
     for n in 1..=plan.nodes {
@@ -137,22 +138,26 @@ fn trace(net: &Net) -> u64 {
 
 /// How many seeds, and from which on: `RING_SEEDS=FROM..TO` for a soak, e.g. `RING_SEEDS=5..6` to see one again.
 #[allow(clippy::disallowed_methods)] // a test's own switch; the protocol sees no environment
-fn range() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("RING_SEEDS") else { return 0..400 };
+pub(super) fn range(count: u64) -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("RING_SEEDS") else { return 0..count };
     let (from, to) = text.split_once("..").expect("RING_SEEDS=FROM..TO");
     from.parse().unwrap()..to.parse().unwrap()
 }
 
 #[test]
 fn hundreds_of_seeds_hold() {
-    let range = range();
+    all_hold(range(400), run_seed);
+}
+
+/// Runs `one` for each seed, on two threads.
+pub(super) fn all_hold<T>(range: std::ops::Range<u64>, one: fn(u64) -> T) {
     let failed: Vec<u64> = std::thread::scope(|scope| {
         let half = |odd: u64| {
             let seeds = range.clone().filter(move |s| s % 2 == odd);
             scope.spawn(move || {
                 let fails = |seed: &u64| {
                     let seed = *seed;
-                    std::panic::catch_unwind(|| run_seed(seed)).is_err()
+                    std::panic::catch_unwind(|| one(seed)).is_err()
                 };
                 seeds.filter(fails).inspect(|s| eprintln!("seed {s} failed")).collect::<Vec<_>>()
             })
