@@ -88,6 +88,11 @@ impl Graph {
         1 << place
     }
 
+    /// Whether going on as `share` leaves out a node that one of the share still reaches.
+    pub(super) fn is_split(&self, share: u64) -> bool {
+        places(self.nodes & !share).any(|out| share & !self.apart[out] != 0)
+    }
+
     /// An upper bound for the weight of any clique among `nodes`: of nodes that are all apart from each other it has one
     /// at most.
     fn bound(&self, mut nodes: u64) -> u64 {

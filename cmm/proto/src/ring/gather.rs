@@ -33,7 +33,7 @@ pub(super) struct Gather {
     pub(super) graph: Option<Graph>,
     /// It says the same since then.
     pub(super) graph_since: Boottime,
-    /// The choice leaves out nodes that speak.
+    /// The choice leaves out a node that some of those who stay hear.
     pub(super) split: bool,
     /// Whom this node has said that it hears.
     heard: NodeSet,

@@ -10,8 +10,8 @@
 //!   nothing either it says so at once, and if nobody hears a node, it is dead. So a death still costs no more than the
 //!   first one's suspicion.
 //! * Firm news (a leave, a gasp, a confirmed death) is a matter of all: whoever of the own ring says it is believed.
-//! * Rows only get longer within an episode, so the choice settles. One that leaves out a node which speaks waits until
-//!   nothing was added for a moment: who else lost contact is known a moment later.
+//! * Rows only get longer within an episode, so the choice settles. One that leaves out a node which some of those who
+//!   stay still hear waits until nothing was added for a moment: who else lost contact is known a moment later.
 //! * Rows guide the choice and nothing else. Which nodes are a ring is decided by all of them having said the same, and
 //!   by the commit token: with wrong or missing rows there are worse rings, or more of them, never two with one id.
 
@@ -142,7 +142,7 @@ impl Ring {
         let share = graph.share(me);
         let failed = self.gather.proc.of_mask(!share);
         let changed = failed != self.gather.failed;
-        self.gather.split = share != graph.nodes();
+        self.gather.split = graph.is_split(share);
         if self.gather.graph.as_ref() != Some(&graph) {
             self.gather.graph = Some(graph);
             self.gather.graph_since = now;
@@ -210,7 +210,7 @@ impl Ring {
         })
     }
 
-    /// When a choice that leaves out nodes which speak may be acted on, if that is not yet.
+    /// When a choice that leaves out nodes which some still hear may be acted on, if that is not yet.
     pub(super) fn too_soon(&self, now: Boottime) -> Option<Boottime> {
         let until =
             self.gather.graph_since + self.config.timers.join.max(self.config.timers.heartbeat).scale(3, 1);

@@ -53,7 +53,7 @@ planted! {
     a_lost_transitional_member_is_found: LoseTransitional by "M8";
     a_late_transitional_configuration_is_found: LateTransitional by "M5 (no holes)" | "M10" | "M7 (cut)";
     a_suppressed_group_change_is_found: DropConfchg by "M12" | "M12 (local)" | "M5 (no holes)" | "M7";
-    a_client_that_haunts_a_group_is_found: GhostClient by "M12";
+    a_client_that_haunts_a_group_is_found: GhostClient by "M12" | "M12 (ring)";
     a_step_before_its_time_is_found: StepTooEarly by "M11";
     an_answer_to_a_damaged_packet_is_found: AnswerDamaged by "N1";
     reading_before_looking_at_timers_is_found: ReadBeforeTimers by "Q7" | "Q2/Q8" | "N1" | "Q1";
