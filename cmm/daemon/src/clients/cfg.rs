@@ -228,7 +228,7 @@ impl Cfg {
             let link = LinkId::new(k);
             let Some(ip) = address(entry, link) else { return LinkStatus::default() };
             LinkStatus {
-                enabled: !me,
+                enabled: true,
                 connected: up.contains(link),
                 mtu: limits::PACKET_MAX as u32,
                 source: address(local, link).map(|ip| ip.to_string()).unwrap_or_default(),
