@@ -3,7 +3,7 @@
 //! Every member sends a heartbeat to every other member of the ring installed last, each interval and at once when the
 //! ring is new. Any authenticated packet of a member's current life counts as life. A member silent for longer than
 //! its limit is suspected until the next ring; a suspected member is not echoed, so its lease runs out. The limit is
-//! each member's own: what the irregularity of its heartbeats asks for ([`arrivals`]), between floor and ceiling. The
+//! each member's own: what the irregularity of its heartbeats asks for (module `arrivals`), between floor and ceiling. The
 //! lease is reckoned with the floor, so a higher limit only makes it safer. A node that was
 //! late itself accuses nobody: it cannot tell its own deafness from others' silence, so it starts to listen anew.
 //! For the same reason a node that hears one member again after a long silence gives the others that were silent with

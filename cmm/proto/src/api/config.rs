@@ -1,0 +1,204 @@
+//! What a node is told at start: identity, timers, links, votes.
+
+use holdfast_types::{BootId, Incarnation, LinkId, LinkSet, NodeId, Span, Votes};
+
+use crate::wire::ClusterKey;
+
+/// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `totem.cluster_name`; part of what every packet is bound to.
+    pub cluster_name: String,
+    /// This node.
+    pub me: NodeId,
+    /// All configured nodes, this one included, in ascending order of id.
+    pub nodes: Vec<NodeEntry>,
+    /// Secret that seals packets: from the key file, or made from the cluster name.
+    pub key: ClusterKey,
+    /// This life of the daemon; greater than that of every earlier start on this node.
+    pub incarnation: Incarnation,
+    /// Which boot of the machine this is.
+    pub boot_id: BootId,
+    /// Highest ring sequence number that may have been used by an earlier life (as persisted).
+    pub ring_seq_reserved: u64,
+    /// Intervals and limits.
+    pub timers: Timers,
+    /// Ring window in frames a rotation, all members together (`totem.window_size`).
+    pub window_frames: u32,
+    /// Frames one member may send a token visit (`totem.max_messages`).
+    pub frames_per_visit: u32,
+    /// Votes and quorum options.
+    pub quorum: QuorumConfig,
+    /// Links and how they are used.
+    pub links: LinksConfig,
+}
+
+/// The links of the cluster: every node has the same ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinksConfig {
+    /// Which links carry a packet.
+    pub mode: LinkMode,
+    /// In ascending order of id, at least one, at most [`crate::limits::LINKS_MAX`].
+    pub links: Vec<LinkConfig>,
+}
+
+/// One link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// `ringN_addr`, `linknumber: N`.
+    pub id: LinkId,
+    /// `knet_link_priority`: the highest one that is up is used in passive mode, of equal ones the lowest link.
+    pub priority: u8,
+    /// `knet_ping_timeout`: silence after which it is down; `None`: when four beats are missing.
+    pub limit: Option<Span>,
+    /// `knet_pong_count`: beats in a row that bring it back.
+    pub recover: u8,
+}
+
+/// `link_mode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMode {
+    /// The best link carries everything.
+    Passive,
+    /// Every link carries everything.
+    Active,
+}
+
+impl LinksConfig {
+    /// `count` links of the same priority, from 0 on.
+    #[must_use]
+    pub fn equal(count: u8, mode: LinkMode) -> Self {
+        let link = |id| LinkConfig { id: LinkId::new(id), priority: 1, limit: None, recover: 2 };
+        Self { mode, links: (0..count).map(link).collect() }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> LinkSet {
+        self.links.iter().map(|l| l.id).collect()
+    }
+
+    /// What is wrong with them, if anything.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.links.is_empty() || self.links.windows(2).any(|w| w[0].id >= w[1].id) {
+            return Err("at least one, in ascending order, each once");
+        }
+        if self.links.iter().any(|l| usize::from(l.id.get()) >= crate::limits::LINKS_MAX) {
+            return Err("numbers are 0 to 7");
+        }
+        Ok(())
+    }
+
+    /// The one of these with the highest priority, the lowest of equal ones.
+    #[must_use]
+    pub fn best_of(&self, links: LinkSet) -> Option<LinkId> {
+        let among = self.links.iter().filter(|l| links.contains(l.id));
+        among.min_by_key(|l| (std::cmp::Reverse(l.priority), l.id)).map(|l| l.id)
+    }
+
+    /// Priority of a link; 0 if there is no such link.
+    #[must_use]
+    pub fn priority(&self, link: LinkId) -> u8 {
+        self.get(link).map_or(0, |l| l.priority)
+    }
+
+    pub(crate) fn limit(&self, link: LinkId) -> Option<Span> {
+        self.get(link).and_then(|l| l.limit)
+    }
+
+    pub(crate) fn recover(&self, link: LinkId) -> u8 {
+        self.get(link).map_or(1, |l| l.recover.max(1))
+    }
+
+    fn get(&self, link: LinkId) -> Option<&LinkConfig> {
+        self.links.iter().find(|l| l.id == link)
+    }
+}
+
+/// One configured node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeEntry {
+    /// Its id.
+    pub id: NodeId,
+    /// `nodelist.node.N.quorum_votes`, 1 by default.
+    pub votes: Votes,
+}
+
+/// Intervals and limits, named as in corosync.conf where that has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// A token not seen for this long is lost (`totem.token`).
+    pub token: Span,
+    /// The last token is sent again when nothing was heard for this long.
+    pub token_retransmit: Span,
+    /// How long the representative keeps the token of a quiet ring.
+    pub hold: Span,
+    /// Interval of JOIN packets in Gather.
+    pub join: Span,
+    /// Gather waits this long for a silent node that is not known to be gone.
+    pub consensus: Span,
+    /// Interval of merge-detect packets on a quiet ring.
+    pub merge: Span,
+    /// Rotations with a stuck aru before a member counts as failed to receive.
+    pub fail_recv_rotations: u32,
+    /// Interval of heartbeats to every member.
+    pub heartbeat: Span,
+    /// A member silent for this long is suspected: the detector's floor.
+    pub heartbeat_limit: Span,
+    /// The detector's ceiling, for a member whose heartbeats arrive irregularly.
+    pub heartbeat_limit_max: Span,
+    /// How long one echo of a heartbeat counts, from the send time of the heartbeat echoed.
+    pub lease: Span,
+    /// Drift and scheduling allowance on a foreign lease; `lease + lease_margin ≤ heartbeat_limit` makes takeover waits zero.
+    pub lease_margin: Span,
+    /// A reconfiguration step may take this long before the reconfiguration starts again.
+    pub step_limit: Span,
+}
+
+impl Timers {
+    /// Defaults derived from one token timeout, as `cmm-conf` does where the configuration names nothing else.
+    #[must_use]
+    pub fn from_token(token: Span) -> Self {
+        let token_retransmit = token.scale(10, 42);
+        let timers = Self {
+            token,
+            token_retransmit,
+            hold: token_retransmit.scale(8, 10).saturating_sub(Span::from_millis(10)),
+            join: Span::from_millis(50).min(token.scale(1, 10)),
+            consensus: token.scale(12, 10),
+            merge: Span::from_millis(200).min(token.scale(1, 2)),
+            fail_recv_rotations: 2_500,
+            heartbeat: Span::ZERO,
+            heartbeat_limit: Span::ZERO,
+            heartbeat_limit_max: Span::ZERO,
+            lease: Span::ZERO,
+            lease_margin: Span::ZERO,
+            step_limit: Span::from_secs(30),
+        };
+        timers.with_limit(token.min(Span::from_secs(1)).scale(24, 100))
+    }
+
+    /// The same with another floor of the detector, and heartbeats and lease that go with it.
+    #[must_use]
+    pub fn with_limit(self, limit: Span) -> Self {
+        Self {
+            heartbeat: limit.scale(1, 6),
+            heartbeat_limit: limit,
+            heartbeat_limit_max: limit.max(self.token.scale(1, 2)),
+            lease: limit.scale(5, 6),
+            lease_margin: limit.scale(1, 6),
+            ..self
+        }
+    }
+}
+
+/// Votes and the options of votequorum(5) that are served so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumConfig {
+    /// `quorum.expected_votes`; `None`: the sum of the node list's votes.
+    pub expected_votes: Option<Votes>,
+    /// Two nodes, each quorate alone: the named exception to "one quorum"; takeover needs confirmed death.
+    pub two_node: bool,
+    /// Quorate for the first time only when all nodes have been seen together.
+    pub wait_for_all: bool,
+}

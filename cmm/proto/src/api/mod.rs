@@ -1,0 +1,13 @@
+//! What goes into a [`Node`](crate::Node) and what comes out of it.
+
+mod config;
+mod event;
+mod output;
+mod request;
+mod stats;
+
+pub use config::*;
+pub use event::*;
+pub use output::*;
+pub use request::*;
+pub use stats::*;

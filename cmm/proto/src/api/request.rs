@@ -1,0 +1,149 @@
+//! What is asked of a node, and why it refuses.
+
+use std::sync::Arc;
+
+use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Votes};
+
+use super::config::LinksConfig;
+
+/// How strictly a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// In total order.
+    Agreed,
+    /// In total order, and only when every member of the configuration has received it.
+    Safe,
+}
+
+/// Name of a process group: bytes, may contain NUL, at most [`crate::limits::GROUP_NAME_MAX`].
+pub type GroupName = Arc<[u8]>;
+
+/// What the daemon asks of the core, mostly for a client.
+#[derive(Clone, Debug)]
+pub enum Request<'a> {
+    /// A new CPG connection: from now on it gets [`crate::CpgEvent::Totem`] after each membership change. A join does the
+    /// same. Never refused.
+    CpgConnect {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// `cpg_join` of a local connection. Answered at once; the confchg comes in order.
+    CpgJoin {
+        /// The connection.
+        conn: ConnId,
+        /// Pid the client gave.
+        pid: u32,
+        /// Group to join.
+        group: &'a [u8],
+    },
+    /// `cpg_leave`.
+    CpgLeave {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// `cpg_mcast_joined`, and each fragment of a large message (then `fragment` says where it belongs).
+    CpgMcast {
+        /// The connection.
+        conn: ConnId,
+        /// Delivered as agreed whatever libcpg's caller asked, unless it asked for safe.
+        guarantee: Guarantee,
+        /// Whole length and position for libcpg's fragments of messages beyond 1 MiB (request 12).
+        fragment: Option<CpgFragment>,
+        /// The bytes.
+        payload: &'a [u8],
+    },
+    /// The connection is gone (crash, exit, or finalize): PROCDOWN if it was joined.
+    CpgDisconnect {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// `votequorum_setexpected`: checked here, told to all.
+    SetExpectedVotes(Votes),
+    /// `votequorum_setvotes`.
+    SetVotes {
+        /// Whose.
+        node: NodeId,
+        /// How many.
+        votes: Votes,
+    },
+    /// `cmap quorum.cancel_wait_for_all=1`.
+    CancelWaitForAll,
+    /// Death of an incarnation is confirmed (successful fence, operator's word). Told to all, in order.
+    ConfirmDeath {
+        /// Who.
+        node: NodeId,
+        /// Which life; `None`: the last one known, refused with `Busy` while the node is a member.
+        incarnation: Option<Incarnation>,
+        /// In words, for logs and for `holdfast.confirmed.*`.
+        why: &'a str,
+    },
+    /// The local userland has finished this step of this reconfiguration (`holdfast.step.done`).
+    StepDone {
+        /// Which reconfiguration.
+        epoch: Epoch,
+        /// Which step.
+        step: StepNumber,
+    },
+    /// Whether the local userland takes part in steps; without it steps complete by themselves here.
+    StepParticipant(bool),
+    /// Links were added, removed, or have other addresses. Refused with `Busy` where a peer that is reached now would be reached by
+    /// none of the links that stay as they are, with `InvalidParam` where they are none, too many, or not in order.
+    SetLinks {
+        /// All links from now on.
+        links: &'a LinksConfig,
+        /// Those among them that have other addresses than before, here or on another node.
+        moved: LinkSet,
+    },
+    /// `corosync_cfg_kill_node`.
+    KillNode {
+        /// Who.
+        node: NodeId,
+        /// In words.
+        why: &'a str,
+    },
+    /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`crate::Output::Keys`].
+    ChangeKey,
+    /// Orderly leave: give up quorum, send the leave, then [`crate::Output::Left`].
+    Leave,
+}
+
+/// Position of one of libcpg's fragments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpgFragment {
+    /// Length of the whole message.
+    pub whole_len: u32,
+    /// 1 first, 2 continued, 3 last, as on libcpg's wire.
+    pub position: u32,
+}
+
+/// Why a request was not taken. The daemon maps each to its `cs_error_t`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Queue full, or a membership change is under way: `CS_ERR_TRY_AGAIN` (6).
+    #[error("try again: the order queue is full or a membership change is under way")]
+    TryAgain,
+    /// `CS_ERR_INVALID_PARAM` (7).
+    #[error("invalid parameter")]
+    InvalidParam,
+    /// `CS_ERR_BUSY` (10).
+    #[error("busy")]
+    Busy,
+    /// `CS_ERR_NOT_EXIST` (12).
+    #[error("does not exist")]
+    NotExist,
+    /// `CS_ERR_NAME_TOO_LONG` (13).
+    #[error("name too long")]
+    NameTooLong,
+    /// `CS_ERR_EXIST` (14).
+    #[error("exists already")]
+    Exist,
+    /// `CS_ERR_INTERRUPT` (16): a confchg reached the sender inside a fragmented message.
+    #[error("interrupted by a membership change")]
+    Interrupt,
+    /// `CS_ERR_NAME_NOT_FOUND` (17).
+    #[error("no such node")]
+    NameNotFound,
+    /// `CS_ERR_TOO_BIG` (26).
+    #[error("too big")]
+    TooBig,
+}
