@@ -75,6 +75,15 @@ pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Tim
         "runtime.config.totem.token_retransmits_before_loss_const".into(),
         KeyValue::U32(timing.retransmits),
     );
+    for row in timing.rows() {
+        let base = format!("holdfast.timing.{}", row.name);
+        if let Some(value) = row.value {
+            keys.add(format!("{base}.us"), KeyValue::U64(value.as_micros()));
+        }
+        keys.add(format!("{base}.why"), KeyValue::Str(row.why));
+    }
+    let order: Vec<&str> = timing.rows().iter().map(|row| row.name).collect();
+    keys.add("holdfast.timing.rows".into(), KeyValue::Str(order.join(" ")));
     keys.0.sort_by(|a, b| a.name.cmp(&b.name));
     // A key set twice: the last one counts, as in corosync.
     keys.0.reverse();
@@ -153,7 +162,8 @@ fn typed(path: &[&str], key: &str, value: &str) -> KeyValue {
 
 /// corosync's rules of what clients may not set.
 fn is_read_only(name: &str) -> bool {
-    const PREFIXES: [&str; 4] = ["runtime.config.", "uidgid.config.", "system.", "nodelist."];
+    const PREFIXES: [&str; 5] =
+        ["runtime.config.", "uidgid.config.", "system.", "nodelist.", "holdfast.timing."];
     const TOTEM: [&str; 15] = [
         "crypto_cipher",
         "crypto_hash",

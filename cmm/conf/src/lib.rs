@@ -30,7 +30,7 @@ pub use logging::{Debug, Facility, Logging, Priority, Sinks, Subsystem, Timestam
 pub use nodelist::Node;
 pub use quorum::Quorum;
 pub use system::{Scheduling, System};
-pub use timing::Timing;
+pub use timing::{Timing, TimingRow};
 pub use totem::{IpVersion, KeySource, LinkMode, Totem};
 
 use std::net::IpAddr;

@@ -293,13 +293,21 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
     }
 }
 
-impl fmt::Display for Timing {
-    /// The arithmetic, a line each, as `cmmd -t` prints it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, value: Span, why: String| {
-            let value = value.to_string();
-            writeln!(f, "  {name:<19} {value:>12}   {why}")
-        };
+/// One line of the arithmetic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimingRow {
+    /// E.g. `heartbeat_limit`, `silent_death`.
+    pub name: &'static str,
+    /// The interval or limit; `None`: no time bounds it.
+    pub value: Option<Span>,
+    /// What it is, or what it is made of.
+    pub why: String,
+}
+
+impl Timing {
+    /// The arithmetic, a row each: what is configured or derived first, what follows from it last.
+    #[must_use]
+    pub fn rows(&self) -> Vec<TimingRow> {
         let token = match self.nodes.saturating_sub(2) {
             0 => "totem.token".to_owned(),
             n => format!(
@@ -307,45 +315,64 @@ impl fmt::Display for Timing {
                 self.token_base, self.token_coefficient
             ),
         };
-        row("token", self.token, token)?;
-        row("token_retransmit", self.token_retransmit, format!("token / ({} + 0.2)", self.retransmits))?;
-        row("hold", self.hold, "the representative keeps the token of a quiet ring".into())?;
-        row("join", self.join, "between two JOINs while members gather".into())?;
-        row("consensus", self.consensus, "wait for a silent node nobody has news of".into())?;
-        row("merge", self.merge, "between two probes for other rings".into())?;
-        row("heartbeat", self.heartbeat, "between two heartbeats to every member".into())?;
-        row(
-            "heartbeat_limit",
-            self.heartbeat_limit,
-            "silence after which a member is suspected, at least".into(),
-        )?;
-        row(
-            "heartbeat_limit_max",
-            self.heartbeat_limit_max,
-            "the same at most, if its heartbeats arrive irregularly".into(),
-        )?;
-        row("lease", self.lease, "an echo of a heartbeat counts this long from its sending".into())?;
-        row("lease_margin", self.lease_margin, "drift and scheduling allowance on a foreign lease".into())?;
-        row("step_limit", self.step_limit, "one step of a reconfiguration".into())?;
-        row(
-            "guardian_limit",
-            self.guardian_limit,
-            "standstill of cmmd after which the guardian acts".into(),
-        )?;
         let wait = self.lease_wait();
-        row(
-            "silent death",
-            self.heartbeat_limit + wait,
-            format!("heartbeat_limit + {wait} wait for its lease, then a new ring"),
-        )?;
-        match self.takeover() {
-            Some(t) => {
-                row("takeover", t, "lease + lease_margin + 2.2 x watchdog time-out: by time alone".into())
-            }
-            None => writeln!(
-                f,
-                "  takeover            by confirmed death only (fence device, guardian, operator): no watchdog"
+        let takeover = match self.takeover() {
+            Some(_) => "lease + lease_margin + 2.2 x watchdog time-out: by time alone",
+            None => "by confirmed death only (fence device, guardian, operator): no watchdog",
+        };
+        [
+            ("token", Some(self.token), token),
+            (
+                "token_retransmit",
+                Some(self.token_retransmit),
+                format!("token / ({} + 0.2)", self.retransmits),
             ),
+            ("hold", Some(self.hold), "the representative keeps the token of a quiet ring".into()),
+            ("join", Some(self.join), "between two JOINs while members gather".into()),
+            ("consensus", Some(self.consensus), "wait for a silent node nobody has news of".into()),
+            ("merge", Some(self.merge), "between two probes for other rings".into()),
+            ("heartbeat", Some(self.heartbeat), "between two heartbeats to every member".into()),
+            (
+                "heartbeat_limit",
+                Some(self.heartbeat_limit),
+                "silence after which a member is suspected, at least".into(),
+            ),
+            (
+                "heartbeat_limit_max",
+                Some(self.heartbeat_limit_max),
+                "the same at most, if its heartbeats arrive irregularly".into(),
+            ),
+            ("lease", Some(self.lease), "an echo of a heartbeat counts this long from its sending".into()),
+            (
+                "lease_margin",
+                Some(self.lease_margin),
+                "drift and scheduling allowance on a foreign lease".into(),
+            ),
+            ("step_limit", Some(self.step_limit), "one step of a reconfiguration".into()),
+            (
+                "guardian_limit",
+                Some(self.guardian_limit),
+                "standstill of cmmd after which the guardian acts".into(),
+            ),
+            (
+                "silent_death",
+                Some(self.heartbeat_limit + wait),
+                format!("heartbeat_limit + {wait} wait for its lease, then a new ring"),
+            ),
+            ("takeover", self.takeover(), takeover.into()),
+        ]
+        .map(|(name, value, why)| TimingRow { name, value, why })
+        .into()
+    }
+}
+
+impl fmt::Display for Timing {
+    /// The arithmetic, a line each, as `cmmd -t` prints it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for TimingRow { name, value, why } in self.rows() {
+            let value = value.map_or_else(|| "-".to_owned(), |v| v.to_string());
+            writeln!(f, "  {name:<19} {value:>12}   {why}")?;
         }
+        Ok(())
     }
 }

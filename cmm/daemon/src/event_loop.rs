@@ -11,8 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use cmm_conf::Config;
-use cmm_conf::Priority;
+use cmm_conf::{Config, Priority, Timing};
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
@@ -47,7 +46,7 @@ pub(crate) struct EventLoop {
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
-    pub(crate) token: Span,
+    pub(crate) timing: Timing,
     pub(crate) state: State,
 }
 
@@ -70,6 +69,8 @@ pub(crate) struct State {
     report_at: Option<Boottime>,
     /// The latest wake-up or longest turn that CMAP shows.
     late_told: Span,
+    /// What the lateness of this machine breaks in the timing model, as CMAP shows it; `None`: not judged yet.
+    verdict: Option<String>,
     /// When the thread last slept for real.
     slept_at: Boottime,
     /// When the alarm goes off.
@@ -106,6 +107,8 @@ const SLEEP_MAX: Span = Span::from_millis(250);
 const LEAVE_LIMIT: Span = Span::from_secs(2);
 /// A realtime thread that is busy for this long gives ordinary threads, clients among them, a moment.
 const BUSY_MAX: Span = Span::from_millis(50);
+/// Fewer say nothing about one in a hundred.
+const WAKEUPS_TO_JUDGE: u64 = 1_000;
 const BREATH: Duration = Duration::from_micros(100);
 
 /// Now, on the clock of decisions.
@@ -398,6 +401,7 @@ impl EventLoop {
                 let micros = Value::u64(late_max.as_micros());
                 self.clients.set_key("holdfast.loop.late_max_us", micros, at);
             }
+            self.judge_timing(at);
             if self.state.retransmits > 0 {
                 let frames = std::mem::take(&mut self.state.retransmits);
                 self.log.event(DaemonEvent::Retransmits { frames });
@@ -408,6 +412,23 @@ impl EventLoop {
                     self.log.event(DaemonEvent::Rejected { why, count, claims });
                 }
             }
+        }
+    }
+
+    /// Whether the timing model stands on this machine as it is, not only as it was when somebody ran `cmmd -t`.
+    fn judge_timing(&mut self, at: Boottime) {
+        let wakeups = self.clients.lateness.wakeups();
+        if wakeups.count() < WAKEUPS_TO_JUDGE {
+            return;
+        }
+        let verdict = self.timing.broken_by_jitter(wakeups.percentile(99)).unwrap_or_default();
+        let told = self.state.verdict.as_deref();
+        if told.map(str::is_empty) != Some(verdict.is_empty()) {
+            if told.is_some() || !verdict.is_empty() {
+                self.log.event(DaemonEvent::Timing { broken: verdict.clone() });
+            }
+            self.clients.set_key("holdfast.timing.broken", Value::str(&verdict), at);
+            self.state.verdict = Some(verdict);
         }
     }
 
@@ -462,7 +483,7 @@ impl EventLoop {
 
     /// A turn that took too long, or a wake-up that came too late.
     fn note_late(&mut self, at: Boottime, late: Span) {
-        let limit = self.token.scale(8, 10);
+        let limit = self.timing.token.scale(8, 10);
         if late > limit {
             self.clients.lateness.missed(at, late);
             self.log.event(DaemonEvent::NotScheduled { at, late, limit });

@@ -38,6 +38,8 @@ pub(crate) enum DaemonEvent {
     Confirmed { node: NodeId, incarnation: Incarnation, why: String },
     /// The loop was not scheduled when it should have been.
     NotScheduled { at: Boottime, late: Span, limit: Span },
+    /// The lateness of this machine breaks the timing model, or (empty) no longer does.
+    Timing { broken: String },
     /// Frames asked for again since the last such line.
     Retransmits { frames: u64 },
     /// Packets refused since the last such line.
@@ -437,6 +439,14 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             );
             line("not_scheduled", "MAIN", Warning, text, vec![("late_ms", late)]);
         }
+        DaemonEvent::Timing { broken } if broken.is_empty() => {
+            let text = "The timing model holds again on this machine.".to_owned();
+            line("timing_holds", "MAIN", Notice, text, vec![]);
+        }
+        DaemonEvent::Timing { broken } => {
+            let text = format!("Unsafe timing: {broken} (the arithmetic: holdfast status --timing)");
+            line("timing_unsafe", "MAIN", Warning, text, vec![]);
+        }
         DaemonEvent::Retransmits { frames } => retransmits(*frames, out),
         DaemonEvent::Rejected { why, count, claims } => rejected(*why, *count, *claims, out),
         DaemonEvent::Unlisted { from, count } => {
@@ -638,6 +648,8 @@ mod tests {
                 late: ms(1_234),
                 limit: ms(800),
             },
+            DaemonEvent::Timing { broken: "totem.lease_margin 1ms is too little".into() },
+            DaemonEvent::Timing { broken: String::new() },
             DaemonEvent::Retransmits { frames: 12 },
             DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5, claims: None },
             DaemonEvent::Rejected { why: RejectReason::UnknownKey, count: 5, claims: Some(id(3)) },

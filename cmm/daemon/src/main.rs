@@ -183,7 +183,6 @@ impl Start {
         }
         realtime::set_up(&config.system, &log);
         log.wake();
-        let token = config.timing.token;
         let notify = Notify::from_env();
         let event_loop = EventLoop {
             node,
@@ -197,7 +196,7 @@ impl Start {
             signals,
             notify,
             poll,
-            token,
+            timing: config.timing,
             state: State::default(),
         };
         event_loop.run().map_err(|e| os("the poller failed", e))

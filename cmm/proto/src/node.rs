@@ -368,6 +368,12 @@ impl Node {
         self.ring.queue_level()
     }
 
+    /// Messages of this node that wait in the send queue, and how many more it takes (if they are small).
+    #[must_use]
+    pub fn queue_room(&self) -> (usize, usize) {
+        self.ring.queue_room()
+    }
+
     /// Snapshot of all process groups, by name; members by node, then pid.
     #[must_use]
     pub fn cpg_groups(&self) -> Vec<(GroupName, Vec<GroupMember>)> {

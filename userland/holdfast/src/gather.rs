@@ -6,12 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cmm_ipc::abi::cmap::Map;
 use cmm_ipc::abi::quorum::Event;
 use cmm_ipc::abi::votequorum::flags;
 use cmm_ipc::client::{CmapClient, Error, QuorumClient, VotequorumClient};
 use cmm_ipc::{CsError, Place};
 use failfast::black_box::{self, Class};
-use status::{Answered, ClusterStatus, NodeRef, NodeStatus, Note, Timings, UnitStatus};
+use status::{
+    Answered, ClusterStatus, Lateness, NodeRef, NodeStatus, Note, TimingReport, TimingRow, Timings,
+    UnitStatus,
+};
 
 /// Where a node's daemons are, and how long each may take.
 #[derive(Clone, Debug)]
@@ -171,6 +175,60 @@ pub(crate) fn timings(cmap: &mut CmapClient) -> Result<Timings, Error> {
         lease_ms: number("lease")?,
         lease_margin_ms: number("lease_margin")?,
     })
+}
+
+/// The timing model in force, and what the daemon says of it.
+pub(crate) fn timing(sources: &Sources) -> TimingReport {
+    let mut report = TimingReport::default();
+    match ask_timing(sources, &mut report) {
+        Ok(()) => report.answered = true,
+        Err(e) => {
+            report.notes.push(cmmd_note(&e, "holdfast status --timing"));
+            report.notes.push(Note {
+                what: "the timing model of a configuration file can be computed without a daemon".to_owned(),
+                remedy: "cmmd -t".to_owned(),
+            });
+        }
+    }
+    report
+}
+
+fn ask_timing(sources: &Sources, report: &mut TimingReport) -> Result<(), Error> {
+    let Sources { place, limit, .. } = sources;
+    let mut cmap = CmapClient::connect(place, *limit)?;
+    cmap.connection().set_limit(*limit);
+    report.cluster_name = cmap.get_str("totem.cluster_name")?.unwrap_or_default();
+    let own = cmap.get_u64("runtime.votequorum.this_node_id")?;
+    let nodes = configured_nodes(&mut cmap)?;
+    report.node = nodes.into_iter().find(|n| own == Some(n.id.into())).unwrap_or_default();
+    let names = cmap.get_str("holdfast.timing.rows")?.unwrap_or_default();
+    for name in names.split_whitespace() {
+        report.rows.push(TimingRow {
+            name: name.to_owned(),
+            us: cmap.get_u64(&format!("holdfast.timing.{name}.us"))?,
+            why: cmap.get_str(&format!("holdfast.timing.{name}.why"))?.unwrap_or_default(),
+        });
+    }
+    if report.rows.is_empty() {
+        report.notes.push(Note {
+            what: "this daemon does not publish its timing model: it is a corosync, or of another release"
+                .to_owned(),
+            remedy: "corosync-cmapctl runtime.config.totem.    shows what it has".to_owned(),
+        });
+    }
+    if let Some(broken) = cmap.get_str("holdfast.timing.broken")? {
+        report.safe = Some(broken.is_empty());
+        report.broken = broken;
+    }
+    let mut stats = CmapClient::connect_map(place, Map::Stats, *limit)?;
+    stats.connection().set_limit(*limit);
+    let mut wakeup = |what: &str| {
+        let n = stats.get_u64(&format!("stats.holdfast.loop.wakeup_{what}"))?;
+        Ok::<u64, Error>(n.unwrap_or(0))
+    };
+    report.lateness =
+        Lateness { count: wakeup("count")?, p99_us: wakeup("p99_us")?, max_us: wakeup("max_us")? };
+    Ok(())
 }
 
 /// Id and name of every `nodelist.node.N`.

@@ -13,6 +13,7 @@ mod ring_text;
 mod table;
 mod text;
 mod time;
+mod timing;
 
 pub use crm_mon::{CrmMonOptions, crm_mon, crm_mon_simple};
 pub use ring::{
@@ -22,6 +23,7 @@ pub use ring::{
 pub use ring_text::ring_text;
 pub use text::text;
 pub use time::{Zone, age, ctime, interval, iso, utc};
+pub use timing::{Lateness, TimingReport, TimingRow, timing_text};
 
 pub use model::{
     Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, INFINITY,

@@ -329,7 +329,7 @@ fn who(report: &RingReport, change: &Change) -> (String, Style) {
 }
 
 /// A length of time in two or three digits: `64 µs`, `1.2 ms`, `250 ms`, `8.4 s`.
-fn length(us: u64) -> String {
+pub(crate) fn length(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..10_000 => format!("{}.{} ms", us / 1_000, us / 100 % 10),

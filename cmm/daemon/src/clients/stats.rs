@@ -24,6 +24,7 @@ pub(super) struct Sources<'a> {
 pub(super) fn refresh(cmap: &mut Cmap, peers: &mut Peers, sources: &Sources<'_>, now: Boottime) {
     let mut values = Values::default();
     srp(&mut values, sources.node);
+    pg(&mut values, sources.node);
     holdfast(&mut values, sources);
     links(&mut values, sources);
     schedmiss(&mut values, sources.lateness);
@@ -101,6 +102,14 @@ fn srp(values: &mut Values, node: &Node) {
     values.put("stats.srp.continuous_gather", Value::u32(s.continuous_gather));
     let blocked = s.continuous_gather > limits::CONTINUOUS_GATHER_MAX;
     values.put("stats.srp.firewall_enabled_or_nic_failure", Value::u8(blocked.into()));
+}
+
+/// The queue of messages that wait for the token.
+fn pg(values: &mut Values, node: &Node) {
+    let (waiting, room) = node.queue_room();
+    let count = |n: usize| Value::u32(u32::try_from(n).unwrap_or(u32::MAX));
+    values.put("stats.pg.msg_reserved", count(waiting));
+    values.put("stats.pg.msg_queue_avail", count(room));
 }
 
 /// What corosync does not have.

@@ -83,6 +83,9 @@ fn keys_have_the_types_that_clients_expect() {
     is("holdfast.ring.held_out", Value::str(""));
     is("holdfast.lease.valid", Value::u8(1));
     is("holdfast.lease.waits", Value::u8(0));
+    is("holdfast.timing.token.us", Value::u64(1_000_000));
+    is("holdfast.timing.silent_death.us", Value::u64(240_000));
+    is("holdfast.timing.hold.why", Value::str("the representative keeps the token of a quiet ring"));
     is("holdfast.failfast.mode", Value::str("exit"));
     let life = map.get_u64("holdfast.incarnation").expect("get").expect("a life");
     assert_eq!(map.get_u64("holdfast.incarnation.1").expect("get"), Some(life));
@@ -97,6 +100,8 @@ fn keys_have_the_types_that_clients_expect() {
     }
     let mut stats = CmapClient::connect_map(&place(&cluster, 1), Map::Stats, LIMIT).expect("statistics");
     assert!(stats.get_u64("stats.srp.operational_entered").expect("get").is_some_and(|n| n > 0));
+    assert_eq!(stats.get("stats.pg.msg_reserved").expect("get"), Some(Value::u32(0)));
+    assert!(stats.get_u64("stats.pg.msg_queue_avail").expect("get").is_some_and(|n| n > 0));
     let entries = stats.entries("stats.ipcs.").expect("entries");
     assert!(entries.iter().any(|(key, v)| key.ends_with(".requests") && v.as_u64() > Some(1)), "{entries:?}");
     refused(stats.set("stats.x.y", &Value::u8(1)), CsError::Access);

@@ -60,7 +60,7 @@ use self::pack::{Assembler, SendQueue};
 use self::reservation::Reservation;
 use self::timer::{Timer, TimerTable};
 use self::turn::Turn;
-use crate::limits::WINDOW_FRAMES_MAX;
+use crate::limits::{QUEUE_MESSAGES_MAX, WINDOW_FRAMES_MAX};
 use crate::wire::{
     FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError,
 };
@@ -387,6 +387,12 @@ impl Ring {
     #[must_use]
     pub fn queue_level(&self) -> u8 {
         self.queue.level()
+    }
+
+    /// Messages of this node that wait in the send queue, and how many more it takes (if they are small).
+    #[must_use]
+    pub fn queue_room(&self) -> (usize, usize) {
+        (self.queue.len(), QUEUE_MESSAGES_MAX - self.queue.len())
     }
 
     /// Counters since start.

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
-use status::{ClusterStatus, RingReport};
+use status::{ClusterStatus, RingReport, TimingReport};
 
 use crate::{Temp, holdfast, run};
 
@@ -22,6 +22,17 @@ fn status_without_daemons_says_what_to_type_next() {
     let status: ClusterStatus = serde_json::from_str(&out).unwrap();
     assert_eq!((code, status.answered.cmmd, status.answered.rgmd), (Some(69), false, false));
     assert!(!status.notes.is_empty());
+}
+
+#[test]
+fn the_timing_model_without_a_daemon_is_had_from_the_file() {
+    let temp = Temp::new();
+    let (code, out, err) = run(holdfast(&temp.0).args(["status", "--timing"]));
+    assert_eq!((code, err.as_str()), (Some(69), ""));
+    assert!(out.contains("! cmmd does not run on this node") && out.contains("cmmd -t"), "{out}");
+    let (code, out, _) = run(holdfast(&temp.0).args(["status", "--timing", "--json"]));
+    let report: TimingReport = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, report.answered, report.safe), (Some(69), false, None));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! `testdata/CLUSTER.OPTIONS.txt` is what crm_mon of Pacemaker 2.1.5 printed for the same cluster (with the date of
 //! `Last updated` fixed, and without the feature sets that `-R` adds); `CLUSTER.json` is the cluster in our model.
 
+mod timing;
+
 use std::fs;
 use std::path::PathBuf;
 
