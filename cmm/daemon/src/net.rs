@@ -21,6 +21,8 @@ pub(crate) struct Net {
     links: Vec<Link>,
     config: NetConfig,
     batch: ReceiveBatch,
+    /// The link that `batch` came in on.
+    batch_of: LinkId,
     sender: Sender,
     /// Buffers of packets that are out, for the node to use again.
     spare: Vec<Vec<u8>>,
@@ -74,8 +76,11 @@ pub(crate) struct LinkNet {
     pub(crate) ttl: Option<u8>,
 }
 
-/// Batches taken of one link in one turn: more wait for the next, so that timers and clients get theirs.
-const RECEIVE_BUDGET: usize = 4;
+/// Packets taken in one turn: more wait for the next, so that timers and clients get theirs. A call takes up to a thousand
+/// where the kernel joins them.
+const RECEIVE_BUDGET: usize = 512;
+/// Errors taken off one socket in one turn.
+const ERRORS_MAX: usize = 4;
 /// Packets that wait for the socket's buffer. The ring's window is far below; beyond it the oldest data is lost, and
 /// asked for again.
 const QUEUE_MAX: usize = 8_192;
@@ -95,6 +100,7 @@ impl Net {
             links: config.links.iter().map(bind).collect::<Result<_, _>>()?,
             config: config.clone(),
             batch: ReceiveBatch::default(),
+            batch_of: LinkId::default(),
             sender: Sender::default(),
             spare: Vec::new(),
             block_unlisted: config.block_unlisted,
@@ -180,42 +186,64 @@ impl Net {
 
     /// Whether the next turn must not sleep.
     pub(crate) fn has_work(&self) -> bool {
-        self.links.iter().any(|l| l.readable)
+        !self.batch.is_empty() || self.links.iter().any(|l| l.readable)
     }
 
-    /// Takes packets, each at the time `now` gives, and calls `after` for what came out of the node.
+    /// Takes packets, each at the time `now` gives, and calls `after` for what came out of the node. Links take turns, one call
+    /// of the kernel each.
     pub(crate) fn receive(
         &mut self,
         node: &mut Node,
         now: impl Fn() -> Boottime,
         mut after: impl FnMut(&mut Node, &mut Queue<'_>, Boottime),
     ) {
-        for at in 0..self.links.len() {
-            for _ in 0..RECEIVE_BUDGET {
-                let Self { links, batch, spare, block_unlisted, unlisted, unlisted_from, .. } = self;
-                let link = &mut links[at];
+        let mut budget = RECEIVE_BUDGET;
+        while budget > 0 && (!self.batch.is_empty() || self.receive_batch()) {
+            let now = now();
+            let Self { links, batch, batch_of: id, spare, block_unlisted, unlisted, unlisted_from, .. } =
+                self;
+            let Some(at) = links.iter().position(|l| l.id == *id) else {
+                // The link has gone since.
+                batch.clear();
+                continue;
+            };
+            while budget > 0
+                && let Some((from, packet)) = batch.next_packet()
+            {
+                budget -= 1;
+                if *block_unlisted && !links[at].peers.iter().any(|p| p.ip == from.ip()) {
+                    *unlisted += 1;
+                    *unlisted_from = Some(from);
+                    continue;
+                }
+                node.handle_packet(now, *id, packet);
+                after(node, &mut Queue { links, spare }, now);
+            }
+        }
+    }
+
+    /// Takes what has come in on the next link that may have something. False: nothing on any.
+    fn receive_batch(&mut self) -> bool {
+        let after = self.links.iter().position(|l| l.id > self.batch_of).unwrap_or(0);
+        for at in (after..self.links.len()).chain(0..after) {
+            let link = &mut self.links[at];
+            for _ in 0..ERRORS_MAX {
                 if !link.readable {
                     break;
                 }
-                match batch.receive(&link.socket) {
-                    Ok(n) => link.readable = n == net::RECEIVE_MAX,
+                match self.batch.receive(&link.socket) {
+                    Ok(n) => {
+                        link.readable = n == net::RECEIVE_MAX;
+                        self.batch_of = link.id;
+                        return true;
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => link.readable = false,
                     // What an earlier send left behind (ECONNREFUSED): taken off by reading it.
-                    Err(_) => continue,
-                }
-                let now = now();
-                let id = link.id;
-                for (from, packet) in batch.packets() {
-                    if *block_unlisted && !links[at].peers.iter().any(|p| p.ip == from.ip()) {
-                        *unlisted += 1;
-                        *unlisted_from = Some(from);
-                        continue;
-                    }
-                    node.handle_packet(now, id, packet);
-                    after(node, &mut Queue { links, spare }, now);
+                    Err(_) => {}
                 }
             }
         }
+        false
     }
 
     /// Where outputs of the node put their packets.

@@ -19,7 +19,8 @@ pub struct UdpOptions {
     pub ttl: Option<u8>,
 }
 
-/// A non-blocking UDP socket bound to `addr`, also if the machine does not have that address yet.
+/// A non-blocking UDP socket bound to `addr`, also if the machine does not have that address yet. Its packets are cut up where
+/// they are longer than the interface or a router takes, and forged reports that a router takes less change nothing.
 ///
 /// # Errors
 /// `EADDRINUSE` where another process has the port, and what `socket` says.
@@ -49,7 +50,37 @@ pub fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket>
     // Where the kernel cannot join packets they come one by one.
     let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
     socket.bind(&addr.into())?;
-    Ok(socket.into())
+    let socket = socket.into();
+    set_mtu_discovery(&socket, addr.is_ipv6(), libc::IP_PMTUDISC_OMIT)?;
+    Ok(socket)
+}
+
+/// Sends one packet whole or not at all, without waiting: neither this machine nor a router on the way may cut it up.
+///
+/// # Errors
+/// `EMSGSIZE` where the interface takes no packet of this length; `WouldBlock` when the socket's buffer is full.
+pub fn send_whole(socket: &UdpSocket, to: &SockAddr, packet: &[u8]) -> io::Result<()> {
+    set_mtu_discovery(socket, to.is_ipv6(), libc::IP_PMTUDISC_PROBE)?;
+    let sent = socket2::SockRef::from(socket).send_to_with_flags(
+        packet,
+        to,
+        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+    );
+    set_mtu_discovery(socket, to.is_ipv6(), libc::IP_PMTUDISC_OMIT)?;
+    sent.map(drop)
+}
+
+/// How the socket treats packets that are longer than the path takes; the numbers are the same for both families.
+fn set_mtu_discovery(socket: &UdpSocket, ipv6: bool, how: libc::c_int) -> io::Result<()> {
+    let (level, name) = match ipv6 {
+        false => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        true => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    // SAFETY: the option takes an int, which is there for the length of the call.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const how).cast(), size_of_val(&how) as _)
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Buffers for one call of `recvmmsg`. Where the kernel joins packets that came one behind the other from one sender
@@ -57,6 +88,8 @@ pub fn bind_udp(addr: SocketAddr, options: &UdpOptions) -> io::Result<UdpSocket>
 pub struct ReceiveBatch {
     buffers: Vec<u8>,
     filled: Vec<Filled>,
+    /// The buffer and the byte in it that the next packet starts at.
+    next: (usize, usize),
 }
 
 /// What is in one buffer.
@@ -78,18 +111,20 @@ type Control = [u64; 3];
 
 impl Default for ReceiveBatch {
     fn default() -> Self {
-        Self { buffers: vec![0; BUFFER_BYTES * RECEIVE_MAX], filled: Vec::with_capacity(RECEIVE_MAX) }
+        let buffers = vec![0; BUFFER_BYTES * RECEIVE_MAX];
+        Self { buffers, filled: Vec::with_capacity(RECEIVE_MAX), next: (0, 0) }
     }
 }
 
 impl ReceiveBatch {
-    /// Takes what has arrived without waiting. Returns how many buffers are filled: with fewer than [`RECEIVE_MAX`]
+    /// Takes what has arrived without waiting; what is left of the last call is lost. Returns how many buffers are filled: with fewer than [`RECEIVE_MAX`]
     /// nothing more was there.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there; errors that earlier sends left behind (`ECONNREFUSED` and the like).
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.filled.clear();
+        self.next = (0, 0);
         let mut names: [SockAddrStorage; RECEIVE_MAX] = std::array::from_fn(|_| SockAddrStorage::zeroed());
         let mut controls = [Control::default(); RECEIVE_MAX];
         // SAFETY: iovec and mmsghdr are plain C structures for which all zeroes is a valid value (null, no length).
@@ -132,13 +167,31 @@ impl ReceiveBatch {
         Ok(n)
     }
 
-    /// The packets of the last call, in order of arrival, with their senders.
-    pub fn packets(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
-        let buffers = self.buffers.chunks_exact_mut(BUFFER_BYTES);
-        buffers.zip(&self.filled).filter_map(|(b, f)| Some((f.from?, f, b))).flat_map(|(from, f, b)| {
-            // An empty datagram is a packet too, if one of no use.
-            b[..f.bytes].chunks_mut(f.packet).map(move |p| (from, p))
-        })
+    /// The next packet of the last call, in order of arrival, with its sender.
+    pub fn next_packet(&mut self) -> Option<(SocketAddr, &mut [u8])> {
+        loop {
+            let (at, start) = self.next;
+            let filled = self.filled.get(at)?;
+            let end = start.saturating_add(filled.packet).min(filled.bytes);
+            let from = filled.from.filter(|_| start < end);
+            // An empty datagram is nothing to anybody.
+            self.next = if end >= filled.bytes { (at + 1, 0) } else { (at, end) };
+            if let Some(from) = from {
+                let base = at * BUFFER_BYTES;
+                return Some((from, &mut self.buffers[base + start..base + end]));
+            }
+        }
+    }
+
+    /// Forgets what is left of the last call.
+    pub fn clear(&mut self) {
+        self.filled.clear();
+    }
+
+    /// Whether [`Self::next_packet`] has more.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.next.0 >= self.filled.len()
     }
 }
 
@@ -163,11 +216,12 @@ fn joined(header: &libc::msghdr) -> Option<usize> {
 #[derive(Debug)]
 pub struct Sender {
     segments: bool,
+    too_long: bool,
 }
 
 impl Default for Sender {
     fn default() -> Self {
-        Self { segments: true }
+        Self { segments: true, too_long: false }
     }
 }
 
@@ -185,7 +239,9 @@ impl Sender {
         if self.segments {
             match send_runs(socket, packets.clone(), SEGMENTS_MAX) {
                 // The kernel, the device or its path do not take segments (of this size).
-                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EMSGSIZE)) => {
+                    self.too_long = true
+                }
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EIO | libc::EOPNOTSUPP)) => {
                     self.segments = false
                 }
@@ -193,6 +249,11 @@ impl Sender {
             }
         }
         send_runs(socket, packets, 1)
+    }
+
+    /// Whether packets were longer than their interface takes whole since the last call; they were cut up.
+    pub fn take_too_long(&mut self) -> bool {
+        std::mem::take(&mut self.too_long)
     }
 }
 
@@ -316,13 +377,15 @@ mod tests {
         let mut got = Vec::new();
         while got.len() < count {
             assert!(batch.receive(b).expect("loopback is instant") <= RECEIVE_MAX);
-            for (sender, packet) in batch.packets() {
+            assert!(!batch.is_empty());
+            while let Some((sender, packet)) = batch.next_packet() {
                 assert_eq!(sender, from.local_addr().expect("bound"));
                 got.push(packet.to_vec());
             }
+            assert!(batch.is_empty());
         }
         assert_eq!(batch.receive(b).expect_err("empty").kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(batch.packets().count(), 0);
+        assert_eq!(batch.next_packet(), None);
         got
     }
 
@@ -335,7 +398,7 @@ mod tests {
             let lengths =
                 (1..100_usize).map(|n| n * 10).chain([1_400; 150]).chain([7; 90]).chain([1_200, 1_200, 30]);
             let bodies: Vec<Vec<u8>> = lengths.zip(0_u8..=255).map(|(len, n)| vec![n; len]).collect();
-            send_all(&a, &mut Sender { segments }, &to, &bodies);
+            send_all(&a, &mut Sender { segments, too_long: false }, &to, &bodies);
             assert_eq!(receive_all(&b, &a, bodies.len()), bodies, "segments {segments}");
         }
     }
@@ -358,7 +421,21 @@ mod tests {
         a.send_to(&[7; 5_000], b.local_addr().expect("bound")).expect("sends");
         let mut batch = ReceiveBatch::default();
         assert_eq!(batch.receive(&b).expect("there"), 1);
-        assert_eq!(batch.packets().next().expect("there").1.len(), 5_000);
+        assert_eq!(batch.next_packet().expect("there").1.len(), 5_000);
+    }
+
+    #[test]
+    fn a_packet_that_must_stay_whole_does_where_the_interface_takes_it() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = || bind_udp(any.parse().expect("an address"), &UdpOptions::default());
+            // A machine need not have IPv6.
+            let (Ok(a), Ok(b)) = (socket(), socket()) else { continue };
+            let to: SockAddr = b.local_addr().expect("bound").into();
+            send_whole(&a, &to, &[7; 9_000]).expect("the loopback interface takes 65,536 bytes");
+            let error = send_whole(&a, &to, &[7; 65_530]).expect_err("no datagram is that long");
+            assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE), "{any}");
+            assert_eq!(receive_all(&b, &a, 1)[0].len(), 9_000);
+        }
     }
 
     #[test]

@@ -191,8 +191,7 @@ impl Links {
     pub fn compose(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: bool) -> LinkBeat {
         let probe = self.heartbeat.scale(PROBE_HEARTBEATS, 1).min(PROBE_MAX).max(self.heartbeat);
         let interval = if heartbeat { self.heartbeat } else { probe };
-        let at = self.peers.binary_search_by_key(&node, |p| p.id).expect("beats go to peers");
-        let peer = &mut self.peers[at];
+        let peer = self.peer_mut(node).expect("beats go to peers");
         // A heartbeat that is a little late still comes before a beat of its own.
         peer.next_beat = now + if heartbeat { interval.scale(3, 2) } else { interval };
         peer.paths[usize::from(link.get())].compose(now, interval, heartbeat)
@@ -227,8 +226,9 @@ impl Links {
 
     /// A packet for `node` was given to the driver on these links.
     pub fn sent(&mut self, node: NodeId, links: LinkSet, len: usize) {
-        let Some(at) = self.peers.binary_search_by_key(&node, |p| p.id).ok() else { return };
-        self.peers[at].count(links, len);
+        if let Some(peer) = self.peer_mut(node) {
+            peer.count(links, len);
+        }
     }
 
     /// A packet for every peer was given to the driver on these links.
@@ -279,22 +279,29 @@ impl Links {
         self.events.pop_front()
     }
 
+    fn place(&self, node: NodeId) -> Option<usize> {
+        self.peers.binary_search_by_key(&node, |p| p.id).ok()
+    }
+
     fn peer(&self, node: NodeId) -> Option<&Peer> {
-        self.peers.binary_search_by_key(&node, |p| p.id).ok().map(|at| &self.peers[at])
+        self.place(node).map(|at| &self.peers[at])
+    }
+
+    fn peer_mut(&mut self, node: NodeId) -> Option<&mut Peer> {
+        self.place(node).map(|at| &mut self.peers[at])
     }
 
     fn path(&mut self, node: NodeId, link: LinkId) -> Option<&mut Path> {
         if !self.config.all().contains(link) {
             return None;
         }
-        let at = self.peers.binary_search_by_key(&node, |p| p.id).ok()?;
-        self.peers[at].paths.get_mut(usize::from(link.get()))
+        self.peer_mut(node)?.paths.get_mut(usize::from(link.get()))
     }
 
     fn judge(&mut self, now: Boottime, node: NodeId, link: LinkId) {
         let recover = self.config.recover(link);
         let Some(change) = self.path(node, link).and_then(|p| p.judge(now, recover)) else { return };
-        let at = self.peers.binary_search_by_key(&node, |p| p.id).expect("it has a path");
+        let at = self.place(node).expect("it has a path");
         let peer = &mut self.peers[at];
         let (up, why) = match change {
             Change::Up => (true, ""),
