@@ -148,7 +148,12 @@ impl LinkSet {
 
     /// In ascending order.
     pub fn iter(self) -> impl Iterator<Item = LinkId> {
-        (0..8).map(LinkId).filter(move |link| self.contains(*link))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let lowest = (rest != 0).then(|| LinkId(rest.trailing_zeros().to_le_bytes()[0]));
+            rest &= rest.wrapping_sub(1);
+            lowest
+        })
     }
 }
 

@@ -17,6 +17,10 @@ pub struct Span(u64);
 pub struct WallTime(pub i64);
 
 impl Boottime {
+    /// Before everything.
+    pub const ZERO: Self = Self(0);
+    /// Never.
+    pub const MAX: Self = Self(u64::MAX);
     /// The instant `nanos` after boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

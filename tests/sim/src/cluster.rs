@@ -62,6 +62,8 @@ pub struct Cluster {
 pub struct Counters {
     /// Inputs handled.
     pub events: u64,
+    /// Those of them after the faults had stopped.
+    pub quiet_events: u64,
     /// Regular configurations installed.
     pub installs: u64,
     /// Deliveries to clients.
@@ -333,6 +335,7 @@ impl Cluster {
         }
         self.now = self.now.max(at);
         self.counters.events += 1;
+        self.counters.quiet_events += u64::from(self.healed);
         match node {
             Some(node) => self.wake(node)?,
             None => match self.agenda.pop() {
@@ -559,14 +562,14 @@ impl Cluster {
         packet: &Rc<[u8]>,
     ) {
         let content = self.sniffer.look(packet);
-        if let Content::Heartbeat(heartbeat) = &content {
-            self.note_grants(n, heartbeat);
+        if let Content::Heartbeat(heartbeat) = content {
+            self.oracle.history.note_grants(n, heartbeat);
         }
         let kind = content.number();
         let now = self.now;
         self.trace.mix_bytes(packet);
         self.trace
-            .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(&content)));
+            .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(content)));
         let heard: Rc<[_]> = self.machines[n].running.as_ref().map_or_else(
             || vec![None; self.machines.len()].into(), // a guardian's packet
             |r| Rc::clone(&r.heard),
@@ -594,20 +597,6 @@ impl Cluster {
                 let agenda = &mut self.agenda;
                 self.network.send(now, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));
             }
-        }
-    }
-
-    /// A heartbeat names what was heard of others: each name is a grant, whether the packet arrives or not.
-    fn note_grants(&mut self, n: usize, heartbeat: &cmm_proto::wire::Heartbeat) {
-        let history = &mut self.oracle.history;
-        let Some(ring) = history.rings.get(&heartbeat.ring) else { return };
-        for echo in &heartbeat.echoes {
-            // Whoever was in this ring by that name: another life of that node has nothing from it.
-            let Some(life) = ring.stays.keys().copied().find(|l| history.lives[*l].id == echo.node) else {
-                continue;
-            };
-            let granted = history.lives[life].granted.entry((n, heartbeat.ring)).or_insert(echo.send_time);
-            *granted = (*granted).max(echo.send_time);
         }
     }
 

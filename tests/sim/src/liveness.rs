@@ -149,7 +149,7 @@ impl Cluster {
     fn stays_quiet(&mut self) -> Result<(), Violation> {
         let installs = self.counters.installs;
         let lost = self.counters.quorum_lost;
-        let until = self.now + self.options.patience * self.silence();
+        let until = self.now + self.options.patience * self.silence() / 10;
         self.run_until(until)?;
         if self.counters.installs != installs || self.counters.quorum_lost != lost {
             let claim = "without faults the one configuration stays, and stays quorate";

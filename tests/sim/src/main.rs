@@ -33,6 +33,9 @@ enum Command {
         /// Print what was reached, and what never was.
         #[arg(long)]
         coverage: bool,
+        /// Print what runs of each size cost.
+        #[arg(long)]
+        costs: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -85,8 +88,8 @@ struct Common {
 fn main() -> ExitCode {
     exit_with_seed_on_panic();
     match Cli::parse().command {
-        Command::Run { seeds: (first, end), coverage, common } => {
-            many(&common, coverage, |i| first.checked_add(i).filter(|seed| *seed < end))
+        Command::Run { seeds: (first, end), coverage, costs, common } => {
+            many(&common, coverage, costs, |i| first.checked_add(i).filter(|seed| *seed < end))
         }
         Command::Replay { seed, nodes, trace, without, bug, options: show } => {
             let mut options = Options::draw_sized(seed, nodes.and_then(|n| usize::try_from(n).ok()));
@@ -102,12 +105,12 @@ fn main() -> ExitCode {
             let first = from.unwrap_or_else(seed_of_the_day);
             println!("soak from seed {first} for {minutes} minutes");
             let end = now() + Duration::from_secs(60 * minutes);
-            many(&common, false, |i| (now() < end).then(|| first.wrapping_add(i)))
+            many(&common, false, false, |i| (now() < end).then(|| first.wrapping_add(i)))
         }
     }
 }
 
-fn many(common: &Common, coverage: bool, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
+fn many(common: &Common, coverage: bool, costs: bool, next: impl Fn(u64) -> Option<u64> + Sync) -> ExitCode {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = common.threads.unwrap_or(cores);
     let nodes = common.nodes.and_then(|n| usize::try_from(n).ok());
@@ -124,6 +127,9 @@ fn many(common: &Common, coverage: bool, next: impl Fn(u64) -> Option<u64> + Syn
         }
     });
     print_summary(&summary, began.elapsed(), cpu_seconds());
+    if costs {
+        print_costs(&summary);
+    }
     if coverage {
         print!("{}", summary.coverage.table(summary.passed));
     }
@@ -175,6 +181,23 @@ fn print_summary(summary: &Summary, took: Duration, cpu: f64) {
         summary.slowest.0 as f64 / 1e9,
         summary.slowest.1,
     );
+}
+
+fn print_costs(summary: &Summary) {
+    let all = summary.counters.events.max(1) as f64;
+    println!("nodes     seeds  sim. s each  events each      most  of them quiet  share of all");
+    for (nodes, c) in &summary.costs {
+        let runs = c.runs as f64;
+        println!(
+            "{nodes:>5} {:>9} {:>12.1} {:>12.0} {:>9} {:>13.0} % {:>11.1} %",
+            c.runs,
+            c.virtual_time as f64 / 1e9 / runs,
+            c.events as f64 / runs,
+            c.most,
+            100.0 * c.quiet_events as f64 / c.events.max(1) as f64,
+            100.0 * c.events as f64 / all,
+        );
+    }
 }
 
 fn parse_seeds(text: &str) -> Result<(u64, u64), String> {

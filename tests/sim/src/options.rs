@@ -26,7 +26,7 @@ pub struct Options {
     pub start_spread: u64,
     /// Length of the safety phase, in nanoseconds.
     pub duration: u64,
-    /// Token timeouts for which nothing may happen any more at the end.
+    /// Tenths of token timeouts for which nothing may happen any more at the end.
     pub patience: u64,
     /// Clocks gain or lose up to this many parts per million.
     pub drift_ppm_max: u32,
@@ -214,7 +214,7 @@ impl Options {
             links: LinksConfig::equal(1, LinkMode::Passive),
             start_spread: SEC,
             duration: 0,
-            patience: 4,
+            patience: 40,
             drift_ppm_max: 100,
             eager: true,
             network: NetworkOptions { latency: 200_000, jitter: 20_000, asymmetry: 1 },

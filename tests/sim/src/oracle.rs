@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cmm_proto::wire::{Echo, Heartbeat};
 use cmm_proto::{
     Configuration, ConfigurationKind, GroupMember, GroupReason, Guarantee, NodeListNotice, QuorumView,
     StepNotice,
@@ -116,6 +117,8 @@ pub struct Ring {
     pub members: Vec<NodeId>,
     /// By life.
     pub stays: BTreeMap<LifeIndex, Stay>,
+    /// The life that each node was in it with; there is one only, unless an invariant is about to break.
+    pub lives: BTreeMap<NodeId, LifeIndex>,
 }
 
 /// What one life did in one configuration.
@@ -185,6 +188,8 @@ pub struct History {
     pub calm: bool,
     /// All nodes were together once.
     pub formed: bool,
+    /// The grants noted last: granter, ring, lives in that ring, and what was named.
+    granted_last: ((usize, RingId, usize), Vec<Echo>),
 }
 
 /// What happened just now, at one life.
@@ -330,6 +335,7 @@ impl Oracle {
             lateness_max,
             calm: options.calm(),
             formed: false,
+            granted_last: Default::default(),
         };
         let invariants = invariants::all();
         let every_turn = (0..invariants.len()).filter(|i| invariants[*i].every_turn()).collect();
@@ -395,6 +401,25 @@ impl History {
     pub fn stay(&self, life: LifeIndex) -> Option<(RingId, &Stay)> {
         let ring = self.lives[life].ring?;
         Some((ring, self.rings.get(&ring)?.stays.get(&life)?))
+    }
+
+    /// A heartbeat of node `granter` names what was heard of others: each name is a grant, whether the packet arrives or not.
+    pub(crate) fn note_grants(&mut self, granter: usize, heartbeat: &Heartbeat) {
+        let Some(ring) = self.rings.get(&heartbeat.ring) else { return };
+        // What goes to one member after another says the same to each, until another life comes into the ring.
+        let seen = (granter, heartbeat.ring, ring.stays.len());
+        if self.granted_last.0 == seen && self.granted_last.1 == heartbeat.echoes {
+            return;
+        }
+        for echo in &heartbeat.echoes {
+            // Whoever was in this ring by that name: another life of that node has nothing from it.
+            let Some(life) = ring.lives.get(&echo.node) else { continue };
+            let granted =
+                self.lives[*life].granted.entry((granter, heartbeat.ring)).or_insert(echo.send_time);
+            *granted = (*granted).max(echo.send_time);
+        }
+        self.granted_last.0 = seen;
+        self.granted_last.1.clone_from(&heartbeat.echoes);
     }
 
     fn stay_mut(&mut self, life: LifeIndex) -> Option<&mut Stay> {
@@ -463,8 +488,10 @@ impl History {
                 let ring = self.rings.entry(configuration.ring).or_insert_with(|| Ring {
                     members: configuration.members.clone(),
                     stays: BTreeMap::new(),
+                    lives: BTreeMap::new(),
                 });
                 ring.stays.insert(life, stay);
+                ring.lives.entry(facts.id).or_insert(life);
                 self.formed |= configuration.members.len() == self.votes.len();
             }
         }

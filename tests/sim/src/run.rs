@@ -1,5 +1,6 @@
 //! Runs of whole seeds: one, or many on all cores, and what is reported of them.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -145,6 +146,23 @@ pub struct Summary {
     pub packets: u64,
     /// Places that all passed runs have reached.
     pub coverage: Coverage,
+    /// What the passed runs cost, by number of nodes.
+    pub costs: BTreeMap<usize, Cost>,
+}
+
+/// What runs of one size cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    /// Runs.
+    pub runs: u64,
+    /// Their virtual time, in nanoseconds.
+    pub virtual_time: u128,
+    /// Their events.
+    pub events: u64,
+    /// Events of theirs after the faults had stopped.
+    pub quiet_events: u64,
+    /// The most events of one run.
+    pub most: u64,
 }
 
 /// Runs seeds on `threads` threads until `next` has no more, and stops early after `failures_max` failures. `each` sees
@@ -189,6 +207,7 @@ impl Summary {
         self.slowest = self.slowest.max((report.converged_in, report.seed));
         let (sum, c) = (&mut self.counters, &report.counters);
         sum.events += c.events;
+        sum.quiet_events += c.quiet_events;
         sum.installs += c.installs;
         sum.deliveries += c.deliveries;
         sum.submitted += c.submitted;
@@ -198,5 +217,11 @@ impl Summary {
         sum.quorum_lost += c.quorum_lost;
         self.packets += report.network.sent;
         self.coverage.add(&report.coverage);
+        let cost = self.costs.entry(report.nodes).or_default();
+        cost.runs += 1;
+        cost.virtual_time += u128::from(report.virtual_time);
+        cost.events += c.events;
+        cost.quiet_events += c.quiet_events;
+        cost.most = cost.most.max(c.events);
     }
 }

@@ -59,14 +59,14 @@ impl Sniffer {
     }
 
     /// What `packet` is.
-    pub(crate) fn look(&mut self, packet: &[u8]) -> Content {
+    pub(crate) fn look(&mut self, packet: &[u8]) -> &Content {
         if self.last.0 != packet {
             let content = self.open(packet);
             self.last.0.clear();
             self.last.0.extend_from_slice(packet);
             self.last.1 = content;
         }
-        self.last.1.clone()
+        &self.last.1
     }
 
     fn open(&mut self, packet: &[u8]) -> Content {

@@ -156,8 +156,9 @@ impl Links {
 
     /// Links that have fallen silent.
     pub fn handle_timeout(&mut self, now: Boottime) {
+        let all = self.config.all();
         for k in 0..self.peers.len() {
-            for link in self.config.all().iter() {
+            for link in all.iter() {
                 let limit = self.config.limit(link);
                 let peer = &mut self.peers[k];
                 let path = &mut peer.paths[usize::from(link.get())];
@@ -174,12 +175,15 @@ impl Links {
     /// When [`Links::handle_timeout`] or [`Links::due`] has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Boottime> {
-        let silent = |p: &Peer| {
-            let at = |link: LinkId| p.paths[usize::from(link.get())].silent_at(self.config.limit(link));
-            self.config.all().iter().filter_map(at).min()
-        };
-        let peers = self.peers.iter().flat_map(|p| [Some(p.next_beat), silent(p)]).flatten().min();
-        peers.into_iter().chain(self.fault_at()).min()
+        let mut next = self.fault_at().unwrap_or(Boottime::MAX);
+        for peer in &self.peers {
+            next = next.min(peer.next_beat);
+            for link in &self.config.links {
+                let silent = peer.paths[usize::from(link.id.get())].silent_at(link.limit);
+                next = next.min(silent.unwrap_or(Boottime::MAX));
+            }
+        }
+        (next < Boottime::MAX).then_some(next)
     }
 
     /// The next peer that has got no beat for so long that one is due by itself.
@@ -354,10 +358,10 @@ impl Links {
 
     /// When a link in doubt is faulty.
     fn fault_at(&self) -> Option<Boottime> {
-        let doubted = self.config.all().without_all(self.faulty);
+        let sound = self.config.links.iter().map(|l| l.id).filter(|link| !self.faulty.contains(*link));
         let at =
             |link: LinkId| self.doubted[usize::from(link.get())].map(|since| since + self.patience(link));
-        doubted.iter().filter_map(at).min()
+        sound.filter_map(at).min()
     }
 }
 

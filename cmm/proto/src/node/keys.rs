@@ -37,6 +37,9 @@ pub(super) struct KeyChange {
     candidate: Option<(KeyId, ClusterKey)>,
     loads: u64,
     error: String,
+    /// A key that another member seals with or wants to, and that is not this node's own goal. Looked up when members or what
+    /// they say of keys change, since the next deadline depends on it.
+    wanted: Option<KeyId>,
     /// A key that others want and the file does not hold: told once.
     missed: Option<KeyId>,
     told: Option<KeyView>,
@@ -75,7 +78,8 @@ impl Node {
                 if asked || id != self.goal() && self.is_wanted(id) {
                     self.adopt(now, key);
                 } else {
-                    if let Some(wanted) = self.wanted().filter(|wanted| self.keys.missed != Some(*wanted)) {
+                    if let Some(wanted) = self.keys.wanted.filter(|wanted| self.keys.missed != Some(*wanted))
+                    {
                         self.keys.missed = Some(wanted);
                         self.key_event(KeyEvent::Missed { wanted, file: key.fingerprint() });
                     }
@@ -131,13 +135,15 @@ impl Node {
             && self.peers_keys().all(|(_, keys)| keys == Some(Keys { key: sealing, next: None }));
         let at = self.keys.forget_at.unwrap_or(now + self.key_retry());
         self.keys.forget_at = over.then_some(at);
+        self.look_for_wanted();
         self.load_if_others_differ(now);
         self.tell_keys();
     }
 
     /// When [`Node::key_timers`] has something to do.
     pub(super) fn key_timeout(&self) -> Option<Boottime> {
-        let retry = (self.keys.loading.is_none() && self.wanted().is_some()).then_some(self.keys.load_after);
+        let retry =
+            (self.keys.loading.is_none() && self.keys.wanted.is_some()).then_some(self.keys.load_after);
         [self.keys.forget_at, retry].into_iter().flatten().min()
     }
 
@@ -222,10 +228,13 @@ impl Node {
         others.map(|id| (*id, self.opener.keys(*id)))
     }
 
-    /// A key that another member seals with or wants to, and that is not this node's own goal.
-    fn wanted(&self) -> Option<KeyId> {
+    /// To be called when the members, or what one of them has said, or this node's own goal is another one.
+    pub(super) fn look_for_wanted(&mut self) {
         let goal = self.goal();
-        self.peers_keys().filter_map(|(_, keys)| keys.map(|k| k.next.unwrap_or(k.key))).find(|id| *id != goal)
+        let mut others = self.peers_keys().filter_map(|(_, keys)| keys.map(|k| k.next.unwrap_or(k.key)));
+        let wanted = others.find(|id| *id != goal);
+        drop(others);
+        self.keys.wanted = wanted;
     }
 
     fn is_wanted(&self, key: KeyId) -> bool {
@@ -233,7 +242,7 @@ impl Node {
     }
 
     fn load_if_others_differ(&mut self, now: Boottime) {
-        if self.keys.loading.is_none() && now >= self.keys.load_after && self.wanted().is_some() {
+        if self.keys.loading.is_none() && now >= self.keys.load_after && self.keys.wanted.is_some() {
             self.load(Loading::Own);
         }
     }

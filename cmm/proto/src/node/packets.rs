@@ -17,6 +17,9 @@ impl Node {
                 let news = (opened.new_incarnation, opened.new_keys);
                 let (header, body) = (opened.header, opened.body);
                 self.links.packet(now, header.sender, link, len);
+                if news.0 || news.1 {
+                    self.look_for_wanted();
+                }
                 if let Err(why) = self.handle_opened(now, link, &header, news, body) {
                     self.reject(why, Some(header.sender));
                 }

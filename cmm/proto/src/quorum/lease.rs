@@ -35,42 +35,30 @@ impl Held {
         self.echoes.retain(|node, _| keep(*node));
     }
 
-    /// Votes that count at `now`; this node's own always do.
+    /// Until when the votes that count make `quorum` if no more echoes come: those of every voter whose lease has not ended,
+    /// and this node's own, always. [`Boottime::ZERO`]: they never did; [`Boottime::MAX`]: its own are enough.
     #[must_use]
-    pub fn votes(&self, me: NodeId, voters: &[Voter], lease: Span, now: Boottime) -> Votes {
-        let valid = |v: &&Voter| v.node == me || self.end(v.node, lease).is_some_and(|end| now < end);
-        Votes::new(voters.iter().filter(valid).fold(0, |sum, v| sum.saturating_add(v.votes.get())))
-    }
-
-    /// When the votes that count fall below `quorum` if no more echoes come; `None`: they are below it already, or
-    /// never will be since this node's own are enough.
-    #[must_use]
-    pub fn runs_out(
-        &self,
-        me: NodeId,
-        voters: &[Voter],
-        quorum: Votes,
-        lease: Span,
-        now: Boottime,
-    ) -> Option<Boottime> {
-        let own = voters.iter().filter(|v| v.node == me).map(|v| v.votes.get()).sum();
-        if own >= quorum.get() {
-            return None;
+    pub fn until(&self, me: NodeId, voters: &[Voter], quorum: Votes, lease: Span) -> Boottime {
+        let mut votes =
+            voters.iter().filter(|v| v.node == me).fold(0, |sum, v| v.votes.get().saturating_add(sum));
+        if votes >= quorum.get() {
+            return Boottime::MAX;
         }
         let mut ends: ArrayVec<(Boottime, u32), NODES_MAX> = ArrayVec::new();
         for voter in voters.iter().filter(|v| v.node != me) {
-            if let Some(end) = self.end(voter.node, lease).filter(|end| now < *end) {
+            if let Some(end) = self.end(voter.node, lease) {
                 ends.push((end, voter.votes.get()));
             }
         }
         // Longest first: the vote that completes the quorum is the one that ends it.
         ends.sort_unstable_by(|a, b| b.cmp(a));
-        let completes = |sum: &mut u32, (end, votes): &(Boottime, u32)| {
-            let before = *sum;
-            *sum = sum.saturating_add(*votes);
-            Some((before < quorum.get() && *sum >= quorum.get()).then_some(*end))
-        };
-        ends.iter().scan(own, completes).flatten().next()
+        for (end, more) in ends {
+            votes = votes.saturating_add(more);
+            if votes >= quorum.get() {
+                return end;
+            }
+        }
+        Boottime::ZERO
     }
 
     fn end(&self, node: NodeId, lease: Span) -> Option<Boottime> {
@@ -195,13 +183,11 @@ mod tests {
         let mut held = Held::default();
         // Sent at 0, echoed and received whenever: the echo is worth nothing from 400 on.
         held.echo(node(2), at(0));
-        assert_eq!(held.votes(node(1), &votes, LEASE, at(399)), Votes::new(2));
-        assert_eq!(held.votes(node(1), &votes, LEASE, at(400)), Votes::new(1));
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), LEASE), at(400));
         // An older echo that comes late takes nothing away and adds nothing.
         held.echo(node(2), at(100));
         held.echo(node(2), at(50));
-        assert_eq!(held.votes(node(1), &votes, LEASE, at(499)), Votes::new(2));
-        assert_eq!(held.votes(node(1), &votes, LEASE, at(500)), Votes::new(1));
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), LEASE), at(500));
     }
 
     #[test]
@@ -209,8 +195,7 @@ mod tests {
         let votes = one_vote(3);
         let mut held = Held::default();
         held.echo(node(7), at(0));
-        assert_eq!(held.votes(node(1), &votes, LEASE, at(1)), Votes::new(1));
-        assert_eq!(held.runs_out(node(1), &votes, Votes::new(2), LEASE, at(1)), None);
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), LEASE), Boottime::ZERO);
     }
 
     #[test]
@@ -221,20 +206,22 @@ mod tests {
             held.echo(node(n), at(sent));
         }
         let quorum = Votes::new(3);
-        let end = held.runs_out(node(1), &votes, quorum, LEASE, at(100)).unwrap();
+        let end = held.until(node(1), &votes, quorum, LEASE);
         assert_eq!(end, at(450), "2 holds until 500, 3 until 450: with 1 that is three until 450");
-        assert!(held.votes(node(1), &votes, LEASE, at(449)) >= quorum);
-        assert!(held.votes(node(1), &votes, LEASE, end) < quorum);
-        assert_eq!(held.runs_out(node(1), &votes, quorum, LEASE, at(450)), None);
         assert_eq!(
-            held.runs_out(node(1), &votes, Votes::new(1), LEASE, at(450)),
-            None,
+            held.until(node(1), &votes, Votes::new(1), LEASE),
+            Boottime::MAX,
             "its own vote is enough"
+        );
+        assert_eq!(
+            held.until(node(1), &votes, Votes::new(5), LEASE),
+            Boottime::ZERO,
+            "nothing is heard of 5"
         );
     }
 
     #[test]
-    fn what_runs_out_and_what_counts_agree_on_every_case() {
+    fn the_end_of_a_lease_is_when_the_votes_that_count_fall_below_the_quorum() {
         // All vote weights 0..=2 of four nodes with echoes at distinct times, all quora.
         let votes_of =
             |code: u32| -> Vec<Voter> { (1..=4).map(|n| voter(n, code / 3_u32.pow(n - 1) % 3)).collect() };
@@ -244,11 +231,12 @@ mod tests {
             for n in 2..=4 {
                 held.echo(node(n), at(u64::from(n) * 10));
             }
-            for quorum in (1..=8).map(Votes::new) {
-                let enough = |now| held.votes(node(1), &votes, LEASE, now) >= quorum;
-                match held.runs_out(node(1), &votes, quorum, LEASE, at(50)) {
-                    Some(end) => assert!(enough(end - Span::from_nanos(1)) && !enough(end)),
-                    None => assert_eq!(enough(at(50)), enough(at(10_000))),
+            let valid = |v: &Voter, ms: u64| v.node == node(1) || ms < u64::from(v.node.get()) * 10 + 400;
+            let count = |ms| votes.iter().filter(|v| valid(v, ms)).map(|v| v.votes.get()).sum::<u32>();
+            for quorum in 1..=8 {
+                let end = held.until(node(1), &votes, Votes::new(quorum), LEASE);
+                for ms in [0, 50, 419, 420, 421, 429, 430, 431, 439, 440, 441, 10_000] {
+                    assert_eq!(at(ms) < end, count(ms) >= quorum, "{votes:?}, {quorum} at {ms}");
                 }
             }
         }

@@ -87,6 +87,8 @@ struct Ballot {
     /// Members that came along from this configuration to the current one without a break.
     together: BTreeSet<NodeId>,
     held: Held,
+    /// Until when `held` makes the quorum: looked up when echoes or votes change, since every turn begins with it.
+    leased_until: Boottime,
     /// Its lease ran out after its ring was gone: it does not come back.
     void: bool,
 }
@@ -99,12 +101,16 @@ impl Ballot {
     /// Whether a candidate can be told: too few votes at once, enough of them when leases allow it.
     fn is_ripe(&self, me: NodeId, held: &Held, resigned: bool, now: Boottime) -> bool {
         let Some(give_up) = self.give_up else { return false };
-        let free = now >= self.wait_until && (now >= give_up || self.leased(me, held, now));
+        let free = now >= self.wait_until && (now >= give_up || now < self.until(me, held));
         free || resigned || !self.tally.suffices()
     }
 
-    fn leased(&self, me: NodeId, held: &Held, now: Boottime) -> bool {
-        held.votes(me, &self.voters, self.lease, now) >= self.tally.quorum
+    fn until(&self, me: NodeId, held: &Held) -> Boottime {
+        held.until(me, &self.voters, self.tally.quorum, self.lease)
+    }
+
+    fn reckon(&mut self, me: NodeId) {
+        self.leased_until = self.until(me, &self.held);
     }
 }
 
@@ -187,6 +193,7 @@ impl Quorum {
         self.held.echo(from, send_time);
         if let Some(ballot) = self.ballot.as_mut().filter(|b| b.together.contains(&from)) {
             ballot.held.echo(from, send_time);
+            ballot.reckon(self.me);
         }
     }
 
@@ -254,6 +261,7 @@ impl Quorum {
             give_up: None,
             together: members.into_iter().collect(),
             held: Held::default(),
+            leased_until: Boottime::ZERO,
             voters,
             void: false,
         });
@@ -278,7 +286,8 @@ impl Quorum {
         let told =
             match self.candidate.take_if(|c| c.is_ripe(self.me, &self.held, self.resigned.is_some(), now)) {
                 Some(candidate) => {
-                    self.ballot = Some(Ballot { held: self.held.clone(), ..candidate });
+                    let ballot = self.ballot.insert(Ballot { held: self.held.clone(), ..candidate });
+                    ballot.reckon(self.me);
                     true
                 }
                 None => false,
@@ -296,7 +305,7 @@ impl Quorum {
     /// Whether votes with valid echoes make the quorum of the configuration last told.
     #[must_use]
     pub fn is_leased(&self, now: Boottime) -> bool {
-        self.ballot.as_ref().is_some_and(|b| !b.void && b.leased(self.me, &b.held, now))
+        self.ballot.as_ref().is_some_and(|b| !b.void && now < b.leased_until)
     }
 
     /// When time alone changes something.
@@ -307,11 +316,8 @@ impl Quorum {
             Some(if now < c.wait_until { c.wait_until } else { give_up })
         });
         let ballot = self.ballot.as_ref().and_then(|b| {
-            if self.view.quorate {
-                b.held.runs_out(self.me, &b.voters, b.tally.quorum, b.lease, now)
-            } else {
-                (now < b.wait_until).then_some(b.wait_until)
-            }
+            let change = if self.view.quorate { b.leased_until } else { b.wait_until };
+            (now < change && change < Boottime::MAX).then_some(change)
         });
         [candidate, ballot].into_iter().flatten().min()
     }
@@ -403,6 +409,7 @@ impl Quorum {
         let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
         ballot.tally = Tally::of(&voters, two_node);
         ballot.voters = voters;
+        ballot.reckon(self.me);
         for voter in &ballot.voters {
             if let Some(record) = self.records.get_mut(&voter.node) {
                 record.expected = voter.expected;
@@ -432,7 +439,7 @@ impl Quorum {
             && !ballot.void
             && ballot.tally.suffices()
             && now >= ballot.wait_until
-            && ballot.leased(self.me, &ballot.held, now)
+            && now < ballot.leased_until
     }
 
     fn waits(&self, now: Boottime) -> bool {

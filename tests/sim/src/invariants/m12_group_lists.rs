@@ -122,8 +122,7 @@ impl GroupLists {
 
 /// The life of a node that is in this ring.
 fn life_in(history: &History, ring: RingId, node: NodeId) -> Option<LifeIndex> {
-    let stays = &history.rings.get(&ring)?.stays;
-    stays.keys().copied().find(|life| history.lives[*life].id == node)
+    history.rings.get(&ring)?.lives.get(&node).copied()
 }
 
 /// What clients of each group on each node were told, and how far each client is in it.
