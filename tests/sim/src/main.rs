@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+mod soak;
+
 use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -59,17 +61,8 @@ enum Command {
         #[arg(long)]
         options: bool,
     },
-    /// Run seeds until the time is over, beginning at a seed that depends on the time of day.
-    Soak {
-        /// For how long.
-        #[arg(long, default_value_t = 10)]
-        minutes: u64,
-        /// The first seed, instead.
-        #[arg(long)]
-        from: Option<u64>,
-        #[command(flatten)]
-        common: Common,
-    },
+    /// Work through many seeds for hours, in blocks; goes on where it was stopped.
+    Soak(soak::Args),
 }
 
 #[derive(clap::Args)]
@@ -101,12 +94,7 @@ fn main() -> ExitCode {
             }
             replay(&options, trace, bug)
         }
-        Command::Soak { minutes, from, common } => {
-            let first = from.unwrap_or_else(seed_of_the_day);
-            println!("soak from seed {first} for {minutes} minutes");
-            let end = now() + Duration::from_secs(60 * minutes);
-            many(&common, false, false, |i| (now() < end).then(|| first.wrapping_add(i)))
-        }
+        Command::Soak(args) => soak::soak(args),
     }
 }
 
@@ -217,6 +205,7 @@ fn exit_with_seed_on_panic() {
     std::panic::set_hook(Box::new(move |info| {
         default(info);
         if let Some(seed) = SEED.get() {
+            soak::note_crash(seed, &info.to_string());
             eprintln!(
                 "seed {seed}: a node crashed\n  replay: cargo run -p holdfast-sim -- replay {seed} --trace"
             );
@@ -238,11 +227,6 @@ fn cpu_seconds() -> f64 {
     let ticks: u64 =
         after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     ticks.max(1) as f64 / 100.0
-}
-
-/// A soak should not repeat the one before.
-fn seed_of_the_day() -> u64 {
-    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_secs() * 1_000_000)
 }
 
 thread_local! {

@@ -4,3 +4,4 @@ mod planted_bugs;
 mod reach;
 mod scenarios;
 mod seeds;
+mod soak;
