@@ -244,6 +244,12 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let text = format!("A message of node {sender} does not decode and was skipped on every node.");
             push(out, "message_skipped", "SYNC", Warning, text, vec![("sender", sender.to_string())]);
         }
+        Event::VotesNotChanged { why } => {
+            let text = format!(
+                "The change of votes asked for on this node was not made: {why}. Look at corosync-quorumtool -s, and ask again."
+            );
+            push(out, "votes_not_changed", "VOTEQ", Warning, text, vec![("why", (*why).to_owned())]);
+        }
     }
 }
 
@@ -631,6 +637,7 @@ mod tests {
             Event::HeldOut { members: vec![id(1), id(2), id(3)], held_out: vec![] },
             Event::StepLate { step: StepNumber::new(3), missing: vec![id(2)] },
             Event::MessageSkipped { sender: id(2) },
+            Event::VotesNotChanged { why: "the membership did not come to rest in time" },
         ];
         let step =
             |phase| DaemonEvent::Step { epoch: Epoch::new(9), step: StepNumber::new(1), name: "sync", phase };

@@ -8,6 +8,7 @@ mod keys;
 mod lives;
 mod ordered;
 mod packets;
+mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -67,6 +68,8 @@ pub struct Node {
     quorum: Quorum,
     cpg: Cpg,
     changes: Changes,
+    /// A change of votes that was taken here and is not made yet.
+    wish: Option<wish::Wish>,
     members: Vec<NodeId>,
     ring_id: RingId,
     /// The ring whose exchange was completed last.
@@ -124,6 +127,7 @@ impl Node {
             quorum: Quorum::new(&config, now),
             cpg: Cpg::new(me),
             changes: Changes::default(),
+            wish: None,
             members: Vec::new(),
             ring_id: RingId::default(),
             synced_ring: None,
@@ -422,6 +426,7 @@ impl Node {
         }
         loop {
             self.carry_out(now);
+            self.pursue_wish(now);
             self.say_ready();
             self.flush_queues(now);
             if let Some(output) = self.ring.poll_output() {

@@ -2,7 +2,7 @@
 //! crash; what they send, and what they check of what they are told.
 
 use cmm_proto::{GroupMember, GroupName, GroupReason, Guarantee, Request};
-use holdfast_types::{ConnId, Votes};
+use holdfast_types::ConnId;
 
 use crate::clock::MS;
 use crate::cluster::{Accepted, Cluster, Event};
@@ -298,12 +298,6 @@ impl Cluster {
             return Err(self.liveness("L3", "each acknowledged request finishes", seen));
         }
         Ok(())
-    }
-
-    /// An operator changes expected votes; never below what is configured, which would be an order to split.
-    pub(crate) fn change_expected(&mut self, n: usize, votes: u32) -> Result<bool, Violation> {
-        self.expected_changed = true;
-        Ok(self.submit(n, Request::SetExpectedVotes(Votes::new(votes)))? == Accepted(true))
     }
 
     pub(crate) fn client_delivery(

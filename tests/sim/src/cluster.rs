@@ -11,7 +11,7 @@ use crate::agenda::Agenda;
 use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS};
 use crate::coverage::{self, Coverage, Input};
-use crate::faults::{Strike, Undo};
+use crate::faults::{StrikeId, Undo};
 use crate::network::{BUFFER_MAX, Damage, Flight, Network};
 use crate::options::Options;
 use crate::oracle::{Life, LifeIndex, Oracle, Violation, ViolationKind, What};
@@ -49,8 +49,10 @@ pub struct Cluster {
     pub(crate) saboteur: Saboteur,
     /// Faults have stopped.
     pub(crate) healed: bool,
-    /// Expected votes were changed by an operator.
-    pub(crate) expected_changed: bool,
+    /// Changes of votes that daemons have taken from operators and that are not put back.
+    pub(crate) votes_asked: u32,
+    /// What has struck when.
+    pub struck: Vec<(Instant, StrikeId)>,
     /// Nodes that somebody has asked to kill.
     pub(crate) kills: Vec<NodeId>,
     sniffer: Sniffer,
@@ -116,6 +118,10 @@ pub(crate) struct Running {
     pub(crate) heard: Rc<[Option<(LifeIndex, Boottime)>]>,
     /// The daemon dies after so many more outputs.
     pub(crate) doom: Option<u32>,
+    /// The links that it listens on.
+    pub(crate) links: LinkSet,
+    /// Its clients do not keep up.
+    pub(crate) lags: bool,
     /// A unit died: the daemon is about to be killed.
     pub(crate) unit_died: bool,
     /// State of the ring when the last input came.
@@ -148,7 +154,7 @@ pub(crate) enum Event {
         node: usize,
         life: LifeIndex,
     },
-    Strike(Strike),
+    Strike(StrikeId, Box<Random>),
     Undo(Undo),
     Connect {
         node: usize,
@@ -224,7 +230,8 @@ impl Cluster {
             keys,
             saboteur: Saboteur::new(seed, bug),
             healed: false,
-            expected_changed: false,
+            votes_asked: 0,
+            struck: Vec::new(),
             kills: Vec::new(),
             sniffer,
             packet: Vec::new(),
@@ -354,7 +361,7 @@ impl Cluster {
             Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
             Event::Restart { node } => self.start(node),
             Event::Die { node, life } if self.lives(node, life) => self.die(node),
-            Event::Strike(strike) => self.strike(strike),
+            Event::Strike(strike, rng) => self.strike(strike, *rng),
             Event::Undo(undo) => self.undo(undo),
             Event::Connect { node, life } if self.lives(node, life) => self.connect(node),
             Event::Multicast { node, life } if self.lives(node, life) => self.multicast_some(node),
@@ -440,7 +447,8 @@ impl Cluster {
     fn arrive(&mut self, flight: Flight) -> Result<(), Violation> {
         let n = flight.to;
         let machine = &mut self.machines[n];
-        if machine.running.is_none() || self.healed && self.saboteur.bug == Some(Bug::Deaf) && n == 0 {
+        let listens = machine.running.as_ref().is_some_and(|r| r.links.contains(flight.link));
+        if !listens || self.healed && self.saboteur.bug == Some(Bug::Deaf) && n == 0 {
             return Ok(());
         }
         if machine.paused.is_some() {

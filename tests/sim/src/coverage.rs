@@ -226,6 +226,8 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::StepParticipant(_) => "participant",
         Request::KillNode { .. } => "kill",
         Request::Leave => "leave",
+        Request::SetLinks { .. } => "links",
+        Request::ChangeKey => "change key",
         #[allow(unreachable_patterns, reason = "requests of others are welcome before they have a name here")]
         _ => "other",
     }

@@ -59,7 +59,8 @@ impl Options {
         };
         let nodes = draw_nodes(&mut rng, count, quorum.two_node);
         let faults = FaultOptions::draw(&mut rng, token_ns, duration, n);
-        let load = LoadOptions::draw(&mut rng, token_ns, duration, n);
+        let mut load = LoadOptions::draw(&mut rng, token_ns, duration, n);
+        load.draw_operators(&mut Random::new(seed, Stream::Operators), duration);
         let spread = rng.pick(&[0, token_ns / 10, token_ns / 2, 2 * token_ns]);
         let links = draw_links(&mut rng);
         Self {
@@ -79,6 +80,7 @@ impl Options {
             faults,
             load,
             scripted: false,
+            strikes: None,
         }
     }
 }
@@ -204,14 +206,23 @@ impl LoadOptions {
             } else {
                 0
             },
-            expected_every: if rng.chance(100_000) {
+            votes_every: if rng.chance(100_000) {
                 rng.log_uniform(token / 2, (20 * token).min(duration))
             } else {
                 0
             },
             key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
             participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
+            links_every: 0,
+            lag_every: 0,
         }
+    }
+
+    /// What no membership may notice, whatever else the run is like.
+    fn draw_operators(&mut self, rng: &mut Random, duration: u64) {
+        let every = |rng: &mut Random| rng.log_uniform(duration / 8, duration);
+        self.links_every = if rng.chance(150_000) { every(rng) } else { 0 };
+        self.lag_every = if rng.chance(150_000) { every(rng) } else { 0 };
     }
 }
 

@@ -1,32 +1,54 @@
 //! Faults: each class strikes at random intervals, does something to the network or to a machine, and undoes it later.
 
+use clap::ValueEnum;
 use holdfast_types::LinkId;
 
 use crate::clock::MS;
 use crate::cluster::{Accepted, Cluster, Event};
 use crate::machine::Death;
 use crate::oracle::Violation;
+use crate::random::Random;
 use crate::sabotage::Bug;
 
 /// A class of faults that strikes at random intervals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strike {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Strike {
+    /// A cut in two, both ways.
     Split,
+    /// A cut in two, one way.
     OneWay,
+    /// A cut between two nodes.
     Pair,
+    /// A cut that opens and closes.
     Flap,
+    /// A cut of one link.
     Link,
+    /// Pairs are cut one by one, and mended in another order.
     Swizzle,
+    /// Some packets are late for a while.
     DelayStep,
+    /// A thin pipe for a while.
     Thin,
+    /// Packets arrive many times for a while.
     Storm,
+    /// A machine stands still.
     Pause,
+    /// A daemon dies.
     Crash,
+    /// All daemons die.
     Blackout,
+    /// A daemon leaves.
     Leave,
+    /// A daemon is killed by another one's word.
     Kill,
-    Expected,
+    /// An operator changes votes or expected votes, or ends the wait for all.
+    Votes,
+    /// An operator brings another key.
     Key,
+    /// An operator removes a link, brings it back, or gives it other addresses.
+    Links,
+    /// Clients of a node do not keep up for a while.
+    Lag,
 }
 
 /// What ends later.
@@ -40,6 +62,10 @@ pub(crate) enum Undo {
     Cut { pair: (usize, usize) },
     /// Extra delay, a thin pipe or a storm between these pairs.
     Slow { pairs: Vec<(usize, usize)> },
+    /// A link was removed everywhere.
+    Links,
+    /// Clients of this node do not keep up.
+    Lag { node: usize },
 }
 
 impl Strike {
@@ -59,42 +85,47 @@ impl Strike {
             Self::Blackout => "blackout",
             Self::Leave => "leave",
             Self::Kill => "kill",
-            Self::Expected => "operator changes votes",
+            Self::Votes => "operator changes votes",
             Self::Key => "key change",
+            Self::Links => "operator changes links",
+            Self::Lag => "lagging clients",
         }
     }
 }
 
-const ALL: [Strike; 16] = [
-    Strike::Split,
-    Strike::OneWay,
-    Strike::Pair,
-    Strike::Flap,
-    Strike::Link,
-    Strike::Swizzle,
-    Strike::DelayStep,
-    Strike::Thin,
-    Strike::Storm,
-    Strike::Pause,
-    Strike::Crash,
-    Strike::Blackout,
-    Strike::Leave,
-    Strike::Kill,
-    Strike::Expected,
-    Strike::Key,
-];
+/// One strike of a run: its class, and its number among those of its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StrikeId(pub Strike, pub u32);
+
+impl std::fmt::Display for StrikeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let class = self.0.to_possible_value();
+        write!(f, "{}:{}", class.as_ref().map_or("", |v| v.get_name()), self.1)
+    }
+}
+
+impl std::str::FromStr for StrikeId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("\"{text}\" should be CLASS:NUMBER, such as crash:0");
+        let (class, number) = text.split_once(':').ok_or_else(bad)?;
+        let class = Strike::from_str(class, true).map_err(|_| bad())?;
+        Ok(Self(class, number.parse().map_err(|_| bad())?))
+    }
+}
 
 impl Cluster {
     /// Every class of faults that is on will strike from now on.
     pub fn unleash(&mut self) {
-        for strike in ALL {
-            self.next(strike);
+        for strike in Strike::value_variants() {
+            self.next(StrikeId(*strike, 0));
         }
     }
 
-    fn next(&mut self, strike: Strike) {
+    fn next(&mut self, id: StrikeId) {
         let (f, l) = (&self.options.faults, &self.options.load);
-        let every = match strike {
+        let every = match id.0 {
             Strike::Split => f.split_every,
             Strike::OneWay => f.one_way_every,
             Strike::Pair => f.pair_every,
@@ -109,24 +140,33 @@ impl Cluster {
             Strike::Blackout => f.blackout_every,
             Strike::Leave => f.leave_every,
             Strike::Kill => f.kill_every,
-            Strike::Expected => l.expected_every,
+            Strike::Votes => l.votes_every,
             Strike::Key => l.key_every,
+            Strike::Links => l.links_every,
+            Strike::Lag => l.lag_every,
         };
         if every > 0 {
-            let at = self.now + self.faults.exponential(every) + 1;
-            self.agenda.at(at, Event::Strike(strike));
+            let mut rng = Random::of_strike(self.options.seed, id.0 as u64, id.1);
+            let at = self.now + rng.exponential(every) + 1;
+            self.agenda.at(at, Event::Strike(id, Box::new(rng)));
         }
     }
 
-    pub(crate) fn strike(&mut self, strike: Strike) -> Result<(), Violation> {
+    pub(crate) fn strike(&mut self, id: StrikeId, rng: Random) -> Result<(), Violation> {
         if self.healed {
             return Ok(());
         }
-        self.next(strike);
-        self.trace.mix(&[self.now, strike as u64]);
-        self.coverage.reach("fault", strike.name(), "", "");
+        self.next(StrikeId(id.0, id.1 + 1));
+        if self.options.strikes.as_ref().is_some_and(|only| !only.contains(&id)) {
+            return Ok(());
+        }
+        self.faults = rng;
+        self.struck.push((self.now, id));
+        self.trace.mix(&[self.now, id.0 as u64]);
+        self.trace.line(self.now, None, || format!("strike {id}: {}", id.0.name()));
+        self.coverage.reach("fault", id.0.name(), "", "");
         let n = self.machines.len();
-        match strike {
+        match id.0 {
             Strike::Split => {
                 let pairs = self.groups().into_iter().flat_map(|(a, b)| [(a, b), (b, a)]).collect();
                 self.cut_for_a_while(pairs, 0);
@@ -204,16 +244,13 @@ impl Cluster {
             }
             Strike::Kill => self.kill()?,
             Strike::Key => self.bring_key()?,
-            Strike::Expected => {
-                let by = self.faults.index(n);
-                if self.faults.chance(200_000) && self.machines[by].paused.is_none() {
-                    let _ = self.submit(by, cmm_proto::Request::CancelWaitForAll)?;
-                    return Ok(());
-                }
-                let votes = self.options.votes_total() + u32::try_from(self.faults.below(3)).unwrap_or(0);
-                if self.machines[by].paused.is_none() {
-                    self.change_expected(by, votes)?;
-                }
+            Strike::Votes => self.change_votes()?,
+            Strike::Links => self.change_links()?,
+            Strike::Lag => {
+                let victim = self.faults.index(n);
+                let length = self.faults.log_uniform(MS, 2 * self.options.timers.token.as_nanos());
+                self.lag(victim, true)?;
+                self.agenda.at(self.now + length, Event::Undo(Undo::Lag { node: victim }));
             }
         }
         Ok(())
@@ -281,7 +318,7 @@ impl Cluster {
         self.network.heal();
         let last = self.now + self.options.timers.token.as_nanos();
         self.agenda.purge(|at, event| match event {
-            Event::Strike(_) | Event::Undo(_) | Event::Restart { .. } => true,
+            Event::Strike(..) | Event::Undo(_) | Event::Restart { .. } => true,
             // A slow userland is a fault as well: what runs there now is over soon.
             Event::StepDone { .. } => true,
             // So is a packet that stays under way for longer than any promise allows for.
@@ -292,6 +329,7 @@ impl Cluster {
             if let Some(running) = self.machines[n].running.as_mut() {
                 running.doom = None;
             }
+            self.lag(n, false)?;
             if self.machines[n].paused.is_some() {
                 self.resume(n)?;
             }
@@ -303,6 +341,7 @@ impl Cluster {
                 self.agenda.at(at, Event::Restart { node: n });
             }
         }
+        self.all_links()?;
         self.agree_on_key()
     }
 
@@ -331,6 +370,8 @@ impl Cluster {
                 }
             }
             Undo::Cut { pair } => self.network.cut(pair.0, pair.1),
+            Undo::Links => self.all_links()?,
+            Undo::Lag { node } => self.lag(node, false)?,
             Undo::Slow { pairs } => {
                 for (a, b) in pairs {
                     self.network.set_extra_delay(a, b, 0);

@@ -103,6 +103,32 @@ impl Cluster {
         self.end_turn(n)
     }
 
+    /// N6: once faults have stopped and an operator has put one key everywhere, all seal with it; and in the end, which
+    /// takes a while and is looked at in one run of eight, nobody accepts another one.
+    pub(crate) fn keys_agree(&mut self) -> Result<(), Violation> {
+        let all_sealed = |cluster: &Self| cluster.sealed_with_their_files();
+        let limit = self.now + 60 * self.options.timers.token.as_nanos();
+        let long = self.options.seed.is_multiple_of(8);
+        let done = if long {
+            self.run_while_not(limit, Self::one_key)?
+        } else {
+            self.run_while_not(limit, all_sealed)?
+        };
+        if done {
+            return Ok(());
+        }
+        let views: Vec<_> =
+            self.machines.iter().map(|m| m.running.as_ref().map(|r| r.node.key_view())).collect();
+        Err(self.liveness("N6", "all nodes have the key of their files, and no other", format!("{views:?}")))
+    }
+
+    fn sealed_with_their_files(&self) -> bool {
+        self.machines.iter().all(|m| {
+            let view = m.running.as_ref().map(|r| r.node.key_view());
+            view.is_some_and(|v| v.key == self.keys[m.key_file].fingerprint() && v.next.is_none())
+        })
+    }
+
     /// Whether all nodes seal with the key in their files, and accept no other.
     #[must_use]
     pub fn one_key(&self) -> bool {

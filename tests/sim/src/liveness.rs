@@ -27,8 +27,8 @@ impl Cluster {
                 let claim = "once faults stop, all nodes are one configuration within the bound";
                 return Err(self.liveness("L1/L7/L9", claim, self.state_of_all()));
             }
-            if self.expected_changed {
-                self.restore_expected()?;
+            if self.votes_asked > 0 && !self.restore_votes()? {
+                continue;
             }
             if !self.wait(end, Self::all_settled)? {
                 let claim = "the configuration of all is quorate and its steps end within the bound";
@@ -50,6 +50,7 @@ impl Cluster {
             let seen = format!("{missing:?}\n{}", self.state_of_all());
             return Err(self.liveness("L3", "a fresh message from each node arrives everywhere", seen));
         }
+        self.keys_agree()?;
         self.stays_quiet()?;
         self.groups_agree()?;
         self.oracle.finish(self.now)?;
@@ -71,7 +72,7 @@ impl Cluster {
 
     /// How long the cluster may take, generously: several rounds of losing the token, gathering, and waiting for a
     /// restarted voter.
-    fn bound(&self) -> u64 {
+    pub(crate) fn bound(&self) -> u64 {
         let t = &self.options.timers;
         12 * (t.token + t.consensus).as_nanos() + 4 * (t.lease + t.lease_margin).as_nanos() + 10 * SEC
     }
@@ -82,7 +83,7 @@ impl Cluster {
         t.token.max(t.heartbeat_limit.max(t.heartbeat_limit_max).scale(3, 2)).as_nanos()
     }
 
-    fn one_configuration(&self) -> bool {
+    pub(crate) fn one_configuration(&self) -> bool {
         let first = self.oracle.history.running[0].and_then(|l| self.oracle.history.lives[l].ring);
         first.is_some()
             && self.oracle.history.running.iter().all(|life| {
@@ -100,21 +101,6 @@ impl Cluster {
                 let life = &self.oracle.history.lives[*l];
                 life.believes() && Some(life.view.ring) == life.ring && life.settled == life.ring
             })
-    }
-
-    /// An operator puts expected votes back to what is configured.
-    fn restore_expected(&mut self) -> Result<(), Violation> {
-        let votes = self.options.votes_total();
-        let deadline = self.now + self.bound();
-        while !self.change_expected(0, votes)? {
-            if self.now >= deadline {
-                let claim = "an operator can set expected votes to those of all nodes when all are there";
-                return Err(self.liveness("L3", claim, self.state_of_all()));
-            }
-            let until = self.now + 50 * MS;
-            self.run_until(until)?;
-        }
-        Ok(())
     }
 
     /// One safe message of each node's observer.

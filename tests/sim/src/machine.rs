@@ -118,6 +118,8 @@ impl Cluster {
             leaving: false,
             heard: vec![None; size].into(),
             doom: None,
+            links: self.options.links.all(),
+            lags: false,
             unit_died: false,
             state: 0,
             step: None,

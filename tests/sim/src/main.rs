@@ -11,10 +11,12 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand};
-use holdfast_sim::options::{Class, Options};
+use clap::{Parser, Subcommand, ValueEnum};
+use holdfast_sim::options::Options;
 use holdfast_sim::run::{Failure, Report, Summary, run, run_many};
 use holdfast_sim::sabotage::Bug;
+use holdfast_sim::scale;
+use holdfast_sim::shrink::{Cut, shrink};
 use holdfast_sim::trace::Mode;
 
 /// Deterministic simulator of the Holdfast protocol core.
@@ -51,15 +53,35 @@ enum Command {
         /// Print everything that happens.
         #[arg(long)]
         trace: bool,
-        /// Classes of faults to switch off, separated by commas.
-        #[arg(long, value_delimiter = ',')]
-        without: Vec<Class>,
+        #[command(flatten)]
+        cut: Cut,
         /// Plant a bug.
         #[arg(long)]
         bug: Option<Bug>,
         /// Print the options drawn.
         #[arg(long)]
         options: bool,
+    },
+    /// Print what a cluster costs, as a function of the number of nodes.
+    Scale {
+        /// Numbers of nodes, 2 to 64.
+        #[arg(long, value_delimiter = ',', default_values_t = [2, 3, 5, 8, 16, 32, 64],
+              value_parser = clap::value_parser!(u32).range(2..=64))]
+        nodes: Vec<u32>,
+    },
+    /// Shorten the run of a seed that fails: fewer classes of faults, nodes, strikes, less time.
+    Shrink {
+        /// The seed.
+        seed: u64,
+        /// Number of nodes, 2 to 64, instead of the one drawn.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(2..=64))]
+        nodes: Option<u64>,
+        /// Runs that it may take.
+        #[arg(long, default_value_t = 400)]
+        runs: u32,
+        /// Plant a bug.
+        #[arg(long)]
+        bug: Option<Bug>,
     },
     /// Work through many seeds for hours, in blocks; goes on where it was stopped.
     Soak(soak::Args),
@@ -84,15 +106,41 @@ fn main() -> ExitCode {
         Command::Run { seeds: (first, end), coverage, costs, common } => {
             many(&common, coverage, costs, |i| first.checked_add(i).filter(|seed| *seed < end))
         }
-        Command::Replay { seed, nodes, trace, without, bug, options: show } => {
+        Command::Replay { seed, nodes, trace, cut, bug, options: show } => {
             let mut options = Options::draw_sized(seed, nodes.and_then(|n| usize::try_from(n).ok()));
-            for class in without {
-                options.without(class);
-            }
+            options.cut(&cut);
             if show {
                 println!("{options:#?}");
             }
             replay(&options, trace, bug)
+        }
+        Command::Scale { nodes } => {
+            println!("{}", scale::HEAD);
+            for n in nodes {
+                match scale::measure(n) {
+                    Ok(row) => println!("{row}"),
+                    Err(violation) => {
+                        println!("{n} nodes: {}: {}\n{}", violation.name, violation.claim, violation.seen);
+                        return ExitCode::from(128);
+                    }
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        Command::Shrink { seed, nodes, runs, bug } => {
+            SEED.set(Some(seed));
+            let options = Options::draw_sized(seed, nodes.and_then(|n| usize::try_from(n).ok()));
+            let Some(shrunk) = shrink(&options, bug, runs) else {
+                println!("seed {seed} does not fail");
+                return ExitCode::SUCCESS;
+            };
+            print!("{shrunk}");
+            let name = bug.as_ref().and_then(ValueEnum::to_possible_value);
+            let bug = name.map(|b| format!(" --bug {}", b.get_name())).unwrap_or_default();
+            let nodes = nodes.map(|n| format!(" --nodes {n}")).unwrap_or_default();
+            let cut = &shrunk.cut;
+            println!("replay: cargo run --release -p holdfast-sim -- replay {seed}{nodes}{bug}{cut} --trace");
+            ExitCode::from(shrunk.after.exit_code())
         }
         Command::Soak(args) => soak::soak(args),
     }

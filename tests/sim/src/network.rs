@@ -102,6 +102,8 @@ struct Pair {
 pub struct Counters {
     /// Packets handed in, one for each receiver.
     pub sent: u64,
+    /// Their bytes, seals included.
+    pub bytes: u64,
     /// Packets lost to loss, cuts and full queues.
     pub lost: u64,
     /// Packets damaged.
@@ -145,6 +147,7 @@ impl Network {
     /// Sends `flight` at `now`; calls `arrive` for each copy that gets through, with its time.
     pub fn send(&mut self, now: Instant, flight: Flight, mut arrive: impl FnMut(Instant, Flight)) {
         self.counters.sent += 1;
+        self.counters.bytes += flight.bytes.len() as u64;
         if self.faults.replay > 0 {
             if self.history.len() == REPLAY_MAX {
                 let old = self.rng.index(REPLAY_MAX);

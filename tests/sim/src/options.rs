@@ -1,12 +1,15 @@
 //! What a run is like: cluster, timers, network, faults, load. [`crate::draw`] draws all of it from the seed.
 
+use std::collections::BTreeSet;
+
 use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::{MS, SEC};
+use crate::faults::StrikeId;
 
 /// A run, before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Everything below and everything that happens follows from it.
     pub seed: u64,
@@ -40,10 +43,12 @@ pub struct Options {
     pub load: LoadOptions,
     /// A script makes things happen that the options do not say.
     pub scripted: bool,
+    /// Of what would strike, only these do; `None`: all.
+    pub strikes: Option<BTreeSet<StrikeId>>,
 }
 
 /// The network when nothing is wrong.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkOptions {
     /// One-way delay, nanoseconds. Each pair has its own, up to half as much again.
     pub latency: u64,
@@ -65,7 +70,7 @@ pub struct Bucket {
 }
 
 /// Faults: chances in parts per million a packet, mean intervals in nanoseconds; zero is off.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultOptions {
     /// Even loss.
     pub loss: u32,
@@ -138,7 +143,7 @@ pub struct FaultOptions {
 }
 
 /// What clients do: mean intervals in nanoseconds for each node, zero is off.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Multicasts.
     pub mcast_every: u64,
@@ -150,10 +155,14 @@ pub struct LoadOptions {
     pub safe: u32,
     /// Clients come, join, leave and crash.
     pub churn_every: u64,
-    /// Expected votes are changed.
-    pub expected_every: u64,
+    /// Votes and expected votes are changed.
+    pub votes_every: u64,
     /// An operator brings another key.
     pub key_every: u64,
+    /// An operator changes links.
+    pub links_every: u64,
+    /// Clients of a node do not keep up for a while.
+    pub lag_every: u64,
     /// Share of node starts whose userland takes part in steps.
     pub participant: u32,
 }
@@ -191,10 +200,14 @@ pub enum Class {
     Churn,
     /// Multicasts.
     Mcast,
-    /// Changes of expected votes.
-    Expected,
+    /// Changes of votes and expected votes.
+    Votes,
     /// Changes of the key.
     Key,
+    /// Changes of links.
+    Links,
+    /// Clients that do not keep up.
+    Lag,
     /// Participants in steps.
     Participant,
 }
@@ -225,11 +238,14 @@ impl Options {
                 large: 0,
                 safe: 300_000,
                 churn_every: 0,
-                expected_every: 0,
+                votes_every: 0,
                 key_every: 0,
+                links_every: 0,
+                lag_every: 0,
                 participant: 0,
             },
             scripted: true,
+            strikes: None,
         }
     }
 
@@ -281,9 +297,27 @@ impl Options {
             Class::Lateness => f.lateness = 0,
             Class::Churn => l.churn_every = 0,
             Class::Mcast => l.mcast_every = 0,
-            Class::Expected => l.expected_every = 0,
+            Class::Votes => l.votes_every = 0,
             Class::Key => l.key_every = 0,
+            Class::Links => l.links_every = 0,
+            Class::Lag => l.lag_every = 0,
             Class::Participant => l.participant = 0,
+        }
+    }
+
+    /// Whether a class is on.
+    #[must_use]
+    pub fn has(&self, class: Class) -> bool {
+        let mut other = self.clone();
+        other.without(class);
+        other != *self
+    }
+
+    /// Leaves out all but the first nodes; at least two stay, and a vote among them.
+    pub fn first_nodes(&mut self, nodes: usize) {
+        self.nodes.truncate(nodes.max(2));
+        if self.votes_total() == 0 {
+            self.nodes[0].votes = Votes::new(1);
         }
     }
 

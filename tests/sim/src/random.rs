@@ -22,6 +22,8 @@ pub enum Stream {
     Sabotage = 6,
     /// Intervals and limits.
     Timers = 7,
+    /// What operators do besides.
+    Operators = 8,
 }
 
 /// One stream of randomness.
@@ -34,6 +36,15 @@ impl Random {
     pub fn new(seed: u64, stream: Stream) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream as u64);
+        Self(rng)
+    }
+
+    /// A stream of its own for the strike with this number of a class: leaving out one strike leaves the others as they
+    /// are.
+    #[must_use]
+    pub fn of_strike(seed: u64, class: u64, number: u32) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream((Stream::Faults as u64) << 48 | class << 32 | u64::from(number));
         Self(rng)
     }
 

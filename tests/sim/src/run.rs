@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::clock::Instant;
 use crate::cluster::{Cluster, Counters};
 use crate::coverage::Coverage;
+use crate::faults::StrikeId;
 use crate::liveness;
 use crate::options::Options;
 use crate::oracle::{Violation, ViolationKind};
@@ -46,6 +47,10 @@ pub struct Failure {
     pub nodes: Option<usize>,
     /// What broke.
     pub violation: Violation,
+    /// What had struck when.
+    pub struck: Vec<(Instant, StrikeId)>,
+    /// Inputs handled up to then.
+    pub events: u64,
     /// The last lines of the trace.
     pub tail: Vec<String>,
 }
@@ -113,7 +118,14 @@ pub fn run(options: &Options, mode: Mode, bug: Option<Bug>) -> Result<Report, Bo
             }
         }
     };
-    Err(Box::new(Failure { seed: options.seed, nodes: None, violation, tail: cluster.trace.tail() }))
+    Err(Box::new(Failure {
+        seed: options.seed,
+        nodes: None,
+        violation,
+        struck: std::mem::take(&mut cluster.struck),
+        events: cluster.counters.events,
+        tail: cluster.trace.tail(),
+    }))
 }
 
 /// Runs the seed; when it fails, runs it once more to have the trace's last lines.

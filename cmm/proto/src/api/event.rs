@@ -137,6 +137,11 @@ pub enum Event {
         /// From whom.
         sender: NodeId,
     },
+    /// A change of votes that was taken from an administrator here is not made.
+    VotesNotChanged {
+        /// In words.
+        why: &'static str,
+    },
 }
 
 /// What happens to keys.

@@ -30,7 +30,8 @@ pub(super) struct KeyChange {
     /// When the keys that nobody seals with any more are forgotten.
     forget_at: Option<Boottime>,
     loading: Option<Loading>,
-    /// No load without an operator before this.
+    /// No load without an operator before this: one in a token time, or whoever comes back to a cluster whose key was
+    /// changed twice would be kept waiting.
     load_after: Boottime,
     /// What the file holds, if it is a key that this node does not accept yet: a packet that opens with it will show
     /// that it is the cluster's.
@@ -70,7 +71,7 @@ impl Node {
         }
         let asked = loading == Loading::Asked;
         self.keys.loads += u64::from(asked);
-        self.keys.load_after = now + self.key_retry();
+        self.keys.load_after = now + self.config.timers.token;
         let before = std::mem::take(&mut self.keys.error);
         match loaded {
             Ok(key) => {
@@ -133,7 +134,7 @@ impl Node {
         let over = self.keys.target.is_none()
             && self.opener.accepted() > 1
             && self.peers_keys().all(|(_, keys)| keys == Some(Keys { key: sealing, next: None }));
-        let at = self.keys.forget_at.unwrap_or(now + self.key_retry());
+        let at = self.keys.forget_at.unwrap_or(now + self.key_grace());
         self.keys.forget_at = over.then_some(at);
         self.look_for_wanted();
         self.load_if_others_differ(now);
@@ -264,9 +265,8 @@ impl Node {
         self.event(Event::Key(event));
     }
 
-    /// Between two looks at the key file that no operator asked for; and how long late packets and gasps under an old
-    /// key are still taken.
-    fn key_retry(&self) -> Span {
+    /// How long late packets and gasps under an old key are still taken.
+    fn key_grace(&self) -> Span {
         self.config.timers.token.scale(10, 1)
     }
 }

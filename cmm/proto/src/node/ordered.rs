@@ -5,8 +5,8 @@
 //! the ring ends before, at its end, among those that were synchronised with each other before. Both points are the
 //! same for all members that go on together.
 //!
-//! What changes votes is void in any other ring than the one it was asked in, and takes two phases: see
-//! [`crate::quorum::change`].
+//! What changes votes is void in any other ring than the one it was asked in (`wish.rs` asks again), and takes two
+//! phases: see [`crate::quorum::change`].
 
 use std::collections::BTreeMap;
 
@@ -43,16 +43,8 @@ impl Node {
                     self.pending.push_back(leave.encode());
                 }
             }
-            Request::SetExpectedVotes(votes) => {
-                self.may_change(Change::Expected(votes))?;
-                let message = Message::SetExpected { ring: self.ring_id, votes };
-                self.order(Guarantee::Agreed, &message.encode())?;
-            }
-            Request::SetVotes { node, votes } => {
-                self.may_change(Change::Votes { node, votes })?;
-                let message = Message::SetVotes { ring: self.ring_id, node, votes };
-                self.order(Guarantee::Agreed, &message.encode())?;
-            }
+            Request::SetExpectedVotes(votes) => self.wish(now, Change::Expected(votes))?,
+            Request::SetVotes { node, votes } => self.wish(now, Change::Votes { node, votes })?,
             Request::CancelWaitForAll => {
                 let message = Message::CancelWaitForAll { ring: self.ring_id };
                 self.order(Guarantee::Agreed, &message.encode())?;
@@ -102,17 +94,8 @@ impl Node {
     }
 
     /// Whether clients' messages are taken now.
-    fn ready(&self) -> Result<(), Refusal> {
+    pub(super) fn ready(&self) -> Result<(), Refusal> {
         if self.gate_open { Ok(()) } else { Err(Refusal::TryAgain) }
-    }
-
-    /// Whether a change of votes is taken now.
-    fn may_change(&self, change: Change) -> Result<(), Refusal> {
-        self.ready()?;
-        if self.changes.is_running() {
-            return Err(Refusal::TryAgain);
-        }
-        self.quorum.check(change)
     }
 
     /// Queues a client's message.
@@ -206,6 +189,7 @@ impl Node {
             Message::VotesReady { ring, number } if synchronised && ring == self.ring_id => {
                 if let Some(change) = self.changes.ready(number, sender, &self.members) {
                     self.quorum.commit(now, change, &mut self.outputs);
+                    self.wish_made(change);
                 }
             }
             Message::CancelWaitForAll { ring } if synchronised && ring == self.ring_id => {
@@ -222,6 +206,7 @@ impl Node {
         let prepared = !self.changes.is_running() && self.quorum.prepare(change);
         self.changes.delivered(change, prepared);
         if !prepared {
+            self.wish_dropped(sender);
             self.event(Event::MessageSkipped { sender });
         }
     }

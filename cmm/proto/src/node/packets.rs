@@ -5,7 +5,7 @@ use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, RingId, Span};
 use super::Node;
 use crate::api::{Destination, Event, GaspKind, Output, RejectReason};
 use crate::service::messages::Message;
-use crate::wire::{FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind};
+use crate::wire::{Echo, FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind};
 
 impl Node {
     /// Checks and opens a packet, and acts on what is in it. One that does not open changes counters only, and costs no
@@ -181,8 +181,10 @@ impl Node {
     pub(super) fn send_heartbeat(&mut self, now: Boottime, nodes: &[NodeId]) {
         // Before the first ring there is none to speak of: a beat alone is life enough.
         let ring = self.detector.ring() != RingId::default();
-        let heartbeat = ring.then(|| self.heartbeat(now).encode());
+        let echoes = if ring { self.detector.echoes() } else { Vec::new() };
         for node in nodes {
+            let echo = echoes.binary_search_by_key(node, |e| e.node).ok().map(|at| echoes[at]);
+            let heartbeat = ring.then(|| self.heartbeat(now, echo).encode());
             for link in self.links.all().iter() {
                 self.send_on(now, *node, link, heartbeat.as_deref());
             }
@@ -217,10 +219,9 @@ impl Node {
         self.config.nodes.iter().map(|n| n.id).filter(move |id| *id != me)
     }
 
-    /// A heartbeat that echoes everyone who is to be echoed; what it promises is noted.
-    fn heartbeat(&mut self, now: Boottime) -> Heartbeat {
-        let echoes = self.detector.echoes();
-        for echo in &echoes {
+    /// A heartbeat with the echo of whom it goes to: nobody else has any use for it. What it promises is noted.
+    fn heartbeat(&mut self, now: Boottime, echo: Option<Echo>) -> Heartbeat {
+        if let Some(echo) = echo {
             let life = self.lives.get(&echo.node).copied().unwrap_or_default();
             let arrived = self.detector.arrived(echo.node).unwrap_or(now);
             self.quorum.promised_mut().echoed(echo.node, life, arrived);
@@ -230,7 +231,7 @@ impl Node {
             send_time: now,
             boot_id: self.config.boot_id,
             watchdog: Span::ZERO,
-            echoes,
+            echoes: echo.into_iter().collect(),
         }
     }
 }

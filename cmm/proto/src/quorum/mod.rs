@@ -327,6 +327,12 @@ impl Quorum {
         self.resigned.get_or_insert_with(|| why.to_owned());
     }
 
+    /// Whether the votes of the configuration synchronised last are enough. The lease has its own say.
+    #[must_use]
+    pub fn suffices(&self) -> bool {
+        self.current().is_some_and(|b| b.tally.suffices())
+    }
+
     /// Checks a change of votes against the configuration synchronised last.
     ///
     /// # Errors
@@ -430,7 +436,7 @@ impl Quorum {
 
     /// With enough votes the wait for all is over, with too few it is armed.
     fn arm(&mut self) {
-        self.armed = self.wait_for_all && self.current().is_none_or(|b| !b.tally.suffices());
+        self.armed = self.wait_for_all && !self.suffices();
     }
 
     fn quorate(&self, now: Boottime) -> bool {

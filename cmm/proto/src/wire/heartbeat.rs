@@ -1,4 +1,4 @@
-//! Heartbeat: "I am here, and this is the last I heard of each of you". Silence suspects, echoes carry the lease.
+//! Heartbeat: "I am here, and this is the last I heard of you". Silence suspects, echoes carry the lease.
 
 use holdfast_types::{BootId, Boottime, NodeId, RingId, Span};
 
@@ -17,7 +17,8 @@ pub struct Heartbeat {
     /// Worst case until the sender's armed watchdog fires after its last feeding; zero: no watchdog that may be
     /// counted on. Milliseconds on the wire, at most 49 days.
     pub watchdog: Span,
-    /// Newest send time received from each member of `ring`, in ascending order of node.
+    /// Newest send time received from members of `ring`, in ascending order of node: of the one it is sent to, as nobody
+    /// else has any use for it.
     pub echoes: Vec<Echo>,
 }
 

@@ -1,6 +1,6 @@
 //! Votes and expected votes set by the administrator, on all nodes alike.
 
-use cmm_proto::{Refusal, Request};
+use cmm_proto::{Event, Refusal, Request};
 use holdfast_types::{Span, Votes};
 
 use crate::cluster::{Cluster, PLAIN, node};
@@ -79,4 +79,54 @@ fn cancelling_wait_for_all_lets_those_present_go_on() {
     c.start(3);
     c.until("three", |c| c.settled(&[1, 2, 3]) && c.quorate(3));
     assert!(!c.node(3).quorum_view().wait_for_all_status);
+}
+
+#[test]
+fn a_change_that_was_taken_is_made_although_the_ring_breaks_up_in_between() {
+    for moment in 0..60 {
+        let mut c = Cluster::formed(3);
+        c.submit(2, Request::SetExpectedVotes(Votes::new(5))).unwrap();
+        c.run(Span::from_micros(100 * moment));
+        c.cut(&[3], &[1, 2]);
+        c.until("apart", |c| c.settled(&[3]) && c.settled(&[1, 2]));
+        c.heal();
+        c.until("one", |c| c.settled(&[1, 2, 3]));
+        c.until("made", |c| expected(c) == [5; 3] && !c.node(2).votes_change_pending());
+    }
+}
+
+#[test]
+fn of_two_changes_at_once_both_are_made_one_after_the_other() {
+    let mut c = Cluster::formed(5);
+    c.forget();
+    for (by, votes) in [(1, 6), (2, 7), (3, 8)] {
+        c.submit(by, Request::SetExpectedVotes(Votes::new(votes))).unwrap();
+    }
+    assert_eq!(
+        c.submit(2, Request::SetExpectedVotes(Votes::new(5))),
+        Err(Refusal::TryAgain),
+        "one of each node"
+    );
+    let seen = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    c.until("all made", |c| {
+        let now: std::collections::BTreeSet<u32> = expected(c).into_iter().collect();
+        seen.borrow_mut().extend(now.iter().copied());
+        now.len() == 1 && (1..=5).all(|id| !c.node(id).votes_change_pending())
+    });
+    assert!([6, 7, 8].iter().all(|votes| seen.borrow().contains(votes)), "{seen:?}");
+}
+
+#[test]
+fn a_change_that_cannot_be_made_any_more_is_given_up_and_the_log_says_so() {
+    let mut c = Cluster::formed(3);
+    c.submit(2, Request::SetExpectedVotes(Votes::new(5))).unwrap();
+    c.cut(&[3], &[1, 2]);
+    c.until("apart", |c| c.settled(&[1, 2]));
+    // It was for three: these two wait for the third one.
+    c.run(Span::from_secs(50));
+    assert!(c.node(2).votes_change_pending());
+    c.run(Span::from_secs(20));
+    assert!(!c.node(2).votes_change_pending());
+    let said = c.events(2).iter().filter(|e| matches!(e, Event::VotesNotChanged { .. })).count();
+    assert_eq!(said, 1);
 }

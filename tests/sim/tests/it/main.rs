@@ -4,4 +4,5 @@ mod planted_bugs;
 mod reach;
 mod scenarios;
 mod seeds;
+mod shrinks;
 mod soak;

@@ -1,11 +1,12 @@
 //! Named scenarios: reports from the predecessors' users, and the corners that chance finds too rarely.
 
-use cmm_proto::Guarantee;
+use cmm_proto::{Guarantee, Timers};
 use holdfast_sim::clock::{MS, SEC};
 use holdfast_sim::machine::Death;
 use holdfast_sim::oracle::Violation;
 use holdfast_sim::trace::Mode;
 use holdfast_sim::{Cluster, OBSERVER, Options};
+use holdfast_types::Span;
 
 /// A cluster of `count` nodes that have formed and are quorate.
 fn formed(seed: u64, count: u32) -> Cluster {
@@ -54,15 +55,6 @@ fn broken(cluster: &Cluster, violation: &Violation) -> ! {
 
 fn fail(cluster: &Cluster, why: String) -> ! {
     panic!("{}\n{why}\nat {:.3} ms", cluster.trace.tail().join("\n"), cluster.now as f64 / 1e6)
-}
-
-/// Cuts or mends every way between the two groups.
-fn part(cluster: &mut Cluster, one: &[usize], other: &[usize], cut: bool) {
-    for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (*a, *b))) {
-        for (a, b) in [(a, b), (b, a)] {
-            if cut { cluster.network.cut(a, b) } else { cluster.network.mend(a, b) }
-        }
-    }
 }
 
 fn say(cluster: &mut Cluster, n: usize, guarantee: Guarantee, len: usize) {
@@ -159,7 +151,7 @@ fn a_member_exits_at_each_point_of_the_change() {
 fn scenario_c750_a_cut_between_two_of_three_settles() {
     for seed in 0..10 {
         let mut cluster = formed(seed, 3);
-        part(&mut cluster, &[0], &[2], true);
+        cluster.part(&[0], &[2], true);
         let before = cluster.counters.installs;
         let soon = cluster.now + 20 * SEC;
         held(soon, &mut cluster);
@@ -223,7 +215,7 @@ fn a_pause_longer_than_the_lease() {
 fn scenario_c182_the_minority_gives_up_first() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 5);
-        part(&mut cluster, &[0, 1], &[2, 3, 4], true);
+        cluster.part(&[0, 1], &[2, 3, 4], true);
         let lost = cluster.counters.quorum_lost;
         until(&mut cluster, 10 * SEC, "the majority goes on", |c| c.together(&[2, 3, 4]) && c.quorate(2));
         assert!(!cluster.quorate(0) && !cluster.quorate(1), "seed {seed}");
@@ -231,7 +223,7 @@ fn scenario_c182_the_minority_gives_up_first() {
         held(soon, &mut cluster);
         assert!((2..5).all(|n| cluster.quorate(n)));
         assert_eq!(cluster.counters.quorum_lost - lost, 2, "seed {seed}: only the minority loses quorum");
-        part(&mut cluster, &[0, 1], &[2, 3, 4], false);
+        cluster.part(&[0, 1], &[2, 3, 4], false);
         until(&mut cluster, 10 * SEC, "halves merge", |c| c.together(&[0, 1, 2, 3, 4]));
         assert_eq!(cluster.counters.quorum_lost - lost, 2, "seed {seed}: a merge costs nobody its quorum");
         converges(cluster);
@@ -248,7 +240,7 @@ fn a_partition_at_each_event_of_a_recovery() {
                 say(&mut cluster, n, Guarantee::Safe, len);
             }
         }
-        part(&mut cluster, &[0], &[1, 2, 3], true);
+        cluster.part(&[0], &[1, 2, 3], true);
         until(&mut cluster, 10 * SEC, "the cut is noticed", |c| {
             c.node(1).is_some_and(|n| n.ring_state() != "OPERATIONAL")
         });
@@ -256,8 +248,8 @@ fn a_partition_at_each_event_of_a_recovery() {
             let limit = cluster.now + SEC;
             cluster.step(limit).unwrap_or_else(|v| broken(&cluster, &v));
         }
-        part(&mut cluster, &[1], &[2, 3], true);
-        part(&mut cluster, &[0], &[1], false);
+        cluster.part(&[1], &[2, 3], true);
+        cluster.part(&[0], &[1], false);
         let soon = cluster.now + 4 * SEC;
         held(soon, &mut cluster);
         assert!(!(cluster.quorate(0) && cluster.quorate(3)));
@@ -294,12 +286,12 @@ fn a_restarted_voter_remembers_its_promises() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 3);
         // Node 2 alone hears node 3, and dies; its new life hears node 1 alone.
-        part(&mut cluster, &[0], &[1, 2], true);
+        cluster.part(&[0], &[1, 2], true);
         let soon = cluster.now + (seed * 10) * MS;
         held(soon, &mut cluster);
         cluster.crash(1, Death::Silent).unwrap_or_else(|v| broken(&cluster, &v));
-        part(&mut cluster, &[1], &[2], true);
-        part(&mut cluster, &[0], &[1], false);
+        cluster.part(&[1], &[2], true);
+        cluster.part(&[0], &[1], false);
         cluster.start(1).unwrap_or_else(|v| broken(&cluster, &v));
         until(&mut cluster, 30 * SEC, "the restarted voter and its new peer go on", |c| {
             c.together(&[0, 1]) && c.quorate(0)
@@ -315,10 +307,10 @@ fn a_flapping_node_leaves_the_others_in_peace() {
     let mut cluster = formed(736, 5);
     let lost = cluster.counters.quorum_lost;
     for round in 0..20 {
-        part(&mut cluster, &[4], &[0, 1, 2, 3], true);
+        cluster.part(&[4], &[0, 1, 2, 3], true);
         let soon = cluster.now + (100 + 90 * round) * MS;
         held(soon, &mut cluster);
-        part(&mut cluster, &[4], &[0, 1, 2, 3], false);
+        cluster.part(&[4], &[0, 1, 2, 3], false);
         let soon = cluster.now + 300 * MS;
         held(soon, &mut cluster);
         if !(0..4).all(|n| cluster.quorate(n)) {
@@ -336,7 +328,7 @@ fn two_node_halves_are_both_quorate_and_merge() {
     options.quorum.two_node = true;
     options.quorum.wait_for_all = true;
     let mut cluster = formed_with(options);
-    part(&mut cluster, &[0], &[1], true);
+    cluster.part(&[0], &[1], true);
     until(&mut cluster, 10 * SEC, "both are alone and quorate", |c| {
         c.together(&[0]) && c.together(&[1]) && c.quorate(0) && c.quorate(1)
     });
@@ -364,4 +356,67 @@ fn a_restart_quicker_than_the_network_ends_well() {
             );
         }
     }
+}
+
+#[test]
+fn a_key_is_changed_while_members_die_and_come_back() {
+    for after in [1, 3, 10, 60, 400] {
+        let mut cluster = formed(40 + after, 5);
+        for n in 0..4 {
+            cluster.put_key(n, 1);
+        }
+        if let Err(violation) = cluster.change_key(1) {
+            broken(&cluster, &violation);
+        }
+        let soon = cluster.now + after * MS;
+        held(soon, &mut cluster);
+        for n in [1, 3] {
+            if let Err(violation) = cluster.crash(n, Death::Silent) {
+                broken(&cluster, &violation);
+            }
+            cluster.restart_after(n, 700 * MS, false);
+        }
+        // The last file comes late: until then nobody may seal with the new key alone.
+        let later = cluster.now + 20 * SEC;
+        held(later, &mut cluster);
+        cluster.put_key(4, 1);
+        until(&mut cluster, 60 * SEC, "all have the new key, and no other", Cluster::one_key);
+        converges(cluster);
+    }
+}
+
+/// Scale: sixty-four nodes with the timers of the defaults form, lose one that says so and one that does not, fall apart
+/// into 33 and 31, and are one again.
+#[test]
+fn sixty_four_nodes_with_real_timings() {
+    let timers = Timers::from_token(Span::from_secs(3));
+    let mut cluster = formed_with(Options { timers, eager: false, ..Options::quiet(64, 64) });
+    let all: Vec<usize> = (0..64).collect();
+    let without = |gone: &[usize]| -> Vec<usize> { (0..64).filter(|n| !gone.contains(n)).collect() };
+    let lost = cluster.counters.quorum_lost;
+
+    cluster.crash(5, Death::Gasp).unwrap_or_else(|v| broken(&cluster, &v));
+    until(&mut cluster, SEC, "the others go on at its guardian's word", |c| c.together(&without(&[5])));
+    cluster.crash(63, Death::Silent).unwrap_or_else(|v| broken(&cluster, &v));
+    until(&mut cluster, 2 * SEC, "the others notice the silence", |c| c.together(&without(&[5, 63])));
+    for n in [5, 63] {
+        cluster.start(n).unwrap_or_else(|v| broken(&cluster, &v));
+    }
+    until(&mut cluster, 5 * SEC, "both are back", |c| c.together(&all) && c.quorate(5) && c.quorate(63));
+    assert_eq!(cluster.counters.quorum_lost, lost, "nobody who lived lost quorum");
+
+    let (one, other) = all.split_at(33);
+    cluster.part(one, other, true);
+    until(&mut cluster, 5 * SEC, "each side is one", |c| c.together(one) && c.together(other));
+    assert!(one.iter().all(|n| cluster.quorate(*n)), "33 of 64 are a majority");
+    assert!(!other.iter().any(|n| cluster.quorate(*n)));
+    cluster.part(one, other, false);
+    until(&mut cluster, 5 * SEC, "they are one again", |c| {
+        c.together(&all) && all.iter().all(|n| c.quorate(*n))
+    });
+    assert_eq!(cluster.counters.quorum_lost - lost, 31, "only the smaller side lost quorum, and once");
+    let installs = cluster.counters.installs;
+    let later = cluster.now + SEC;
+    held(later, &mut cluster);
+    assert_eq!(cluster.counters.installs, installs, "and that is all");
 }

@@ -1,0 +1,154 @@
+//! Operators who change votes and links of the running cluster, and clients that do not keep up. What an operator asks
+//! for is never an order to split: expected votes never fall below what is configured, a node's votes never rise above
+//! it. (Both can be asked for; a restarted node has forgotten, and two majorities of two tables need not share a voter.)
+
+use cmm_proto::{LinksConfig, Request};
+use holdfast_types::{LinkSet, Votes};
+
+use crate::clock::MS;
+use crate::cluster::{Accepted, Cluster, Event};
+use crate::faults::Undo;
+use crate::oracle::Violation;
+
+impl Cluster {
+    /// An operator changes expected votes or those of a node, or ends the wait for all.
+    pub(crate) fn change_votes(&mut self) -> Result<(), Violation> {
+        let n = self.machines.len();
+        let by = self.faults.index(n);
+        if self.machines[by].paused.is_some() {
+            return Ok(());
+        }
+        match self.faults.below(10) {
+            0 | 1 => {
+                let _ = self.submit(by, Request::CancelWaitForAll)?;
+            }
+            2..=5 => {
+                let whose = self.faults.index(n);
+                let most = u64::from(self.options.nodes[whose].votes.get());
+                let votes = u32::try_from(self.faults.below(most + 1)).unwrap_or(0);
+                self.set_votes(by, whose, votes)?;
+            }
+            _ => {
+                let votes = self.options.votes_total() + u32::try_from(self.faults.below(3)).unwrap_or(0);
+                self.set_expected(by, votes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_votes(&mut self, by: usize, whose: usize, votes: u32) -> Result<(), Violation> {
+        let node = self.options.nodes[whose].id;
+        let taken = self.submit(by, Request::SetVotes { node, votes: Votes::new(votes) })?;
+        self.votes_asked += u32::from(taken == Accepted(true));
+        Ok(())
+    }
+
+    fn set_expected(&mut self, by: usize, votes: u32) -> Result<(), Violation> {
+        let taken = self.submit(by, Request::SetExpectedVotes(Votes::new(votes)))?;
+        self.votes_asked += u32::from(taken == Accepted(true));
+        Ok(())
+    }
+
+    /// All are one configuration again: the operator looks at the numbers and puts them back to what is configured.
+    /// Each change that a daemon takes is made: no more of them are needed than there are numbers to put back, after
+    /// those that others had asked for before. False: the configuration broke up, and he has to come again.
+    pub(crate) fn restore_votes(&mut self) -> Result<bool, Violation> {
+        let (sum, before) = (self.options.votes_total(), self.votes_asked);
+        let enough = before + self.options.nodes.len() as u32 + 2;
+        let deadline = self.now + self.bound();
+        while !self.votes_as_configured() {
+            let Some(view) = self.node(0).map(|node| node.quorum_view().clone()) else { return Ok(false) };
+            let other = |(n, v): (usize, &cmm_proto::NodeVotes)| {
+                (v.votes != self.options.nodes[n].votes).then_some(n)
+            };
+            let other = view.nodes.iter().enumerate().find_map(other);
+            match other {
+                // Where there is no quorum votes cannot be set: first those present have to be enough.
+                Some(_) if !view.quorate && view.expected != view.total => {
+                    self.set_expected(0, view.total.get())?;
+                }
+                Some(whose) => self.set_votes(0, whose, self.options.nodes[whose].votes.get())?,
+                None => self.set_expected(0, sum)?,
+            }
+            if self.now >= deadline || self.votes_asked - before > enough {
+                let claim =
+                    "an operator can put votes back when all nodes are there, and what is taken is made";
+                return Err(self.liveness("L3", claim, self.state_of_all()));
+            }
+            if !self.one_configuration() {
+                return Ok(false);
+            }
+            let until = self.now + 50 * MS;
+            self.run_until(until)?;
+        }
+        self.votes_asked = 0;
+        Ok(true)
+    }
+
+    fn votes_as_configured(&self) -> bool {
+        (0..self.len()).all(|n| {
+            self.node(n).is_some_and(|node| {
+                let view = node.quorum_view();
+                let same = |(v, c): (&cmm_proto::NodeVotes, &cmm_proto::NodeEntry)| v.votes == c.votes;
+                !node.votes_change_pending()
+                    && view.nodes.iter().zip(&self.options.nodes).all(same)
+                    && view.highest_expected.get() == self.options.votes_total()
+            })
+        })
+    }
+
+    /// An operator changes links and reloads every daemon, one after the other: a link goes for a while, or has other
+    /// addresses.
+    pub(crate) fn change_links(&mut self) -> Result<(), Violation> {
+        let all = self.options.links.clone();
+        let link = all.links[self.faults.index(all.links.len())].id;
+        let moved = self.faults.chance(300_000);
+        let mut config = all;
+        if !moved {
+            config.links.retain(|l| l.id != link);
+        }
+        self.trace.line(self.now, None, || format!("link {link} {}", if moved { "moves" } else { "goes" }));
+        for n in 0..self.machines.len() {
+            self.set_links(n, &config, if moved { LinkSet::of(link) } else { LinkSet::default() })?;
+        }
+        let length = self.faults.log_uniform(MS, 2 * self.options.timers.token.as_nanos());
+        self.agenda.at(self.now + length, Event::Undo(Undo::Links));
+        Ok(())
+    }
+
+    /// Every daemon is reloaded with all links.
+    pub(crate) fn all_links(&mut self) -> Result<(), Violation> {
+        let all = self.options.links.clone();
+        for n in 0..self.machines.len() {
+            if self.machines[n].running.as_ref().is_some_and(|r| r.links != all.all()) {
+                self.set_links(n, &all, LinkSet::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_links(&mut self, n: usize, links: &LinksConfig, moved: LinkSet) -> Result<(), Violation> {
+        if self.machines[n].paused.is_some() {
+            return Ok(());
+        }
+        let taken = self.submit(n, Request::SetLinks { links, moved })?;
+        if let Some(running) = self.machines[n].running.as_mut().filter(|_| taken == Accepted(true)) {
+            running.links = links.all();
+        }
+        Ok(())
+    }
+
+    /// Clients of machine `n` do not keep up, or do again.
+    pub(crate) fn lag(&mut self, n: usize, on: bool) -> Result<(), Violation> {
+        let now = self.local(n);
+        let machine = &mut self.machines[n];
+        let Some(running) = machine.running.as_mut().filter(|r| machine.paused.is_none() && r.lags != on)
+        else {
+            return Ok(());
+        };
+        running.lags = on;
+        running.node.set_lagging(now, on);
+        self.drain(n)?;
+        self.end_turn(n)
+    }
+}
