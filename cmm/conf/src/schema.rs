@@ -298,7 +298,6 @@ const fn open(name: &'static str, effect: Effect) -> Spec {
 }
 
 const NO_KNET: &str = "Holdfast has its own transport";
-const ONE_PACKET: &str = "packets are never larger than 1400 bytes";
 const RELIC: &str = "corosync dropped it long ago";
 const HEARTBEATS: &str = "heartbeats are always on, see totem.heartbeat_limit";
 const STRICTER: &str = "the node counts as if it was off, which is the stricter choice";
@@ -362,9 +361,9 @@ static TOTEM: Spec = section(
         num("lease_margin", 0, MS_MAX),
         num("step_limit", 100, 3_600_000),
         // knet and relics.
-        inert(num("netmtu", 0, 65_536), ONE_PACKET),
-        inert(num("knet_mtu", 0, 65_536), ONE_PACKET),
-        inert(num("knet_pmtud_interval", 0, MS_MAX), ONE_PACKET),
+        num("netmtu", 0, 65_536),
+        num("knet_mtu", 0, 65_536),
+        num("knet_pmtud_interval", 0, 86_400),
         inert(text("knet_compression_model"), NO_KNET),
         inert(num("knet_compression_threshold", 0, U32), NO_KNET),
         inert(num("knet_compression_level", 0, U32), NO_KNET),

@@ -34,6 +34,10 @@ pub struct Totem {
     pub ping_timeouts: [Option<Span>; 8],
     /// `knet_pong_count` of each link: beats in a row that bring it back.
     pub pong_counts: [u8; 8],
+    /// The smaller one of `netmtu` and `knet_mtu`, where set: no IP packet is longer.
+    pub mtu: Option<usize>,
+    /// `knet_pmtud_interval`: how often the path MTU is looked for.
+    pub mtu_interval: Span,
     /// `ip_dscp`.
     pub ip_dscp: u8,
     /// `window_size`: frames a rotation.
@@ -78,6 +82,10 @@ pub enum IpVersion {
 /// corosync's 50 and 17 are meant for frames of up to 64 KiB; ours fit one Ethernet frame, so more of them go round.
 const WINDOW_FRAMES: u64 = 256;
 const VISIT_FRAMES: u64 = 64;
+/// MTU that every path has, with IPv6.
+const MTU_MIN: u64 = 1_280;
+/// corosync's interval of looking for the path MTU.
+const MTU_SECONDS: u64 = 30;
 /// corosync's port.
 const PORT: u16 = 5_405;
 
@@ -112,7 +120,20 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
     };
     let links = links(root, udp, found);
     if let Some(item) = get("link_mode").filter(|i| i.value == "rr") {
-        found.error(item.at(), "link_mode rr is not served, passive is used; write passive or active");
+        let text = "link_mode rr is served as passive: packets that overtake each other would be asked for again; write passive or active";
+        found.warn(item.at(), text);
+    }
+    let mut mtu = None;
+    for item in ["netmtu", "knet_mtu"].into_iter().filter_map(get) {
+        let Some(bytes) = parse_number(&item.value).filter(|n| *n > 0) else { continue };
+        if bytes < MTU_MIN {
+            let text = format!(
+                "{} {bytes} is below {MTU_MIN}, which every path carries with IPv6: packets of {MTU_MIN} bytes are cut up on the way",
+                item.key
+            );
+            found.warn(item.at(), text);
+        }
+        mtu = Some(mtu.unwrap_or(bytes).min(bytes));
     }
     Totem {
         cluster_name: value("cluster_name").unwrap_or_default().to_owned(),
@@ -128,6 +149,10 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> Totem {
         priorities: links.priorities,
         ping_timeouts: links.ping_timeouts,
         pong_counts: links.pong_counts,
+        mtu: mtu.map(|n| n as usize),
+        mtu_interval: Span::from_secs(
+            number("knet_pmtud_interval").filter(|n| *n > 0).unwrap_or(MTU_SECONDS),
+        ),
         ip_dscp: number("ip_dscp").unwrap_or(0) as u8,
         window_size: number("window_size").unwrap_or(WINDOW_FRAMES) as u32,
         max_messages: number("max_messages").unwrap_or(VISIT_FRAMES) as u32,

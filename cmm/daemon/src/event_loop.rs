@@ -27,7 +27,7 @@ use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
 use crate::keys::KeyLoader;
 use crate::log::Log;
-use crate::net::{self, Net};
+use crate::net::{self, Feedback, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
 use crate::reload::Reloader;
@@ -240,6 +240,7 @@ impl EventLoop {
             while let Some(output) = node.poll_output() {
                 match output {
                     Output::Transmit { to, links, urgent, packet } => queue.push(to, links, urgent, packet),
+                    Output::Probe { to, link, packet } => queue.push_probe(to, link, packet),
                     output => act(output, node, at, log, persister, clients, state),
                 }
             }
@@ -253,6 +254,7 @@ impl EventLoop {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::Transmit { to, links, urgent, packet } => net.queue().push(to, links, urgent, packet),
+                Output::Probe { to, link, packet } => net.queue().push_probe(to, link, packet),
                 output => act(output, node, at, log, persister, clients, state),
             }
         }
@@ -394,7 +396,7 @@ impl EventLoop {
         }
         if self.state.report_at.is_none_or(|by| at >= by) {
             self.state.report_at = Some(at + net::REPORT_INTERVAL);
-            self.net.report(&self.log);
+            self.net.report(&mut self.node, &self.log);
             let late_max = self.clients.lateness.max();
             if late_max > self.state.late_told {
                 self.state.late_told = late_max;
@@ -435,6 +437,18 @@ impl EventLoop {
     /// Sends everything that waits; what the socket does not take goes when it says that it takes more.
     fn send(&mut self) {
         self.net.flush();
+        let feedback = self.net.take_feedback();
+        if !feedback.is_empty() {
+            let at = now();
+            for told in feedback {
+                match told {
+                    Feedback::TooLong { to, link, len } => self.node.handle_too_long(at, to, link, len),
+                    Feedback::CutUp(link) => self.node.handle_cut_up(at, link),
+                }
+                self.drain(at);
+            }
+            self.net.flush();
+        }
         self.net.watch(self.poll.registry(), NET.0);
     }
 
@@ -505,7 +519,7 @@ fn act(
         clients.on_output(&output, node, at);
     }
     match output {
-        Output::Transmit { .. } => {}
+        Output::Transmit { .. } | Output::Probe { .. } => {}
         Output::Persist(record) => persister.push(record),
         Output::LoadKey => state.load_key = true,
         Output::SealGasps => state.reseal = true,

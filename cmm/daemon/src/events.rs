@@ -197,7 +197,9 @@ fn core(event: &Event, out: &mut Vec<Line>) {
         }
         // The loop tells it with the address.
         Event::LinkFaulty { .. } => {}
-        Event::Link { .. } | Event::BestLink { .. } => link(event, out),
+        Event::Link { .. } | Event::BestLink { .. } | Event::PathMtu { .. } | Event::DataMtu { .. } => {
+            link(event, out);
+        }
         Event::PacketRejected { why, claims } => rejected(*why, 1, *claims, out),
         Event::Key(event) => key(event, out),
         Event::Gasp { node, incarnation, last_word, why } => {
@@ -282,6 +284,20 @@ fn link(event: &Event, out: &mut Vec<Line>) {
                 text,
                 vec![("node", node.to_string()), ("link", link.to_string())],
             );
+        }
+        Event::PathMtu { node, link, from, to } => {
+            let text = format!("pmtud: PMTUD link change for host: {node} link: {link} from {from} to {to}");
+            let fields = vec![
+                ("node", node.to_string()),
+                ("link", link.to_string()),
+                ("from", from.to_string()),
+                ("to", to.to_string()),
+            ];
+            line("path_mtu", "KNET", Info, text, fields);
+        }
+        Event::DataMtu { mtu } => {
+            let text = format!("pmtud: Global data MTU changed to: {mtu}");
+            line("data_mtu", "KNET", Info, text, vec![("mtu", mtu.to_string())]);
         }
         Event::BestLink { node, links, .. } => {
             let text = format!("host: host: {node} has {links} active links");
@@ -613,6 +629,8 @@ mod tests {
             Event::Paused { gap: ms(2_345) },
             Event::Link { node: id(2), link: link(1), up: false, why: "nothing is heard on it" },
             Event::Link { node: id(2), link: link(1), up: true, why: "" },
+            Event::PathMtu { node: id(2), link: link(1), from: 1_188, to: 1_428 },
+            Event::DataMtu { mtu: 1_428 },
             best(LinkMode::Passive, Some(link(1))),
             best(LinkMode::Active, Some(link(0))),
             best(LinkMode::Passive, None),

@@ -26,6 +26,10 @@ pub(crate) struct Net {
     sender: Sender,
     /// Buffers of packets that are out, for the node to use again.
     spare: Vec<Vec<u8>>,
+    /// Probes of paths to be sent: to whom, on which link.
+    probes: Vec<(NodeId, LinkId, Vec<u8>)>,
+    /// What came of sending, for the node to know.
+    feedback: Vec<Feedback>,
     block_unlisted: bool,
     unlisted: u64,
     unlisted_from: Option<SocketAddr>,
@@ -54,6 +58,15 @@ struct Peer {
     /// Packets that could not be sent since the last report.
     failed: u64,
     error: Option<io::ErrorKind>,
+}
+
+/// What the node is told about sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feedback {
+    /// A probe of so many bytes is longer than the interface takes.
+    TooLong { to: NodeId, link: LinkId, len: usize },
+    /// Packets on this link are longer than the interface takes, and were cut up.
+    CutUp(LinkId),
 }
 
 /// What the transport is made of.
@@ -103,6 +116,8 @@ impl Net {
             batch_of: LinkId::default(),
             sender: Sender::default(),
             spare: Vec::new(),
+            probes: Vec::new(),
+            feedback: Vec::new(),
             block_unlisted: config.block_unlisted,
             unlisted: 0,
             unlisted_from: None,
@@ -200,8 +215,17 @@ impl Net {
         let mut budget = RECEIVE_BUDGET;
         while budget > 0 && (!self.batch.is_empty() || self.receive_batch()) {
             let now = now();
-            let Self { links, batch, batch_of: id, spare, block_unlisted, unlisted, unlisted_from, .. } =
-                self;
+            let Self {
+                links,
+                batch,
+                batch_of: id,
+                spare,
+                probes,
+                block_unlisted,
+                unlisted,
+                unlisted_from,
+                ..
+            } = self;
             let Some(at) = links.iter().position(|l| l.id == *id) else {
                 // The link has gone since.
                 batch.clear();
@@ -217,7 +241,7 @@ impl Net {
                     continue;
                 }
                 node.handle_packet(now, *id, packet);
-                after(node, &mut Queue { links, spare }, now);
+                after(node, &mut Queue { links, spare, probes }, now);
             }
         }
     }
@@ -248,15 +272,32 @@ impl Net {
 
     /// Where outputs of the node put their packets.
     pub(crate) fn queue(&mut self) -> Queue<'_> {
-        Queue { links: &mut self.links, spare: &mut self.spare }
+        Queue { links: &mut self.links, spare: &mut self.spare, probes: &mut self.probes }
     }
 
     /// Sends what waits, urgent packets first, until each socket's buffer is full.
     pub(crate) fn flush(&mut self) {
         for link in &mut self.links {
             link.flush(&mut self.sender, &mut self.spare);
+            if self.sender.take_too_long() {
+                self.feedback.push(Feedback::CutUp(link.id));
+            }
         }
         self.spare.clear();
+        for (to, id, packet) in self.probes.drain(..) {
+            let Some(link) = self.links.iter().find(|l| l.id == id) else { continue };
+            let Some(peer) = link.peers.iter().find(|p| p.id == to) else { continue };
+            // Whatever else goes wrong: no answer will come.
+            let sent = net::send_whole(&link.socket, &peer.addr, &packet);
+            if sent.is_err_and(|e| net::is_too_long(&e)) {
+                self.feedback.push(Feedback::TooLong { to, link: id, len: packet.len() });
+            }
+        }
+    }
+
+    /// What came of sending that the node should know.
+    pub(crate) fn take_feedback(&mut self) -> Vec<Feedback> {
+        std::mem::take(&mut self.feedback)
     }
 
     /// Has the poller say when a socket takes more, where packets wait for that.
@@ -275,7 +316,7 @@ impl Net {
     }
 
     /// Tells what was refused or not sent since the last report.
-    pub(crate) fn report(&mut self, log: &Log) {
+    pub(crate) fn report(&mut self, node: &mut Node, log: &Log) {
         if let Some(from) = self.unlisted_from.take() {
             log.event(DaemonEvent::Unlisted { from, count: std::mem::take(&mut self.unlisted) });
         }
@@ -283,6 +324,7 @@ impl Net {
             for peer in &mut link.peers {
                 if let Some(error) = peer.error.take() {
                     let count = std::mem::take(&mut peer.failed);
+                    node.note_unsent(peer.id, link.id, count);
                     log.event(DaemonEvent::SendFailed { to: peer.id, link: link.id, error, count });
                 }
             }
@@ -361,9 +403,15 @@ impl Link {
 pub(crate) struct Queue<'a> {
     links: &'a mut [Link],
     spare: &'a mut Vec<Vec<u8>>,
+    probes: &'a mut Vec<(NodeId, LinkId, Vec<u8>)>,
 }
 
 impl Queue<'_> {
+    /// Queues a probe of a path.
+    pub(crate) fn push_probe(&mut self, to: NodeId, link: LinkId, packet: Vec<u8>) {
+        self.probes.push((to, link, packet));
+    }
+
     /// Queues one packet of the node on each of these links.
     pub(crate) fn push(&mut self, to: Destination, links: LinkSet, urgent: bool, packet: Vec<u8>) {
         debug_assert!(packet.len() <= limits::PACKET_MAX);

@@ -9,7 +9,9 @@ use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Timers};
+use cmm_proto::{
+    LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Timers, limits,
+};
 use holdfast_sys::{clock, host};
 use holdfast_types::{BootId, Incarnation, LinkId};
 
@@ -113,17 +115,23 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
 /// The links as the core knows them.
 pub(crate) fn links_config(config: &Config) -> LinksConfig {
     let totem = &config.totem;
-    let link = |link: usize| LinkConfig {
-        id: LinkId::new(link as u8),
-        priority: totem.priorities[link],
-        limit: totem.ping_timeouts[link],
-        recover: totem.pong_counts[link],
+    let link = |link: usize| {
+        let headers = if config.me().addrs[link].is_some_and(|ip| ip.is_ipv6()) { 40 + 8 } else { 20 + 8 };
+        let packet_max = totem.mtu.map_or(limits::PACKET_MAX, |mtu| mtu.saturating_sub(headers));
+        LinkConfig {
+            id: LinkId::new(link as u8),
+            priority: totem.priorities[link],
+            limit: totem.ping_timeouts[link],
+            recover: totem.pong_counts[link],
+            packet_max: packet_max.clamp(limits::PACKET_SAFE, limits::PACKET_MAX),
+        }
     };
     let mode = match totem.link_mode {
         cmm_conf::LinkMode::Passive => LinkMode::Passive,
         cmm_conf::LinkMode::Active => LinkMode::Active,
     };
-    LinksConfig { mode, links: config.links().into_iter().map(link).collect() }
+    let links = config.links().into_iter().map(link).collect();
+    LinksConfig { mode, links, mtu_interval: totem.mtu_interval }
 }
 
 /// Addresses of all links.

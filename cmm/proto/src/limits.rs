@@ -6,8 +6,14 @@ pub const CONTINUOUS_GATHER_MAX: u32 = 3;
 pub const NODES_MAX: usize = 64;
 /// Links of one node.
 pub const LINKS_MAX: usize = 8;
-/// UDP payload of one packet, seal included: fits an Ethernet frame with IPv6 and a tunnel header around it.
-pub const PACKET_MAX: usize = 1_400;
+/// UDP payload of the longest packet, seal included: what an Ethernet frame of 9000 bytes carries with IPv4. Longer ones would keep
+/// a token waiting, and only a loopback interface takes them.
+pub const PACKET_MAX: usize = 8_972;
+/// UDP payload that every path carries in one piece: the smallest MTU of IPv6, its header and that of UDP taken off.
+pub const PACKET_SAFE: usize = 1_232;
+/// UDP payload of packets that are no data, seal included: they are sent before anything is known of the path, and may be cut up on
+/// the way. Fits an Ethernet frame with IPv6 and a tunnel header around it.
+pub const PACKET_CONTROL_MAX: usize = 1_400;
 /// Cluster keys accepted at once: two while a key is changed, more if it is changed again before that is over.
 pub const KEYS_MAX: usize = 4;
 /// One message of a client, before fragmentation. A libqb request is at most 1 MiB, header included.
@@ -29,6 +35,6 @@ pub const PAYLOAD_MAX: usize = MESSAGE_MAX - 512;
 /// Processes of one node in groups: all of them go into one message when members synchronise.
 pub const LOCAL_PROCESSES_MAX: usize = 4_096;
 
-const _: () = assert!(NODES_MAX * 8 < PACKET_MAX, "a join with two full lists fits one packet");
+const _: () = assert!(NODES_MAX * 8 < PACKET_CONTROL_MAX, "a join with two full lists fits one packet");
 const _: () = assert!(QUEUE_BYTES_MAX >= 2 * MESSAGE_MAX);
 const _: () = assert!(LOCAL_PROCESSES_MAX * (5 + GROUP_NAME_MAX) + NODES_MAX * 128 + 512 < MESSAGE_MAX);

@@ -8,6 +8,8 @@ mod keys;
 mod lives;
 mod ordered;
 mod packets;
+mod parts;
+mod paths;
 mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +29,7 @@ use crate::reconfig::{self, Action, Reconfig};
 use crate::ring::{self, Ring, RingConfig, RingOutput, Suspicion};
 use crate::service::cpg::Cpg;
 use crate::service::messages::{Message, State};
-use crate::wire::{FRAME_PAYLOAD_MAX, Gasp, NodeSet, Opener, PacketKind, Sealer};
+use crate::wire::{Gasp, NodeSet, Opener, PacketKind, Sealer, payload_of};
 
 /// What is wrong with a [`NodeConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +66,11 @@ pub struct Node {
     ring: Ring,
     detector: Detector,
     links: Links,
+    parts: parts::Parts,
+    /// Frames sent again, as counted when paths were doubted last.
+    resent: u64,
+    /// Frames sent in parts in this life.
+    frames_cut: u32,
     reconfig: Reconfig,
     quorum: Quorum,
     cpg: Cpg,
@@ -108,7 +115,7 @@ impl Node {
             timers,
             window_frames: config.window_frames,
             frames_per_visit: config.frames_per_visit,
-            frame_payload_max: FRAME_PAYLOAD_MAX,
+            frame_payload_max: payload_of(limits::PACKET_SAFE),
             ring_seq_reserved: config.ring_seq_reserved,
         };
         let peers = ids.iter().copied().filter(|id| *id != me);
@@ -123,6 +130,9 @@ impl Node {
             ring: Ring::new(ring, now),
             detector: Detector::new(me, &timers, now),
             links,
+            parts: parts::Parts::default(),
+            resent: 0,
+            frames_cut: 0,
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
             cpg: Cpg::new(me),
@@ -175,6 +185,7 @@ impl Node {
         self.key_timers(now);
         self.settle(now);
         self.probe_links(now);
+        self.probe_paths(now);
     }
 
     /// `record` is durable.
@@ -424,6 +435,7 @@ impl Node {
             // The token may have gone down with the link that it was sent on.
             self.ring.resend_token(now);
         }
+        self.fit_frames(now);
         loop {
             self.carry_out(now);
             self.pursue_wish(now);
@@ -452,8 +464,7 @@ impl Node {
     fn handle_ring(&mut self, now: Boottime, output: RingOutput) {
         match output {
             RingOutput::Send { to, urgent, frame } => {
-                let packet = self.sealer.seal(PacketKind::Ring, ANY_LINK, &frame);
-                self.transmit(to, urgent, packet);
+                self.send_frame(to, urgent, &frame);
             }
             RingOutput::Deliver { sender, payload, .. } => self.deliver(now, sender, payload),
             RingOutput::Configuration(configuration) => self.install(now, configuration),

@@ -70,6 +70,12 @@ pub fn send_whole(socket: &UdpSocket, to: &SockAddr, packet: &[u8]) -> io::Resul
     sent.map(drop)
 }
 
+/// Whether a packet was not sent because it is longer than its interface takes.
+#[must_use]
+pub fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 /// How the socket treats packets that are longer than the path takes; the numbers are the same for both families.
 fn set_mtu_discovery(socket: &UdpSocket, ipv6: bool, how: libc::c_int) -> io::Result<()> {
     let (level, name) = match ipv6 {

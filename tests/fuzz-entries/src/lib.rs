@@ -10,7 +10,7 @@ use cmm_proto::ring::{Ring, RingConfig, Suspicion};
 use cmm_proto::service::messages::Message;
 use cmm_proto::wire::{
     ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, LinkBeat, Mcast, MergeDetect, Opener,
-    Token,
+    Part, Probe, Token,
 };
 use cmm_proto::{Guarantee, NodeEntry, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
@@ -35,6 +35,8 @@ pub fn packet(data: &[u8]) {
     let _ = Heartbeat::decode(data);
     let _ = LinkBeat::split(data);
     let _ = Gasp::decode(data);
+    let _ = Part::decode(data);
+    let _ = Probe::decode(data);
 }
 
 /// Frames of hostile members that hold the key: a sequence of {from, length, bytes}, with timeouts between. The ring may

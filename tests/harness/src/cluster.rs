@@ -266,6 +266,16 @@ impl Cluster {
         nodes.iter().for_each(|node| switch.narrow(*node, kbit).unwrap());
     }
 
+    /// Changes the MTU of a node's interfaces: longer packets are not sent by it, and dropped by the switch on their way to it.
+    pub fn set_mtu(&self, node: u32, mtu: u32) {
+        lock(&self.switch).set_mtu(node, mtu).unwrap();
+        let mtu = mtu.to_string();
+        for link in 0..self.options.links {
+            let out = self.exec(node, "ip", &["link", "set", &format!("eth{link}"), "mtu", &mtu]).unwrap();
+            assert!(out.status.success(), "{out:?}");
+        }
+    }
+
     /// How often packets to a node have waited because of [`Self::narrow`].
     #[must_use]
     pub fn held_back(&self, node: u32) -> u64 {

@@ -126,6 +126,11 @@ impl Switch {
         Ok(())
     }
 
+    /// Drops longer packets than so many bytes on their way to a node, on each link.
+    pub(crate) fn set_mtu(&self, node: u32, mtu: u32) -> Result<()> {
+        (0..self.links).try_for_each(|link| self.ip(&format!("link set {} mtu {mtu}", port(node, link))))
+    }
+
     /// How often the first link to a node had to wait for a token of its bucket.
     pub(crate) fn held_back(&self, node: u32) -> Result<u64> {
         let mut tc = self.space.network_command("tc");

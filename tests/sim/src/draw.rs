@@ -5,7 +5,7 @@
 //! between many nodes can go wrong between few. A few are long, a few have up to 64 nodes. Intervals of faults never exceed the
 //! length of the run: what is on happens. Why these shares: decision 11.
 
-use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
+use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers, limits};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::MS;
@@ -249,6 +249,8 @@ fn draw_links(rng: &mut Random) -> LinksConfig {
     let mut links = LinksConfig::equal(rng.pick(&[1, 1, 1, 1, 1, 1, 2, 2, 3]), mode);
     for link in &mut links.links {
         link.priority = rng.pick(&[1, 1, 2]);
+        // Long frames leave no message to cut up: most runs have short ones.
+        link.packet_max = if link.priority == 2 { 3_000 } else { limits::PACKET_CONTROL_MAX };
     }
     links
 }

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use cmm_proto::{ConfigurationKind, CpgEvent, Output, QuorumView, StepNotice, StepPhase};
+use cmm_proto::{ConfigurationKind, CpgEvent, Destination, Output, QuorumView, StepNotice, StepPhase};
+use holdfast_types::LinkSet;
 
 use crate::clock::{MS, SEC};
 use crate::cluster::{Accepted, Cluster, Event};
@@ -59,6 +60,9 @@ impl Cluster {
         match output {
             Output::Transmit { to, links, packet, .. } => {
                 self.transmit(n, life, to, links, &Rc::from(packet));
+            }
+            Output::Probe { to, link, packet } => {
+                self.transmit(n, life, Destination::Node(to), LinkSet::of(link), &Rc::from(packet));
             }
             Output::Persist(record) => {
                 self.trace.mix(&[n as u64, 1, record.ring_seq_reserved]);

@@ -13,7 +13,7 @@ pub(crate) enum Content {
     Frame(FrameKind),
     /// A heartbeat.
     Heartbeat(Heartbeat),
-    /// A beat of a link, without a heartbeat.
+    /// A beat of a link, without a heartbeat; or a probe of its path.
     LinkBeat,
     /// A gasp or last word.
     Gasp,
@@ -73,7 +73,7 @@ impl Sniffer {
         let Ok(header) = cmm_proto::wire::Header::decode(packet) else { return Content::Sealed };
         match header.kind {
             PacketKind::Gasp => return Content::Gasp,
-            PacketKind::Ring if !self.all => return Content::Sealed,
+            PacketKind::Ring | PacketKind::Part | PacketKind::Probe if !self.all => return Content::Sealed,
             _ => {}
         }
         self.buffer.clear();
@@ -87,6 +87,8 @@ impl Sniffer {
                 }
                 Heartbeat::decode(rest).map_or(Content::Sealed, Content::Heartbeat)
             }
+            PacketKind::Part => Content::Frame(FrameKind::Mcast),
+            PacketKind::Probe => Content::LinkBeat,
             _ => FrameKind::of(opened.body).map_or(Content::Sealed, Content::Frame),
         }
     }

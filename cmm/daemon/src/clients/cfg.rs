@@ -9,7 +9,7 @@ use cmm_ipc::abi::cfg::{
     local_reply, node_addresses_reply, node_status_error, ring_status_reply,
 };
 use cmm_ipc::{CsError, Service};
-use cmm_proto::{Node, limits};
+use cmm_proto::Node;
 use holdfast_types::{Boottime, ConnId, LinkId, NodeId, Span};
 
 use super::peers::Peers;
@@ -230,7 +230,7 @@ impl Cfg {
             LinkStatus {
                 enabled: true,
                 connected: up.contains(link),
-                mtu: limits::PACKET_MAX as u32,
+                mtu: node.links().stats(entry.id, link).mtu as u32,
                 source: address(local, link).map(|ip| ip.to_string()).unwrap_or_default(),
                 destination: ip.to_string(),
             }

@@ -356,6 +356,7 @@ impl Clients {
             Output::LoadKey
             | Output::SealGasps
             | Output::Transmit { .. }
+            | Output::Probe { .. }
             | Output::Persist(_)
             | Output::TakeDown(_)
             | Output::Left => {}

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use cmm_ipc::abi::cmap::Value;
+use cmm_proto::links::{Count, Traffic};
 use cmm_proto::{Node, RejectReason, limits};
 use holdfast_types::{Boottime, Histogram, LinkId, NodeId, Span};
 
@@ -157,32 +158,49 @@ fn links(values: &mut Values, sources: &Sources<'_>) {
     }
 }
 
-/// `stats.knet.nodeN.linkL.*`, named and typed as in corosync. Beats stand for its pings; latencies are round trips in
-/// microseconds.
+/// `stats.knet.nodeN.linkL.*`, named and typed as in corosync. Beats stand for its pings, those that answer one for its pongs;
+/// latencies are round trips in microseconds; the MTU is that of data, as there.
 fn link(values: &mut Values, node: &Node, id: NodeId, link: LinkId) {
     let base = format!("stats.knet.node{id}.link{link}");
     let s = node.links().stats(id, link);
-    let (tx, rx) = (s.packets_tx.saturating_sub(s.beats_tx), s.packets_rx.saturating_sub(s.beats_rx));
+    let of = |counts: &[Count], traffic: Traffic| counts[traffic as usize];
+    let (tx, rx) = (Count::total(&s.tx), Count::total(&s.rx));
+    let (data_tx, data_rx) = (of(&s.tx, Traffic::Data), of(&s.rx, Traffic::Data));
+    let (beat_tx, beat_rx) = (of(&s.tx, Traffic::Beat), of(&s.rx, Traffic::Beat));
+    let (probe_tx, probe_rx) = (of(&s.tx, Traffic::Probe), of(&s.rx, Traffic::Probe));
     let micros = |span: Span| Value::u32(u32::try_from(span.as_micros()).unwrap_or(u32::MAX));
     let latency_min = if s.latency_samples == 0 { Value::u32(u32::MAX) } else { micros(s.latency_min) };
     for (key, value) in [
         ("enabled", Value::u8(1)),
         ("connected", Value::u8((id == node.me() || s.connected).into())),
-        ("mtu", Value::u32(limits::PACKET_MAX as u32)),
+        ("mtu", Value::u32(s.mtu as u32)),
         ("up_count", Value::u32(s.up_count)),
         ("down_count", Value::u32(s.down_count)),
         ("latency_min", latency_min),
         ("latency_max", micros(s.latency_max)),
         ("latency_ave", micros(s.latency_ave)),
         ("latency_samples", Value::u32(s.latency_samples)),
-        ("rx_data_packets", Value::u64(rx)),
-        ("tx_data_packets", Value::u64(tx)),
-        ("rx_ping_packets", Value::u64(s.beats_rx)),
-        ("tx_ping_packets", Value::u64(s.beats_tx)),
-        ("rx_total_packets", Value::u64(s.packets_rx)),
-        ("tx_total_packets", Value::u64(s.packets_tx)),
-        ("rx_total_bytes", Value::u64(s.bytes_rx)),
-        ("tx_total_bytes", Value::u64(s.bytes_tx)),
+        ("rx_data_packets", Value::u64(data_rx.packets)),
+        ("tx_data_packets", Value::u64(data_tx.packets)),
+        ("rx_data_bytes", Value::u64(data_rx.bytes)),
+        ("tx_data_bytes", Value::u64(data_tx.bytes)),
+        ("rx_ping_packets", Value::u64(beat_rx.packets)),
+        ("tx_ping_packets", Value::u64(beat_tx.packets)),
+        ("rx_ping_bytes", Value::u64(beat_rx.bytes)),
+        ("tx_ping_bytes", Value::u64(beat_tx.bytes)),
+        ("rx_pong_packets", Value::u64(s.answers_rx)),
+        ("tx_pong_packets", Value::u64(s.answers_tx)),
+        ("rx_pmtu_packets", Value::u64(probe_rx.packets)),
+        ("tx_pmtu_packets", Value::u64(probe_tx.packets)),
+        ("rx_pmtu_bytes", Value::u64(probe_rx.bytes)),
+        ("tx_pmtu_bytes", Value::u64(probe_tx.bytes)),
+        ("rx_total_packets", Value::u64(rx.packets)),
+        ("tx_total_packets", Value::u64(tx.packets)),
+        ("rx_total_bytes", Value::u64(rx.bytes)),
+        ("tx_total_bytes", Value::u64(tx.bytes)),
+        ("tx_total_errors", Value::u64(s.errors_tx + s.probe_errors)),
+        ("tx_pmtu_errors", Value::u64(s.probe_errors)),
+        ("tx_pmtu_retries", Value::u64(s.probe_retries)),
     ] {
         values.put(format!("{base}.{key}"), value);
     }

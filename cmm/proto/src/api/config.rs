@@ -40,6 +40,8 @@ pub struct LinksConfig {
     pub mode: LinkMode,
     /// In ascending order of id, at least one, at most [`crate::limits::LINKS_MAX`].
     pub links: Vec<LinkConfig>,
+    /// The path MTU of a link is looked for again after this time (`knet_pmtud_interval`).
+    pub mtu_interval: Span,
 }
 
 /// One link.
@@ -53,6 +55,9 @@ pub struct LinkConfig {
     pub limit: Option<Span>,
     /// `knet_pong_count`: beats in a row that bring it back.
     pub recover: u8,
+    /// No packet is longer, in bytes of UDP payload: [`crate::limits::PACKET_SAFE`] to [`crate::limits::PACKET_MAX`]
+    /// (`knet_mtu`, `netmtu`).
+    pub packet_max: usize,
 }
 
 /// `link_mode`.
@@ -65,11 +70,15 @@ pub enum LinkMode {
 }
 
 impl LinksConfig {
+    /// As in knet.
+    pub const MTU_INTERVAL: Span = Span::from_secs(30);
+
     /// `count` links of the same priority, from 0 on.
     #[must_use]
     pub fn equal(count: u8, mode: LinkMode) -> Self {
-        let link = |id| LinkConfig { id: LinkId::new(id), priority: 1, limit: None, recover: 2 };
-        Self { mode, links: (0..count).map(link).collect() }
+        let packet_max = crate::limits::PACKET_MAX;
+        let link = |id| LinkConfig { id: LinkId::new(id), priority: 1, limit: None, recover: 2, packet_max };
+        Self { mode, links: (0..count).map(link).collect(), mtu_interval: Self::MTU_INTERVAL }
     }
 
     /// All of them.
@@ -85,6 +94,10 @@ impl LinksConfig {
         }
         if self.links.iter().any(|l| usize::from(l.id.get()) >= crate::limits::LINKS_MAX) {
             return Err("numbers are 0 to 7");
+        }
+        let lengths = crate::limits::PACKET_SAFE..=crate::limits::PACKET_MAX;
+        if self.links.iter().any(|l| !lengths.contains(&l.packet_max)) || self.mtu_interval == Span::ZERO {
+            return Err("packets have 1232 to 8972 bytes, and their length is looked for at an interval");
         }
         Ok(())
     }

@@ -87,6 +87,22 @@ pub enum Event {
         /// How many are up.
         links: u32,
     },
+    /// `pmtud: PMTUD link change for host: 2 link: 0 from 1188 to 1428`: the longest frame that a link carries in one packet.
+    PathMtu {
+        /// To whom.
+        node: NodeId,
+        /// Which.
+        link: LinkId,
+        /// Bytes before.
+        from: usize,
+        /// Bytes now.
+        to: usize,
+    },
+    /// `pmtud: Global data MTU changed to: 1428`: frames of data are no longer than that from now on.
+    DataMtu {
+        /// Bytes.
+        mtu: usize,
+    },
     /// A link reaches nobody while others do, or reaches somebody again.
     LinkFaulty {
         /// Which.

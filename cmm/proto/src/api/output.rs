@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, RingId, StepNumber, Votes};
+use holdfast_types::{ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, StepNumber, Votes};
 
 use super::event::Event;
 use super::request::{CpgFragment, GroupName};
@@ -78,6 +78,16 @@ pub enum Output {
         links: LinkSet,
         /// Token, membership and heartbeat packets go before data.
         urgent: bool,
+        /// The bytes, ready for UDP.
+        packet: Vec<u8>,
+    },
+    /// Send this sealed packet, in one piece or not at all; if the interface takes none of that length, say so by
+    /// `handle_too_long`.
+    Probe {
+        /// To whom.
+        to: NodeId,
+        /// On which link.
+        link: LinkId,
         /// The bytes, ready for UDP.
         packet: Vec<u8>,
     },

@@ -31,6 +31,8 @@ pub struct Stats {
     pub mcast_tx: u64,
     /// Frames sent again.
     pub mcast_retx: u64,
+    /// Frames of this node that others have sent again.
+    pub mcast_again: u64,
     /// Frames received.
     pub mcast_rx: u64,
     /// Times Gather was entered.

@@ -10,18 +10,23 @@
 //! mode every packet goes out on every link that is up, and the receiver's replay window drops the doubles. To a peer without
 //! any link that is up, urgent packets go out on all links, so that nobody waits for a link to come up before the ring can
 //! form. Beats always go out on all links: the failure of one link never makes a member silent.
+//!
+//! While a link is up, the longest packet that gets to the peer whole is searched for ([`mtu`]). Data packets are no longer
+//! than all peers get them on the links that carry data to them.
 
+mod mtu;
 mod path;
 
 use std::collections::VecDeque;
 
 use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 
-use crate::limits::LINKS_MAX;
-use crate::wire::LinkBeat;
+use crate::limits::{LINKS_MAX, PACKET_SAFE};
+use crate::wire::{LinkBeat, PacketKind, frame_of};
 use crate::{Event, LinkMode, LinksConfig, Refusal};
-pub use path::PathStats;
+use mtu::Step;
 use path::{Change, Path};
+pub use path::{Count, PathStats, Traffic};
 
 /// All links to all peers.
 pub struct Links {
@@ -38,6 +43,14 @@ pub struct Links {
     doubted: [Option<Boottime>; LINKS_MAX],
     /// What carries packets to some peer has changed.
     rerouted: bool,
+    /// Data packets are no longer than this.
+    packet_max: usize,
+    /// The same, as told last.
+    packet_max_told: usize,
+    /// It may have to be another one.
+    resize: bool,
+    /// No probe of a path before that: they must not come in a burst.
+    probe_after: Boottime,
     events: VecDeque<Event>,
 }
 
@@ -83,6 +96,10 @@ impl Links {
             faulty: LinkSet::EMPTY,
             doubted: [None; LINKS_MAX],
             rerouted: false,
+            packet_max: PACKET_SAFE,
+            packet_max_told: PACKET_SAFE,
+            resize: false,
+            probe_after: now,
             events: VecDeque::new(),
         }
     }
@@ -120,9 +137,10 @@ impl Links {
                 peer.up = peer.up.without(link);
             }
             self.events.extend(peer.choose(&self.config));
+            peer.paths.iter_mut().for_each(|path| path.mtu.again(now));
             peer.next_beat = now;
         }
-        self.rerouted = true;
+        (self.rerouted, self.resize) = (true, true);
         self.seen_up = self.seen_up.without_all(gone);
         self.faulty = self.faulty.without_all(gone);
         self.doubted = [None; LINKS_MAX];
@@ -130,22 +148,25 @@ impl Links {
     }
 
     /// A packet of `node`, opened, came in on `link`.
-    pub fn packet(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
+    pub fn packet(&mut self, now: Boottime, node: NodeId, link: LinkId, kind: PacketKind, len: usize) {
         if let Some(path) = self.path(node, link) {
-            path.packet(now, len);
+            path.packet(now, kind.into(), len);
         }
     }
 
     /// A beat of `node` came in on `link`. `true`: it wants an answer at once.
     pub fn beat(&mut self, now: Boottime, node: NodeId, link: LinkId, beat: &LinkBeat) -> bool {
         let Some(path) = self.path(node, link) else { return false };
+        let heard = path.hearing;
         let first = path.beat(now, beat);
+        self.resize |= !heard;
         self.judge(now, node, link);
         first
     }
 
     /// `node` has begun another life.
     pub fn restarted(&mut self, now: Boottime, node: NodeId) {
+        self.resize = true;
         for link in self.config.all().iter() {
             if let Some(path) = self.path(node, link) {
                 path.restarted();
@@ -164,6 +185,7 @@ impl Links {
                 let path = &mut peer.paths[usize::from(link.get())];
                 if path.silent_at(limit).is_some_and(|at| at <= now) {
                     path.silent();
+                    self.resize = true;
                     let id = peer.id;
                     self.judge(now, id, link);
                 }
@@ -172,15 +194,16 @@ impl Links {
         self.look_for_faults(now);
     }
 
-    /// When [`Links::handle_timeout`] or [`Links::due`] has something to do.
+    /// When [`Links::handle_timeout`], [`Links::due`] or [`Links::next_probe`] has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Boottime> {
         let mut next = self.fault_at().unwrap_or(Boottime::MAX);
         for peer in &self.peers {
             next = next.min(peer.next_beat);
             for link in &self.config.links {
-                let silent = peer.paths[usize::from(link.id.get())].silent_at(link.limit);
-                next = next.min(silent.unwrap_or(Boottime::MAX));
+                let path = &peer.paths[usize::from(link.id.get())];
+                next = next.min(path.silent_at(link.limit).unwrap_or(Boottime::MAX));
+                next = next.min(path.mtu.due().map_or(Boottime::MAX, |due| due.max(self.probe_after)));
             }
         }
         (next < Boottime::MAX).then_some(next)
@@ -229,15 +252,94 @@ impl Links {
     }
 
     /// A packet for `node` was given to the driver on these links.
-    pub fn sent(&mut self, node: NodeId, links: LinkSet, len: usize) {
+    pub fn sent(&mut self, node: NodeId, links: LinkSet, kind: PacketKind, len: usize) {
         if let Some(peer) = self.peer_mut(node) {
-            peer.count(links, len);
+            peer.count(links, kind, len);
         }
     }
 
     /// A packet for every peer was given to the driver on these links.
-    pub fn sent_to_all(&mut self, links: LinkSet, len: usize) {
-        self.peers.iter_mut().for_each(|p| p.count(links, len));
+    pub fn sent_to_all(&mut self, links: LinkSet, kind: PacketKind, len: usize) {
+        self.peers.iter_mut().for_each(|p| p.count(links, kind, len));
+    }
+
+    /// The system did not take so many packets for `node` on this link.
+    pub fn unsent(&mut self, node: NodeId, link: LinkId, count: u64) {
+        if let Some(path) = self.path(node, link) {
+            path.stats.errors_tx += count;
+        }
+    }
+
+    /// Data packets should be no longer than this: every peer that is heard gets them whole, on the links that carry data to it.
+    pub fn packet_max(&mut self) -> usize {
+        if std::mem::take(&mut self.resize) {
+            let heard = || self.peers.iter().filter(|p| p.paths.iter().any(|path| path.hearing));
+            let paths = || heard().flat_map(|p| p.data.iter().map(|l| &p.paths[usize::from(l.get())].mtu));
+            self.packet_max = paths().map(mtu::Mtu::usable).min().unwrap_or(PACKET_SAFE);
+            // Not while it is being found out: it would go up and down.
+            let settled = heard().next().is_some() && paths().all(mtu::Mtu::is_settled);
+            if settled && self.packet_max != self.packet_max_told {
+                self.packet_max_told = self.packet_max;
+                self.events.push_back(Event::DataMtu { mtu: frame_of(self.packet_max) });
+            }
+        }
+        self.packet_max
+    }
+
+    /// A probe of a path's MTU that is due: to whom, on which link, how many bytes of packet. Must be sent whole or not at all.
+    pub fn next_probe(&mut self, now: Boottime) -> Option<(NodeId, LinkId, usize)> {
+        if now < self.probe_after {
+            return None;
+        }
+        let Self { config, peers, events, resize, heartbeat, .. } = self;
+        for peer in peers {
+            for link in &config.links {
+                let path = &mut peer.paths[usize::from(link.id.get())];
+                while path.mtu.due().is_some_and(|due| due <= now) {
+                    let wait = heartbeat.scale(4, 1).max(path.stats.latency_ave.scale(4, 1)).max(PROBE_WAIT);
+                    *resize = true;
+                    match path.mtu.step(now, link.packet_max, wait, config.mtu_interval) {
+                        Step::Ask { len, again } => {
+                            path.stats.probe_retries += u64::from(again);
+                            self.probe_after = now + PROBE_PACE;
+                            return Some((peer.id, link.id, len));
+                        }
+                        Step::Found { from, to } => {
+                            let (from, to) = (frame_of(from), frame_of(to));
+                            events.push_back(Event::PathMtu { node: peer.id, link: link.id, from, to });
+                        }
+                        Step::Rest => {}
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// `node` has got a probe of so many bytes whole.
+    pub fn probe_answered(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
+        if let Some(path) = self.path(node, link) {
+            path.mtu.answered(now, len);
+            self.resize = true;
+        }
+    }
+
+    /// A probe of so many bytes was not sent: it is longer than the interface takes.
+    pub fn probe_refused(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
+        if let Some(path) = self.path(node, link) {
+            path.stats.probe_errors += 1;
+            path.mtu.refused(now, len);
+            self.resize = true;
+        }
+    }
+
+    /// Long packets seem to get lost, or are cut up, on these links.
+    pub fn doubt(&mut self, now: Boottime, links: LinkSet) {
+        for peer in &mut self.peers {
+            for link in links.iter() {
+                self.resize |= peer.paths[usize::from(link.get())].mtu.doubt(now);
+            }
+        }
     }
 
     /// Links to `node` on which both sides hear each other.
@@ -258,7 +360,11 @@ impl Links {
     /// What is known of one link to one peer.
     #[must_use]
     pub fn stats(&self, node: NodeId, link: LinkId) -> PathStats {
-        self.peer(node).map_or_else(PathStats::default, |p| p.paths[usize::from(link.get())].stats)
+        let stats = |p: &Peer| {
+            let path = &p.paths[usize::from(link.get())];
+            PathStats { mtu: frame_of(path.mtu.usable()), ..path.stats }
+        };
+        self.peer(node).map_or_else(PathStats::default, stats)
     }
 
     /// Links that reach nobody while others reach somebody.
@@ -323,6 +429,7 @@ impl Links {
             self.events.push_back(event);
         }
         self.rerouted |= peer.data != before;
+        self.resize = true;
         self.look_for_faults(now);
     }
 
@@ -386,11 +493,9 @@ impl Peer {
         })
     }
 
-    fn count(&mut self, links: LinkSet, len: usize) {
+    fn count(&mut self, links: LinkSet, kind: PacketKind, len: usize) {
         for link in links.iter() {
-            let stats = &mut self.paths[usize::from(link.get())].stats;
-            stats.packets_tx += 1;
-            stats.bytes_tx += len as u64;
+            self.paths[usize::from(link.get())].stats.tx[Traffic::from(kind) as usize].add(len);
         }
     }
 }
@@ -399,6 +504,10 @@ impl Peer {
 const PROBE_HEARTBEATS: u64 = 4;
 /// At the latest after this time.
 const PROBE_MAX: Span = Span::from_secs(1);
+/// Between two probes of paths, whichever: at most 9 MB a second, for the second or so that a search takes.
+const PROBE_PACE: Span = Span::from_millis(1);
+/// An answer to one takes no longer, nor four heartbeats or round trips.
+const PROBE_WAIT: Span = Span::from_millis(100);
 /// A link that has never been up is not called faulty before that.
 const GRACE: Span = Span::from_secs(5);
 

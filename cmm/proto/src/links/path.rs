@@ -2,7 +2,8 @@
 
 use holdfast_types::{Boottime, Span};
 
-use crate::wire::LinkBeat;
+use super::mtu::Mtu;
+use crate::wire::{LinkBeat, PacketKind};
 
 /// What is known of one link to one peer, for `stats.knet.nodeN.linkL.*`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,18 +30,71 @@ pub struct PathStats {
     pub lost_in: u8,
     /// Of our last [`LinkBeat::WINDOW`] beats so many were lost on the way there, as it says.
     pub lost_out: u8,
-    /// Beats sent.
-    pub beats_tx: u64,
-    /// Beats heard.
-    pub beats_rx: u64,
-    /// Packets handed to the driver for this link, beats included.
-    pub packets_tx: u64,
-    /// Their bytes.
-    pub bytes_tx: u64,
-    /// Packets that came in on this link and opened.
-    pub packets_rx: u64,
-    /// Their bytes.
-    pub bytes_rx: u64,
+    /// Beats sent that are the first to answer one of the peer's.
+    pub answers_tx: u64,
+    /// Beats heard that are the first to answer one of ours.
+    pub answers_rx: u64,
+    /// Probes of the path MTU sent once more, since no answer came.
+    pub probe_retries: u64,
+    /// Probes that the interface did not take.
+    pub probe_errors: u64,
+    /// Packets that the system did not take.
+    pub errors_tx: u64,
+    /// The longest packet that is known to get there whole, its frame's bytes.
+    pub mtu: usize,
+    /// Packets handed to the driver for this link, by [`Traffic`].
+    pub tx: [Count; Traffic::KINDS],
+    /// Packets that came in on this link and opened, by [`Traffic`].
+    pub rx: [Count; Traffic::KINDS],
+}
+
+/// Packets and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub packets: u64,
+    /// Of UDP payload.
+    pub bytes: u64,
+}
+
+impl Count {
+    pub(super) fn add(&mut self, len: usize) {
+        self.packets += 1;
+        self.bytes += len as u64;
+    }
+
+    /// Of all kinds.
+    #[must_use]
+    pub fn total(of: &[Self]) -> Self {
+        let add = |a: Self, b: &Self| Self { packets: a.packets + b.packets, bytes: a.bytes + b.bytes };
+        of.iter().fold(Self::default(), add)
+    }
+}
+
+/// What packets are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// The ring, and gasps.
+    Data = 0,
+    /// Beats, with heartbeats or without.
+    Beat = 1,
+    /// Probes of the path MTU, and their answers.
+    Probe = 2,
+}
+
+impl Traffic {
+    /// How many there are.
+    pub const KINDS: usize = 3;
+}
+
+impl From<PacketKind> for Traffic {
+    fn from(kind: PacketKind) -> Self {
+        match kind {
+            PacketKind::Ring | PacketKind::Part | PacketKind::Gasp => Self::Data,
+            PacketKind::Heartbeat => Self::Beat,
+            PacketKind::Probe => Self::Probe,
+        }
+    }
 }
 
 /// One link of one peer.
@@ -59,6 +113,8 @@ pub(super) struct Path {
     hears_us: bool,
     /// The peer's newest beat: its send time, when it came.
     echo: Option<(Boottime, Boottime)>,
+    /// Send time of the peer's beat that was echoed last.
+    answered: Option<Boottime>,
     /// Send time of the own beat whose echo was measured last.
     measured: Option<Boottime>,
     /// Beats in a row without a gap that say that we are heard.
@@ -69,6 +125,7 @@ pub(super) struct Path {
     fresh: bool,
     pub(super) up: bool,
     since: Boottime,
+    pub(super) mtu: Mtu,
     pub(super) stats: PathStats,
 }
 
@@ -83,7 +140,8 @@ impl Path {
     /// The next beat for it.
     pub(super) fn compose(&mut self, now: Boottime, interval: Span, heartbeat: bool) -> LinkBeat {
         self.seq = self.seq.wrapping_add(1).max(1);
-        self.stats.beats_tx += 1;
+        self.stats.answers_tx += u64::from(self.echo.map(|(sent, _)| sent) > self.answered);
+        self.answered = self.echo.map(|(sent, _)| sent).max(self.answered);
         LinkBeat {
             seq: self.seq,
             interval,
@@ -96,9 +154,8 @@ impl Path {
     }
 
     /// Any packet of the peer came in on it: a life sign, if it is one that was heard before.
-    pub(super) fn packet(&mut self, now: Boottime, len: usize) {
-        self.stats.packets_rx += 1;
-        self.stats.bytes_rx += len as u64;
+    pub(super) fn packet(&mut self, now: Boottime, traffic: Traffic, len: usize) {
+        self.stats.rx[traffic as usize].add(len);
         if self.hearing {
             self.heard = now;
         }
@@ -106,7 +163,6 @@ impl Path {
 
     /// A beat. `true`: it is the first one of a link with no failure behind it, and wants an answer at once.
     pub(super) fn beat(&mut self, now: Boottime, beat: &LinkBeat) -> bool {
-        self.stats.beats_rx += 1;
         let ahead = beat.seq.wrapping_sub(self.newest);
         if self.newest != 0 && (ahead == 0 || ahead > u32::MAX / 2) {
             // Overtaken by a later one: it was not lost, and says nothing new.
@@ -140,6 +196,7 @@ impl Path {
             return;
         };
         self.measured = Some(sent);
+        self.stats.answers_rx += 1;
         let round = now.since(sent).saturating_sub(held);
         let s = &mut self.stats;
         s.latency_samples = s.latency_samples.saturating_add(1);
@@ -173,12 +230,13 @@ impl Path {
     /// The peer has begun another life: its beats are counted anew, and it knows nothing of ours.
     pub(super) fn restarted(&mut self) {
         (self.newest, self.hearing, self.hears_us, self.good) = (0, false, false, 0);
-        (self.echo, self.measured, self.fresh) = (None, None, true);
+        (self.echo, self.answered, self.measured, self.fresh) = (None, None, None, true);
     }
 
     /// It is no more, or has other addresses: what was known of it is void. Its beats go on in number.
     pub(super) fn leave(&mut self, now: Boottime) {
         self.restarted();
+        self.mtu.end();
         self.stats.down_count += u32::from(self.up);
         (self.stats.connected, self.stats.one_way) = (false, false);
         (self.up, self.since, self.need) = (false, now, 0);
@@ -196,6 +254,7 @@ impl Path {
                 _ => recover,
             };
             (self.up, self.since) = (false, now);
+            self.mtu.end();
             self.stats.down_count += 1;
             self.stats.connected = false;
             let why = if self.hearing { "it does not hear us" } else { "nothing is heard on it" };
@@ -203,6 +262,7 @@ impl Path {
         }
         if !self.up && sound && self.good >= self.need {
             (self.up, self.since, self.fresh) = (true, now, false);
+            self.mtu.begin(now);
             self.stats.up_count += 1;
             self.stats.connected = true;
             return Some(Change::Up);
@@ -244,11 +304,11 @@ mod tests {
         assert_eq!(p.judge(at(1), 2), None, "once");
         assert_eq!(p.silent_at(None), Some(at(201) + Span::from_nanos(1)));
         assert_eq!(p.silent_at(Some(Span::from_secs(1))), Some(at(1_001) + Span::from_nanos(1)));
-        p.packet(at(100), 9);
+        p.packet(at(100), Traffic::Data, 9);
         assert_eq!(p.silent_at(None), Some(at(300) + Span::from_nanos(1)), "any packet is a life sign");
         p.silent();
         assert_eq!(p.judge(at(301), 2), Some(Change::Down("nothing is heard on it")));
-        p.packet(at(302), 9);
+        p.packet(at(302), Traffic::Data, 9);
         assert_eq!(p.judge(at(302), 2), None, "only beats bring it back");
     }
 

@@ -60,6 +60,11 @@ impl Pair {
                         self.send(from, link);
                     }
                 }
+                while let Some((_, link, len)) = self.nodes[from].next_probe(self.now) {
+                    if !self.cut.contains(&(0, link.get())) && !self.cut.contains(&(1, link.get())) {
+                        self.nodes[from].probe_answered(self.now, peer, link, len);
+                    }
+                }
             }
             for from in [0, 1] {
                 while let Some(event) = self.nodes[from].poll_event() {

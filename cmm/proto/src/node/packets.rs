@@ -5,7 +5,7 @@ use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, RingId, Span};
 use super::Node;
 use crate::api::{Destination, Event, GaspKind, Output, RejectReason};
 use crate::service::messages::Message;
-use crate::wire::{Echo, FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind};
+use crate::wire::{Echo, FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind, Part, Probe};
 
 impl Node {
     /// Checks and opens a packet, and acts on what is in it. One that does not open changes counters only, and costs no
@@ -16,7 +16,7 @@ impl Node {
             Ok(opened) => {
                 let news = (opened.new_incarnation, opened.new_keys);
                 let (header, body) = (opened.header, opened.body);
-                self.links.packet(now, header.sender, link, len);
+                self.links.packet(now, header.sender, link, header.kind, len);
                 if news.0 || news.1 {
                     self.look_for_wanted();
                 }
@@ -89,18 +89,34 @@ impl Node {
                     self.handle_heartbeat(now, header, &heartbeat);
                 }
             }
-            PacketKind::Ring => {
+            PacketKind::Ring => self.handle_ring_frame(now, header, body),
+            PacketKind::Part => {
                 self.detector.heard(now, sender);
-                if FrameKind::of(body) == Ok(FrameKind::Join) && Join::decode(body).is_ok_and(|j| j.leave) {
-                    // Whoever leaves has given up quorum first.
-                    self.quorum.promised_mut().end(sender, header.incarnation);
-                    self.quorum.note_leaving(sender);
-                    self.detector.suspect(sender);
+                let part = Part::decode(body).map_err(|_| RejectReason::Content)?;
+                if let Some(frame) = self.parts.put(sender, header.incarnation, &part) {
+                    self.handle_ring_frame(now, header, &frame);
                 }
-                self.ring.handle_frame(now, sender, body);
+            }
+            PacketKind::Probe => {
+                let probe = Probe::decode(body).map_err(|_| RejectReason::Content)?;
+                if header.link == link {
+                    self.handle_probe(now, sender, link, probe);
+                }
             }
         }
         Ok(())
+    }
+
+    fn handle_ring_frame(&mut self, now: Boottime, header: &Header, frame: &[u8]) {
+        let sender = header.sender;
+        self.detector.heard(now, sender);
+        if FrameKind::of(frame) == Ok(FrameKind::Join) && Join::decode(frame).is_ok_and(|j| j.leave) {
+            // Whoever leaves has given up quorum first.
+            self.quorum.promised_mut().end(sender, header.incarnation);
+            self.quorum.note_leaving(sender);
+            self.detector.suspect(sender);
+        }
+        self.ring.handle_frame(now, sender, frame);
     }
 
     pub(super) fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
@@ -149,25 +165,25 @@ impl Node {
     }
 
     /// Sends a packet over the links that carry what goes there.
-    pub(super) fn transmit(&mut self, to: Destination, urgent: bool, packet: Vec<u8>) {
+    pub(super) fn transmit(&mut self, to: Destination, urgent: bool, kind: PacketKind, packet: Vec<u8>) {
         let node = match to {
             Destination::Node(node) => node,
             Destination::AllPeers => match self.links.route_to_all(urgent) {
                 Some(links) => {
-                    self.links.sent_to_all(links, packet.len());
+                    self.links.sent_to_all(links, kind, packet.len());
                     return self.outputs.push_back(Output::Transmit { to, links, urgent, packet });
                 }
                 None => {
                     let peers: Vec<NodeId> = self.peers().collect();
                     for peer in peers {
-                        self.transmit(Destination::Node(peer), urgent, packet.clone());
+                        self.transmit(Destination::Node(peer), urgent, kind, packet.clone());
                     }
                     return;
                 }
             },
         };
         let links = self.links.route(node, urgent);
-        self.links.sent(node, links, packet.len());
+        self.links.sent(node, links, kind, packet.len());
         self.outputs.push_back(Output::Transmit { to, links, urgent, packet });
     }
 
@@ -206,10 +222,15 @@ impl Node {
 
     fn send_on(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: Option<&[u8]>) {
         let beat = self.links.compose(now, node, link, heartbeat.is_some());
-        let packet =
-            self.sealer.seal(PacketKind::Heartbeat, link, &beat.before(heartbeat.unwrap_or_default()));
+        let body = beat.before(heartbeat.unwrap_or_default());
+        self.send_on_link(node, link, PacketKind::Heartbeat, &body);
+    }
+
+    /// Sends what belongs to one link.
+    pub(super) fn send_on_link(&mut self, node: NodeId, link: LinkId, kind: PacketKind, body: &[u8]) {
+        let packet = self.sealer.seal(kind, link, body);
         let links = LinkSet::of(link);
-        self.links.sent(node, links, packet.len());
+        self.links.sent(node, links, kind, packet.len());
         let to = Destination::Node(node);
         self.outputs.push_back(Output::Transmit { to, links, urgent: true, packet });
     }

@@ -316,6 +316,11 @@ impl Ring {
         self.queue.push(guarantee, payload)
     }
 
+    /// Frames made from now on have this many bytes of chunks at most.
+    pub fn set_frame_payload_max(&mut self, bytes: usize) {
+        self.config.frame_payload_max = bytes.clamp(16, FRAME_PAYLOAD_MAX);
+    }
+
     /// Whether local clients do not keep up with what is delivered. While they do not, nobody on the ring adds more than a
     /// trickle, and the token rests here for a moment at each visit, so that they get the processor.
     pub fn set_lagging(&mut self, now: Boottime, lagging: bool) {

@@ -322,7 +322,11 @@ impl Ring {
             Some(forming) => &mut forming.turn,
             None => &mut self.installed,
         };
-        if !turn.members.contains(from) || !turn.members.contains(m.sender) || m.sender == self.me {
+        if !turn.members.contains(from) || !turn.members.contains(m.sender) {
+            return;
+        }
+        if m.sender == self.me {
+            self.stats.mcast_again += 1;
             return;
         }
         self.stats.mcast_rx += 1;

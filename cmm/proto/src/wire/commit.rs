@@ -137,7 +137,7 @@ impl Commit {
 pub const ENTRIES_PER_PART: usize = 16;
 const FIXED_LEN: usize = 1 + 12 + 8 + 1 + 1 + 1;
 const ENTRY_LEN: usize = 1 + 12 + 8 + 8 + 8 + 8;
-const _: () = assert!(FIXED_LEN + 4 * NODES_MAX + ENTRIES_PER_PART * ENTRY_LEN <= super::FRAME_MAX);
+const _: () = assert!(FIXED_LEN + 4 * NODES_MAX + ENTRIES_PER_PART * ENTRY_LEN <= super::FRAME_CONTROL_MAX);
 
 #[cfg(test)]
 mod tests {

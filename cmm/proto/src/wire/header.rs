@@ -15,6 +15,10 @@ pub enum PacketKind {
     Heartbeat = 2,
     /// A [`super::Gasp`]; sealed in advance, with a key and counters of its own.
     Gasp = 3,
+    /// A [`super::Part`] of a frame of the ring.
+    Part = 4,
+    /// A [`super::Probe`] of the path's MTU, or the answer to one.
+    Probe = 5,
 }
 
 /// The first [`HEADER_LEN`] bytes of every packet.
@@ -62,6 +66,8 @@ impl Header {
             1 => PacketKind::Ring,
             2 => PacketKind::Heartbeat,
             3 => PacketKind::Gasp,
+            4 => PacketKind::Part,
+            5 => PacketKind::Probe,
             _ => return Err(WireError::BadValue("packet kind")),
         };
         let link = kind_and_link >> LINK_SHIFT;
@@ -130,7 +136,7 @@ mod tests {
         };
         let mut good = Vec::new();
         header.encode(&mut good);
-        for (at, value) in [(0, b'X'), (1, b'X'), (2, 1), (3, 0), (3, 4), (3, 0x81), (4, 0), (8, 0), (20, 0)]
+        for (at, value) in [(0, b'X'), (1, b'X'), (2, 1), (3, 0), (3, 6), (3, 0x81), (4, 0), (8, 0), (20, 0)]
         {
             let mut bad = good.clone();
             bad[at] = value;

@@ -75,7 +75,7 @@ impl Heartbeat {
 
 const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 1;
 const ECHO_LEN: usize = 12;
-const _: () = assert!(super::LinkBeat::LEN + FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_MAX);
+const _: () = assert!(super::LinkBeat::LEN + FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_CONTROL_MAX);
 
 #[cfg(test)]
 mod tests {

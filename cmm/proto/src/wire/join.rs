@@ -2,7 +2,7 @@
 
 use holdfast_types::{Incarnation, NodeId, RingId};
 
-use super::{FRAME_MAX, FrameKind, NodeSet, Put, Reader, WireError};
+use super::{FRAME_CONTROL_MAX, FrameKind, NodeSet, Put, Reader, WireError};
 
 /// What one node says about membership. The sender is the packet's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Join {
         for row in &self.rows {
             let Some(place) = self.proc.position(row.node) else { continue };
             let deaf = self.proc.mask(|id| row.deaf.contains(id));
-            if out.len() + ROW_LEN > FRAME_MAX {
+            if out.len() + ROW_LEN > FRAME_CONTROL_MAX {
                 break;
             }
             let company = row.company.and_then(|id| self.proc.position(id));
@@ -186,9 +186,10 @@ fn set(r: &mut Reader<'_>, of: &NodeSet) -> Result<NodeSet, WireError> {
 const NO_COMPANY: u8 = 0xff;
 const FIXED_LEN: usize = 1 + 1 + 8 + 8 + 8 + 12 + 1 + 4 * 8 + 1;
 const ROW_LEN: usize = 1 + 4 + 4 + 1 + 8;
-const _: () = assert!(FIXED_LEN + 4 * crate::limits::NODES_MAX + 50 * ROW_LEN <= FRAME_MAX);
+const _: () = assert!(FIXED_LEN + 4 * crate::limits::NODES_MAX + 50 * ROW_LEN <= FRAME_CONTROL_MAX);
 const _: () = assert!(
-    FIXED_LEN + 4 * crate::limits::NODES_MAX + (ROW_LEN - 8) * crate::limits::NODES_MAX + 8 * 44 <= FRAME_MAX
+    FIXED_LEN + 4 * crate::limits::NODES_MAX + (ROW_LEN - 8) * crate::limits::NODES_MAX + 8 * 44
+        <= FRAME_CONTROL_MAX
 );
 
 #[cfg(test)]
@@ -229,7 +230,7 @@ mod tests {
         for (proc, failed, rows) in [(0, 0, 0), (3, 1, 3), (3, 0, 0), (64, 64, 64)] {
             let join = sample(proc, failed, rows);
             let bytes = join.encode();
-            assert!(bytes.len() <= FRAME_MAX);
+            assert!(bytes.len() <= FRAME_CONTROL_MAX);
             assert_eq!(Join::decode(&bytes), Ok(join));
             all_truncations_fail(&bytes, |b| Join::decode(b).is_err());
             one_more_byte_fails(&bytes, |b| Join::decode(b).is_err());
@@ -244,7 +245,7 @@ mod tests {
         }
         join.rows.insert(0, Row { node: NodeId::new(99), ..join.rows[0].clone() });
         let bytes = join.encode();
-        assert!(bytes.len() <= FRAME_MAX);
+        assert!(bytes.len() <= FRAME_CONTROL_MAX);
         let rows = Join::decode(&bytes).unwrap().rows;
         assert!(rows.len() >= 50 && rows[..] == join.rows[1..=rows.len()], "{}", rows.len());
     }

@@ -6,8 +6,9 @@
 
 use holdfast_types::{MsgSeq, NodeId, RingId};
 
-use super::{FRAME_MAX, FrameKind, Put, Reader, WireError};
+use super::{FrameKind, Put, Reader, WireError, payload_of};
 use crate::Guarantee;
+use crate::limits::PACKET_MAX;
 
 /// A frame with a place in the order, borrowed from its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,7 @@ pub fn put_chunk_header(out: &mut Vec<u8>, first: bool, last: bool, len: usize) 
 /// Bytes before the payload of a frame.
 pub const MCAST_HEADER_LEN: usize = 1 + 1 + 12 + 8 + 4;
 /// Bytes of chunks in one data frame, with room left for the header of a recovery frame around it.
-pub const FRAME_PAYLOAD_MAX: usize = FRAME_MAX - 2 * MCAST_HEADER_LEN;
+pub const FRAME_PAYLOAD_MAX: usize = payload_of(PACKET_MAX);
 /// Bytes before each chunk.
 pub const CHUNK_HEADER_LEN: usize = 2;
 
@@ -199,7 +200,7 @@ mod tests {
     fn a_full_frame_fits_a_packet_also_when_wrapped() {
         let inner = frame(&[1; FRAME_PAYLOAD_MAX], Guarantee::Agreed, false);
         let outer = frame(&inner, Guarantee::Agreed, true);
-        assert_eq!(outer.len(), FRAME_MAX);
+        assert_eq!(outer.len(), crate::wire::FRAME_MAX);
         let m = Mcast::decode(&outer).unwrap();
         assert_eq!(Mcast::decode(m.payload).unwrap().payload.len(), FRAME_PAYLOAD_MAX);
         assert!(Mcast::decode(&frame(&[1; FRAME_PAYLOAD_MAX + 1], Guarantee::Agreed, false)).is_err());

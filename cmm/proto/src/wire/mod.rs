@@ -15,6 +15,8 @@ mod join;
 mod key;
 mod mcast;
 mod nodeset;
+mod part;
+mod probe;
 mod replay;
 mod seal;
 mod token;
@@ -33,13 +35,31 @@ pub use mcast::{
     CHUNK_HEADER_LEN, Chunk, Chunks, FRAME_PAYLOAD_MAX, MCAST_HEADER_LEN, Mcast, put_chunk_header,
 };
 pub use nodeset::NodeSet;
+pub use part::Part;
+pub use probe::Probe;
 pub use seal::{Keys, Opened, Opener, Sealer, TAG_LEN};
 pub use token::{RecoveryProgress, Token};
 
-use crate::limits::PACKET_MAX;
+use crate::limits::{PACKET_CONTROL_MAX, PACKET_MAX, PACKET_SAFE};
 
 /// Bytes of one frame, so that its packet fits [`PACKET_MAX`].
-pub const FRAME_MAX: usize = PACKET_MAX - HEADER_LEN - TAG_LEN;
+pub const FRAME_MAX: usize = frame_of(PACKET_MAX);
+/// Bytes of one frame that carries no data, so that its packet fits [`PACKET_CONTROL_MAX`].
+pub const FRAME_CONTROL_MAX: usize = frame_of(PACKET_CONTROL_MAX);
+
+/// Bytes of the frame that a packet of so many bytes carries.
+#[must_use]
+pub const fn frame_of(packet: usize) -> usize {
+    packet - HEADER_LEN - TAG_LEN
+}
+
+/// Bytes of chunks in a data frame whose packet has at most so many bytes.
+#[must_use]
+pub const fn payload_of(packet: usize) -> usize {
+    frame_of(packet) - 2 * MCAST_HEADER_LEN
+}
+
+const _: () = assert!(PACKET_SAFE <= PACKET_CONTROL_MAX && PACKET_CONTROL_MAX <= PACKET_MAX);
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -289,7 +309,7 @@ mod tests {
             let _ = (Token::decode(body), Join::decode(body), Commit::decode(body), Header::decode(body));
             let _ = (MergeDetect::decode(body), HoldCancel::decode(body), Heartbeat::decode(body));
             let _ = LinkBeat::split(body);
-            let _ = Gasp::decode(body);
+            let _ = (Gasp::decode(body), Part::decode(body), Probe::decode(body));
             if let Ok(m) = Mcast::decode(body) {
                 assert!(Chunks::new(m.payload).count() <= body.len());
             }

@@ -389,7 +389,7 @@ impl Recent {
 
 fn domain_of(kind: PacketKind) -> Domain {
     match kind {
-        PacketKind::Ring | PacketKind::Heartbeat => Domain::Packets,
+        PacketKind::Ring | PacketKind::Heartbeat | PacketKind::Part | PacketKind::Probe => Domain::Packets,
         PacketKind::Gasp => Domain::Gasps,
     }
 }

@@ -99,7 +99,7 @@ impl Token {
 }
 
 const FIXED_LEN: usize = 1 + 12 + 8 + 8 + 8 + 4 + 4 + 4 + 8 + 1 + 1;
-const _: () = assert!(FIXED_LEN + 16 + RETRANSMIT_REQUESTS_MAX * 8 <= super::FRAME_MAX);
+const _: () = assert!(FIXED_LEN + 16 + RETRANSMIT_REQUESTS_MAX * 8 <= super::FRAME_CONTROL_MAX);
 
 #[cfg(test)]
 mod tests {

@@ -53,6 +53,10 @@ pub(crate) struct Cluster {
     cut: BTreeSet<(u32, u32)>,
     /// From, to, link.
     cut_links: BTreeSet<(u32, u32, u8)>,
+    /// Longer packets get lost on the way.
+    pub(crate) path: usize,
+    /// Longer packets are not sent, if they may not be cut up.
+    pub(crate) interface: usize,
 }
 
 /// One machine: the node if it runs, and what survives it.
@@ -92,6 +96,8 @@ impl Cluster {
             seq: 0,
             cut: BTreeSet::new(),
             cut_links: BTreeSet::new(),
+            path: usize::MAX,
+            interface: usize::MAX,
         };
         for id in 1..=nodes {
             let config = NodeConfig {
@@ -279,6 +285,17 @@ impl Cluster {
                     self.send(id, *to, *links, packet);
                     continue;
                 }
+                Output::Probe { to, link, packet } if packet.len() > self.interface => {
+                    let (to, link, len, now) = (*to, *link, packet.len(), self.now);
+                    if let Some(node) = self.nodes.get_mut(&id).and_then(|m| m.node.as_mut()) {
+                        node.handle_too_long(now, to, link, len);
+                    }
+                    continue;
+                }
+                Output::Probe { to, link, packet } => {
+                    self.send(id, Destination::Node(*to), LinkSet::of(*link), packet);
+                    continue;
+                }
                 Output::Persist(record) => {
                     let due = Due::Persisted { node: id, life, record: record.clone() };
                     self.put(self.now + PERSIST_DELAY, due);
@@ -305,7 +322,7 @@ impl Cluster {
             Destination::Node(id) => vec![id.get()],
             Destination::AllPeers => self.nodes.keys().copied().filter(|id| *id != from).collect(),
         };
-        receivers.retain(|to| !self.cut.contains(&(from, *to)));
+        receivers.retain(|to| !self.cut.contains(&(from, *to)) && packet.len() <= self.path);
         for to in receivers {
             let life = self.nodes[&to].config.incarnation;
             for link in

@@ -1,5 +1,6 @@
 //! Several links: what fails over, what is told, and that the ring does not notice.
 
+use cmm_proto::links::Traffic;
 use cmm_proto::{CpgEvent, Event, LinkMode, LinksConfig, Output, Request};
 use cmm_proto::{Guarantee, Refusal};
 use holdfast_types::{LinkId, LinkSet, NodeId, Span};
@@ -163,7 +164,8 @@ fn a_quiet_cluster_of_one_link_sends_its_heartbeats_and_no_other_beats() {
     let before = c.node(1).links().stats(node(2), LinkId::new(0));
     c.run(Span::from_secs(10));
     let after = c.node(1).links().stats(node(2), LinkId::new(0));
-    let beats = after.beats_tx - before.beats_tx;
+    let beat = Traffic::Beat as usize;
+    let beats = after.tx[beat].packets - before.tx[beat].packets;
     let heartbeats = Span::from_secs(10).as_nanos() / c.timers().heartbeat.as_nanos();
     assert!((heartbeats - 1..=heartbeats + 1).contains(&beats), "{beats} for {heartbeats} heartbeats");
     assert_eq!((after.lost_in, after.lost_out), (0, 0));

@@ -8,5 +8,6 @@ mod links;
 mod lives;
 mod membership;
 mod packets;
+mod paths;
 mod steps;
 mod votes;

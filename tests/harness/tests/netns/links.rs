@@ -150,6 +150,62 @@ fn a_path_of_small_packets_carries_the_ring() {
     });
 }
 
+/// What data packets of a node may have for a frame, on their way to node 2 or 1.
+fn mtu(cluster: &Cluster, node: u32) -> Option<u64> {
+    let to = if node == 2 { 1 } else { 2 };
+    stat(cluster, node, &format!("stats.knet.node{to}.link0.mtu"))
+}
+
+#[test]
+fn a_path_shrinks_and_grows_under_load_and_nobody_but_the_operator_notices() {
+    if skip() {
+        return;
+    }
+    let options = Options { nodes: 3, totem: "    knet_pmtud_interval: 2\n", ..Options::default() };
+    let cluster = up("mtu", options, &Cib::new());
+    let all = cluster.all();
+    let settle = |what: &str, range: std::ops::RangeInclusive<u64>| {
+        cluster.wait_for(what, || {
+            all.iter().all(|n| mtu(&cluster, *n).is_some_and(|m| range.contains(&m))).then_some(())
+        });
+    };
+    // Packets of 1472 bytes with IPv4 on Ethernet, header and tag of the seal taken off.
+    settle("Ethernet is found", 1_428..=1_428);
+    wait_for_line(&cluster, 1, "pmtud: Global data MTU changed to: 1428");
+    all.iter().for_each(|n| cluster.set_mtu(*n, 9_000));
+    settle("long frames are found", 8_928..=8_928);
+    wait_for_line(&cluster, 1, "pmtud: PMTUD link change for host: 2 link: 0 from 1428 to 8928");
+    let before = rings(&cluster);
+    let (count, size) = (3_000, 16_384);
+    let args = [all.len(), count, size].map(|n| n.to_string());
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    for node in &all {
+        cluster.start_as(*node, "talker", env!("CARGO_BIN_EXE_talker"), &args).unwrap();
+    }
+    let delivered = |node: u32| cluster.log(node, "talker").lines().count();
+    for (part, mtu) in [(1, 1_500), (2, 1_300), (3, 9_000)] {
+        cluster.wait_for(&format!("{part} of 5 parts of the load are through"), || {
+            (delivered(3) > part * all.len() * count / 5).then_some(())
+        });
+        // One after the other: in between, long packets of one get lost on their way to another.
+        all.iter().for_each(|n| cluster.set_mtu(*n, mtu));
+    }
+    cluster.wait_for("all messages are everywhere", || {
+        all.iter().all(|n| cluster.log(*n, "talker").ends_with("done\n")).then_some(())
+    });
+    let first = cluster.log(1, "talker");
+    assert_eq!(first.lines().count(), all.len() * count + 1, "each once, nobody left:\n{}", cluster.report());
+    for node in &all[1..] {
+        assert!(cluster.log(*node, "talker") == first, "n{node} has another order:\n{}", cluster.report());
+    }
+    settle("long frames are found again", 8_928..=8_928);
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+    // And where nothing is sent: the next search sees it, at the latest.
+    all.iter().for_each(|n| cluster.set_mtu(*n, 1_300));
+    settle("what is left of 1300 is found", 1_220..=1_228);
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
 /// Edits the configuration of every node and has each read it anew.
 fn reload(cluster: &Cluster, edit: &str) {
     for node in cluster.all() {
