@@ -12,7 +12,7 @@ use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS};
 use crate::coverage::{self, Coverage, Input};
 use crate::faults::{StrikeId, Undo};
-use crate::network::{BUFFER_MAX, Damage, Flight, Network};
+use crate::network::{BUFFER_MAX, Damage, Flight, Heard, Network};
 use crate::options::Options;
 use crate::oracle::{Life, LifeIndex, Oracle, Violation, ViolationKind, What};
 use crate::random::{Random, Stream};
@@ -115,7 +115,9 @@ pub(crate) struct Running {
     pub(crate) participant: bool,
     pub(crate) leaving: bool,
     /// For each node, the life and own send time of the newest packet read from it.
-    pub(crate) heard: Rc<[Option<(LifeIndex, Boottime)>]>,
+    pub(crate) heard: Vec<Heard>,
+    /// The same, for the packets that are sent until the next one is read.
+    pub(crate) heard_shared: Option<Rc<[Heard]>>,
     /// The daemon dies after so many more outputs.
     pub(crate) doom: Option<u32>,
     /// The links that it listens on.
@@ -478,8 +480,9 @@ impl Cluster {
         self.coverage.ring(running.state, input, coverage::state(&running.node));
         self.packet = packet;
         if flight.damage == Damage::None {
-            let heard = &mut Rc::make_mut(&mut running.heard)[flight.from];
+            let heard = &mut running.heard[flight.from];
             *heard = (*heard).max(Some((flight.sender, flight.sent)));
+            running.heard_shared = None;
             if let Some((_, own)) = flight.heard[n].filter(|(of, _)| *of == life) {
                 let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
                 *echoed = (*echoed).max(Some(own));
@@ -578,10 +581,12 @@ impl Cluster {
         self.trace.mix_bytes(packet);
         self.trace
             .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(content)));
-        let heard: Rc<[_]> = self.machines[n].running.as_ref().map_or_else(
-            || vec![None; self.machines.len()].into(), // a guardian's packet
-            |r| Rc::clone(&r.heard),
-        );
+        let heard = match self.machines[n].running.as_mut() {
+            Some(running) => {
+                Rc::clone(running.heard_shared.get_or_insert_with(|| running.heard.as_slice().into()))
+            }
+            None => vec![None; self.machines.len()].into(), // a guardian's packet
+        };
         for peer in 0..self.machines.len() {
             let wanted = match to {
                 Destination::Node(id) => self.machines[peer].id == id,

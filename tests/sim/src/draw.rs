@@ -15,7 +15,9 @@ use crate::random::{Random, Stream};
 /// Packets of heartbeats that a run of each length may cost: a bound on the length of runs of many nodes.
 const BUDGETS: [u64; 3] = [3_000, 12_000, 60_000];
 /// Lengths of the safety phase in quarters of token timeouts: many short ones, few long ones.
-const QUARTERS: [(u64, u64); 3] = [(4, 20), (16, 50), (50, 160)];
+const QUARTERS: [(u64, u64); 3] = [(3, 14), (14, 50), (50, 160)];
+/// Messages of a run of each length, at most: the least is 10.
+const MESSAGES: [u64; 3] = [400, 1_000, 1_000];
 
 impl Options {
     /// The run of `seed`.
@@ -41,7 +43,7 @@ impl Options {
             _ => 2,
         };
         let (low, high) = QUARTERS[length];
-        let quarters = rng.log_uniform(low, high).min(4 * BUDGETS[length] / beats).max(4);
+        let quarters = rng.log_uniform(low, high).min(4 * BUDGETS[length] / beats).max(3);
         let duration = token_ns / 4 * quarters;
         // A round trip fits well into a heartbeat's interval, or no lease would hold on a calm day.
         let beat = timers.heartbeat.as_nanos();
@@ -59,7 +61,7 @@ impl Options {
         };
         let nodes = draw_nodes(&mut rng, count, quorum.two_node);
         let faults = FaultOptions::draw(&mut rng, token_ns, duration, n);
-        let mut load = LoadOptions::draw(&mut rng, token_ns, duration, n);
+        let mut load = LoadOptions::draw(&mut rng, token_ns, duration, n, MESSAGES[length]);
         load.draw_operators(&mut Random::new(seed, Stream::Operators), duration);
         let spread = rng.pick(&[0, token_ns / 10, token_ns / 2, 2 * token_ns]);
         let links = draw_links(&mut rng);
@@ -193,8 +195,8 @@ impl FaultOptions {
 }
 
 impl LoadOptions {
-    fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64) -> Self {
-        let messages = (rng.log_uniform(10, 1_000) / nodes).max(3); // of one node: keeps a run's cost within a bound
+    fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64, messages_max: u64) -> Self {
+        let messages = (rng.log_uniform(10, messages_max) / nodes).max(3); // of one node: keeps a run's cost within a bound
         let mcast_every = duration / messages;
         Self {
             mcast_every: if rng.chance(900_000) { mcast_every } else { 0 },

@@ -37,8 +37,11 @@ pub struct Flight {
     /// For each node, its life and the send time of its newest packet that the sender had read by then: whatever the
     /// packet says, it cannot vouch for a node later than that. For all of them, since a replayed packet may reach
     /// another node than it was sent to.
-    pub heard: Rc<[Option<(LifeIndex, Boottime)>]>,
+    pub heard: Rc<[Heard]>,
 }
+
+/// The newest packet read from a node: the life that sent it, and when, on that life's clock.
+pub type Heard = Option<(LifeIndex, Boottime)>;
 
 /// What happens to the bytes of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Reads sealed packets with the cluster's keys, for the oracle and for faults that choose by kind. Nodes never see
 //! what it finds.
 
+use std::rc::Rc;
+
 use cmm_proto::wire::{ClusterKey, FrameKind, Heartbeat, LinkBeat, Opener, PacketKind};
 use holdfast_types::NodeId;
 
@@ -45,7 +47,7 @@ pub(crate) struct Sniffer {
     buffer: Vec<u8>,
     all: bool,
     /// The packet looked at last: one that goes to several nodes is the same for all.
-    last: (Vec<u8>, Content),
+    last: (Rc<[u8]>, Content),
 }
 
 impl Sniffer {
@@ -55,16 +57,14 @@ impl Sniffer {
         let nobody = NodeId::new(u32::MAX);
         let mut opener = Opener::new(&keys[0], CLUSTER_NAME, nobody, nodes);
         assert!(keys.iter().all(|key| opener.accept(key)), "few keys, of different names");
-        Self { opener, buffer: Vec::new(), all, last: (Vec::new(), Content::Sealed) }
+        Self { opener, buffer: Vec::new(), all, last: (Rc::default(), Content::Sealed) }
     }
 
     /// What `packet` is.
-    pub(crate) fn look(&mut self, packet: &[u8]) -> &Content {
-        if self.last.0 != packet {
+    pub(crate) fn look(&mut self, packet: &Rc<[u8]>) -> &Content {
+        if self.last.0 != *packet {
             let content = self.open(packet);
-            self.last.0.clear();
-            self.last.0.extend_from_slice(packet);
-            self.last.1 = content;
+            self.last = (Rc::clone(packet), content);
         }
         &self.last.1
     }
