@@ -40,13 +40,15 @@ macro_rules! planted {
 
 planted! {
     a_suppressed_delivery_is_found: DropDelivery by "M7" | "M12 (local)" | "M5 (no holes)" | "M10" | "M9";
-    a_double_delivery_is_found: DeliverTwice by "M4";
+    // A message too short to say which one it is shows as one more than the neighbours were told.
+    a_double_delivery_is_found: DeliverTwice by "M4" | "M12 (local)";
     swapped_deliveries_are_found: SwapDeliveries by "M5" | "M5 (no holes)" | "M6" | "M12 (local)" | "M4" | "M1/M2";
     an_altered_message_is_found: AlterMessage by "M4";
     quorum_that_is_told_too_long_is_found: QuorateTooLong by "Q1" | "Q2/Q8" | "Q7";
     quorum_without_waiting_for_leases_is_found: QuorateAtOnce by "Q1" | "Q3" | "Q2/Q8";
     quorum_that_ignores_leases_is_found: StaleQuorum by "Q1" | "Q2/Q8" | "Q3" | "Q7";
-    a_reused_ring_id_is_found: ReuseRingId by "M1/M2" | "M3";
+    // A node that names another ring than its members do then runs steps of a ring that it has not told.
+    a_reused_ring_id_is_found: ReuseRingId by "M1/M2" | "M3" | "M11";
     a_forgotten_record_is_found: ForgetRecord by "M3" | "M1/M2";
     a_lost_member_is_found: LoseMember by "M1/M2" | "M8";
     a_node_outside_its_own_configuration_is_found: LoseMyself by "M1/M2";
