@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use cmm_conf::{Config, Priority, Timing};
+use cmm_conf::{Config, ConfigKey, Priority, Timing};
 use cmm_ipc::abi::cmap::Value;
 use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
@@ -30,7 +30,7 @@ use crate::log::Log;
 use crate::net::{self, Feedback, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
-use crate::reload::Reloader;
+use crate::reload::{self, Reloaded, Reloader, Reread};
 use crate::startup;
 
 /// Everything the loop drives.
@@ -64,6 +64,10 @@ pub(crate) struct State {
     /// The gasps are sealed with a key that is on its way out.
     reseal: bool,
     load_key: bool,
+    /// This node has the configuration read anew, everywhere.
+    reload_by: Option<NodeId>,
+    /// The configuration in force, as CMAP keys.
+    config: Vec<ConfigKey>,
     /// Frames asked for again since the last report.
     retransmits: u64,
     report_at: Option<Boottime>,
@@ -83,6 +87,13 @@ pub(crate) struct State {
     take_down: Option<String>,
 }
 
+impl State {
+    /// At the start, with this configuration in force.
+    pub(crate) fn new(config: Vec<ConfigKey>) -> Self {
+        Self { config, ..Self::default() }
+    }
+}
+
 /// The ring's sockets: a token a link.
 const NET: Token = Token(8);
 /// Something became durable.
@@ -100,6 +111,8 @@ const CLIENTS: Token = Token(16);
 const CLIENTS_BUDGET: usize = 32;
 
 const EVENTS_MAX: usize = 256;
+/// Is 1 while the configuration is read anew and taken over.
+const RELOADING: &str = "config.reload_in_progress";
 /// `rgmd` sets it to 0 while everything it runs is stopped: then nothing here needs quorum.
 const PROTECTED: &str = "holdfast.protected";
 /// Longest sleep: the progress stamp and the watchdog want a turn.
@@ -185,7 +198,10 @@ impl EventLoop {
             self.drain(at);
         }
         while let Some(read) = self.reloader.done() {
-            let outcome = read.and_then(|config| self.take_links(&config));
+            let outcome = read.and_then(|read| self.take_over(&read));
+            let at = now();
+            self.clients.set_key(RELOADING, Value::u8(0), at);
+            self.clients.reloaded(outcome.is_ok());
             self.log.event(DaemonEvent::Reloaded { outcome });
         }
         self.serve_clients(events);
@@ -218,7 +234,6 @@ impl EventLoop {
             match action {
                 Action::Shutdown => self.leave(at, "sysadmin"),
                 Action::ReopenLogs => self.log.reopen(),
-                Action::Reload => self.reloader.ask(),
                 Action::Report(text) => self.log.event(DaemonEvent::Client { text }),
             }
         }
@@ -263,6 +278,11 @@ impl EventLoop {
 
     /// What the core wants of the rest of the daemon: keys, gasps, and going down, having given up quorum itself.
     fn obey(&mut self) {
+        if let Some(by) = self.state.reload_by.take() {
+            self.log.event(DaemonEvent::Reloading { by });
+            self.clients.set_key(RELOADING, Value::u8(1), now());
+            self.reloader.ask();
+        }
         if std::mem::take(&mut self.state.load_key) {
             self.keys.ask();
         }
@@ -307,6 +327,21 @@ impl EventLoop {
             self.state.left = true;
         }
         self.drain(at);
+    }
+
+    /// Takes over what can be of a configuration that was read anew: the links, and the key if the file holds another one. Says
+    /// what else has changed, or why nothing has.
+    fn take_over(&mut self, read: &Reread) -> Result<Reloaded, String> {
+        let links = self.take_links(&read.config)?;
+        let keys = self.node.key_view();
+        if keys.next.unwrap_or(keys.key) != read.key {
+            let at = now();
+            // Never refused.
+            let _ = self.node.submit(at, Request::ChangeKey);
+            self.drain(at);
+        }
+        let waiting = reload::take_keys(&mut self.state.config, &read.config.keys);
+        Ok(Reloaded { links, waiting })
     }
 
     /// Takes the links of a configuration that was read anew; says which, or why nothing has changed.
@@ -522,6 +557,7 @@ fn act(
         Output::Transmit { .. } | Output::Probe { .. } => {}
         Output::Persist(record) => persister.push(record),
         Output::LoadKey => state.load_key = true,
+        Output::Reload { by } => state.reload_by = Some(by),
         Output::SealGasps => state.reseal = true,
         Output::Event(Event::Retransmit { frames }) => state.retransmits += u64::from(frames),
         Output::Event(Event::PacketRejected { why, claims }) => {

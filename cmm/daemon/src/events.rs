@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
 use cmm_proto::{ConfigurationKind, Event, HeldOut, KeyEvent, LinkMode, RejectReason, StepPhase};
-use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, Span, StepNumber};
+use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber};
+
+use crate::reload::Reloaded;
 
 /// What happened, as the event loop hands it to the log thread: values only, no text made for the log.
 #[derive(Debug)]
@@ -53,7 +55,9 @@ pub(crate) enum DaemonEvent {
     /// A link reaches nobody while others do, or reaches somebody again.
     LinkFaulty { link: LinkId, interface: Option<IpAddr>, faulty: bool },
     /// The configuration was read anew: the links from now on, or why nothing has changed.
-    Reloaded { outcome: Result<LinkSet, String> },
+    Reloaded { outcome: Result<Reloaded, String> },
+    /// A member asked for it.
+    Reloading { by: NodeId },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -319,6 +323,9 @@ fn rejected(why: RejectReason, count: u64, claims: Option<NodeId>, out: &mut Vec
         RejectReason::UnknownKey => {
             "are sealed with a key that this node does not have; do all nodes have the same key file? Compare \"holdfast key status\""
         }
+        RejectReason::Address => {
+            "came from the address of another node; do the configurations of all nodes give each node the same addresses?"
+        }
         RejectReason::OldKey => {
             "are sealed with a key that this cluster has changed for another one; copy the new key file to their sender, \
              which reads it by itself"
@@ -497,11 +504,19 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             let text = format!("Automatically recovered ring {link}");
             line("link_recovered", "TOTEM", Notice, text, vec![("link", link.to_string())]);
         }
-        DaemonEvent::Reloaded { outcome: Ok(links) } => {
+        DaemonEvent::Reloading { by } => {
+            let text = format!("Config reload requested by node {by}");
+            line("reloading", "CFG", Notice, text, vec![("node", by.to_string())]);
+        }
+        DaemonEvent::Reloaded { outcome: Ok(Reloaded { links, waiting }) } => {
             let list = links.iter().map(|l| l.to_string()).collect::<Vec<_>>().join(" ");
-            let text =
-                format!("Config reload: links are {list}; what else has changed waits for the next start.");
-            line("reloaded", "CFG", Notice, text, vec![("links", list)]);
+            let waiting = waiting.join(" ");
+            let (priority, rest) = match waiting.as_str() {
+                "" => (Notice, "nothing else has changed.".to_owned()),
+                keys => (Warning, format!("NOT taken over before this node is started anew: {keys}")),
+            };
+            let text = format!("Config reload: links are {list}; {rest}");
+            line("reloaded", "CFG", priority, text, vec![("links", list), ("waiting", waiting)]);
         }
         DaemonEvent::Reloaded { outcome: Result::Err(why) } => {
             line(
@@ -578,6 +593,11 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn reloaded(waiting: &[&str]) -> Reloaded {
+        let links = [0, 1].into_iter().map(LinkId::new).collect();
+        Reloaded { links, waiting: waiting.iter().map(|&key| key.to_owned()).collect() }
+    }
 
     fn id(n: u32) -> NodeId {
         NodeId::new(n)
@@ -680,6 +700,7 @@ mod tests {
             DaemonEvent::Rejected { why: RejectReason::UnknownKey, count: 5, claims: Some(id(3)) },
             DaemonEvent::Rejected { why: RejectReason::OldKey, count: 5, claims: Some(id(3)) },
             DaemonEvent::Rejected { why: RejectReason::UnknownSender, count: 5, claims: None },
+            DaemonEvent::Rejected { why: RejectReason::Address, count: 5, claims: Some(id(3)) },
             DaemonEvent::Rejected { why: RejectReason::Seal, count: 5, claims: None },
             DaemonEvent::Rejected { why: RejectReason::Replay, count: 5, claims: None },
             DaemonEvent::Rejected { why: RejectReason::Content, count: 5, claims: None },
@@ -697,7 +718,9 @@ mod tests {
                 faulty: true,
             },
             DaemonEvent::LinkFaulty { link: LinkId::new(1), interface: None, faulty: false },
-            DaemonEvent::Reloaded { outcome: Ok(LinkSet::of(LinkId::new(0)).with(LinkId::new(1))) },
+            DaemonEvent::Reloading { by: id(2) },
+            DaemonEvent::Reloaded { outcome: Ok(reloaded(&[])) },
+            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token", "quorum.expected_votes"])) },
             DaemonEvent::Reloaded { outcome: Result::Err("c.conf:7: error: no".into()) },
             DaemonEvent::PersistFailed {
                 error: "/var/lib/holdfast/ringid_1: No space left on device".into(),

@@ -197,7 +197,7 @@ impl Start {
             notify,
             poll,
             timing: config.timing,
-            state: State::default(),
+            state: State::new(config.keys),
         };
         event_loop.run().map_err(|e| os("the poller failed", e))
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use cmm_proto::wire::Header;
 use cmm_proto::{Destination, Node, limits};
 use holdfast_sys::net::{self, ReceiveBatch, Sender, UdpOptions};
 use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
@@ -235,10 +236,21 @@ impl Net {
                 && let Some((from, packet)) = batch.next_packet()
             {
                 budget -= 1;
-                if *block_unlisted && !links[at].peers.iter().any(|p| p.ip == from.ip()) {
-                    *unlisted += 1;
-                    *unlisted_from = Some(from);
-                    continue;
+                if *block_unlisted {
+                    let peers = &links[at].peers;
+                    if !peers.iter().any(|p| p.ip == from.ip()) {
+                        *unlisted += 1;
+                        *unlisted_from = Some(from);
+                        continue;
+                    }
+                    // Before the seal: who has the address of one node need not cost us more because it names another one.
+                    let claims = Header::decode(packet).ok().map(|h| h.sender);
+                    let strays = |id: &NodeId| peers.iter().any(|p| p.id == *id && p.ip != from.ip());
+                    if let Some(claims) = claims.filter(strays) {
+                        node.reject_address(claims);
+                        after(node, &mut Queue { links, spare, probes }, now);
+                        continue;
+                    }
                 }
                 node.handle_packet(now, *id, packet);
                 after(node, &mut Queue { links, spare, probes }, now);

@@ -227,6 +227,7 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::SetExpectedVotes(_) => "expected votes",
         Request::SetVotes { .. } => "votes",
         Request::CancelWaitForAll => "cancel wait_for_all",
+        Request::Reload => "reload",
         Request::ConfirmDeath { .. } => "confirm death",
         Request::StepDone { .. } => "step done",
         Request::StepParticipant(_) => "participant",

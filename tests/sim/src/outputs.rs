@@ -122,6 +122,7 @@ impl Cluster {
                 self.trace.mix(&[n as u64, 8, open.into()]);
                 self.trace.line(self.now, Some(id), || format!("gate open: {open}"));
             }
+            Output::Reload { by } => self.trace.line(self.now, Some(id), || format!("reload, asked by {by}")),
             Output::LoadKey => self.load_key(n),
             Output::Keys(view) => self.trace.line(self.now, Some(id), || format!("{view:?}")),
             Output::SealGasps => {

@@ -21,6 +21,8 @@ pub(super) struct Cfg {
     transport: String,
     trackers: BTreeSet<ConnId>,
     shutdown: Option<Shutdown>,
+    /// Who waits for the configuration to be read.
+    reloads: Vec<ConnId>,
 }
 
 /// A shutdown that somebody asked for and others have not answered yet.
@@ -45,7 +47,7 @@ pub(super) struct Context<'a> {
 
 impl Cfg {
     pub(super) fn new(nodes: Vec<ClientNode>, transport: String) -> Self {
-        Self { nodes, transport, trackers: BTreeSet::new(), shutdown: None }
+        Self { nodes, transport, trackers: BTreeSet::new(), shutdown: None, reloads: Vec::new() }
     }
 
     /// The node list from now on.
@@ -120,10 +122,15 @@ impl Cfg {
                 self.withdraw(conn, peers, actions);
                 if tracked { Ok(()) } else { Err(CsError::NotExist) }
             }
-            Request::Reload => {
-                actions.push(Action::Reload);
-                Ok(())
-            }
+            // Answered when this node has done it.
+            Request::Reload => match node.submit(*now, cmm_proto::Request::Reload).map_err(refusal) {
+                Err(CsError::TryAgain) => return Answer::Hold,
+                Ok(()) => {
+                    self.reloads.push(conn);
+                    return Answer::None;
+                }
+                refused => refused,
+            },
             Request::RingReenable => Err(CsError::NotSupported),
         };
         Answer::Error(outcome.err().unwrap_or(CsError::Ok))
@@ -152,6 +159,15 @@ impl Cfg {
         Answer::None
     }
 
+    /// The configuration was read, and taken over or refused.
+    pub(super) fn reloaded(&mut self, taken: bool, peers: &mut Peers) {
+        let error = if taken { CsError::Ok } else { CsError::InvalidParam };
+        for conn in self.reloads.drain(..) {
+            peers.send_response(conn, &Service::Cfg.error_reply(RELOAD, error));
+            peers.wake(conn);
+        }
+    }
+
     /// When an unanswered shutdown is decided.
     pub(super) fn next_timeout(&self) -> Option<Boottime> {
         self.shutdown.as_ref().map(|s| s.deadline)
@@ -168,6 +184,7 @@ impl Cfg {
     /// The connection is gone: it refuses nothing, and a shutdown that it asked for goes on without it.
     pub(super) fn closed(&mut self, conn: ConnId, peers: &mut Peers, actions: &mut Vec<Action>) {
         self.trackers.remove(&conn);
+        self.reloads.retain(|waits| *waits != conn);
         self.withdraw(conn, peers, actions);
     }
 
@@ -251,3 +268,5 @@ fn address(node: &ClientNode, link: LinkId) -> Option<IpAddr> {
 
 /// Request id of try shutdown.
 const TRY_SHUTDOWN: i32 = 3;
+/// Request id of reloading.
+const RELOAD: i32 = 7;

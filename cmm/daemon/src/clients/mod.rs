@@ -70,8 +70,6 @@ pub(crate) enum Action {
     Shutdown,
     /// Open the log file anew.
     ReopenLogs,
-    /// Read the configuration anew.
-    Reload,
     /// Something an operator should know: a client refused or thrown out.
     Report(String),
 }
@@ -357,6 +355,7 @@ impl Clients {
             | Output::SealGasps
             | Output::Transmit { .. }
             | Output::Probe { .. }
+            | Output::Reload { .. }
             | Output::Persist(_)
             | Output::TakeDown(_)
             | Output::Left => {}
@@ -404,6 +403,11 @@ impl Clients {
     /// The next thing that the daemon itself must do.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         if self.actions.is_empty() { None } else { Some(self.actions.remove(0)) }
+    }
+
+    /// The configuration was read anew, and taken over or refused: who asked for it here is told.
+    pub(crate) fn reloaded(&mut self, taken: bool) {
+        self.cfg.reloaded(taken, &mut self.peers);
     }
 
     /// The node list has other addresses: `keys` are those of the configuration from now on.

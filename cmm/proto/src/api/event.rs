@@ -222,6 +222,8 @@ pub enum RejectReason {
     OldKey,
     /// Sender is not configured, or is this node.
     UnknownSender,
+    /// It came from an address that is not its sender's.
+    Address,
     /// The seal does not open.
     Seal,
     /// Counter seen before, or of an older incarnation.
@@ -232,11 +234,12 @@ pub enum RejectReason {
 
 impl RejectReason {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Malformed,
         Self::UnknownKey,
         Self::OldKey,
         Self::UnknownSender,
+        Self::Address,
         Self::Seal,
         Self::Replay,
         Self::Content,
@@ -250,6 +253,7 @@ impl RejectReason {
             Self::UnknownKey => "unknown_key",
             Self::OldKey => "old_key",
             Self::UnknownSender => "unknown_sender",
+            Self::Address => "address",
             Self::Seal => "seal",
             Self::Replay => "replay",
             Self::Content => "content",

@@ -122,6 +122,11 @@ pub enum Output {
         /// Open for multicasts.
         open: bool,
     },
+    /// Read the configuration anew: this member asked for it.
+    Reload {
+        /// Who.
+        by: NodeId,
+    },
     /// Read the key file, off the loop; then `handle_key`.
     LoadKey,
     /// The keys are others than before, or what is known of those of the members.

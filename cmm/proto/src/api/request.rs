@@ -101,6 +101,8 @@ pub enum Request<'a> {
         /// In words.
         why: &'a str,
     },
+    /// Every member reads its configuration anew: told to all, in order; each gets [`Output::Reload`](crate::Output::Reload).
+    Reload,
     /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`crate::Output::Keys`].
     ChangeKey,
     /// Orderly leave: give up quorum, send the leave, then [`crate::Output::Left`].

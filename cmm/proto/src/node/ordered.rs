@@ -76,6 +76,7 @@ impl Node {
                 }
                 self.pending.push_back(Message::KillNode { node, why }.encode());
             }
+            Request::Reload => self.order(Guarantee::Agreed, &Message::Reload.encode())?,
             Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
@@ -180,6 +181,7 @@ impl Node {
             Message::Mcast { pid, group, fragment, payload } => {
                 self.cpg.deliver_mcast(sender, pid, group, fragment, payload, &mut events);
             }
+            Message::Reload => self.outputs.push_back(Output::Reload { by: sender }),
             Message::SetExpected { ring, votes } if synchronised && ring == self.ring_id => {
                 self.prepare(sender, Change::Expected(votes));
             }

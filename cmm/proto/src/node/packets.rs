@@ -38,6 +38,11 @@ impl Node {
         }
     }
 
+    /// A packet that says it is from `claims` came from an address that is not that node's: the driver has not looked further.
+    pub fn reject_address(&mut self, claims: NodeId) {
+        self.reject(RejectReason::Address, Some(claims));
+    }
+
     fn is_listed(&self, node: NodeId) -> bool {
         self.config.nodes.binary_search_by_key(&node, |n| n.id).is_ok()
     }

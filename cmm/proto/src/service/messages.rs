@@ -97,6 +97,8 @@ pub enum Message<'a> {
         /// Ring it was asked in; void in any other.
         ring: RingId,
     },
+    /// The administrator has changed the configuration files: every member reads its own.
+    Reload,
     /// The administrator takes a node down.
     KillNode {
         /// Who.
@@ -160,6 +162,7 @@ mod kind {
     pub(super) const CANCEL_WAIT_FOR_ALL: u8 = 10;
     pub(super) const KILL_NODE: u8 = 11;
     pub(super) const VOTES_READY: u8 = 12;
+    pub(super) const RELOAD: u8 = 13;
 }
 
 impl<'a> Message<'a> {
@@ -229,6 +232,7 @@ impl<'a> Message<'a> {
                 w.put_u8(kind::CANCEL_WAIT_FOR_ALL);
                 w.put_ring(*ring);
             }
+            Self::Reload => w.put_u8(kind::RELOAD),
             Self::KillNode { node, why } => {
                 w.put_u8(kind::KILL_NODE);
                 w.put_u32(node.get());
@@ -281,6 +285,7 @@ impl<'a> Message<'a> {
             }
             kind::VOTES_READY => Self::VotesReady { ring: r.ring()?, number: r.u64()? },
             kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll { ring: r.ring()? },
+            kind::RELOAD => Self::Reload,
             kind::KILL_NODE => {
                 let node = r.node()?;
                 return Ok(Self::KillNode { node, why: text(r)? });
@@ -458,6 +463,7 @@ mod tests {
             Message::SetExpected { ring: ring(8), votes: Votes::new(3) },
             Message::SetVotes { ring: ring(8), node, votes: Votes::new(0) },
             Message::CancelWaitForAll { ring: ring(8) },
+            Message::Reload,
             Message::VotesReady { ring: ring(8), number: 7 },
             Message::KillNode { node, why: "operator" },
         ]

@@ -1,5 +1,6 @@
 //! Links: cut one by one, both, one way; what operators see of it.
 
+use std::process::Output;
 use std::time::Duration;
 
 use harness::{Cib, Cluster, Options, skip};
@@ -206,13 +207,15 @@ fn a_path_shrinks_and_grows_under_load_and_nobody_but_the_operator_notices() {
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
 }
 
-/// Edits the configuration of every node and has each read it anew.
-fn reload(cluster: &Cluster, edit: &str) {
-    for node in cluster.all() {
-        let out = cluster.exec(node, "sed", &["-i", edit, "/etc/holdfast/holdfast.conf"]).unwrap();
-        assert!(out.status.success(), "{out:?}");
-        ask(cluster, node, "corosync-cfgtool", &["-R"]);
-    }
+fn edit(cluster: &Cluster, node: u32, edit: &str) {
+    let out = cluster.exec(node, "sed", &["-i", edit, "/etc/holdfast/holdfast.conf"]).unwrap();
+    assert!(out.status.success(), "{out:?}");
+}
+
+/// Edits the configuration of every node and has one of them say that all are to read it anew. What that one is told.
+fn reload(cluster: &Cluster, text: &str) -> Output {
+    cluster.all().iter().for_each(|n| edit(cluster, *n, text));
+    cluster.exec(2, "corosync-cfgtool", &["-R"]).unwrap()
 }
 
 #[test]
@@ -228,7 +231,8 @@ fn links_and_addresses_change_while_the_ring_turns() {
         let out = cluster.exec(node, "ip", &["addr", "add", &address, "dev", "eth1"]).unwrap();
         assert!(out.status.success(), "{out:?}");
     }
-    reload(&cluster, "s/ring1_addr: 10.77.1./ring1_addr: 10.77.1.10/");
+    let out = reload(&cluster, "s/ring1_addr: 10.77.1./ring1_addr: 10.77.1.10/");
+    assert!(out.status.success(), "{out:?}");
     cluster.wait_for("link 1 is up at its new addresses", || {
         let nodes = ask(&cluster, 1, "corosync-cfgtool", &["-n"]);
         nodes.contains("LINK: 1 udp (10.77.1.101->10.77.1.103) enabled connected").then_some(())
@@ -238,10 +242,56 @@ fn links_and_addresses_change_while_the_ring_turns() {
     // Link 1 goes; then the addresses of link 0 may not change.
     reload(&cluster, "/ring1_addr/d");
     wait_for_line(&cluster, 1, "Config reload: links are 0;");
-    reload(&cluster, "s/ring0_addr: 10.77.0./ring0_addr: 10.77.9./");
+    let out = reload(&cluster, "s/ring0_addr: 10.77.0./ring0_addr: 10.77.9./");
+    assert!(!out.status.success(), "who asks is told that it was refused: {out:?}");
     wait_for_line(&cluster, 1, "Config reload refused");
     stays("all are members of one ring", Duration::from_secs(3), || {
         cluster.all().iter().all(|n| cluster.status(*n).is_ok_and(|s| s.ring.members == cluster.all()))
     });
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn a_reload_is_for_all_nodes_and_says_what_it_does_not_do() {
+    if skip() {
+        return;
+    }
+    let cluster = up("reload", two_links(3), &Cib::new());
+    let before = rings(&cluster);
+    let out = reload(&cluster, "s/token: 2000/token: 2500/");
+    assert!(out.status.success(), "{out:?}");
+    for node in cluster.all() {
+        wait_for_line(&cluster, node, "Config reload requested by node 2");
+        wait_for_line(&cluster, node, "NOT taken over before this node is started anew: totem.token");
+    }
+    // One mistake, on one node: it stays there, and is named with its line.
+    edit(&cluster, 3, "s/version: 2/version: two/");
+    let out = cluster.exec(1, "corosync-cfgtool", &["-R"]).unwrap();
+    assert!(out.status.success(), "on that node all is well: {out:?}");
+    wait_for_line(&cluster, 3, "Config reload refused, nothing has changed: /etc/holdfast/holdfast.conf:2");
+    let out = cluster.exec(3, "corosync-cfgtool", &["-R"]).unwrap();
+    assert!(!out.status.success(), "{out:?}");
+    assert!(!cluster.log(1, "cmmd").contains("Config reload refused"), "{}", cluster.report());
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn a_reload_changes_the_key_where_the_file_holds_another_one() {
+    if skip() {
+        return;
+    }
+    let cluster = up("rekey", two_links(3), &Cib::new());
+    let before = rings(&cluster);
+    for node in cluster.all() {
+        let write = "printf '%0200d' 7 > /etc/holdfast/authkey";
+        let out = cluster.exec(node, "sh", &["-c", write]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+    }
+    let out = cluster.exec(1, "corosync-cfgtool", &["-R"]).unwrap();
+    assert!(out.status.success(), "{out:?}");
+    for node in cluster.all() {
+        wait_for_line(&cluster, node, "Key change, step 2: packets are sealed with key");
+        wait_for_line(&cluster, node, "Key change done");
+    }
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
 }
