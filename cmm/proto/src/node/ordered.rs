@@ -147,7 +147,7 @@ impl Node {
             Message::StepDone { ring, epoch, step } => {
                 self.reconfig.deliver_done(now, sender, ring, epoch, step);
             }
-            Message::StepAgain { ring, epoch } => self.reconfig.deliver_again(now, ring, epoch),
+            Message::StepAgain { ring, round } => self.reconfig.deliver_again(now, ring, round),
             Message::ConfirmDeath { node, incarnation, why } => self.confirm(now, node, incarnation, why),
             Message::KillNode { node, why } => {
                 if node == self.config.me {

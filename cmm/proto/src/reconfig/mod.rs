@@ -15,7 +15,8 @@
 //! from `quorum`), a bounded number of times for each configuration; after that it goes on to wait and to report. It
 //! never goes on without a member.
 //!
-//! The epoch is agreed: every member proposes one more than it has seen, the highest proposal counts.
+//! The epoch is agreed in the exchange: every member proposes one more than it has seen, the highest proposal counts.
+//! Before that a member that asks to start again names the round, which all count alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +71,7 @@ pub enum Action {
 struct Run {
     ring: RingId,
     members: Vec<NodeId>,
+    /// How often it has started again: the same on all members at each place of the order, from the first message on.
     round: u32,
     epoch: Epoch,
     step: StepNumber,
@@ -82,8 +84,6 @@ struct Run {
     /// The configuration is being left: nothing begins any more.
     leaving: bool,
     deadline: Boottime,
-    /// Restarts asked for because of the limit.
-    restarts: u32,
 }
 
 impl Reconfig {
@@ -155,7 +155,6 @@ impl Reconfig {
             synchronised: false,
             leaving: false,
             deadline: now + self.step_limit,
-            restarts: 0,
         });
         self.tell(StepPhase::Begin);
         self.actions.push(Action::SendState { round: 0, epoch: self.seen });
@@ -205,9 +204,9 @@ impl Reconfig {
     }
 
     /// A member asks to start this reconfiguration again, in its place of the order. The first of several counts.
-    pub fn deliver_again(&mut self, now: Boottime, ring: RingId, epoch: Epoch) {
+    pub fn deliver_again(&mut self, now: Boottime, ring: RingId, round: u32) {
         let Some(run) = &mut self.run else { return };
-        if run.leaving || (ring, epoch) != (run.ring, run.epoch) || run.step == END {
+        if run.leaving || (ring, round) != (run.ring, run.round) || run.step == END {
             return;
         }
         self.tell(StepPhase::Aborted);
@@ -260,7 +259,7 @@ impl Reconfig {
         };
         let missing: Vec<NodeId> = run.members.iter().filter(|n| !here(n)).copied().collect();
         self.outputs.push(Output::Event(Event::StepLate { step: run.step, missing }));
-        if run.restarts < RESTARTS_MAX {
+        if run.round < RESTARTS_MAX {
             self.ask_again();
         }
     }
@@ -273,20 +272,19 @@ impl Reconfig {
 
     fn ask_again(&mut self) {
         if let Some(run) = &self.run {
-            let again = Message::StepAgain { ring: run.ring, epoch: run.epoch };
+            let again = Message::StepAgain { ring: run.ring, round: run.round };
             self.actions.push(Action::Send(again.encode()));
         }
     }
 
     fn restart(&mut self, now: Boottime) {
         let Some(run) = &mut self.run else { return };
-        run.restarts += 1;
+        run.round += 1;
         run.epoch = Epoch::new(run.epoch.get() + 1);
         self.seen = self.seen.max(run.epoch);
         if run.synchronised {
             return self.begin(now, QUORUM);
         }
-        run.round += 1;
         run.states.clear();
         run.deadline = now + self.step_limit;
         let (round, epoch) = (run.round, run.epoch);

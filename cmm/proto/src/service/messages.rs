@@ -30,8 +30,8 @@ pub enum Message<'a> {
     StepAgain {
         /// Ring of the reconfiguration.
         ring: RingId,
-        /// The one that becomes void.
-        epoch: Epoch,
+        /// The round that becomes void: how often it has started again already. Epochs are not agreed before the exchange.
+        round: u32,
     },
     /// A process of the sender joins a group.
     Join {
@@ -181,10 +181,10 @@ impl<'a> Message<'a> {
                 w.put_u64(epoch.get());
                 w.put_u32(step.get());
             }
-            Self::StepAgain { ring, epoch } => {
+            Self::StepAgain { ring, round } => {
                 w.put_u8(kind::STEP_AGAIN);
                 w.put_ring(*ring);
-                w.put_u64(epoch.get());
+                w.put_u32(*round);
             }
             Self::Join { pid, group } => {
                 w.put_u8(kind::JOIN);
@@ -255,7 +255,7 @@ impl<'a> Message<'a> {
                 epoch: Epoch::new(r.u64()?),
                 step: StepNumber::new(r.u32()?),
             },
-            kind::STEP_AGAIN => Self::StepAgain { ring: r.ring()?, epoch: Epoch::new(r.u64()?) },
+            kind::STEP_AGAIN => Self::StepAgain { ring: r.ring()?, round: r.u32()? },
             kind::JOIN => Self::Join { pid: r.u32()?, group: group(&mut r)? },
             kind::LEAVE => Self::Leave {
                 pid: r.u32()?,
@@ -449,7 +449,7 @@ mod tests {
                 joined: vec![(b"a\0".to_vec(), 12), (Vec::new(), 13)],
             }),
             Message::StepDone { ring: ring(8), epoch: Epoch::new(5), step: StepNumber::new(3) },
-            Message::StepAgain { ring: ring(8), epoch: Epoch::new(5) },
+            Message::StepAgain { ring: ring(8), round: 5 },
             Message::Join { pid: 12, group: b"cib\0" },
             Message::Leave { pid: 12, group: b"", reason: GroupReason::ProcDown },
             Message::Mcast { pid: 12, group: &[9; GROUP_NAME_MAX], fragment: None, payload: b"" },
