@@ -117,6 +117,8 @@ const RELOADING: &str = "config.reload_in_progress";
 const PROTECTED: &str = "holdfast.protected";
 /// Longest sleep: the progress stamp and the watchdog want a turn.
 const SLEEP_MAX: Span = Span::from_millis(250);
+/// An alarm that would go off within this time is put off rather than slept through.
+const ALARM_SOON: Span = Span::from_millis(8);
 const LEAVE_LIMIT: Span = Span::from_secs(2);
 /// A realtime thread that is busy for this long gives ordinary threads, clients among them, a moment.
 const BUSY_MAX: Span = Span::from_millis(50);
@@ -505,9 +507,10 @@ impl EventLoop {
         if self.net.has_work() || self.failfast.has_work() {
             due = before;
         }
-        // The poller counts milliseconds, the alarm does not. One that goes off earlier is as good: it costs a turn, and
-        // setting it anew each time that something is put off costs a system call.
-        if due > before && !(self.state.alarm_at > before && self.state.alarm_at <= due) {
+        // The poller counts milliseconds, the alarm does not. Setting it anew each time that something is put off costs a
+        // system call: it is put off only when it would go off for nothing soon, which costs a turn.
+        let set = self.state.alarm_at;
+        if due > before && (set <= before || set > due || (set < due && set.since(before) < ALARM_SOON)) {
             alarm.set(due.as_nanos())?;
             self.state.alarm_at = due;
         }

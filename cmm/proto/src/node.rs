@@ -436,6 +436,9 @@ impl Node {
             self.ring.resend_token(now);
         }
         self.fit_frames(now);
+        if self.detector.beat_due(now) {
+            self.ring.release_quiet_token(now, now + self.config.timers.heartbeat);
+        }
         loop {
             self.carry_out(now);
             self.pursue_wish(now);
@@ -452,8 +455,9 @@ impl Node {
             }
         }
         self.detector.watch(now, &self.ring.awaited());
-        if self.detector.beat_due(now) && self.detector.peers().next().is_some() {
+        if self.detector.beat_due(now) {
             self.send_heartbeat_to_members(now);
+            self.detector.beat_sent(now);
         }
         while let Some(event) = self.links.poll_event() {
             self.event(event);

@@ -9,6 +9,9 @@
 //! For the same reason a node that hears one member again after a long silence gives the others that were silent with
 //! it two heartbeats more: the network was deaf, and whoever speaks next may be a moment behind the first.
 //!
+//! Heartbeats go out together, so that one wake-up does for sending one and hearing the others': a ring's first ones do,
+//! and whoever hears a member's while the own one is nearly due sends that at once. Nobody waits for anybody.
+//!
 //! Heartbeats of another ring count for life only: nothing is echoed across rings. That is enough for *guests*: nodes
 //! outside the ring with which one is being formed. They are watched while the ring waits for them, so that one that
 //! dies on the way costs no more than a member that dies.
@@ -169,10 +172,14 @@ impl Detector {
         }
         let first = peer.newest.is_none();
         peer.life = Some(life);
+        let arrived = peer.heard;
         if peer.newest < Some(send_time) {
             peer.newest = Some(send_time);
             // The packet that brings it was noted as life in this same turn.
             peer.arrived = peer.heard;
+        }
+        if self.next_beat <= arrived + self.limits.interval.scale(1, FOLLOWS_WITHIN) {
+            self.next_beat = self.next_beat.min(arrived);
         }
         let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
         Some(Beat { echo, first })
@@ -209,13 +216,15 @@ impl Detector {
         silent
     }
 
-    /// Whether a heartbeat is due; if so the next one is an interval away.
-    pub fn beat_due(&mut self, now: Boottime) -> bool {
-        let due = now >= self.next_beat;
-        if due {
-            self.next_beat = now + self.limits.interval;
-        }
-        due
+    /// Whether a heartbeat is due; [`Detector::beat_sent`] when it is out.
+    #[must_use]
+    pub fn beat_due(&self, now: Boottime) -> bool {
+        now >= self.next_beat
+    }
+
+    /// The next heartbeat is an interval away.
+    pub fn beat_sent(&mut self, now: Boottime) {
+        self.next_beat = now + self.limits.interval;
     }
 
     /// All that it waits for, ascending.
@@ -279,6 +288,9 @@ impl Peer {
         }
     }
 }
+
+/// Whoever hears a heartbeat sends at once what would be due within this part of the interval.
+const FOLLOWS_WITHIN: u64 = 8;
 
 /// What bounds every peer's limit.
 #[derive(Clone, Copy, Debug)]
@@ -416,7 +428,7 @@ mod tests {
         let mut d = detector();
         d.heard(at(460), node(2));
         assert_eq!(d.silent(at(501)), [], "3 may be a moment behind");
-        d.beat_due(at(590));
+        d.beat_sent(at(590));
         assert_eq!(d.next_timeout(), at(600) + Span::from_nanos(1));
         assert_eq!(d.silent(at(601)), [(node(3), Span::from_millis(601))], "but not for long");
         let mut d = detector();
@@ -457,9 +469,29 @@ mod tests {
     fn heartbeats_are_due_at_once_in_a_new_ring_and_then_each_interval() {
         let mut d = detector();
         assert_eq!(d.next_timeout(), at(0));
-        assert!(d.beat_due(at(0)) && !d.beat_due(at(49)) && d.beat_due(at(50)));
+        assert!(d.beat_due(at(0)));
+        d.beat_sent(at(0));
+        assert!(!d.beat_due(at(49)) && d.beat_due(at(50)));
+        d.beat_sent(at(50));
         assert_eq!(d.next_timeout(), at(100));
         assert!(d.suspect(node(2)) && !d.suspect(node(2)) && !d.suspect(node(7)));
         assert_eq!(d.peers().count(), 2);
+    }
+
+    #[test]
+    fn what_is_nearly_due_goes_with_the_heartbeat_of_another_member() {
+        let mut d = detector();
+        d.beat_sent(at(0));
+        let mut hear = |ms: u64, from: u64| {
+            d.heard(at(ms), node(2));
+            d.heartbeat(node(2), life(1), ring(from), at(ms - 1), &[]);
+            d.next_timeout()
+        };
+        assert_eq!(hear(40, 4), at(50), "it has time");
+        assert_eq!(hear(44, 3), at(50), "not of this ring");
+        assert_eq!(hear(45, 4), at(45));
+        assert!(d.beat_due(at(45)));
+        d.beat_sent(at(45));
+        assert_eq!(d.next_timeout(), at(95), "and the next one is an interval away");
     }
 }

@@ -280,13 +280,14 @@ impl Ring {
     /// Shows the ring to configured nodes outside of it. The representative does so all the time; where any member hears
     /// somebody outside every member does, and to everybody, so that all learn who hears whom.
     pub(super) fn merge_tick(&mut self, now: Boottime) {
-        if self.state != State::Operational {
+        let absent = self.nodes.minus(&self.installed.members);
+        // A ring of all nodes has nobody to show itself to.
+        if self.state != State::Operational || absent.is_empty() && self.held_out.is_empty() {
             return;
         }
         self.timers.set(Timer::Merge, now + self.config.timers.merge);
         self.tell_held_out(now, self.held_out.clone());
         self.look_for_better(now);
-        let absent = self.nodes.minus(&self.installed.members);
         let fresh = self.config.timers.merge.scale(FRESH, 1);
         let heard = |id: &NodeId| {
             let at = self.peers.get(id).and_then(|p| p.contact.heard_at);

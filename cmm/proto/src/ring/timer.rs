@@ -55,6 +55,11 @@ impl TimerTable {
         self.0.iter().flatten().min().copied()
     }
 
+    /// Whether `timer` runs and is due by then.
+    pub(super) fn is_due(&self, timer: Timer, by: Boottime) -> bool {
+        self.0[timer as usize].is_some_and(|at| at <= by)
+    }
+
     /// Whether `timer` was due; it is stopped then.
     pub(super) fn take_expired(&mut self, timer: Timer, now: Boottime) -> bool {
         self.0[timer as usize].take_if(|at| *at <= now).is_some()
