@@ -486,6 +486,7 @@ impl EventLoop {
             }
             self.net.flush();
         }
+        self.net.spare().for_each(|packet| self.node.give_back(packet));
         self.net.watch(self.poll.registry(), NET.0);
     }
 

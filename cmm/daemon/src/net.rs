@@ -25,7 +25,7 @@ pub(crate) struct Net {
     /// The link that `batch` came in on.
     batch_of: LinkId,
     sender: Sender,
-    /// Buffers of packets that are out, for the node to use again.
+    /// Buffers of packets that are out.
     spare: Vec<Vec<u8>>,
     /// Probes of paths to be sent: to whom, on which link.
     probes: Vec<(NodeId, LinkId, Vec<u8>)>,
@@ -100,6 +100,8 @@ const ERRORS_MAX: usize = 4;
 const QUEUE_MAX: usize = 8_192;
 /// A full window of 64 nodes, several times over.
 const BUFFER_BYTES: usize = 4 << 20;
+/// Buffers kept for packets that go out on several links.
+const SPARE_KEPT: usize = 64;
 /// How often packets that were refused or not sent are told.
 pub(crate) const REPORT_INTERVAL: Span = Span::from_secs(1);
 
@@ -295,7 +297,6 @@ impl Net {
                 self.feedback.push(Feedback::CutUp(link.id));
             }
         }
-        self.spare.clear();
         for (to, id, packet) in self.probes.drain(..) {
             let Some(link) = self.links.iter().find(|l| l.id == id) else { continue };
             let Some(peer) = link.peers.iter().find(|p| p.id == to) else { continue };
@@ -310,6 +311,12 @@ impl Net {
     /// What came of sending that the node should know.
     pub(crate) fn take_feedback(&mut self) -> Vec<Feedback> {
         std::mem::take(&mut self.feedback)
+    }
+
+    /// Buffers of packets that are out, for the node to use again.
+    pub(crate) fn spare(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        let keep = self.spare.len().min(SPARE_KEPT);
+        self.spare.drain(keep..)
     }
 
     /// Has the poller say when a socket takes more, where packets wait for that.
@@ -431,7 +438,14 @@ impl Queue<'_> {
         let mut packet = Some(packet);
         while let Some(link) = wanted.next() {
             // The last one takes the buffer itself.
-            let copy = if wanted.peek().is_some() { packet.clone() } else { packet.take() };
+            let copy = match (&packet, wanted.peek()) {
+                (Some(packet), Some(_)) => {
+                    let mut copy = self.spare.pop().unwrap_or_default();
+                    copy.clone_from(packet);
+                    Some(copy)
+                }
+                _ => packet.take(),
+            };
             if let Some(copy) = copy {
                 link.push(to, urgent, copy, self.spare);
             }

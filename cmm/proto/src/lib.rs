@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod bytes;
 pub mod detector;
 pub mod limits;
 pub mod links;
@@ -17,4 +18,5 @@ pub mod service;
 pub mod wire;
 
 pub use api::*;
+pub use bytes::Bytes;
 pub use node::{ConfigError, Node};

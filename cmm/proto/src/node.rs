@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
 
+use crate::Bytes;
 use crate::api::{
     Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, HeldOut,
     NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
@@ -27,7 +28,7 @@ use crate::quorum::Quorum;
 use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
 use crate::ring::{self, Ring, RingConfig, RingOutput, Suspicion};
-use crate::service::cpg::Cpg;
+use crate::service::cpg::{Cpg, Events};
 use crate::service::messages::{Message, State};
 use crate::wire::{Gasp, NodeSet, Opener, PacketKind, Sealer, payload_of};
 
@@ -60,6 +61,10 @@ pub struct Node {
     started: Boottime,
     now: Boottime,
     outputs: VecDeque<Output>,
+    /// For the events of one delivery; empty between them.
+    events: Events,
+    /// Buffers of packets that are out.
+    spare: Vec<Vec<u8>>,
     sealer: Sealer,
     opener: Opener,
     keys: keys::KeyChange,
@@ -82,7 +87,7 @@ pub struct Node {
     /// The ring whose exchange was completed last.
     synced_ring: Option<RingId>,
     /// Ordered messages that came before the exchange of their ring was complete.
-    held_back: VecDeque<(NodeId, Vec<u8>)>,
+    held_back: VecDeque<(NodeId, Bytes)>,
     /// Ordered messages for one ring only, not yet taken by the ring's queue.
     control: VecDeque<(RingId, Guarantee, Vec<u8>)>,
     /// Ordered messages that must go out some time, not yet taken by the ring's queue.
@@ -124,6 +129,8 @@ impl Node {
             started: now,
             now,
             outputs: VecDeque::new(),
+            events: Events::new(),
+            spare: Vec::new(),
             sealer: Sealer::new(&config.key, &config.cluster_name, me, config.incarnation),
             opener: Opener::new(&config.key, &config.cluster_name, me, ids),
             keys: keys::KeyChange::default(),
@@ -244,6 +251,13 @@ impl Node {
     /// The next thing to do, in order.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// The buffer of a packet that is out, to be used again. Nobody has to call it.
+    pub fn give_back(&mut self, packet: Vec<u8>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(packet);
+        }
     }
 
     /// When [`Node::handle_timeout`] has something to do. May be in the past: then it is due.
@@ -591,6 +605,9 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+/// Buffers of packets kept for the next ones: those of a turn.
+const SPARE_MAX: usize = 1_024;
 
 /// Only beats belong to a link; what else is sealed may go over several.
 const ANY_LINK: LinkId = LinkId::new(0);

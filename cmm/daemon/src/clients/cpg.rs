@@ -7,7 +7,7 @@ use std::path::Path;
 use cmm_ipc::CsError;
 use cmm_ipc::abi::cpg::{
     Address, Fragment, JOIN_INITIAL_TOTEM, Request, ZERO_COPY_COOKIE, ZERO_COPY_HEADER, ZERO_COPY_LENGTH,
-    confchg_event, deliver_head, iteration_item_reply, iteration_reply, local_reply, membership_reply,
+    confchg_event, deliver_head_in, iteration_item_reply, iteration_reply, local_reply, membership_reply,
     totem_event,
 };
 use cmm_proto::{CpgEvent, CpgFragment, GroupMember, GroupName, GroupReason, Guarantee, Node};
@@ -25,6 +25,8 @@ pub(super) struct Cpg {
     /// The ring that all connections were told of last.
     ring: RingId,
     members: Vec<NodeId>,
+    /// The fields before a message, made anew for each.
+    head: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -157,8 +159,9 @@ impl Cpg {
         match event {
             CpgEvent::Deliver { group, sender, fragment, payload } => {
                 let fragment = fragment.map(|f| Fragment { whole_len: f.whole_len, position: f.position });
-                let head = deliver_head(group, sender.node, sender.pid, fragment, payload.len());
-                peers.send_event(conn, &[&head, payload], now);
+                let buffer = std::mem::take(&mut self.head);
+                self.head = deliver_head_in(buffer, group, sender.node, sender.pid, fragment, payload.len());
+                peers.send_event(conn, &[&self.head, payload], now);
             }
             CpgEvent::Confchg { group, members, left, joined } => {
                 let list = |l: &[(GroupMember, GroupReason)]| {

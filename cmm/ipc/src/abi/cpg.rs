@@ -309,13 +309,29 @@ pub fn confchg_event(group: &[u8], members: &[Address], left: &[Address], joined
 /// If the name is longer than [`NAME_MAX`].
 #[must_use]
 pub fn deliver_head(group: &[u8], node: NodeId, pid: u32, fragment: Option<Fragment>, len: usize) -> Vec<u8> {
+    deliver_head_in(Vec::new(), group, node, pid, fragment, len)
+}
+
+/// As [`deliver_head`], in a buffer that was used before.
+///
+/// # Panics
+/// As there.
+#[must_use]
+pub fn deliver_head_in(
+    buffer: Vec<u8>,
+    group: &[u8],
+    node: NodeId,
+    pid: u32,
+    fragment: Option<Fragment>,
+    len: usize,
+) -> Vec<u8> {
     match fragment {
-        None => put_name(Build::event(5, 184), 24, group)
+        None => put_name(Build::event_in(buffer, 5, 184), 24, group)
             .count(160, len)
             .u32(168, node.get())
             .u32(176, pid)
             .followed_by(len),
-        Some(f) => put_name(Build::event(17, 200), 24, group)
+        Some(f) => put_name(Build::event_in(buffer, 17, 200), 24, group)
             .u32(160, f.whole_len)
             .count(168, len)
             .u32(176, node.get())

@@ -239,7 +239,15 @@ impl Build {
     }
 
     pub(crate) fn event(id: i32, size: usize) -> Self {
-        Self::reply(id, size, CsError::Ok)
+        Self::event_in(Vec::new(), id, size)
+    }
+
+    /// In a buffer that was used before.
+    pub(crate) fn event_in(mut buffer: Vec<u8>, id: i32, size: usize) -> Self {
+        buffer.clear();
+        buffer.resize(size, 0);
+        let size = i32::try_from(size).expect("messages are below 2 GiB");
+        Self(buffer).i32(0, id).i32(8, size).i32(16, CsError::Ok.code())
     }
 
     /// Says that `more` bytes follow which are sent from elsewhere.

@@ -1,11 +1,10 @@
 //! What a node wants done, and the views it hands to clients.
 
-use std::sync::Arc;
-
 use holdfast_types::{ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, StepNumber, Votes};
 
 use super::event::Event;
 use super::request::{CpgFragment, GroupName};
+use crate::Bytes;
 use crate::wire::Fingerprint;
 
 /// Where a packet goes.
@@ -171,7 +170,7 @@ pub enum CpgEvent {
         /// Set for libcpg's fragments of large messages.
         fragment: Option<CpgFragment>,
         /// The bytes; shared by all local members of the group.
-        payload: Arc<[u8]>,
+        payload: Bytes,
     },
     /// The ring changed (every connection gets it; libcpg drops it where no callback is set).
     Totem {

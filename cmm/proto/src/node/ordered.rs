@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use holdfast_types::{Boottime, NodeId};
 
 use super::Node;
+use crate::Bytes;
 use crate::api::{Event, GroupReason, Guarantee, NodeListNotice, Output, Refusal, Request};
 use crate::quorum::change::Change;
 use crate::ring;
@@ -24,18 +25,21 @@ impl Node {
         match request {
             Request::CpgConnect { conn } => self.cpg.connect(conn),
             Request::CpgJoin { conn, pid, group } => {
-                let message = self.cpg.join(conn, pid, group)?.encode();
-                self.order(Guarantee::Agreed, &message)?;
+                let (open, message) = (self.ready(), self.cpg.join(conn, pid, group)?);
+                open?;
+                self.ring.enqueue(Guarantee::Agreed, |out| message.encode_into(out))?;
                 self.cpg.started(conn, pid, group);
             }
             Request::CpgLeave { conn } => {
-                let message = self.cpg.leave(conn)?.encode();
-                self.order(Guarantee::Agreed, &message)?;
+                let (open, message) = (self.ready(), self.cpg.leave(conn)?);
+                open?;
+                self.ring.enqueue(Guarantee::Agreed, |out| message.encode_into(out))?;
                 self.cpg.leaves(conn);
             }
             Request::CpgMcast { conn, guarantee, fragment, payload } => {
-                let message = self.cpg.mcast(conn, fragment, payload)?.encode();
-                self.order(guarantee, &message)?;
+                let (open, message) = (self.ready(), self.cpg.mcast(conn, fragment, payload)?);
+                open?;
+                self.ring.enqueue(guarantee, |out| message.encode_into(out))?;
             }
             Request::CpgDisconnect { conn } => {
                 if let Some((group, pid)) = self.cpg.disconnect(conn) {
@@ -47,7 +51,7 @@ impl Node {
             Request::SetVotes { node, votes } => self.wish(now, Change::Votes { node, votes })?,
             Request::CancelWaitForAll => {
                 let message = Message::CancelWaitForAll { ring: self.ring_id };
-                self.order(Guarantee::Agreed, &message.encode())?;
+                self.order(&message)?;
             }
             Request::ConfirmDeath { node, incarnation, why } => {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
@@ -76,7 +80,7 @@ impl Node {
                 }
                 self.pending.push_back(Message::KillNode { node, why }.encode());
             }
-            Request::Reload => self.order(Guarantee::Agreed, &Message::Reload.encode())?,
+            Request::Reload => self.order(&Message::Reload)?,
             Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
@@ -100,9 +104,9 @@ impl Node {
     }
 
     /// Queues a client's message.
-    fn order(&mut self, guarantee: Guarantee, message: &[u8]) -> Result<(), Refusal> {
+    fn order(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.ready()?;
-        self.ring.enqueue(guarantee, message)
+        self.ring.enqueue(Guarantee::Agreed, |out| message.encode_into(out))
     }
 
     /// Hands to the ring what waits for it: first what drives the reconfiguration, and when that is synchronised what
@@ -138,7 +142,7 @@ impl Node {
     }
 
     /// A message in its place of the order.
-    pub(super) fn deliver(&mut self, now: Boottime, sender: NodeId, payload: Vec<u8>) {
+    pub(super) fn deliver(&mut self, now: Boottime, sender: NodeId, payload: Bytes) {
         let Ok(message) = Message::decode(&payload) else {
             return self.event(Event::MessageSkipped { sender });
         };
@@ -154,7 +158,7 @@ impl Node {
                     self.take_down(format!("killed by node {sender}: {why}"));
                 }
             }
-            _ if self.reconfig.is_synchronised() => return self.apply(now, sender, &message, true),
+            _ if self.reconfig.is_synchronised() => return self.apply(now, sender, &message, &payload, true),
             _ => return self.held_back.push_back((sender, payload)),
         }
         self.carry_out(now);
@@ -164,22 +168,30 @@ impl Node {
     pub(super) fn drain_held_back(&mut self, now: Boottime, synchronised: bool) {
         for (sender, payload) in std::mem::take(&mut self.held_back) {
             if let Ok(message) = Message::decode(&payload) {
-                self.apply(now, sender, &message, synchronised);
+                self.apply(now, sender, &message, &payload, synchronised);
             }
         }
     }
 
     /// A message of a service takes effect. One that changes votes does so only in the configuration that it was asked
     /// and checked in: what was right for a majority can make two of it when it comes late.
-    fn apply(&mut self, now: Boottime, sender: NodeId, message: &Message<'_>, synchronised: bool) {
-        let mut events = Events::new();
+    fn apply(
+        &mut self,
+        now: Boottime,
+        sender: NodeId,
+        message: &Message<'_>,
+        bytes: &Bytes,
+        synchronised: bool,
+    ) {
+        let mut events = std::mem::take(&mut self.events);
         match *message {
             Message::Join { pid, group } => self.cpg.deliver_join(sender, pid, group, &mut events),
             Message::Leave { pid, group, reason } => {
                 self.cpg.deliver_leave(sender, pid, group, reason, &mut events);
             }
             Message::Mcast { pid, group, fragment, payload } => {
-                self.cpg.deliver_mcast(sender, pid, group, fragment, payload, &mut events);
+                let payload = bytes.part(payload);
+                self.cpg.deliver_mcast(sender, pid, group, fragment, &payload, &mut events);
             }
             Message::Reload => self.outputs.push_back(Output::Reload { by: sender }),
             Message::SetExpected { ring, votes } if synchronised && ring == self.ring_id => {
@@ -199,7 +211,8 @@ impl Node {
             }
             _ => self.event(Event::MessageSkipped { sender }),
         }
-        self.tell_clients(events);
+        self.tell_clients(&mut events);
+        self.events = events;
     }
 
     /// A change of votes, delivered. What is not sane by now, or comes while another one is under way, is dropped by all
@@ -224,8 +237,8 @@ impl Node {
         }
     }
 
-    fn tell_clients(&mut self, events: Events) {
-        self.outputs.extend(events.into_iter().map(|(conn, event)| Output::Cpg { conn, event }));
+    fn tell_clients(&mut self, events: &mut Events) {
+        self.outputs.extend(events.drain(..).map(|(conn, event)| Output::Cpg { conn, event }));
     }
 
     /// The states of all members are here: the same place of the order on each of them.
@@ -234,7 +247,7 @@ impl Node {
         let mut events = Events::new();
         let lists = states.iter().map(|(node, state)| (*node, &state.joined[..]));
         let (joined, left) = self.cpg.synchronise(self.ring_id, lists, &mut events);
-        self.tell_clients(events);
+        self.tell_clients(&mut events);
         self.quorum.synchronised(now, self.ring_id, states);
         self.synced_ring = Some(self.ring_id);
         self.outputs.push_back(Output::NodeList(NodeListNotice {

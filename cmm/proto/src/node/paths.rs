@@ -71,7 +71,8 @@ impl Node {
         let whole =
             if FrameKind::of(frame) == Ok(FrameKind::Mcast) { packet_max } else { PACKET_CONTROL_MAX };
         if frame.len() <= frame_of(whole) {
-            let packet = self.sealer.seal(PacketKind::Ring, ANY_LINK, frame);
+            let mut packet = self.spare.pop().unwrap_or_default();
+            self.sealer.seal_into(PacketKind::Ring, ANY_LINK, frame, &mut packet);
             return self.transmit(to, urgent, PacketKind::Ring, packet);
         }
         self.frames_cut = self.frames_cut.wrapping_add(1);

@@ -167,7 +167,7 @@ impl Ring {
                 }
             }
             State::Recovery => {
-                if self.forming.as_ref().is_some_and(|f| f.turn.sent_frame().is_none()) {
+                if self.forming.as_ref().is_some_and(|f| !f.turn.has_sent()) {
                     self.start_token(now);
                 }
             }

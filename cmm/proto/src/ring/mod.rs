@@ -60,13 +60,14 @@ use self::pack::{Assembler, SendQueue};
 use self::reservation::Reservation;
 use self::timer::{Timer, TimerTable};
 use self::turn::Turn;
-use crate::limits::{QUEUE_MESSAGES_MAX, WINDOW_FRAMES_MAX};
+use crate::bytes::Pool;
+use crate::limits::{PACKET_SAFE, QUEUE_MESSAGES_MAX, WINDOW_FRAMES_MAX};
 use crate::wire::{
-    FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError,
+    FRAME_PAYLOAD_MAX, FrameKind, HoldCancel, Join, Mcast, MergeDetect, NodeSet, Token, WireError, frame_of,
 };
 use crate::{
-    Configuration, Destination, Event, Guarantee, HeldOut, NodeEntry, Refusal, RejectReason, RingChange,
-    Stats, Timers, TokenTimes,
+    Bytes, Configuration, Destination, Event, Guarantee, HeldOut, NodeEntry, Refusal, RejectReason,
+    RingChange, Stats, Timers, TokenTimes,
 };
 
 /// What a ring is told at start.
@@ -100,7 +101,7 @@ pub enum RingOutput {
         /// Ahead of data.
         urgent: bool,
         /// A frame as [`Ring::handle_frame`] takes it, at most [`crate::wire::FRAME_MAX`] bytes.
-        frame: Vec<u8>,
+        frame: Bytes,
     },
     /// A message in its place of the total order.
     Deliver {
@@ -109,7 +110,7 @@ pub enum RingOutput {
         /// Who submitted it.
         sender: NodeId,
         /// The message.
-        payload: Vec<u8>,
+        payload: Bytes,
     },
     /// A configuration was installed.
     Configuration(Configuration),
@@ -158,6 +159,10 @@ pub struct Ring {
     history: History,
     queue: SendQueue,
     assembler: Assembler,
+    /// Buffers of frames.
+    pool: Pool,
+    /// What a visit of the token sends; empty between visits.
+    frames: Vec<Bytes>,
     reservation: Reservation,
     /// The last regular configuration that was installed, with its frames.
     installed: Turn,
@@ -201,7 +206,7 @@ impl Ring {
         config.frame_payload_max = config.frame_payload_max.clamp(16, FRAME_PAYLOAD_MAX);
         config.window_frames = config.window_frames.clamp(1, WINDOW_FRAMES_MAX as u32);
         let me = config.me;
-        let flow = Flow::new(config.window_frames, config.frames_per_visit);
+        let flow = flow(&config);
         let mut ring = Self {
             me,
             state: State::Gather,
@@ -211,6 +216,8 @@ impl Ring {
             history: History::default(),
             queue: SendQueue::default(),
             assembler: Assembler::default(),
+            pool: Pool::new(frame_of(PACKET_SAFE), window::CAPACITY),
+            frames: Vec::new(),
             reservation: Reservation::new(config.ring_seq_reserved),
             installed: Turn::new(RingId { representative: me, seq: 0 }, NodeSet::of(me), flow),
             newborn: true,
@@ -258,7 +265,7 @@ impl Ring {
         self.stats.count_received(kind);
         match kind {
             FrameKind::Token => self.handle_token(now, from, Token::decode(frame)?),
-            FrameKind::Mcast => self.handle_mcast(now, from, Mcast::decode(frame)?),
+            FrameKind::Mcast => self.handle_mcast(now, from, Mcast::decode(frame)?, frame),
             FrameKind::Join => self.handle_join(now, from, Join::decode(frame)?),
             FrameKind::Commit => self.handle_commit(now, from, crate::wire::Commit::decode(frame)?),
             FrameKind::MergeDetect => self.handle_merge_detect(now, from, MergeDetect::decode(frame)?),
@@ -300,20 +307,21 @@ impl Ring {
     /// # Errors
     /// [`Refusal::TooBig`]; [`Refusal::TryAgain`] when the queue is full or the node has left.
     pub fn submit(&mut self, now: Boottime, guarantee: Guarantee, payload: &[u8]) -> Result<(), Refusal> {
-        self.enqueue(guarantee, payload)?;
+        self.enqueue(guarantee, |out| out.extend_from_slice(payload))?;
         self.want_token(now);
         Ok(())
     }
 
-    /// As [`Ring::submit`], one of several messages: [`Ring::want_token`] is to be called after the last one.
+    /// As [`Ring::submit`], one of several messages, which `write` adds to what it is given: [`Ring::want_token`] is to be
+    /// called after the last one.
     ///
     /// # Errors
     /// As there.
-    pub fn enqueue(&mut self, guarantee: Guarantee, payload: &[u8]) -> Result<(), Refusal> {
+    pub fn enqueue(&mut self, guarantee: Guarantee, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Refusal> {
         if self.state == State::Left {
             return Err(Refusal::TryAgain);
         }
-        self.queue.push(guarantee, payload)
+        self.queue.push(guarantee, write)
     }
 
     /// Frames made from now on have this many bytes of chunks at most.
@@ -426,13 +434,14 @@ impl Ring {
         self.outputs.push_back(RingOutput::Event(event));
     }
 
-    fn send(&mut self, to: Destination, urgent: bool, frame: Vec<u8>) {
+    fn send(&mut self, to: Destination, urgent: bool, frame: impl Into<Bytes>) {
+        let frame = frame.into();
         self.stats.count_sent(&frame);
         self.outputs.push_back(RingOutput::Send { to, urgent, frame });
     }
 
     fn flow(&self) -> Flow {
-        Flow::new(self.config.window_frames, self.config.frames_per_visit)
+        flow(&self.config)
     }
 
     /// Asks for a higher durable reservation when few sequence numbers are left of the one asked for last.
@@ -441,4 +450,10 @@ impl Ring {
             self.outputs.push_back(RingOutput::Persist(seq));
         }
     }
+}
+
+/// Rotations may take longer by an eighth of the lease: heartbeat and echo each wait behind data that long, and a heartbeat
+/// or two are lost, before the lease ends.
+fn flow(config: &RingConfig) -> Flow {
+    Flow::new(config.window_frames, config.frames_per_visit, config.timers.lease.scale(1, 8))
 }

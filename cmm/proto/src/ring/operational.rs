@@ -8,12 +8,18 @@ use super::timer::Timer;
 use super::turn::{HOLD_AFTER_VISITS, Turn};
 use super::window::Frame;
 use super::{Ring, RingOutput, State};
+use crate::bytes::Pool;
 use crate::wire::{Chunks, HoldCancel, Mcast, Token};
-use crate::{Destination, Event, Guarantee};
+use crate::{Bytes, Destination, Event, Guarantee};
 
 impl Frame {
-    pub(super) fn of(m: &Mcast<'_>) -> Self {
-        Self { sender: m.sender, guarantee: m.guarantee, wrapped: m.wrapped, payload: m.payload.into() }
+    /// `m` as it was received in `frame`.
+    pub(super) fn of(m: &Mcast<'_>, frame: &[u8], pool: &mut Pool) -> Self {
+        let bytes = pool.write(|out| {
+            out.extend_from_slice(frame);
+            Mcast::set_lingering(out, false);
+        });
+        Self { sender: m.sender, guarantee: m.guarantee, wrapped: m.wrapped, bytes }
     }
 }
 
@@ -48,13 +54,14 @@ impl Ring {
         self.cancel_sent = false;
         let Some(turn) = self.turn() else { return };
         if rotated {
+            turn.flow.token_came(now, &token);
             turn.observe(&token);
             if self.state == State::Operational && self.drops_laggard(now) {
                 return;
             }
         }
         self.mark_lagging(&mut token);
-        let mut frames = Vec::new();
+        let mut frames = std::mem::take(&mut self.frames);
         let Some(turn) = self.turn() else { return };
         turn.serve(&mut token, &mut frames);
         let served = u32::try_from(frames.len()).unwrap_or(u32::MAX);
@@ -80,16 +87,19 @@ impl Ring {
         turn.settle_aru(&mut token, me);
         turn.end_visit(seq_on_arrival);
         if turn.is_alone() {
-            (turn.safe, frames) = (turn.window.aru(), Vec::new());
+            turn.safe = turn.window.aru();
+            frames.clear();
         }
         let few =
             (1..=FEW_FRAMES).contains(&ordered) && waiting <= LINGER_MESSAGES && served + requested == 0;
         let lingers = few && self.may_linger(now, &token, rotated);
         if let Some(last) = frames.last_mut().filter(|_| lingers) {
-            Mcast::mark_lingering(last);
+            *last = self.pool.write(|out| {
+                out.extend_from_slice(last);
+                Mcast::set_lingering(out, true);
+            });
         }
-        let mut behind = frames.split_off(ahead.min(frames.len()));
-        for frame in frames {
+        for frame in frames.drain(..ahead.min(frames.len())) {
             self.send(Destination::AllPeers, true, frame);
         }
         if lingers {
@@ -97,9 +107,10 @@ impl Ring {
         } else {
             self.pass_token(now, token, rotated);
         }
-        for frame in behind.drain(..) {
+        for frame in frames.drain(..) {
             self.send(Destination::AllPeers, false, frame);
         }
+        self.frames = frames;
         if requested > 0 {
             self.event(Event::Retransmit { frames: requested });
         }
@@ -129,7 +140,7 @@ impl Ring {
     }
 
     /// Puts waiting messages into frames and gives those their places. How many.
-    fn order(&mut self, token: &mut Token, frames: &mut Vec<Vec<u8>>, sent: u32) -> u32 {
+    fn order(&mut self, token: &mut Token, frames: &mut Vec<Bytes>, sent: u32) -> u32 {
         let max = self.config.frame_payload_max;
         let turn = &mut self.installed;
         let backlog = self.queue.frames_waiting(max);
@@ -140,9 +151,10 @@ impl Ring {
         }
         let mut ordered = 0;
         while ordered < allowance {
-            let Some((guarantee, payload)) = self.queue.next_payload(max) else { break };
-            let frame = Frame { sender: self.me, guarantee, wrapped: false, payload };
-            frames.push(turn.append(token, frame));
+            let Some(guarantee) = self.queue.next_guarantee() else { break };
+            let kind = (self.me, guarantee, false);
+            let queue = &mut self.queue;
+            frames.push(turn.append(token, &mut self.pool, kind, |out| queue.next_payload(max, out)));
             ordered += 1;
         }
         turn.flow.account(token, sent + ordered, self.queue.frames_waiting(max));
@@ -168,7 +180,8 @@ impl Ring {
             return false;
         }
         if rotated {
-            (self.linger_until, self.linger_visits) = (now + LINGER, 0);
+            let linger = LINGER.min(self.config.timers.token.scale(1, 32));
+            (self.linger_until, self.linger_visits) = (now + linger, 0);
         }
         self.linger_visits += 1;
         now < self.linger_until && self.linger_visits <= LINGER_VISITS
@@ -194,9 +207,16 @@ impl Ring {
         let queue_empty = self.queue.is_empty();
         let state = self.state;
         let rests = self.rests(&token);
-        let Some(turn) = self.turn() else { return };
+        let turn = match state {
+            State::Operational => &mut self.installed,
+            State::Recovery => match &mut self.forming {
+                Some(forming) => &mut forming.turn,
+                None => return,
+            },
+            State::Gather | State::Commit | State::Left => return,
+        };
         if turn.is_alone() {
-            turn.note_sent(&token, Vec::new());
+            turn.note_sent(&token, None);
             self.held = Some(token);
             for timer in [Timer::TokenLoss, Timer::TokenLate, Timer::TokenRetransmit] {
                 self.timers.stop(timer);
@@ -215,7 +235,11 @@ impl Ring {
             self.timers.stop(Timer::TokenRetransmit);
             self.timers.set(Timer::Hold, now + if rests { LAGGING_REST } else { timers.hold });
         } else {
-            let frame = turn.pass(&mut token);
+            turn.flow.token_left(now);
+            if turn.is_quiet() {
+                turn.flow.rest();
+            }
+            let frame = turn.pass(&mut token, &mut self.pool);
             let again = now + turn.resend_after(timers.token_retransmit);
             self.history.token_left(now);
             self.send(Destination::Node(to), true, frame);
@@ -257,7 +281,8 @@ impl Ring {
             };
             self.cancel_sent = true;
             let cancel = HoldCancel { ring: self.installed.id };
-            self.send(Destination::Node(holder), true, cancel.encode());
+            let frame = self.pool.write(|out| cancel.encode_into(out));
+            self.send(Destination::Node(holder), true, frame);
         }
     }
 
@@ -316,7 +341,8 @@ impl Ring {
         }
     }
 
-    pub(super) fn handle_mcast(&mut self, now: Boottime, from: NodeId, m: Mcast<'_>) {
+    /// `m` is what `frame` says.
+    pub(super) fn handle_mcast(&mut self, now: Boottime, from: NodeId, m: Mcast<'_>, frame: &[u8]) {
         let in_order = match self.state {
             State::Operational | State::Gather => m.ring == self.installed.id,
             State::Recovery => self.forming.as_ref().is_some_and(|f| f.turn.id == m.ring),
@@ -338,7 +364,8 @@ impl Ring {
             return;
         }
         self.stats.mcast_rx += 1;
-        let new = turn.window.insert(m.seq, || Frame::of(&m));
+        let pool = &mut self.pool;
+        let new = turn.window.insert(m.seq, || Frame::of(&m, frame, pool));
         // Somebody had the token after us.
         if turn.sent_seq().is_some_and(|sent| m.seq > sent) {
             self.timers.stop(Timer::TokenRetransmit);
@@ -398,9 +425,9 @@ impl Ring {
 }
 
 /// Hands each message that ends in `frame` to `out`, and `None` for each chunk that does not parse or fit.
-fn deliver_chunks(frame: &Frame, assembler: &mut Assembler, mut out: impl FnMut(Option<Vec<u8>>)) {
-    for chunk in Chunks::new(&frame.payload) {
-        match chunk.map(|chunk| assembler.push(frame.sender, chunk)) {
+fn deliver_chunks(frame: &Frame, assembler: &mut Assembler, mut out: impl FnMut(Option<Bytes>)) {
+    for chunk in Chunks::new(frame.payload()) {
+        match chunk.map(|chunk| assembler.push(frame.sender, chunk, &frame.bytes)) {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(message))) => out(Some(message)),
             Ok(Err(_)) | Err(_) => out(None),
@@ -418,10 +445,10 @@ const LAGGING_FRAMES: u32 = 1;
 const LAGGING_REST: Span = Span::from_millis(1);
 
 /// For so long the token may stay with the only sender, who waits for one message to be delivered before the next.
-const LINGER: Span = Span::from_millis(1);
+const LINGER: Span = Span::from_millis(12);
 
 /// For so many visits; all their frames count as one rotation's.
-const LINGER_VISITS: u32 = 32;
+const LINGER_VISITS: u32 = 256;
 
 /// More messages than this at once are no dialogue but a stream: that is better off with a token that turns.
 const LINGER_MESSAGES: usize = 2;

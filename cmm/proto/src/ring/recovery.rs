@@ -26,7 +26,7 @@ use super::window::Frame;
 use super::{Ring, RingOutput, State};
 use crate::limits::NODES_MAX;
 use crate::wire::{Commit, CommitEntry, Mcast, NodeSet, RecoveryProgress, Token};
-use crate::{Configuration, ConfigurationKind, Event, Guarantee};
+use crate::{Bytes, Configuration, ConfigurationKind, Event, Guarantee};
 
 /// What this node's group exchanges.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Ring {
         &mut self,
         now: Boottime,
         token: &mut Token,
-        frames: &mut Vec<Vec<u8>>,
+        frames: &mut Vec<Bytes>,
         served: u32,
     ) -> u32 {
         let Some(forming) = &mut self.forming else { return 0 };
@@ -144,13 +144,8 @@ impl Ring {
         while sent < allowance {
             let Some(seq) = recovery.next() else { break };
             let Some(old) = self.installed.window.get(seq) else { continue };
-            let frame = Frame {
-                sender: self.me,
-                guarantee: Guarantee::Agreed,
-                wrapped: true,
-                payload: wrap(self.installed.id, seq, old),
-            };
-            frames.push(turn.append(token, frame));
+            let (id, kind) = (self.installed.id, (self.me, Guarantee::Agreed, true));
+            frames.push(turn.append(token, &mut self.pool, kind, |out| wrap(id, seq, old, out)));
             sent += 1;
         }
         let waiting = recovery.backlog();
@@ -261,23 +256,27 @@ impl Ring {
         if let Some(recovery) = self.forming.as_mut().and_then(|f| f.recovery.as_mut()) {
             recovery.seen.insert(old.seq);
         }
-        self.installed.window.insert(old.seq, || Frame::of(&old));
+        let pool = &mut self.pool;
+        self.installed.window.insert(old.seq, || Frame::of(&old, payload, pool));
     }
 }
 
-/// An old frame for the payload of a new one. One that was itself such a wrapping keeps its place but not its content:
+/// Adds an old frame as the payload of a new one. One that was itself such a wrapping keeps its place but not its content:
 /// whoever installed the old ring is done with what came before it.
-fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame) -> Vec<u8> {
-    let Frame { sender, guarantee, wrapped, payload } = frame;
-    let payload = if *wrapped { &[0] } else { payload.as_slice() };
-    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: *wrapped, lingers: false, payload }
-        .encode()
+fn wrap(ring: RingId, seq: MsgSeq, frame: &Frame, out: &mut Vec<u8>) {
+    let Frame { sender, guarantee, wrapped, bytes } = frame;
+    if !wrapped {
+        return out.extend_from_slice(bytes);
+    }
+    Mcast { ring, seq, sender: *sender, guarantee: *guarantee, wrapped: true, lingers: false, payload: &[0] }
+        .encode_into(out);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ring::flow::Flow;
+    use holdfast_types::Span;
 
     fn id(n: u32) -> NodeId {
         NodeId::new(n)
@@ -289,13 +288,14 @@ mod tests {
 
     /// An old ring of nodes 1 to 5, of which this node holds these frames, sent by node 5.
     fn old(held: &[u64]) -> Turn {
-        let mut turn = Turn::new(ring(7), (1..=5).map(id).collect(), Flow::new(50, 17));
+        let mut turn =
+            Turn::new(ring(7), (1..=5).map(id).collect(), Flow::new(50, 17, Span::from_millis(25)));
         for seq in held {
             turn.window.insert(MsgSeq::new(*seq), || Frame {
                 sender: id(5),
                 guarantee: Guarantee::Agreed,
                 wrapped: false,
-                payload: vec![0],
+                bytes: vec![0].into(),
             });
         }
         turn

@@ -4,8 +4,10 @@ use holdfast_types::{MsgSeq, NodeId, RingId, Span, TokenSeq};
 
 use super::flow::Flow;
 use super::window::{Frame, Window};
+use crate::bytes::Pool;
 use crate::limits::{RETRANSMIT_REQUESTS_MAX, WINDOW_FRAMES_MAX};
 use crate::wire::{Mcast, NodeSet, Token};
+use crate::{Bytes, Guarantee};
 
 /// The order of one ring as this member takes part in it.
 #[derive(Debug)]
@@ -35,7 +37,8 @@ pub(super) struct Turn {
 /// The token as it was passed on.
 #[derive(Debug)]
 struct Sent {
-    frame: Vec<u8>,
+    /// None where nobody else is there to get it.
+    frame: Option<Bytes>,
     seq: MsgSeq,
     aru: MsgSeq,
     aru_id: Option<NodeId>,
@@ -84,21 +87,31 @@ impl Turn {
     }
 
     /// Answers requests for frames that are here, and drops those that everybody has.
-    pub(super) fn serve(&self, token: &mut Token, frames: &mut Vec<Vec<u8>>) {
+    pub(super) fn serve(&self, token: &mut Token, frames: &mut Vec<Bytes>) {
         token.requests.retain(|seq| {
             if let Some(frame) = self.window.get(*seq) {
-                frames.push(self.encode(*seq, frame));
+                frames.push(frame.bytes.clone());
                 return false;
             }
             *seq > self.safe && *seq <= token.seq
         });
     }
 
-    /// Gives the next place in the order to `frame`; as bytes to send.
-    pub(super) fn append(&mut self, token: &mut Token, frame: Frame) -> Vec<u8> {
+    /// Gives the next place in the order to a frame of `sender` with the payload that `fill` adds; as bytes to send.
+    pub(super) fn append(
+        &mut self,
+        token: &mut Token,
+        pool: &mut Pool,
+        (sender, guarantee, wrapped): (NodeId, Guarantee, bool),
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Bytes {
         token.seq = token.seq.next();
-        let bytes = self.encode(token.seq, &frame);
-        let taken = self.window.insert(token.seq, || frame);
+        let (ring, seq) = (self.id, token.seq);
+        let bytes = pool.write(|out| {
+            Mcast { ring, seq, sender, guarantee, wrapped, lingers: false, payload: &[] }.encode_into(out);
+            fill(out);
+        });
+        let taken = self.window.insert(seq, || Frame { sender, guarantee, wrapped, bytes: bytes.clone() });
         assert!(taken, "only the holder of the token gives out sequence numbers");
         bytes
     }
@@ -140,15 +153,15 @@ impl Turn {
     }
 
     /// The token as bytes, with its next number; kept for retransmission.
-    pub(super) fn pass(&mut self, token: &mut Token) -> Vec<u8> {
+    pub(super) fn pass(&mut self, token: &mut Token, pool: &mut Pool) -> Bytes {
         token.token_seq = TokenSeq::new(token.token_seq.get() + 1);
-        let frame = token.encode();
-        self.note_sent(token, frame.clone());
+        let frame = pool.write(|out| token.encode_into(out));
+        self.note_sent(token, Some(frame.clone()));
         frame
     }
 
     /// Remembers what the token said when this member was done with it.
-    pub(super) fn note_sent(&mut self, token: &Token, frame: Vec<u8>) {
+    pub(super) fn note_sent(&mut self, token: &Token, frame: Option<Bytes>) {
         self.resent = 0;
         self.sent = Some(Sent { frame, seq: token.seq, aru: token.aru, aru_id: token.aru_id });
     }
@@ -165,9 +178,9 @@ impl Turn {
     }
 
     /// The token passed on last, to be sent again.
-    pub(super) fn resend(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn resend(&mut self) -> Option<Bytes> {
         self.resent += 1;
-        self.sent.as_ref().map(|s| s.frame.clone())
+        self.sent.as_ref().and_then(|s| s.frame.clone())
     }
 
     /// The representative may hold the token now or at its next visit.
@@ -175,27 +188,14 @@ impl Turn {
         self.idle_visits + 1 >= HOLD_AFTER_VISITS
     }
 
-    /// The token passed on last.
-    pub(super) fn sent_frame(&self) -> Option<&[u8]> {
-        self.sent.as_ref().map(|s| &*s.frame)
+    /// Whether a token was passed on.
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent.is_some()
     }
 
     /// `seq` of the token passed on last: a higher frame proves that it arrived.
     pub(super) fn sent_seq(&self) -> Option<MsgSeq> {
         self.sent.as_ref().map(|s| s.seq)
-    }
-
-    fn encode(&self, seq: MsgSeq, frame: &Frame) -> Vec<u8> {
-        Mcast {
-            ring: self.id,
-            seq,
-            sender: frame.sender,
-            guarantee: frame.guarantee,
-            wrapped: frame.wrapped,
-            lingers: false,
-            payload: &frame.payload,
-        }
-        .encode()
     }
 }
 
@@ -208,13 +208,16 @@ mod tests {
     use arrayvec::ArrayVec;
 
     use super::*;
-    use crate::Guarantee;
 
     const ME: NodeId = NodeId::new(1);
     const OTHER: NodeId = NodeId::new(2);
 
     fn turn() -> Turn {
-        Turn::new(RingId { representative: ME, seq: 1 }, [ME, OTHER].into_iter().collect(), Flow::new(50, 17))
+        Turn::new(
+            RingId { representative: ME, seq: 1 },
+            [ME, OTHER].into_iter().collect(),
+            Flow::new(50, 17, Span::from_millis(25)),
+        )
     }
 
     fn token(seq: u64, aru: u64, aru_id: Option<NodeId>) -> Token {
@@ -232,13 +235,12 @@ mod tests {
         }
     }
 
-    fn frame() -> Frame {
-        Frame { sender: OTHER, guarantee: Guarantee::Agreed, wrapped: false, payload: vec![1] }
-    }
-
     fn receive(turn: &mut Turn, seqs: &[u64]) {
-        for seq in seqs {
-            assert!(turn.window.insert(MsgSeq::new(*seq), frame));
+        for seq in seqs.iter().map(|seq| MsgSeq::new(*seq)) {
+            let (ring, sender, guarantee) = (turn.id, OTHER, Guarantee::Agreed);
+            let m = Mcast { ring, seq, sender, guarantee, wrapped: false, lingers: false, payload: &[1] };
+            let frame = || Frame { sender, guarantee, wrapped: false, bytes: m.encode().into() };
+            assert!(turn.window.insert(seq, frame));
         }
     }
 
@@ -246,13 +248,13 @@ mod tests {
     fn safe_is_what_the_aru_said_on_leaving_and_on_coming_back() {
         let mut t = turn();
         receive(&mut t, &[1, 2, 3, 4, 5]);
-        t.note_sent(&token(5, 4, Some(OTHER)), Vec::new());
+        t.note_sent(&token(5, 4, Some(OTHER)), None);
         t.observe(&token(5, 5, None));
         assert_eq!(t.safe.get(), 4, "it may have been lowered and raised again");
-        t.note_sent(&token(5, 5, None), Vec::new());
+        t.note_sent(&token(5, 5, None), None);
         t.observe(&token(5, 2, Some(OTHER)));
         assert_eq!(t.safe.get(), 4, "it never goes back");
-        t.note_sent(&token(5, 5, None), Vec::new());
+        t.note_sent(&token(5, 5, None), None);
         t.observe(&token(9, 5, Some(OTHER)));
         assert_eq!(t.safe.get(), 5);
     }
@@ -315,7 +317,8 @@ mod tests {
     fn a_token_is_sent_again_soon_and_then_less_often() {
         let mut t = turn();
         let configured = Span::from_millis(80);
-        t.pass(&mut token(3, 3, None));
+        let mut pool = Pool::new(100, 10);
+        t.pass(&mut token(3, 3, None), &mut pool);
         let waits: Vec<u64> = (0..6)
             .map(|_| {
                 let wait = t.resend_after(configured).as_millis();
@@ -325,7 +328,7 @@ mod tests {
             .collect();
         assert_eq!(waits, [10, 20, 40, 80, 80, 80]);
         t.idle_visits = HOLD_AFTER_VISITS;
-        t.pass(&mut token(3, 3, None));
+        t.pass(&mut token(3, 3, None), &mut pool);
         assert_eq!(t.resend_after(configured), configured);
     }
 }

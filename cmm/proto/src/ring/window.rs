@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use holdfast_types::{MsgSeq, NodeId};
 
-use crate::Guarantee;
 use crate::limits::WINDOW_FRAMES_MAX;
+use crate::wire::MCAST_HEADER_LEN;
+use crate::{Bytes, Guarantee};
 
 /// A frame kept until every member is known to have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,15 @@ pub(super) struct Frame {
     pub(super) guarantee: Guarantee,
     /// The payload is a frame of an older ring.
     pub(super) wrapped: bool,
-    pub(super) payload: Vec<u8>,
+    /// As it goes over the wire, to be sent again.
+    pub(super) bytes: Bytes,
+}
+
+impl Frame {
+    /// Chunks, or the frame of the older ring.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.bytes[MCAST_HEADER_LEN..]
+    }
 }
 
 /// Frames in order, between what all have (`base`) and the highest received.
@@ -108,7 +117,7 @@ mod tests {
             sender: NodeId::new(1),
             guarantee: Guarantee::Agreed,
             wrapped: false,
-            payload: n.to_le_bytes().into(),
+            bytes: n.to_le_bytes().as_slice().into(),
         }
     }
 

@@ -11,12 +11,11 @@
 //! The daemon answers nothing to a plain multicast, so there `NotExist` means that it is dropped. Corosync never
 //! returns a connection that has left to *unjoined*; here it does, as libcpg's callers expect.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
 use holdfast_types::{ConnId, NodeId, RingId};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::messages::Message;
+use crate::Bytes;
 use crate::api::{CpgEvent, CpgFragment, GroupMember, GroupName, GroupReason, Refusal};
 use crate::limits::{GROUP_MEMBERS_MAX, GROUP_NAME_MAX, LOCAL_PROCESSES_MAX, PAYLOAD_MAX};
 
@@ -225,18 +224,17 @@ impl Cpg {
         pid: u32,
         group: &[u8],
         fragment: Option<CpgFragment>,
-        payload: &[u8],
+        payload: &Bytes,
         events: &mut Events,
     ) {
         let sender = GroupMember { node: sender, pid };
         let Some((name, _)) = self.groups.get_key_value(group).filter(|(_, m)| m.contains(&sender)) else {
             return;
         };
-        let mut shared: Option<Arc<[u8]>> = None;
-        for conn in self.listeners(name) {
-            let payload = Arc::clone(shared.get_or_insert_with(|| payload.into()));
-            events.push((conn, CpgEvent::Deliver { group: name.clone(), sender, fragment, payload }));
-        }
+        let event = |conn| {
+            (conn, CpgEvent::Deliver { group: name.clone(), sender, fragment, payload: payload.clone() })
+        };
+        events.extend(self.listeners(name).map(event));
     }
 
     /// A regular configuration lost these nodes, or they come with another history.
@@ -350,7 +348,7 @@ impl Cpg {
         joined: Vec<(GroupMember, GroupReason)>,
         events: &mut Events,
     ) {
-        let listeners = self.listeners(group);
+        let listeners: Vec<ConnId> = self.listeners(group).collect();
         if listeners.is_empty() {
             return;
         }
@@ -376,9 +374,9 @@ impl Cpg {
         }
     }
 
-    fn listeners(&self, group: &[u8]) -> Vec<ConnId> {
+    fn listeners(&self, group: &[u8]) -> impl Iterator<Item = ConnId> {
         let listens = |p: &Place| *p.group == *group && p.state != ConnState::Joining;
-        self.conns.iter().filter(|(_, c)| c.at.as_ref().is_some_and(listens)).map(|(id, _)| *id).collect()
+        self.conns.iter().filter(move |(_, c)| c.at.as_ref().is_some_and(listens)).map(|(id, _)| *id)
     }
 
     fn place(&self, conn: ConnId) -> Option<&Place> {

@@ -169,11 +169,17 @@ impl<'a> Message<'a> {
     /// The bytes for the ring.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut w = Vec::with_capacity(64);
+        let mut out = Vec::with_capacity(64);
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// Behind what `w` holds.
+    pub fn encode_into(&self, w: &mut Vec<u8>) {
         match self {
             Self::State(state) => {
                 w.put_u8(kind::STATE);
-                state.encode(&mut w);
+                state.encode(w);
             }
             Self::StepDone { ring, epoch, step } => {
                 w.put_u8(kind::STEP_DONE);
@@ -198,7 +204,6 @@ impl<'a> Message<'a> {
                 w.put_u8(*reason as u8);
             }
             Self::Mcast { pid, group, fragment, payload } => {
-                w.reserve(payload.len() + group.len());
                 w.put_u8(kind::MCAST);
                 w.put_u32(*pid);
                 w.put_group(group);
@@ -239,7 +244,6 @@ impl<'a> Message<'a> {
                 w.put(cut(why).as_bytes());
             }
         }
-        w
     }
 
     /// Reads one message.

@@ -57,9 +57,14 @@ impl HoldCancel {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(13);
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// Behind what `out` holds.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.put_u8(FrameKind::HoldCancel as u8);
         out.put_ring(self.ring);
-        out
     }
 
     /// From a frame.

@@ -49,10 +49,10 @@ impl<'a> Mcast<'a> {
         out.put(self.payload);
     }
 
-    /// Sets [`Mcast::lingers`] in an encoded frame.
-    pub fn mark_lingering(frame: &mut [u8]) {
+    /// Sets or clears [`Mcast::lingers`] in an encoded frame.
+    pub fn set_lingering(frame: &mut [u8], lingers: bool) {
         if let Some(flags) = frame.get_mut(1) {
-            *flags |= LINGERS;
+            *flags = *flags & !LINGERS | if lingers { LINGERS } else { 0 };
         }
     }
 
@@ -177,10 +177,12 @@ mod tests {
     fn a_frame_can_be_marked_as_sent_by_one_who_keeps_the_token() {
         let mut bytes = frame(b"abc", Guarantee::Safe, false);
         assert!(!Mcast::decode(&bytes).unwrap().lingers);
-        Mcast::mark_lingering(&mut bytes);
+        Mcast::set_lingering(&mut bytes, true);
         let m = Mcast::decode(&bytes).unwrap();
         assert!(m.lingers && !m.wrapped && m.guarantee == Guarantee::Safe);
         assert_eq!(m.encode(), bytes);
+        Mcast::set_lingering(&mut bytes, false);
+        assert_eq!(bytes, frame(b"abc", Guarantee::Safe, false));
     }
 
     #[test]

@@ -83,6 +83,16 @@ impl Sealer {
     /// # Panics
     /// If the packet would be longer than [`PACKET_MAX`], or after 2⁶⁴ packets.
     pub fn seal(&mut self, kind: PacketKind, link: LinkId, body: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(HEADER_LEN + body.len() + TAG_LEN);
+        self.seal_into(kind, link, body, &mut packet);
+        packet
+    }
+
+    /// The same in a buffer that was used before; what it holds is replaced.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn seal_into(&mut self, kind: PacketKind, link: LinkId, body: &[u8], packet: &mut Vec<u8>) {
         assert!(HEADER_LEN + body.len() + TAG_LEN <= PACKET_MAX, "{} bytes do not fit a packet", body.len());
         let Self { me, incarnation, root, next_key, .. } = &*self;
         let (sender, incarnation, key, next_key) = (*me, *incarnation, root.id(), *next_key);
@@ -95,8 +105,8 @@ impl Sealer {
         if counter.trailing_zeros() >= SERIES_BITS {
             series.key = self.root.packet_key(sender, incarnation, series.domain, counter >> SERIES_BITS);
         }
-        let mut packet = Vec::with_capacity(HEADER_LEN + body.len() + TAG_LEN);
-        Header { kind, link, key, next_key, sender, incarnation, counter }.encode(&mut packet);
+        packet.clear();
+        Header { kind, link, key, next_key, sender, incarnation, counter }.encode(packet);
         packet.extend_from_slice(body);
         let (clear, sealed) = packet.split_at_mut(HEADER_LEN);
         let tag = series
@@ -104,7 +114,6 @@ impl Sealer {
             .seal_in_place_separate_tag(nonce(counter), Aad::from(clear), sealed)
             .expect("a body this short always seals");
         packet.extend_from_slice(tag.as_ref());
-        packet
     }
 }
 

@@ -46,6 +46,12 @@ impl Token {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED_LEN + 16 + 8 * self.requests.len());
+        self.encode_into(&mut out);
+        out
+    }
+
+    /// Behind what `out` holds.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.put_u8(FrameKind::Token as u8);
         out.put_ring(self.ring);
         out.put_u64(self.token_seq.get());
@@ -64,7 +70,6 @@ impl Token {
         for seq in &self.requests {
             out.put_u64(seq.get());
         }
-        out
     }
 
     /// From a frame.

@@ -16,6 +16,10 @@ fn conn(id: u64) -> ConnId {
     ConnId::new(id)
 }
 
+fn bytes(payload: &[u8]) -> Bytes {
+    payload.into()
+}
+
 /// One line an event: `conn: +joined -left =members` or `conn: sender "payload"` or `conn: ring members`.
 fn show(events: &mut Events) -> Vec<String> {
     let list = |l: &[(GroupMember, GroupReason)], sign: char| {
@@ -60,12 +64,12 @@ fn a_joiner_sees_itself_first_and_the_others_see_it_come_and_go() {
     assert!(events.is_empty(), "nobody listens here yet");
     cpg.join(conn(1), 10, G).unwrap();
     cpg.started(conn(1), 10, G);
-    cpg.deliver_mcast(node(2), 20, G, None, b"early", &mut events);
+    cpg.deliver_mcast(node(2), 20, G, None, &bytes(b"early"), &mut events);
     assert!(events.is_empty(), "not joined in the order yet");
     cpg.deliver_join(node(1), 10, G, &mut events);
-    cpg.deliver_mcast(node(2), 20, G, None, b"one", &mut events);
+    cpg.deliver_mcast(node(2), 20, G, None, &bytes(b"one"), &mut events);
     cpg.deliver_leave(node(2), 20, G, GroupReason::ProcDown, &mut events);
-    cpg.deliver_mcast(node(2), 20, G, None, b"ghost", &mut events);
+    cpg.deliver_mcast(node(2), 20, G, None, &bytes(b"ghost"), &mut events);
     assert_eq!(show(&mut events), ["1: +1.10/Join =1.10,2.20", "1: 2.20 \"one\"", "1: -2.20/ProcDown =1.10"]);
 }
 
@@ -87,9 +91,9 @@ fn the_table_of_states_and_requests_holds() {
     assert_eq!(cpg.join(c, 10, G).err(), Some(Refusal::Busy));
     assert_eq!(cpg.leave(c).err(), Some(Refusal::NotExist));
     assert_eq!(cpg.mcast(c, None, b"x").err(), Some(Refusal::NotExist));
-    cpg.deliver_mcast(node(1), 10, G, None, b"mine", &mut events);
+    cpg.deliver_mcast(node(1), 10, G, None, &bytes(b"mine"), &mut events);
     cpg.deliver_leave(node(1), 10, G, GroupReason::Leave, &mut events);
-    cpg.deliver_mcast(node(1), 10, G, None, b"late", &mut events);
+    cpg.deliver_mcast(node(1), 10, G, None, &bytes(b"late"), &mut events);
     assert_eq!(show(&mut events), ["1: +1.10/Join =1.10", "1: 1.10 \"mine\"", "1: -1.10/Leave ="]);
     assert!(cpg.join(c, 10, G).is_ok(), "after the leave the connection is free again");
     assert_eq!(cpg.join(c, 10, &[0; 129]).err(), Some(Refusal::NameTooLong));
@@ -155,7 +159,7 @@ fn messages_of_nodes_that_are_not_synchronised_are_not_delivered() {
     let (mut cpg, mut events) = synced(&[2]);
     joined(&mut cpg, 1, 10, G);
     cpg.deliver_join(node(3), 30, G, &mut events);
-    cpg.deliver_mcast(node(3), 30, G, None, b"stranger", &mut events);
+    cpg.deliver_mcast(node(3), 30, G, None, &bytes(b"stranger"), &mut events);
     cpg.deliver_join(node(2), 20, G, &mut events);
     cpg.lost(&[node(2)]);
     cpg.deliver_join(node(2), 21, G, &mut events);
