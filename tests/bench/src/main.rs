@@ -13,6 +13,7 @@ mod scale;
 mod seal;
 mod stability;
 mod table;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ use daemon::{Daemon, Ring};
 use membership::Fault;
 use stability::Load;
 use table::Table;
+use traffic::{Role, Senders};
 
 /// Measure Holdfast, and corosync beside it.
 #[derive(Parser, Debug)]
@@ -34,6 +36,7 @@ Examples:
   cargo run --release -p bench -- detect --times 100 --token 300
   cargo run --release -p bench -- detect --fault node --nodes 8 --default-timers
   cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
+  cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
   cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
     #[command(subcommand)]
@@ -91,6 +94,43 @@ enum Bench {
         #[command(flatten)]
         rig: Rig,
     },
+    /// Ordered messages a second at the slowest receiver, and MB/s; medians, and ratios to our daemon
+    Throughput {
+        /// Bytes of a message; may be given several times
+        #[arg(long, default_values_t = [64, 1024, 65_536])]
+        size: Vec<usize>,
+        /// Who sends; may be given several times
+        #[arg(long, default_values_t = [Senders::One, Senders::All], value_enum)]
+        senders: Vec<Senders>,
+        /// How many runs of each, daemons in turn
+        #[arg(long, default_value_t = 3)]
+        times: u32,
+        /// For how long each
+        #[arg(long, default_value_t = 3)]
+        seconds: u32,
+        /// Print one JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        rig: Rig,
+    },
+    /// Delivery of one message of 64 bytes to its sender, one after the other, in microseconds
+    Latency {
+        /// Node that sends, 1 is the representative; may be given several times
+        #[arg(long, default_values_t = [1, 2])]
+        sender: Vec<u32>,
+        /// How many runs of each, daemons in turn
+        #[arg(long, default_value_t = 3)]
+        times: u32,
+        /// For how long each
+        #[arg(long, default_value_t = 3)]
+        seconds: u32,
+        /// Print one JSON object instead of a table
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        rig: Rig,
+    },
     /// Checks of packets that nobody should believe: how many a second one core bears (needs no namespaces)
     Hostile,
     /// What one more node costs: packets, CPU time and memory of a daemon, times of changes, by number of nodes
@@ -114,6 +154,20 @@ enum Bench {
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
+    /// Inside of a node: a member of a group in a bench of messages
+    #[command(hide = true)]
+    Client {
+        #[arg(long)]
+        group: String,
+        #[arg(long)]
+        nodes: usize,
+        #[arg(long)]
+        role: Role,
+        #[arg(long)]
+        size: usize,
+        #[arg(long)]
+        seconds: u32,
+    },
     /// Inside of a node: sends to a group as fast as it is let
     #[command(hide = true)]
     Flood {
@@ -165,6 +219,15 @@ fn main() -> ExitCode {
             }
             table.print();
             Ok(())
+        }
+        Bench::Client { group, nodes, role, size, seconds } => {
+            traffic::client(&group, nodes, role, size, seconds)
+        }
+        Bench::Throughput { size, senders, times, seconds, json, rig } => {
+            throughput(&size, &senders, (times, seconds), json, &rig)
+        }
+        Bench::Latency { sender, times, seconds, json, rig } => {
+            latency(&sender, (times, seconds), json, &rig)
         }
         Bench::Flood { size, seconds } => stability::flood(size, seconds),
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
@@ -239,6 +302,114 @@ fn idle(seconds: u32, rig: &Rig) -> Result<()> {
     }
     table.print();
     Ok(())
+}
+
+/// The peers that messages are compared with, where no daemon is named.
+const SEALED_AND_CLEAR: [Daemon; 3] = [Daemon::Cmmd, Daemon::CorosyncSealed, Daemon::CorosyncUdpu];
+
+fn peers(rig: &Rig) -> Vec<Daemon> {
+    if rig.daemon.is_empty() { Daemon::present(&SEALED_AND_CLEAR) } else { rig.daemons() }
+}
+
+fn throughput(
+    sizes: &[usize],
+    senders: &[Senders],
+    (times, seconds): (u32, u32),
+    json: bool,
+    rig: &Rig,
+) -> Result<()> {
+    let daemons = peers(rig);
+    let cases: Vec<(usize, Senders)> =
+        sizes.iter().flat_map(|size| senders.iter().map(|s| (*size, *s))).collect();
+    let measure = |daemon, k: u32| {
+        let cluster = membership::start(daemon, rig.ring())?;
+        let run = |(n, (size, senders)): (usize, &(usize, Senders))| {
+            let rate = traffic::throughput(&cluster, n as u32, *senders, *size, seconds)?;
+            eprintln!("{daemon}, run {}: {size} bytes, {senders}: {rate:.0} messages/s", k + 1);
+            Ok(vec![rate])
+        };
+        cases.iter().enumerate().map(run).collect::<Result<Vec<_>>>()
+    };
+    let samples = in_turn(&daemons, times, measure)?;
+    let title = format!("ordered messages/s at the slowest receiver, median of {times} runs; {}", rig.ring());
+    let mut table = Table::new(&title);
+    let mut objects = Vec::new();
+    for (n, (size, senders)) in cases.iter().enumerate() {
+        let rates: Vec<f64> = samples.iter().map(|of| traffic::median(of[n].clone())).collect();
+        for ((daemon, rate), of) in daemons.iter().zip(&rates).zip(&samples) {
+            let (megabytes, ratio) = (rate * *size as f64 / 1e6, rates[0] / rate);
+            let text = format!("{rate:9.0} /s  {megabytes:7.1} MB/s  {} is {ratio:5.2} x that", daemons[0]);
+            table.row(&format!("{size} bytes, {senders}: {daemon}"), &text);
+            let runs: Vec<String> = of[n].iter().map(|r| format!("{r:.0}")).collect();
+            objects.push(format!(
+                "{{\"daemon\":\"{daemon}\",\"bytes\":{size},\"senders\":\"{senders}\",\"messages_s\":{rate:.0},\
+                 \"mb_s\":{megabytes:.1},\"runs\":[{}]}}",
+                runs.join(",")
+            ));
+        }
+    }
+    show(&table, json, "throughput", &objects);
+    Ok(())
+}
+
+fn latency(senders: &[u32], (times, seconds): (u32, u32), json: bool, rig: &Rig) -> Result<()> {
+    let daemons = peers(rig);
+    let measure = |daemon, k: u32| {
+        let cluster = membership::start(daemon, rig.ring())?;
+        let run = |(n, sender): (usize, &u32)| {
+            let mut times = traffic::latency(&cluster, n as u32, *sender, seconds)?;
+            let [p50, p99] = [50, 99].map(|p| traffic::percentile(&mut times, p));
+            eprintln!("{daemon}, run {}: node {sender}: p50 {p50:.0} us, p99 {p99:.0} us", k + 1);
+            Ok(times)
+        };
+        senders.iter().enumerate().map(run).collect::<Result<Vec<_>>>()
+    };
+    let mut samples = in_turn(&daemons, times, measure)?;
+    let title = format!(
+        "64 bytes, sent -> delivered to the sender, one after the other, {times} runs, us; {}",
+        rig.ring()
+    );
+    let mut table = Table::new(&title);
+    let mut objects = Vec::new();
+    for (n, sender) in senders.iter().enumerate() {
+        for (daemon, of) in daemons.iter().zip(&mut samples) {
+            let [p50, p99, max] = [50, 99, 100].map(|p| traffic::percentile(&mut of[n], p));
+            let text = format!("p50 {p50:8.1}  p99 {p99:8.1}  max {max:9.1}  n {}", of[n].len());
+            table.row(&format!("node {sender} sends: {daemon}"), &text);
+            objects.push(format!(
+                "{{\"daemon\":\"{daemon}\",\"sender\":{sender},\"p50_us\":{p50:.1},\"p99_us\":{p99:.1},\"max_us\":{max:.1},\
+                 \"samples\":{}}}",
+                of[n].len()
+            ));
+        }
+    }
+    show(&table, json, "latency", &objects);
+    Ok(())
+}
+
+/// Runs of all daemons in turn, a fresh ring each: what each run measured in each case, put together by daemon and case.
+fn in_turn(
+    daemons: &[Daemon],
+    times: u32,
+    measure: impl Fn(Daemon, u32) -> Result<Vec<Vec<f64>>>,
+) -> Result<Vec<Vec<Vec<f64>>>> {
+    let mut all: Vec<Vec<Vec<f64>>> = vec![Vec::new(); daemons.len()];
+    for k in 0..times {
+        for (daemon, samples) in daemons.iter().zip(&mut all) {
+            let cases = measure(*daemon, k)?;
+            samples.resize(cases.len(), Vec::new());
+            samples.iter_mut().zip(cases).for_each(|(of, case)| of.extend(case));
+        }
+    }
+    Ok(all)
+}
+
+fn show(table: &Table, json: bool, bench: &str, objects: &[String]) {
+    if json {
+        println!("{{\"bench\":\"{bench}\",\"cases\":[{}]}}", objects.join(",\n"));
+    } else {
+        table.print();
+    }
 }
 
 fn scale(nodes: &[u32], seconds: u32, times: u32, token: u32, daemons: &[Daemon]) -> Result<()> {
