@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cmm_conf::{Config, ConfigKey, Priority, Timing};
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Event, Node, Output, RejectReason, Request, StepPhase};
+use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
@@ -25,6 +25,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clients::{Action, Clients};
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
+use crate::interfaces::Watch;
 use crate::keys::KeyLoader;
 use crate::log::Log;
 use crate::net::{self, Feedback, Net};
@@ -38,6 +39,7 @@ pub(crate) struct EventLoop {
     pub(crate) node: Node,
     pub(crate) log: Log,
     pub(crate) net: Net,
+    pub(crate) interfaces: Watch,
     pub(crate) failfast: Failfast,
     pub(crate) clients: Clients,
     pub(crate) persister: Persister,
@@ -105,6 +107,8 @@ const FAILFAST: Token = Token(3);
 const GUARDIAN: Token = Token(4);
 /// A timer was due.
 const ALARM: Token = Token(5);
+/// The kernel tells of interfaces and addresses.
+const INTERFACES: Token = Token(6);
 /// Clients have all tokens from here on.
 const CLIENTS: Token = Token(16);
 /// Clients served in one turn, one run of requests each.
@@ -142,6 +146,9 @@ impl EventLoop {
         registry.register(&mut SourceFd(&self.signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
         registry.register(&mut SourceFd(&self.failfast.server_fd()), FAILFAST, Interest::READABLE)?;
         self.clients.register(self.poll.registry(), CLIENTS.0)?;
+        if let Some(fd) = self.interfaces.fd() {
+            self.poll.registry().register(&mut SourceFd(&fd), INTERFACES, Interest::READABLE)?;
+        }
         self.watch_guardian();
         let alarm = Alarm::new()?;
         self.poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
@@ -170,9 +177,15 @@ impl EventLoop {
         self.drain(start);
         for event in events {
             match event.token() {
-                Token(link) if (NET..CLIENTS).contains(&event.token()) && event.is_readable() => {
-                    self.net.set_readable(link - NET.0);
+                Token(link) if (NET..CLIENTS).contains(&event.token()) => {
+                    if event.is_readable() {
+                        self.net.set_readable(link - NET.0);
+                    }
+                    if event.is_error() {
+                        self.net.set_erring(link - NET.0);
+                    }
                 }
+                INTERFACES => self.interfaces.set_readable(),
                 WAKER | ALARM => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
@@ -185,6 +198,7 @@ impl EventLoop {
             self.serve_requests();
         }
         self.take_packets();
+        self.take_hints();
         while let Some(record) = self.persister.done() {
             let at = now();
             self.node.handle_persisted(at, &record);
@@ -219,6 +233,21 @@ impl EventLoop {
         let took = self.clients.lateness.turned(start, end);
         self.note_late(end, took);
         self.log.wake();
+    }
+
+    /// What the kernel says of links and of peers' ports. After the packets: what a peer sent before it died is no answer.
+    fn take_hints(&mut self) {
+        let at = now();
+        let mut lost = Vec::new();
+        self.interfaces.take(|link, why| lost.push((link, why)));
+        for (link, why) in lost {
+            self.node.link_lost(at, link, why);
+            self.drain(at);
+        }
+        for peer in self.net.refusals().iter() {
+            self.node.hint(at, peer, Hint::Refused);
+            self.drain(at);
+        }
     }
 
     fn serve_clients(&mut self, events: &Events) {
@@ -365,9 +394,11 @@ impl EventLoop {
              change one link at a time, and the next one when \"corosync-cfgtool -n\" shows it connected"
                 .to_owned()
         })?;
+        self.failfast.set_links(&net, &self.log);
         let adopted = self.net.adopt(net, sockets, self.poll.registry(), NET.0);
         adopted.map_err(|e| format!("cannot poll the sockets of the links: {e}"))?;
         self.state.interfaces = self.net.interfaces();
+        self.interfaces.set_links(&self.state.interfaces);
         let keys = config.keys.iter().filter(|k| k.name.starts_with("nodelist."));
         let keys = keys.map(|k| (k.name.clone(), startup::key_value(&k.value))).collect();
         self.clients.set_nodes(startup::client_nodes(config), keys, at);
@@ -505,7 +536,7 @@ impl EventLoop {
         {
             due = due.min(at);
         }
-        if self.net.has_work() || self.failfast.has_work() {
+        if self.net.has_work() || self.interfaces.has_work() || self.failfast.has_work() {
             due = before;
         }
         // The poller counts milliseconds, the alarm does not. Setting it anew each time that something is put off costs a

@@ -147,6 +147,10 @@ fn core(event: &Event, out: &mut Vec<Line>) {
                 "heartbeat" => format!(
                     "A processor failed, forming new configuration: node {node} is suspected, no heartbeat for {silent}."
                 ),
+                why if *silent > Span::ZERO => format!(
+                    "A processor failed, forming new configuration: node {node} is suspected, no heartbeat for {silent} and no answer \
+                     to probes ({why})."
+                ),
                 why => {
                     format!("A processor failed, forming new configuration: node {node} is gone ({why}).")
                 }
@@ -154,6 +158,10 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let fields =
                 vec![("node", node.to_string()), ("why", (*why).to_owned()), ("silent_ms", millis(*silent))];
             line("suspect", Notice, text, fields);
+        }
+        Event::Probe { node, why } => {
+            let text = format!("Node {node} is asked whether it is there ({why}).");
+            line("probe", Info, text, vec![("node", node.to_string()), ("why", (*why).to_owned())]);
         }
         Event::NewMembership(c) => {
             if c.kind != ConfigurationKind::Regular {
@@ -609,7 +617,7 @@ mod tests {
 
     /// One of each kind, in the order of the table.
     fn all() -> Vec<Happening> {
-        use cmm_proto::Configuration;
+        use cmm_proto::{Configuration, Hint};
         let ms = Span::from_millis;
         let configuration = |kind| Configuration {
             kind,
@@ -639,6 +647,8 @@ mod tests {
             Event::Suspect { node: id(3), why: "heartbeat", silent: ms(512) },
             Event::Suspect { node: id(3), why: "gasp", silent: Span::ZERO },
             Event::Suspect { node: id(3), why: "leave", silent: Span::ZERO },
+            Event::Suspect { node: id(3), why: Hint::Refused.as_str(), silent: ms(53) },
+            Event::Probe { node: id(3), why: Hint::LinksDown.as_str() },
             Event::NewMembership(configuration(ConfigurationKind::Transitional)),
             Event::NewMembership(configuration(ConfigurationKind::Regular)),
             Event::Retransmit { frames: 4 },

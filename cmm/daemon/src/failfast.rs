@@ -34,6 +34,8 @@ pub(crate) struct Failfast {
     setup: Setup,
     /// The guardian has not got the packets of the set-up yet.
     packets_due: bool,
+    /// Nor the links.
+    links_due: bool,
     program: PathBuf,
     waker: Arc<mio::Waker>,
     watchdog: WatchdogState,
@@ -140,6 +142,7 @@ impl Failfast {
             own,
             setup,
             packets_due: false,
+            links_due: false,
             program,
             waker,
             watchdog,
@@ -234,7 +237,7 @@ impl Failfast {
                 self.respawn = None;
                 self.guardian_seen = now;
                 // It may have been started before they were sealed anew.
-                self.packets_due = true;
+                (self.packets_due, self.links_due) = (true, true);
                 log.event(DaemonEvent::Guardian { error: None });
                 true
             }
@@ -261,7 +264,23 @@ impl Failfast {
         self.hand_over_packets();
     }
 
+    /// Gasps go over these links from now on.
+    pub(crate) fn set_links(&mut self, net: &NetConfig, log: &Log) {
+        self.setup.links = net.links.iter().map(gasp_link).collect();
+        self.links_due = true;
+        let mut warnings = Vec::new();
+        if let Err(e) = self.own.set_links(&self.setup.links, &mut warnings) {
+            let then = "without its guardian this node would end without a word";
+            log.event(DaemonEvent::Degraded { what: "no sockets for gasps", error: e.to_string(), then });
+        }
+        warnings.into_iter().for_each(|warning| log.text(Priority::Warning, warning));
+        self.hand_over_packets();
+    }
+
     fn hand_over_packets(&mut self) {
+        if let Some(guardian) = self.guardian.as_ref().filter(|_| self.links_due) {
+            self.links_due = guardian.update_links(&self.setup.links).is_err();
+        }
         if let Some(guardian) = self.guardian.as_ref().filter(|_| self.packets_due) {
             // A guardian that does not read, or is dead, shows elsewhere; the next one starts with them.
             self.packets_due = guardian.update_packets(&self.setup.packets).is_err();

@@ -9,6 +9,7 @@ mod event_loop;
 mod events;
 mod exit;
 mod failfast;
+mod interfaces;
 mod keys;
 mod lateness;
 mod log;
@@ -35,6 +36,7 @@ use crate::event_loop::{EventLoop, State, WAKER};
 use crate::events::DaemonEvent;
 use crate::exit::Fatal;
 use crate::failfast::Failfast;
+use crate::interfaces::Watch;
 use crate::keys::{Key, KeyLoader, KeyPlace};
 use crate::log::Log;
 use crate::net::Net;
@@ -183,11 +185,20 @@ impl Start {
         }
         realtime::set_up(&config.system, &log);
         log.wake();
+        let (interfaces, watched) = Watch::start(&net.interfaces());
+        if let Err(e) = watched {
+            log.event(DaemonEvent::Degraded {
+                what: "network interfaces are not watched",
+                error: e.to_string(),
+                then: "a link without carrier is noticed by its silence",
+            });
+        }
         let notify = Notify::from_env();
         let event_loop = EventLoop {
             node,
             log,
             net,
+            interfaces,
             failfast,
             clients,
             persister,

@@ -4,9 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use cmm_proto::wire::Header;
+use cmm_proto::wire::{Header, NodeSet};
 use cmm_proto::{Destination, Node, limits};
 use holdfast_sys::net::{self, ReceiveBatch, Sender, UdpOptions};
+use holdfast_sys::refused;
 use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -47,6 +48,8 @@ struct Link {
     data: Outbox,
     /// Whether the socket may hold packets that were not taken yet.
     readable: bool,
+    /// Whether the kernel may keep errors of it that were not taken yet.
+    erring: bool,
     /// Whether the poller is asked to say when it takes more.
     writing: bool,
     overflowed: u64,
@@ -93,8 +96,10 @@ pub(crate) struct LinkNet {
 /// Packets taken in one turn: more wait for the next, so that timers and clients get theirs. A call takes up to a thousand
 /// where the kernel joins them.
 const RECEIVE_BUDGET: usize = 512;
-/// Errors taken off one socket in one turn.
+/// Failed calls on one socket in one turn.
 const ERRORS_MAX: usize = 4;
+/// Errors taken from the queue of one link in one turn.
+const ERRORS_BUDGET: usize = 64;
 /// Packets that wait for the socket's buffer. The ring's window is far below; beyond it the oldest data is lost, and
 /// asked for again.
 const QUEUE_MAX: usize = 8_192;
@@ -202,9 +207,37 @@ impl Net {
         }
     }
 
+    /// The poller shows an error on link N.
+    pub(crate) fn set_erring(&mut self, link: usize) {
+        for link in self.links.iter_mut().filter(|l| usize::from(l.id.get()) == link) {
+            link.erring = true;
+        }
+    }
+
+    /// Peers whose machines refuse packets, as far as the kernel has told since the last call. Never waits.
+    pub(crate) fn refusals(&mut self) -> NodeSet {
+        let mut refused = NodeSet::new();
+        for link in &mut self.links {
+            for _ in 0..ERRORS_BUDGET {
+                if !link.erring {
+                    break;
+                }
+                match refused::take(&link.socket) {
+                    Some(by) => {
+                        let peer =
+                            link.peers.iter().find(|p| by.is_some_and(|by| p.addr.as_socket() == Some(by)));
+                        peer.map(|p| refused.insert(p.id));
+                    }
+                    None => link.erring = false,
+                }
+            }
+        }
+        refused
+    }
+
     /// Whether the next turn must not sleep.
     pub(crate) fn has_work(&self) -> bool {
-        !self.batch.is_empty() || self.links.iter().any(|l| l.readable)
+        !self.batch.is_empty() || self.links.iter().any(|l| l.readable || l.erring)
     }
 
     /// Takes packets, each at the time `now` gives, and calls `after` for what came out of the node. Links take turns, one call
@@ -362,7 +395,9 @@ impl Link {
 
     fn socket(config: &LinkNet, dscp: u8) -> io::Result<UdpSocket> {
         let options = UdpOptions { buffer_bytes: BUFFER_BYTES, dscp, ttl: config.ttl };
-        net::bind_udp(config.local, &options)
+        let socket = net::bind_udp(config.local, &options)?;
+        refused::watch(&socket)?;
+        Ok(socket)
     }
 
     fn new(config: &LinkNet, socket: UdpSocket) -> Self {
@@ -381,6 +416,7 @@ impl Link {
             urgent: Outbox::new(QUEUE_MAX / 8),
             data: Outbox::new(QUEUE_MAX),
             readable: false,
+            erring: false,
             writing: false,
             overflowed: 0,
         }

@@ -22,6 +22,9 @@ struct Waiting {
     to: u64,
 }
 
+/// Errors of earlier packets that one flush gets over without a loss.
+const OTHERS_MAX: u32 = 16;
+
 /// How a flush ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flushed {
@@ -69,6 +72,7 @@ impl Outbox {
     ) -> Flushed {
         let count = peers.clone().count();
         let chunk = (SEND_MAX / count.max(1)).max(1);
+        let mut others = 0;
         while !self.packets.is_empty() {
             let waiting = &self.packets;
             let list = peers.clone().enumerate().flat_map(|(at, addr)| {
@@ -78,6 +82,11 @@ impl Outbox {
             let sent = match sender.send(socket, list) {
                 Ok(sent) => sent,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Flushed::Full,
+                // What the kernel says may be about an earlier packet to whichever peer: then it is said once.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && others < OTHERS_MAX => {
+                    others += 1;
+                    continue;
+                }
                 Err(e) => {
                     // Something is wrong with the first one (filtered, no route): the rest must not suffer.
                     let first = waiting.iter().take(chunk).map(|w| w.to.trailing_zeros()).min().unwrap_or(0);

@@ -19,4 +19,6 @@ pub mod wire;
 
 pub use api::*;
 pub use bytes::Bytes;
+pub use detector::Hint;
+pub use links::LinkLoss;
 pub use node::{ConfigError, Node};

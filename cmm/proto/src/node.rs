@@ -21,9 +21,9 @@ use crate::api::{
     Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, HeldOut,
     NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
 };
-use crate::detector::{Detector, Watched};
+use crate::detector::{Detector, Hint, Watched};
 use crate::limits;
-use crate::links::Links;
+use crate::links::{LinkLoss, Links};
 use crate::quorum::Quorum;
 use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
@@ -184,7 +184,11 @@ impl Node {
         for (node, silent) in &silent {
             self.event(Event::Suspect { node: *node, why: "heartbeat", silent: *silent });
         }
-        let silent: NodeSet = silent.into_iter().map(|(node, _)| node).collect();
+        let mut silent: NodeSet = silent.into_iter().map(|(node, _)| node).collect();
+        for (node, hint, span) in self.detector.mute(now) {
+            self.event(Event::Suspect { node, why: hint.as_str(), silent: span });
+            silent.insert(node);
+        }
         self.ring.suspect(now, silent.as_slice(), Suspicion::Silent);
         self.links.handle_timeout(now);
         self.ring.handle_timeout(now);
@@ -193,6 +197,25 @@ impl Node {
         self.settle(now);
         self.probe_links(now);
         self.probe_paths(now);
+    }
+
+    /// Something suggests that `node` is gone. It is asked, and suspected only if it does not answer.
+    pub fn hint(&mut self, now: Boottime, node: NodeId, hint: Hint) {
+        self.turn(now);
+        if !self.left {
+            self.probe(now, node, hint);
+            self.settle(now);
+        }
+    }
+
+    /// This machine says that a link carries nothing any more. Peers that no other link reaches are asked whether they
+    /// are there.
+    pub fn link_lost(&mut self, now: Boottime, link: LinkId, why: LinkLoss) {
+        self.turn(now);
+        if !self.left {
+            self.links.lost(now, link, why);
+            self.settle(now);
+        }
     }
 
     /// `record` is durable.
@@ -469,6 +492,13 @@ impl Node {
             }
         }
         self.detector.watch(now, &self.ring.awaited());
+        for node in self.links.take_cut_off().iter() {
+            self.probe(now, node, Hint::LinksDown);
+        }
+        let asked = self.detector.probes_due(now);
+        if !asked.is_empty() {
+            self.send_heartbeat(now, asked.as_slice(), true);
+        }
         if self.detector.beat_due(now) {
             self.send_heartbeat_to_members(now);
             self.detector.beat_sent(now);
@@ -489,7 +519,13 @@ impl Node {
             RingOutput::Persist(seq) => {
                 self.outputs.push_back(Output::Persist(Record { ring_seq_reserved: seq }))
             }
-            RingOutput::Event(event) => self.event(event),
+            RingOutput::Event(event) => {
+                let late = matches!(event, Event::TokenLate { .. });
+                self.event(event);
+                for node in self.members.clone().into_iter().filter(|_| late) {
+                    self.probe(now, node, Hint::TokenLate);
+                }
+            }
         }
     }
 

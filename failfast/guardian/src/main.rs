@@ -198,6 +198,10 @@ impl Guard {
                         Some(ToGuardian::Packets(packets)) => {
                             let _ = self.path.set_packets(&packets); // their lengths were checked by decoding
                         }
+                        Some(ToGuardian::Links(links)) => {
+                            // With what it has it still reaches those whose addresses stay.
+                            let _ = self.path.set_links(&links, &mut Vec::new());
+                        }
                         // One set-up is enough, and what does not decode changes nothing.
                         Some(ToGuardian::Setup(_) | ToGuardian::TakeDown { .. }) | None => {}
                     }

@@ -71,6 +71,8 @@ pub enum ToGuardian {
     Setup(Box<Setup>),
     /// Other packets from now on.
     Packets(Packets),
+    /// Other links and peers from now on.
+    Links(Vec<Link>),
     /// Take the node down now.
     TakeDown {
         /// Why.
@@ -109,6 +111,7 @@ impl ToGuardian {
         let fits = match self {
             Self::Setup(setup) => out.setup(setup),
             Self::Packets(packets) => out.byte(2).and_then(|()| out.packets(packets)),
+            Self::Links(links) => out.byte(5).and_then(|()| out.links(links)),
             Self::TakeDown { reason, gasp } => out.take_down(reason, gasp),
             Self::Release => out.byte(4),
         };
@@ -129,6 +132,7 @@ impl ToGuardian {
                 Self::TakeDown { reason, gasp: gasp.to_vec() }
             }
             4 => Self::Release,
+            5 => Self::Links(from.links()?),
             _ => return None,
         };
         from.0.is_empty().then_some(message)
@@ -301,8 +305,12 @@ impl Writer<'_> {
         self.path(Some(&setup.sysrq_trigger))?;
         self.put(&setup.limit.as_nanos().to_le_bytes())?;
         self.packets(&setup.packets)?;
-        self.put(&u16::try_from(setup.links.len()).ok()?.to_le_bytes())?;
-        for link in &setup.links {
+        self.links(&setup.links)
+    }
+
+    fn links(&mut self, links: &[Link]) -> Option<()> {
+        self.put(&u16::try_from(links.len()).ok()?.to_le_bytes())?;
+        for link in links {
             self.address(link.source)?;
             self.put(&u16::try_from(link.peers.len()).ok()?.to_le_bytes())?;
             for peer in &link.peers {
@@ -379,7 +387,7 @@ impl<'a> Reader<'a> {
     }
 
     fn setup(&mut self) -> Option<Setup> {
-        let mut setup = Setup {
+        Some(Setup {
             mode: self.word()?,
             scope: self.word()?,
             run_dir: self.path()??,
@@ -389,8 +397,12 @@ impl<'a> Reader<'a> {
             sysrq_trigger: self.path()?.unwrap_or_default(),
             limit: Span::from_nanos(u64::from_le_bytes(self.array()?)),
             packets: self.packets()?,
-            links: Vec::new(),
-        };
+            links: self.links()?,
+        })
+    }
+
+    fn links(&mut self) -> Option<Vec<Link>> {
+        let mut links = Vec::new();
         for _ in 0..self.count()? {
             let mut link = Link { source: self.address()?, peers: Vec::new() };
             for _ in 0..self.count()? {
@@ -401,9 +413,9 @@ impl<'a> Reader<'a> {
                     IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, scope).into(),
                 });
             }
-            setup.links.push(link);
+            links.push(link);
         }
-        Some(setup)
+        Some(links)
     }
 }
 
@@ -446,6 +458,7 @@ mod tests {
         let messages = [
             ToGuardian::Setup(Box::new(setup())),
             ToGuardian::Packets(setup().packets),
+            ToGuardian::Links(setup().links),
             ToGuardian::TakeDown { reason, gasp: vec![7; PACKET_MAX] },
             ToGuardian::Release,
         ];
@@ -504,7 +517,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(kind in 0u8..6, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_panic(kind in 0u8..7, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let bytes = [&[kind][..], &bytes].concat();
             let _ = ToGuardian::decode(&bytes);
             let _ = FromGuardian::decode(&bytes);

@@ -29,7 +29,7 @@ use holdfast_sys::process_tree::{Killed, ProcessTree, Scope, Tag};
 use holdfast_sys::{kmsg, pidfd, realtime};
 
 use crate::black_box::Class;
-use crate::guardian::{PACKET_MAX, Packets, Setup};
+use crate::guardian::{Link, PACKET_MAX, Packets, Setup};
 use crate::scribe::Scribe;
 
 /// The run directory of a machine that is one node.
@@ -120,18 +120,7 @@ impl PanicPath {
                 None
             }
         });
-        let targets = setup.links.iter().map(|link| {
-            let socket = bind(link.source).or_else(|e| {
-                warnings.push(format!("Failfast: gasps do not leave from {}: {e}", link.source));
-                bind(if link.source.is_ipv4() {
-                    Ipv4Addr::UNSPECIFIED.into()
-                } else {
-                    Ipv6Addr::UNSPECIFIED.into()
-                })
-            })?;
-            Ok(Target { socket, peers: link.peers.clone() })
-        });
-        let targets = targets.collect::<io::Result<_>>()?;
+        let targets = targets(&setup.links, warnings)?;
         let mut this = Self {
             mode: setup.mode,
             kernel_log,
@@ -169,6 +158,15 @@ impl PanicPath {
         self.packets.daemon_died.set(daemon_died);
         self.packets.unit_died.set(unit_died);
         self.packets.last_word.set(last_word);
+        Ok(())
+    }
+
+    /// Other links and peers from now on. Lines for the log are added to `warnings`.
+    ///
+    /// # Errors
+    /// What making sockets says; nothing has changed then.
+    pub fn set_links(&mut self, links: &[Link], warnings: &mut Vec<String>) -> io::Result<()> {
+        self.targets = targets(links, warnings)?;
         Ok(())
     }
 
@@ -330,6 +328,22 @@ impl Packet {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+}
+
+/// A socket for each link. An address that this machine does not have is left to the kernel.
+fn targets(links: &[Link], warnings: &mut Vec<String>) -> io::Result<Vec<Target>> {
+    let target = |link: &Link| {
+        let socket = bind(link.source).or_else(|e| {
+            warnings.push(format!("Failfast: gasps do not leave from {}: {e}", link.source));
+            bind(if link.source.is_ipv4() {
+                Ipv4Addr::UNSPECIFIED.into()
+            } else {
+                Ipv6Addr::UNSPECIFIED.into()
+            })
+        })?;
+        Ok(Target { socket, peers: link.peers.clone() })
+    };
+    links.iter().map(target).collect()
 }
 
 fn bind(source: IpAddr) -> io::Result<UdpSocket> {

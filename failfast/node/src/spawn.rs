@@ -13,7 +13,7 @@ use holdfast_sys::stamp::{Side, Stamps};
 use holdfast_sys::{fdpass, pidfd, process_tree};
 use holdfast_types::{Boottime, Span};
 
-use crate::guardian::{self, FromGuardian, MESSAGE_MAX, Packets, Setup, ToGuardian};
+use crate::guardian::{self, FromGuardian, Link, MESSAGE_MAX, Packets, Setup, ToGuardian};
 use crate::panic_path::PanicPath;
 use crate::scribe::wait_readable;
 
@@ -143,6 +143,14 @@ impl Guardian {
     /// `WouldBlock`: try again later; `BrokenPipe`: it is dead; `InvalidInput`: a packet is too long.
     pub fn update_packets(&self, packets: &Packets) -> io::Result<()> {
         guardian::send(self.channel.as_fd(), &ToGuardian::Packets(packets.clone()).encode()?)
+    }
+
+    /// Other links and peers from now on. Never waits.
+    ///
+    /// # Errors
+    /// As [`Self::update_packets`].
+    pub fn update_links(&self, links: &[Link]) -> io::Result<()> {
+        guardian::send(self.channel.as_fd(), &ToGuardian::Links(links.to_vec()).encode()?)
     }
 
     /// Tells the guardian to take the node down: it begins by killing this process. Never waits, allocates nothing.

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{Destination, Node, Output, Record, Request, StepNotice, StepPhase};
+use cmm_proto::{Destination, Hint, Node, Output, Record, Request, StepNotice, StepPhase};
 use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId};
 
 use crate::agenda::Agenda;
@@ -98,6 +98,8 @@ pub(crate) struct Machine {
     pub(crate) paused: Option<Instant>,
     pub(crate) inbox: Vec<Flight>,
     pub(crate) inbox_bytes: usize,
+    /// While its daemon is dead it is up itself: its kernel refuses packets for the daemon.
+    pub(crate) refuses: bool,
 }
 
 /// A running daemon.
@@ -176,6 +178,11 @@ pub(crate) enum Event {
         notice: StepNotice,
     },
     /// The guardian of a dead node sends a packet; the last word confirms the death.
+    /// A packet to machine `of` came back: nobody listens at the port.
+    Refused {
+        node: usize,
+        of: usize,
+    },
     Guardian {
         node: usize,
         life: LifeIndex,
@@ -362,6 +369,11 @@ impl Cluster {
             Event::Key { node, life } if self.lives(node, life) => self.key_loaded(node),
             Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
             Event::Restart { node } => self.start(node),
+            Event::Refused { node, of } => {
+                let about = self.machines[of].id;
+                self.coverage.reach("fault", "refused packet", "", "");
+                self.tell(node, |node, now| node.hint(now, about, Hint::Refused))
+            }
             Event::Die { node, life } if self.lives(node, life) => self.die(node),
             Event::Strike(strike, rng) => self.strike(strike, *rng),
             Event::Undo(undo) => self.undo(undo),
@@ -450,6 +462,11 @@ impl Cluster {
         let n = flight.to;
         let machine = &mut self.machines[n];
         let listens = machine.running.as_ref().is_some_and(|r| r.links.contains(flight.link));
+        let refuses = !listens && (machine.refuses || machine.running.is_some());
+        if refuses && self.network.reaches(n, flight.from) {
+            let at = self.now + self.chance.exponential(self.options.network.latency) + 1;
+            self.agenda.at(at, Event::Refused { node: flight.from, of: n });
+        }
         if !listens || self.healed && self.saboteur.bug == Some(Bug::Deaf) && n == 0 {
             return Ok(());
         }
@@ -462,6 +479,21 @@ impl Cluster {
         }
         self.timers_first(n)?;
         self.read(&flight)?;
+        self.end_turn(n)
+    }
+
+    /// Machine `n`'s kernel tells its daemon something.
+    pub(crate) fn tell(&mut self, n: usize, tell: impl FnOnce(&mut Node, Boottime)) -> Result<(), Violation> {
+        if self.machines[n].running.is_none() || self.machines[n].paused.is_some() {
+            return Ok(());
+        }
+        self.timers_first(n)?;
+        let now = self.local(n);
+        if let Some(running) = self.machines[n].running.as_mut() {
+            running.state = coverage::state(&running.node);
+            tell(&mut running.node, now);
+        }
+        self.drain(n)?;
         self.end_turn(n)
     }
 

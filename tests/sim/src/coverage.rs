@@ -110,6 +110,7 @@ impl Coverage {
         match event {
             Event::EnterGather { text, .. } => self.reach("cause", state, text, ""),
             Event::Suspect { why, .. } => self.reach("detector", "suspect", why, state),
+            Event::Probe { why, .. } => self.reach("detector", "probe", why, state),
             Event::Gasp { last_word: true, .. } => self.reach("detector", "last word", state, ""),
             Event::Gasp { .. } => self.reach("detector", "gasp", state, ""),
             Event::Paused { .. } => self.reach("detector", "paused", state, ""),

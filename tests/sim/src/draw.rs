@@ -131,7 +131,9 @@ fn draw_timers(rng: &mut Random, token: Span) -> Timers {
 impl FaultOptions {
     fn draw(rng: &mut Random, token: u64, duration: u64, nodes: u64) -> Self {
         if rng.chance(50_000) {
-            return Self { restart_max: token, persist_mean: MS, ..Self::default() }; // a calm run: nothing may change
+            // A calm run: nothing may change, whatever somebody insinuates.
+            let hint_every = rng.pick(&[0, token / 200, token / 10]);
+            return Self { restart_max: token, persist_mean: MS, hint_every, ..Self::default() };
         }
         let on = rng.pick(&[100_000, 200_000, 400_000, 600_000]); // how full of faults this run is
         let ppm = |rng: &mut Random, low, high| {
@@ -190,6 +192,7 @@ impl FaultOptions {
             persist_stall: ppm(rng, 10_000, 300_000),
             lateness: if rng.chance(on) { rng.log_uniform(10_000, token / 200) } else { 0 },
             link_every: every(rng, 2, 20),
+            hint_every: if rng.chance(on) { rng.log_uniform(token / 400, 4 * token) } else { 0 },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Faults: each class strikes at random intervals, does something to the network or to a machine, and undoes it later.
 
 use clap::ValueEnum;
+use cmm_proto::{Hint, LinkLoss};
 use holdfast_types::LinkId;
 
 use crate::clock::MS;
@@ -49,6 +50,8 @@ pub enum Strike {
     Links,
     /// Clients of a node do not keep up for a while.
     Lag,
+    /// Somebody says of a living node that it refuses packets, or an interface flickers.
+    Hint,
 }
 
 /// What ends later.
@@ -89,6 +92,7 @@ impl Strike {
             Self::Key => "key change",
             Self::Links => "operator changes links",
             Self::Lag => "lagging clients",
+            Self::Hint => "false hint",
         }
     }
 }
@@ -144,6 +148,7 @@ impl Cluster {
             Strike::Key => l.key_every,
             Strike::Links => l.links_every,
             Strike::Lag => l.lag_every,
+            Strike::Hint => f.hint_every,
         };
         if every > 0 {
             let mut rng = Random::of_strike(self.options.seed, id.0 as u64, id.1);
@@ -244,6 +249,7 @@ impl Cluster {
             }
             Strike::Kill => self.kill()?,
             Strike::Key => self.bring_key()?,
+            Strike::Hint => self.insinuate()?,
             Strike::Votes => self.change_votes()?,
             Strike::Links => self.change_links()?,
             Strike::Lag => {
@@ -290,6 +296,17 @@ impl Cluster {
         let reboot = death == Death::Fenced || self.faults.chance(500_000);
         self.restart_after(victim, delay, reboot);
         Ok(())
+    }
+
+    /// Somebody forges an ICMP error, or an interface flickers: nothing of it is true.
+    fn insinuate(&mut self) -> Result<(), Violation> {
+        let (at, of) = self.two();
+        if self.faults.chance(200_000) {
+            let link = self.options.links.links[self.faults.index(self.options.links.links.len())].id;
+            return self.tell(at, |node, now| node.link_lost(now, link, LinkLoss::Carrier));
+        }
+        let about = self.machines[of].id;
+        self.tell(at, |node, now| node.hint(now, about, Hint::Refused))
     }
 
     fn kill(&mut self) -> Result<(), Violation> {

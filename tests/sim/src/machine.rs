@@ -51,6 +51,7 @@ impl Machine {
             paused: None,
             inbox: Vec::new(),
             inbox_bytes: 0,
+            refuses: false,
         };
         machine.boot(0, options, chance);
         machine
@@ -171,6 +172,7 @@ impl Cluster {
         machine.inbox.clear();
         machine.inbox_bytes = 0;
         // Of the writes under way a first part may have reached the disk, though nobody was told.
+        machine.refuses = death != Death::Fenced;
         let done = self.chance.index(running.writes.len() + 1);
         for record in &running.writes[..done] {
             machine.durable = machine.durable.max(record.ring_seq_reserved);
@@ -244,6 +246,7 @@ impl Cluster {
             let (id, now) = (self.machines[n].id, self.now);
             let machine = &mut self.machines[n];
             assert!(machine.running.is_none(), "a machine reboots when its daemon is dead");
+            machine.refuses = false;
             machine.boot(now, &self.options, &mut self.chance);
             let dead = self.oracle.history.lives.iter().filter(|l| l.id == id);
             let dead: Vec<_> = dead.map(|l| (l.id, l.incarnation)).collect();

@@ -112,6 +112,8 @@ pub struct FaultOptions {
     pub flap_every: u64,
     /// Cuts of one link, between some nodes, one way or both.
     pub link_every: u64,
+    /// Mean interval of false hints, 0: none. Hints about dead daemons always come.
+    pub hint_every: u64,
     /// Clog a random subset one by one, unclog in another order.
     pub swizzle_every: u64,
     /// How long a cut lasts at most.
@@ -210,6 +212,8 @@ pub enum Class {
     Lag,
     /// Participants in steps.
     Participant,
+    /// False hints.
+    Hint,
 }
 
 impl Options {
@@ -302,6 +306,7 @@ impl Options {
             Class::Links => l.links_every = 0,
             Class::Lag => l.lag_every = 0,
             Class::Participant => l.participant = 0,
+            Class::Hint => f.hint_every = 0,
         }
     }
 

@@ -50,8 +50,9 @@ impl Cluster {
 
     /// Writes node `node`'s configuration; `more` is put behind it.
     pub(crate) fn write_config(&self, node: u8, totem: &str, more: &str) -> PathBuf {
+        let token = if totem.contains("  token: ") { "" } else { "  token: 1000\n" };
         let mut text = format!(
-            "totem {{\n  version: 2\n  cluster_name: test-{}\n  transport: udpu\n  nodeid: {node}\n  token: 1000\n  token_coefficient: 0\n{totem}}}\n",
+            "totem {{\n  version: 2\n  cluster_name: test-{}\n  transport: udpu\n  nodeid: {node}\n{token}  token_coefficient: 0\n{totem}}}\n",
             self.dir.display()
         );
         text.push_str("nodelist {\n");
@@ -113,7 +114,13 @@ impl Cluster {
 
     /// Starts all nodes and waits until each is quorate with all of them.
     pub(crate) fn start_all(&self) -> Vec<Daemon> {
-        let daemons: Vec<Daemon> = (1..=self.size).map(|n| self.start(n)).collect();
+        self.start_all_with("")
+    }
+
+    /// The same with more lines in the totem section.
+    pub(crate) fn start_all_with(&self, totem: &str) -> Vec<Daemon> {
+        (1..=self.size).for_each(|n| drop(self.write_config(n, totem, "")));
+        let daemons: Vec<Daemon> = (1..=self.size).map(|n| self.spawn(n, &[])).collect();
         let all: Vec<String> = (1..=self.size).map(|n| n.to_string()).collect();
         for daemon in &daemons {
             daemon.wait_for(&format!("Members[{}]: {}", self.size, all.join(" ")));

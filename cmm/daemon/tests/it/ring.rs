@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 
 use holdfast_sys::pidfd::Signal;
 
-use crate::nodes::{Cluster, signal_pid, wait_until};
+use crate::nodes::{Cluster, Daemon, signal_pid, wait_until};
 
 #[test]
 fn one_node_is_a_ring_and_says_when_it_serves() {
@@ -137,17 +137,42 @@ fn one_run_directory_has_one_daemon() {
     );
 }
 
+/// The guardian's pid. A helper thread may be the one that started it.
+fn guardian_of(daemon: &Daemon) -> Option<u32> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).ok()?;
+    let of = |path: std::path::PathBuf| fs::read_to_string(path.join("children")).unwrap_or_default();
+    let all: String = tasks.flatten().map(|t| of(t.path())).collect();
+    all.split_whitespace().find_map(|pid| pid.parse().ok())
+}
+
+#[test]
+fn a_daemon_that_dies_with_its_guardian_is_missed_because_its_port_refuses() {
+    let cluster = Cluster::new(3);
+    // By silence it would take six times as long.
+    let mut daemons = cluster.start_all_with("  token: 20000\n  heartbeat_limit: 6000\n");
+    let guardian = wait_until("a guardian", || guardian_of(&daemons[2]));
+    signal_pid(guardian, Signal::SIGSTOP);
+    signal_pid(daemons[2].pid(), Signal::SIGKILL);
+    for survivor in &daemons[..2] {
+        survivor.wait_for_after("Sync left[1]: 3", "Members[2]: 1 2");
+        let log = survivor.log();
+        assert!(!log.contains("NOT provide any services") && !log.contains("gasp"), "{log}");
+        // Whoever is refused first tells the other, who asks as well.
+        let asked = log.find("Node 3 is asked whether it is there (").expect("a probe");
+        let suspected = log.find("forming new configuration: node 3 is suspected, no heartbeat for");
+        assert!(suspected.is_none_or(|at| asked < at), "{log}");
+    }
+    let refused = "no answer to probes (its address refuses packets)";
+    assert!(daemons[..2].iter().any(|d| d.log().contains(refused)), "by refusal, not by silence");
+    signal_pid(guardian, Signal::SIGKILL);
+    assert!(!daemons[2].wait_exit().success());
+}
+
 #[test]
 fn a_dead_guardian_is_replaced() {
     let cluster = Cluster::new(1);
     let daemons = cluster.start_all();
-    let guardian = || -> Option<u32> {
-        // A helper thread may be the one that started it.
-        let tasks = fs::read_dir(format!("/proc/{}/task", daemons[0].pid())).ok()?;
-        let of = |path: std::path::PathBuf| fs::read_to_string(path.join("children")).unwrap_or_default();
-        let all: String = tasks.flatten().map(|t| of(t.path())).collect();
-        all.split_whitespace().find_map(|pid| pid.parse().ok())
-    };
+    let guardian = || guardian_of(&daemons[0]);
     let first = wait_until("a guardian", guardian);
     signal_pid(first, Signal::SIGKILL);
     daemons[0].wait_for("The guardian died, starting another");

@@ -32,10 +32,17 @@ pub enum Event {
     Suspect {
         /// Who.
         node: NodeId,
-        /// `heartbeat`, `gasp`, `leave`, `new incarnation`.
+        /// `heartbeat`, `gasp`, `leave`, `new incarnation`; or the hint after which it answered no probe, in words.
         why: &'static str,
         /// For how long it was silent.
         silent: Span,
+    },
+    /// Something suggests that a member is gone: it is asked whether it is there.
+    Probe {
+        /// Who.
+        node: NodeId,
+        /// What suggests it, in words.
+        why: &'static str,
     },
     /// `A new membership (1.a4) was formed. Members joined: 2 left: 3`.
     NewMembership(Configuration),

@@ -12,17 +12,22 @@
 //! Heartbeats go out together, so that one wake-up does for sending one and hearing the others': a ring's first ones do,
 //! and whoever hears a member's while the own one is nearly due sends that at once. Nobody waits for anybody.
 //!
+//! Hints start [`probe`]s, and do nothing else.
+//!
 //! Heartbeats of another ring count for life only: nothing is echoed across rings. That is enough for *guests*: nodes
 //! outside the ring with which one is being formed. They are watched while the ring waits for them, so that one that
 //! dies on the way costs no more than a member that dies.
 
 mod arrivals;
+mod probe;
 
 use std::collections::BTreeMap;
 
 use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span};
 
 use self::arrivals::Arrivals;
+pub use self::probe::Hint;
+use self::probe::Probes;
 use crate::Timers;
 use crate::wire::{Echo, NodeSet};
 
@@ -35,8 +40,8 @@ pub struct Detector {
     /// What is known of each node's heartbeats: that does not change with the ring.
     arrivals: BTreeMap<NodeId, Arrivals>,
     last_turn: Boottime,
-    /// This turn came late: packets may be waiting that nobody has read yet.
-    late: bool,
+    /// From the turn before to this one: packets may be waiting that nobody has read yet.
+    gap: Span,
     next_beat: Boottime,
 }
 
@@ -47,6 +52,7 @@ struct Peer {
     suspected: bool,
     /// Added to the limit of this silence.
     grace: Span,
+    probes: Probes,
     /// The life that is the member, as its heartbeats in this ring have shown.
     life: Option<Incarnation>,
     /// Newest send time of its heartbeats in this ring.
@@ -96,7 +102,7 @@ impl Detector {
             peers: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             last_turn: now,
-            late: false,
+            gap: Span::ZERO,
             next_beat: now + timers.heartbeat,
         }
     }
@@ -105,7 +111,7 @@ impl Detector {
     pub fn turn(&mut self, now: Boottime) -> Option<Span> {
         let gap = now.since(self.last_turn);
         self.last_turn = now;
-        self.late = gap > self.limits.interval.scale(2, 1);
+        self.gap = gap;
         if gap <= self.limits.floor.scale(1, 2) {
             return None;
         }
@@ -119,7 +125,7 @@ impl Detector {
     /// Whether this turn came late: packets may be waiting that nobody has read yet.
     #[must_use]
     pub fn is_late(&self) -> bool {
-        self.late
+        self.gap > self.limits.interval.scale(2, 1)
     }
 
     /// A new ring: everyone is alive until shown otherwise, and a heartbeat is due at once.
@@ -149,6 +155,7 @@ impl Detector {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let was_long = long(peer);
         (peer.heard, peer.grace) = (now, Span::ZERO);
+        peer.probes.heard(now, self.limits.interval);
         if was_long {
             for other in self.peers.values_mut().filter(|p| long(p)) {
                 other.grace = self.limits.interval.scale(2, 1);
@@ -185,6 +192,34 @@ impl Detector {
         Some(Beat { echo, first })
     }
 
+    /// Something suggests that this node is gone: it is asked, and has a sixth of the floor to answer, more if its heartbeats
+    /// come irregularly or a packet needs `round_trip` to it and back. Whether that begins now.
+    pub fn hint(&mut self, now: Boottime, node: NodeId, hint: Hint, round_trip: Span) -> bool {
+        let Limits { interval, floor, .. } = self.limits;
+        let irregular = self.arrivals.get(&node).map_or(Span::ZERO, |a| a.limit(Span::ZERO));
+        let window = floor.scale(1, 6).max(interval.scale(1, 2)).max(irregular).max(round_trip.scale(2, 1));
+        let peer = self.peers.get_mut(&node).filter(|p| !p.suspected);
+        peer.is_some_and(|peer| peer.probes.hint(now, hint, window.min(floor)))
+    }
+
+    /// Nodes to which a probe is to be sent now.
+    pub fn probes_due(&mut self, now: Boottime) -> NodeSet {
+        let watched = self.peers.iter_mut().filter(|(_, p)| !p.suspected);
+        watched.filter_map(|(id, peer)| peer.probes.due(now).then_some(*id)).collect()
+    }
+
+    /// Nodes that answered no probe, from now on suspected: why they were asked, and for how long they were silent.
+    pub fn mute(&mut self, now: Boottime) -> Vec<(NodeId, Hint, Span)> {
+        let mut mute = Vec::new();
+        for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
+            if let Some(hint) = peer.probes.judge(now, self.gap) {
+                peer.suspected = true;
+                mute.push((*id, hint, now.since(peer.heard)));
+            }
+        }
+        mute
+    }
+
     /// Firm news: this member is not waited for and not echoed any more. `true` if it was not suspected before.
     pub fn suspect(&mut self, node: NodeId) -> bool {
         self.peers.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.suspected, true))
@@ -202,7 +237,7 @@ impl Detector {
     /// turn that came late: what they sent may be waiting to be read; the next turn is soon.
     pub fn silent(&mut self, now: Boottime) -> Vec<(NodeId, Span)> {
         let mut silent = Vec::new();
-        if self.late {
+        if self.is_late() {
             return silent;
         }
         for (id, peer) in self.peers.iter_mut().filter(|(_, p)| !p.suspected) {
@@ -269,9 +304,12 @@ impl Detector {
     #[must_use]
     pub fn next_timeout(&self) -> Boottime {
         let watched = self.peers.iter().filter(|(_, p)| !p.suspected);
-        let limit = |id| self.limits.of(self.arrivals.get(id));
-        let silence = watched.map(|(id, p)| p.heard + limit(id) + p.grace + Span::from_nanos(1)).min();
-        silence.map_or(self.next_beat, |end| end.min(self.next_beat))
+        let due = |(id, p): (&NodeId, &Peer)| {
+            let limit = self.limits.of(self.arrivals.get(id));
+            let silence = p.heard + limit + p.grace + Span::from_nanos(1);
+            p.probes.next_timeout().map_or(silence, |probe| probe.min(silence))
+        };
+        watched.map(due).fold(self.next_beat, Boottime::min)
     }
 }
 
@@ -282,6 +320,7 @@ impl Peer {
             heard: now,
             suspected: false,
             grace: Span::ZERO,
+            probes: Probes::default(),
             life: None,
             newest: None,
             arrived: now,

@@ -22,11 +22,31 @@ use std::collections::VecDeque;
 use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
 
 use crate::limits::{LINKS_MAX, PACKET_SAFE};
-use crate::wire::{LinkBeat, PacketKind, frame_of};
+use crate::wire::{LinkBeat, NodeSet, PacketKind, frame_of};
 use crate::{Event, LinkMode, LinksConfig, Refusal};
 use mtu::Step;
 use path::{Change, Path};
 pub use path::{Count, PathStats, Traffic};
+
+/// Why a link cannot carry anything, as this machine itself knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLoss {
+    /// Its interface is down, or has nothing at the other end.
+    Carrier,
+    /// Its local address is on no interface any more.
+    Address,
+}
+
+impl LinkLoss {
+    /// In words, for the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Carrier => "its interface lost the carrier",
+            Self::Address => "its local address was removed",
+        }
+    }
+}
 
 /// All links to all peers.
 pub struct Links {
@@ -51,6 +71,8 @@ pub struct Links {
     resize: bool,
     /// No probe of a path before that: they must not come in a burst.
     probe_after: Boottime,
+    /// Peers whose last link has gone down, not taken yet.
+    cut_off: NodeSet,
     events: VecDeque<Event>,
 }
 
@@ -63,6 +85,8 @@ struct Peer {
     data: LinkSet,
     /// The link that passive mode uses.
     best: Option<LinkId>,
+    /// `sent` of the newest of its probes that was answered.
+    answered: Boottime,
     /// When a beat is sent if no heartbeat was.
     next_beat: Boottime,
 }
@@ -83,6 +107,7 @@ impl Links {
             urgent: config.all(),
             data: config.best_of(config.all()).map_or(LinkSet::EMPTY, LinkSet::of),
             best: None,
+            answered: Boottime::default(),
             next_beat: now,
         };
         let mut peers: Vec<Peer> = peers.into_iter().map(peer).collect();
@@ -100,6 +125,7 @@ impl Links {
             packet_max_told: PACKET_SAFE,
             resize: false,
             probe_after: now,
+            cut_off: NodeSet::new(),
             events: VecDeque::new(),
         }
     }
@@ -160,8 +186,26 @@ impl Links {
         let heard = path.hearing;
         let first = path.beat(now, beat);
         self.resize |= !heard;
-        self.judge(now, node, link);
+        self.judge(now, node, link, None);
         first
+    }
+
+    /// Whether this beat of `node` is a probe that was not answered yet: one answer for all its copies.
+    pub fn asks(&mut self, node: NodeId, beat: &LinkBeat) -> bool {
+        let Ok(at) = self.peers.binary_search_by_key(&node, |p| p.id) else { return false };
+        let answered = &mut self.peers[at].answered;
+        beat.asks && std::mem::replace(answered, beat.sent.max(*answered)) < beat.sent
+    }
+
+    /// This machine says that a link carries nothing any more: it is down for all peers, at once.
+    pub fn lost(&mut self, now: Boottime, link: LinkId, why: LinkLoss) {
+        for at in 0..self.peers.len() {
+            let id = self.peers[at].id;
+            if let Some(path) = self.path(id, link) {
+                path.silent();
+                self.judge(now, id, link, Some(why));
+            }
+        }
     }
 
     /// `node` has begun another life.
@@ -171,7 +215,10 @@ impl Links {
             if let Some(path) = self.path(node, link) {
                 path.restarted();
             }
-            self.judge(now, node, link);
+            self.judge(now, node, link, None);
+        }
+        if let Ok(at) = self.peers.binary_search_by_key(&node, |p| p.id) {
+            self.peers[at].answered = Boottime::default();
         }
     }
 
@@ -187,7 +234,7 @@ impl Links {
                     path.silent();
                     self.resize = true;
                     let id = peer.id;
-                    self.judge(now, id, link);
+                    self.judge(now, id, link, None);
                 }
             }
         }
@@ -378,6 +425,19 @@ impl Links {
         std::mem::take(&mut self.rerouted)
     }
 
+    /// Peers whose last link has gone down since the last call.
+    pub fn take_cut_off(&mut self) -> NodeSet {
+        std::mem::take(&mut self.cut_off)
+    }
+
+    /// The longest that a packet to `node` and its answer usually take.
+    #[must_use]
+    pub fn round_trip(&self, node: NodeId) -> Span {
+        let long = |p: &Path| p.stats.latency_ave + p.stats.latency_dev.scale(4, 1);
+        let longest = |p: &Peer| self.config.all().iter().map(|l| long(&p.paths[usize::from(l.get())])).max();
+        self.peer(node).and_then(longest).unwrap_or_default()
+    }
+
     /// Whether peers send the same packet more than once, on purpose.
     #[must_use]
     pub fn sends_doubles(&self) -> bool {
@@ -408,14 +468,14 @@ impl Links {
         self.peer_mut(node)?.paths.get_mut(usize::from(link.get()))
     }
 
-    fn judge(&mut self, now: Boottime, node: NodeId, link: LinkId) {
+    fn judge(&mut self, now: Boottime, node: NodeId, link: LinkId, loss: Option<LinkLoss>) {
         let recover = self.config.recover(link);
         let Some(change) = self.path(node, link).and_then(|p| p.judge(now, recover)) else { return };
         let at = self.place(node).expect("it has a path");
         let peer = &mut self.peers[at];
         let (up, why) = match change {
             Change::Up => (true, ""),
-            Change::Down(why) => (false, why),
+            Change::Down(why) => (false, loss.map_or(why, LinkLoss::as_str)),
         };
         self.events.push_back(Event::Link { node, link, up, why });
         if up {
@@ -423,6 +483,9 @@ impl Links {
             self.seen_up = self.seen_up.with(link);
         } else {
             peer.up = peer.up.without(link);
+            if peer.up.is_empty() {
+                self.cut_off.insert(node);
+            }
         }
         let before = peer.data;
         if let Some(event) = peer.choose(&self.config) {

@@ -150,6 +150,7 @@ impl Path {
             hears: self.hearing,
             received: u8::try_from(self.seen.count_ones()).unwrap_or(LinkBeat::WINDOW),
             heartbeat,
+            asks: false,
         }
     }
 
@@ -291,7 +292,16 @@ mod tests {
     }
 
     fn beat(seq: u32, hears: bool) -> LinkBeat {
-        LinkBeat { seq, interval: INTERVAL, sent: at(0), echo: None, hears, received: 32, heartbeat: false }
+        LinkBeat {
+            seq,
+            interval: INTERVAL,
+            sent: at(0),
+            echo: None,
+            hears,
+            received: 32,
+            heartbeat: false,
+            asks: false,
+        }
     }
 
     #[test]

@@ -239,3 +239,44 @@ fn next_timeout_is_when_something_is_to_be_done() {
     p.nodes[0].handle_timeout(at);
     assert!(p.nodes[0].due(at).is_some(), "no heartbeat came in time: a beat goes by itself");
 }
+
+#[test]
+fn a_probe_is_answered_once_whatever_links_its_copies_come_on() {
+    let mut p = Pair::new(&three());
+    p.run(2);
+    let ask = |p: &mut Pair, at| {
+        let beat = p.nodes[0].compose(at, id(2), link(0), true);
+        LinkBeat { asks: true, ..beat }
+    };
+    let now = p.now;
+    let first = ask(&mut p, now);
+    assert!(!p.nodes[1].asks(id(1), &LinkBeat { asks: false, ..first }), "no probe");
+    assert!(p.nodes[1].asks(id(1), &first) && !p.nodes[1].asks(id(1), &first));
+    let second = ask(&mut p, now + BEAT);
+    assert!(p.nodes[1].asks(id(1), &second) && !p.nodes[1].asks(id(1), &first), "an old one");
+    assert!(!p.nodes[1].asks(id(9), &second), "a stranger");
+    p.nodes[1].restarted(now, id(1));
+    assert!(p.nodes[1].asks(id(1), &first), "another boot has another clock");
+}
+
+#[test]
+fn a_link_without_carrier_is_down_at_once_and_peers_without_any_other_are_told_of() {
+    let mut p = Pair::new(&LinksConfig::equal(2, LinkMode::Passive));
+    p.run(2);
+    p.events.clear();
+    let now = p.now;
+    p.cut.extend([(0, 0), (1, 0)]);
+    p.nodes[0].lost(now, link(0), LinkLoss::Carrier);
+    assert_eq!(p.nodes[0].up(id(2)), set(&[1]));
+    assert!(p.nodes[0].take_cut_off().is_empty(), "it has another one");
+    p.nodes[0].lost(now, link(1), LinkLoss::Address);
+    assert_eq!(p.nodes[0].take_cut_off().as_slice(), [id(2)]);
+    assert!(p.nodes[0].take_cut_off().is_empty(), "once");
+    p.nodes[0].lost(now, link(1), LinkLoss::Address);
+    assert!(p.nodes[0].take_cut_off().is_empty(), "it was down");
+    let why = |e| if let Event::Link { up: false, why, .. } = e { Some(why) } else { None };
+    let reasons: Vec<_> = std::iter::from_fn(|| p.nodes[0].poll_event()).filter_map(why).collect();
+    assert_eq!(reasons, ["its interface lost the carrier", "its local address was removed"]);
+    p.run(4);
+    assert_eq!(p.up()[0], set(&[1]), "beats bring it back");
+}

@@ -4,6 +4,7 @@ use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, RingId, Span};
 
 use super::Node;
 use crate::api::{Destination, Event, GaspKind, Output, RejectReason};
+use crate::detector::Hint;
 use crate::service::messages::Message;
 use crate::wire::{Echo, FrameKind, Gasp, Header, Heartbeat, Join, LinkBeat, PacketKind, Part, Probe};
 
@@ -86,9 +87,13 @@ impl Node {
                 let heartbeat = heartbeat.map_err(|_| RejectReason::Content)?;
                 self.detector.heard(now, sender);
                 self.ring.heard(now, sender);
+                if self.links.asks(sender, &beat) {
+                    // On all links: the one that it came on need not carry the answer.
+                    self.send_heartbeat(now, &[sender], false);
+                }
                 // Sent on another link than it came in on: cables or addresses are swapped, and it says nothing of either.
                 if header.link == link && self.links.beat(now, sender, link, &beat) {
-                    self.send_beat(now, sender, link);
+                    self.send_on(now, sender, link, None, false);
                 }
                 if let Some(heartbeat) = heartbeat {
                     self.handle_heartbeat(now, header, &heartbeat);
@@ -115,13 +120,33 @@ impl Node {
     fn handle_ring_frame(&mut self, now: Boottime, header: &Header, frame: &[u8]) {
         let sender = header.sender;
         self.detector.heard(now, sender);
-        if FrameKind::of(frame) == Ok(FrameKind::Join) && Join::decode(frame).is_ok_and(|j| j.leave) {
-            // Whoever leaves has given up quorum first.
-            self.quorum.promised_mut().end(sender, header.incarnation);
-            self.quorum.note_leaving(sender);
-            self.detector.suspect(sender);
+        if FrameKind::of(frame) == Ok(FrameKind::Join)
+            && let Ok(join) = Join::decode(frame)
+        {
+            self.note_join(now, header, &join);
         }
         self.ring.handle_frame(now, sender, frame);
+    }
+
+    /// What a join says besides what it is for the ring.
+    fn note_join(&mut self, now: Boottime, header: &Header, join: &Join) {
+        if join.leave {
+            // Whoever leaves has given up quorum first.
+            self.quorum.promised_mut().end(header.sender, header.incarnation);
+            self.quorum.note_leaving(header.sender);
+            self.detector.suspect(header.sender);
+            return;
+        }
+        for node in join.deaf.iter() {
+            self.probe(now, node, Hint::Doubted);
+        }
+    }
+
+    /// Has the detector ask `node` whether it is there.
+    pub(super) fn probe(&mut self, now: Boottime, node: NodeId, hint: Hint) {
+        if self.detector.hint(now, node, hint, self.links.round_trip(node)) {
+            self.event(Event::Probe { node, why: hint.as_str() });
+        }
     }
 
     pub(super) fn handle_heartbeat(&mut self, now: Boottime, header: &Header, beat: &Heartbeat) {
@@ -138,7 +163,7 @@ impl Node {
             self.quorum.echo(sender, sent);
         }
         if news.first {
-            self.send_heartbeat(now, &[sender]);
+            self.send_heartbeat(now, &[sender], false);
         }
     }
 
@@ -195,11 +220,12 @@ impl Node {
     /// Sends a heartbeat to every member of the ring.
     pub(super) fn send_heartbeat_to_members(&mut self, now: Boottime) {
         let members: Vec<NodeId> = self.detector.peers().collect();
-        self.send_heartbeat(now, &members);
+        self.send_heartbeat(now, &members, false);
     }
 
-    /// Sends a heartbeat to each of `nodes`, on every link: the failure of one makes nobody silent.
-    pub(super) fn send_heartbeat(&mut self, now: Boottime, nodes: &[NodeId]) {
+    /// Sends a heartbeat to each of `nodes`, on every link: the failure of one makes nobody silent. One that `asks` is a
+    /// probe.
+    pub(super) fn send_heartbeat(&mut self, now: Boottime, nodes: &[NodeId], asks: bool) {
         // Before the first ring there is none to speak of: a beat alone is life enough.
         let ring = self.detector.ring() != RingId::default();
         let echoes = if ring { self.detector.echoes() } else { Vec::new() };
@@ -207,7 +233,7 @@ impl Node {
             let echo = echoes.binary_search_by_key(node, |e| e.node).ok().map(|at| echoes[at]);
             let heartbeat = ring.then(|| self.heartbeat(now, echo).encode());
             for link in self.links.all().iter() {
-                self.send_on(now, *node, link, heartbeat.as_deref());
+                self.send_on(now, *node, link, heartbeat.as_deref(), asks);
             }
         }
     }
@@ -216,17 +242,13 @@ impl Node {
     pub(super) fn probe_links(&mut self, now: Boottime) {
         while let Some(node) = self.links.due(now) {
             for link in self.links.all().iter() {
-                self.send_beat(now, node, link);
+                self.send_on(now, node, link, None, false);
             }
         }
     }
 
-    fn send_beat(&mut self, now: Boottime, node: NodeId, link: LinkId) {
-        self.send_on(now, node, link, None);
-    }
-
-    fn send_on(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: Option<&[u8]>) {
-        let beat = self.links.compose(now, node, link, heartbeat.is_some());
+    fn send_on(&mut self, now: Boottime, node: NodeId, link: LinkId, heartbeat: Option<&[u8]>, asks: bool) {
+        let beat = LinkBeat { asks, ..self.links.compose(now, node, link, heartbeat.is_some()) };
         let body = beat.before(heartbeat.unwrap_or_default());
         self.send_on_link(node, link, PacketKind::Heartbeat, &body);
     }

@@ -286,7 +286,7 @@ impl Ring {
     fn fire(&mut self, now: Boottime, timer: Timer) {
         match timer {
             Timer::TokenLoss => self.token_lost(now),
-            Timer::TokenLate => self.token_late(),
+            Timer::TokenLate => self.token_late(now),
             Timer::TokenRetransmit => self.retransmit_token(now),
             Timer::Hold => self.release_token(now),
             Timer::Join => self.join_tick(now),

@@ -322,9 +322,13 @@ impl Ring {
         self.enter_gather(now, cause);
     }
 
-    pub(super) fn token_late(&mut self) {
+    /// Accuses nobody: whoever passed it on last may have passed it to nobody, and whoever has it is asked whether it lives.
+    pub(super) fn token_late(&mut self, now: Boottime) {
         if self.state == State::Operational {
             self.event(Event::TokenLate { late: self.config.timers.token.scale(3, 4) });
+            if self.held.is_none() {
+                self.retransmit_token(now);
+            }
         }
     }
 

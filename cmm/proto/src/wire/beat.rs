@@ -22,6 +22,8 @@ pub struct LinkBeat {
     pub received: u8,
     /// A [`super::Heartbeat`] stands behind it; else what stands there is padding.
     pub heartbeat: bool,
+    /// A probe: its receiver is to answer at once. Copies of one probe on several links have one `sent`.
+    pub asks: bool,
 }
 
 impl LinkBeat {
@@ -41,7 +43,8 @@ impl LinkBeat {
         out.put_u64(self.sent.as_nanos());
         out.put_u64(echo.as_nanos());
         out.put_u32(micros(held));
-        out.put_u8(u8::from(self.hears) | u8::from(self.heartbeat) << 1 | u8::from(self.echo.is_some()) << 2);
+        let flags = [self.hears, self.heartbeat, self.echo.is_some(), self.asks];
+        out.put_u8(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
         out.put_u8(self.received.min(Self::WINDOW));
     }
 
@@ -65,7 +68,7 @@ impl LinkBeat {
         let sent = Boottime::from_nanos(r.u64()?);
         let echo = (Boottime::from_nanos(r.u64()?), Span::from_micros(u64::from(r.u32()?)));
         let flags = r.u8()?;
-        if flags > 0b111 {
+        if flags > 0b1111 {
             return Err(WireError::BadValue("flags of a beat"));
         }
         let received = r.count("beats received", usize::from(Self::WINDOW))?;
@@ -77,6 +80,7 @@ impl LinkBeat {
             hears: flags & 1 != 0,
             received: u8::try_from(received).unwrap_or(Self::WINDOW),
             heartbeat: flags & 2 != 0,
+            asks: flags & 8 != 0,
         };
         Ok((beat, r.rest()))
     }
@@ -96,12 +100,14 @@ mod tests {
             hears: true,
             received: 31,
             heartbeat: false,
+            asks: true,
         }
     }
 
     #[test]
     fn splits_what_it_puts_before() {
-        let other = LinkBeat { echo: None, hears: false, received: 0, heartbeat: true, ..sample() };
+        let other =
+            LinkBeat { echo: None, hears: false, received: 0, heartbeat: true, asks: false, ..sample() };
         for beat in [sample(), other] {
             let bytes = beat.before(b"rest");
             assert_eq!(LinkBeat::split(&bytes), Ok((beat, &b"rest"[..])));
@@ -113,7 +119,7 @@ mod tests {
     #[test]
     fn refuses_what_means_nothing() {
         let good = sample().before(b"");
-        for (at, value) in [(28, 8), (29, 33), (7, 0xff)] {
+        for (at, value) in [(28, 16), (29, 33), (7, 0xff)] {
             let mut bad = good.clone();
             bad[at] = value;
             assert!(LinkBeat::split(&bad).is_err(), "byte {at} = {value}");

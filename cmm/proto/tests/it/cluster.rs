@@ -86,7 +86,11 @@ impl Cluster {
 
     /// The same with several links.
     pub(crate) fn with_links(nodes: u32, options: QuorumConfig, links: LinksConfig) -> Self {
-        let timers = Timers::from_token(Span::from_millis(1_000));
+        Self::with_timers(nodes, options, links, Timers::from_token(Span::from_millis(1_000)))
+    }
+
+    /// The same with other timers.
+    pub(crate) fn with_timers(nodes: u32, options: QuorumConfig, links: LinksConfig, timers: Timers) -> Self {
         let mut cluster = Self {
             now: Boottime::from_nanos(5_000_000_000),
             nodes: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Forming, losing, leaving, merging.
 
-use cmm_proto::{ConfigError, Event, Node, Output, Request};
-use holdfast_types::{Span, Votes};
+use cmm_proto::{ConfigError, Event, Hint, LinkLoss, LinkMode, LinksConfig, Node, Output, Request, Timers};
+use holdfast_types::{LinkId, Span, Votes};
 
 use crate::cluster::{Cluster, PLAIN, ids, node};
 
@@ -48,14 +48,95 @@ fn a_silent_death_costs_the_detector_limit_and_no_wait_for_leases() {
     c.until("two go on", |c| c.settled(&[1, 2]));
     for id in [1, 2] {
         assert_eq!(c.quorum_told(id), [true], "quorate before, told once, quorate after");
-        assert!(
-            c.events(id)
-                .iter()
-                .any(|e| matches!(e, Event::Suspect { node: n, why: "heartbeat", .. } if *n == node(3)))
-        );
+        assert!(c.events(id).iter().any(
+            |e| matches!(e, Event::Suspect { node: n, silent, .. } if *n == node(3) && *silent > Span::ZERO)
+        ));
         let told = c.told(id).iter().find(|t| matches!(t.output, Output::Quorum(_))).expect("told");
         let took = told.at.since(death);
         assert!(took < c.timers().heartbeat_limit + Span::from_millis(30), "took {took}");
+    }
+}
+
+#[test]
+fn a_hint_of_a_dead_node_shortens_detection_and_not_the_wait_for_its_lease() {
+    let hinted = |of: &[u32], less_than: u64| {
+        let mut c = Cluster::formed(3);
+        c.kill(3);
+        let death = c.now;
+        for id in of {
+            c.act(*id, |n| n.hint(death, node(3), Hint::Refused));
+        }
+        c.until("two go on", |c| [1, 2].iter().all(|id| c.node(*id).members() == ids(&[1, 2])));
+        let (timers, took) = (*c.timers(), c.now.since(death));
+        assert!(took < timers.heartbeat_limit.scale(less_than, 12), "took {took}");
+        c.until("all steps", |c| c.settled(&[1, 2]));
+        for id in [1, 2] {
+            let told = c.told(id).iter().find(|t| matches!(t.output, Output::Quorum(_))).expect("told");
+            let lease_end = death + (timers.lease + timers.lease_margin).saturating_sub(timers.heartbeat);
+            assert!(told.at >= lease_end, "no sooner than the lease of 3 can have ended");
+            assert_eq!(c.quorum_told(id), [true], "without a loss of quorum");
+        }
+    };
+    hinted(&[1, 2], 3);
+    // Whom another member does not hear, one asks as well.
+    hinted(&[2], 5);
+}
+
+#[test]
+fn hints_of_a_living_node_remove_nobody_and_cost_little() {
+    let mut c = Cluster::formed_with(3, LinksConfig::equal(2, LinkMode::Passive));
+    c.forget();
+    let beats = |c: &Cluster| c.node(3).links().stats(node(1), LinkId::new(1)).beats_tx;
+    let (before, began) = (beats(&c), c.now);
+    while c.now < began + Span::from_secs(10) {
+        let now = c.now;
+        for (at, of) in [(1, 3), (2, 3), (3, 1), (1, 2)] {
+            c.act(at, |n| n.hint(now, node(of), Hint::Refused));
+        }
+        c.run(Span::from_millis(1));
+    }
+    let heartbeats = c.now.since(began).as_nanos() / c.timers().heartbeat.as_nanos();
+    let more = beats(&c) - before - heartbeats;
+    assert!((8..40).contains(&more), "{more} probes and answers in ten seconds of hints all the time");
+    for id in 1..=3 {
+        assert_eq!(c.regular(id).len(), 0, "no membership change on node {id}");
+        assert!(!c.events(id).iter().any(|e| matches!(e, Event::Suspect { .. })));
+        assert!(c.quorate(id));
+    }
+}
+
+#[test]
+fn a_machine_without_carrier_gives_its_peers_up_within_a_probe() {
+    let mut c = Cluster::formed(3);
+    c.cut(&[3], &[1, 2]);
+    let cut = c.now;
+    c.act(3, |n| n.link_lost(cut, LinkId::new(0), LinkLoss::Carrier));
+    let down = |e: &&Event| matches!(e, Event::Link { up: false, why: "its interface lost the carrier", .. });
+    assert_eq!(c.events(3).into_iter().filter(down).count(), 2, "at once, to both");
+    c.until("it is alone", |c| c.node(3).members() == ids(&[3]));
+    let took = c.now.since(cut);
+    assert!(took < c.timers().heartbeat_limit.scale(1, 3), "took {took}");
+    c.until("not quorate", |c| !c.quorate(3) && c.settled(&[1, 2]));
+    c.heal();
+    c.until("one ring", |c| c.settled(&[1, 2, 3]));
+}
+
+#[test]
+fn a_late_token_has_its_holder_asked() {
+    // A detector that would wait for longer than the token.
+    let timers = Timers::from_token(Span::from_secs(1)).with_limit(Span::from_secs(6));
+    let links = LinksConfig::equal(1, LinkMode::Passive);
+    let mut c = Cluster::with_timers(3, PLAIN, links, timers);
+    c.until("forms", |c| c.settled(&[1, 2, 3]));
+    c.forget();
+    c.kill(3);
+    let asked = |e: &Event| matches!(e, Event::Probe { node: n, why: "the token is late" } if *n == node(3));
+    c.until("asked", |c| [1, 2].iter().any(|id| c.events(*id).into_iter().any(asked)));
+    assert!([1, 2].iter().all(|id| !c.events(*id).iter().any(|e| matches!(e, Event::TokenLost { .. }))));
+    c.until("two go on", |c| [1, 2].iter().all(|id| c.node(*id).members() == ids(&[1, 2])));
+    for id in [1, 2] {
+        let others = |e: &&&Event| matches!(e, Event::Suspect { node: n, .. } if *n != node(3));
+        assert_eq!(c.events(id).iter().filter(others).count(), 0, "whoever lives answers");
     }
 }
 

@@ -26,6 +26,7 @@ fn heartbeat(c: &Cluster, echoes: Vec<Echo>) -> Vec<u8> {
         hears: true,
         received: 32,
         heartbeat: true,
+        asks: false,
     };
     beat.before(&heartbeat.encode())
 }

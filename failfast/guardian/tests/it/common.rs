@@ -279,6 +279,15 @@ fn daemon_process() {
                 guardian.as_ref().unwrap().update_packets(&packets).unwrap();
                 println!("DAEMON told ok");
             }
+            "other links" => {
+                // What follows has the address of the other peer.
+                line.clear();
+                assert!(stdin.read_line(&mut line).unwrap() > 0, "the test has ended");
+                let peers = vec![line.trim_end().parse().unwrap()];
+                let links = [Link { source: "127.0.0.1".parse().unwrap(), peers }];
+                guardian.as_ref().unwrap().update_links(&links).unwrap();
+                println!("DAEMON told ok");
+            }
             "release" => {
                 guardian.take().unwrap().release().unwrap();
                 println!("DAEMON released ok");

@@ -1,5 +1,6 @@
 //! What `cmmd` tells its guardian, and what a guardian refuses.
 
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
@@ -44,6 +45,23 @@ fn packets_can_be_replaced() {
     daemon.process.signal(Signal::SIGKILL);
     assert_eq!(world.hear(), "other packet");
     assert!(daemon.guardian_ends());
+}
+
+#[test]
+fn links_can_be_replaced() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, Mode::Exit, LONG);
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    other.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    daemon.tell("other links");
+    daemon.tell(&other.local_addr().unwrap().to_string());
+    assert_eq!(daemon.line("told"), "ok");
+    daemon.process.signal(Signal::SIGKILL);
+    let mut heard = [0; 64];
+    let len = other.recv(&mut heard).unwrap();
+    assert_eq!(&heard[..len], b"daemon died");
+    assert!(daemon.guardian_ends());
+    assert_eq!(world.silence(), [""; 0], "nothing goes where it went before");
 }
 
 #[test]

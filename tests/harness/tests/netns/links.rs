@@ -3,7 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
-use harness::{Cib, Cluster, Options, skip};
+use harness::{Cib, Cluster, Options, Signal, skip};
 
 use crate::{stays, up};
 
@@ -294,4 +294,71 @@ fn a_reload_changes_the_key_where_the_file_holds_another_one() {
         wait_for_line(&cluster, node, "Key change done");
     }
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn a_gasp_goes_to_the_addresses_of_today() {
+    if skip() {
+        return;
+    }
+    let cluster = up("regasp", two_links(3), &Cib::new());
+    let ip = |node: u32, what: &str, address: String, link: u8| {
+        let out = cluster.exec(node, "ip", &["addr", what, &address, "dev", &format!("eth{link}")]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+    };
+    for link in [0, 1] {
+        cluster.all().into_iter().for_each(|n| ip(n, "add", format!("10.78.{link}.{n}/24"), link));
+        reload(&cluster, &format!("s/ring{link}_addr: 10.77.{link}./ring{link}_addr: 10.78.{link}./"));
+        for node in cluster.all() {
+            let wanted = format!("LINK: {link} udp (10.78.{link}.{node}->10.78.{link}.");
+            cluster.wait_for(&format!("link {link} of n{node} is up at its new addresses"), || {
+                let nodes = ask(&cluster, node, "corosync-cfgtool", &["-n"]);
+                let up = |l: &&str| l.contains(&wanted) && l.contains("connected");
+                (nodes.lines().filter(up).count() == 2).then_some(())
+            });
+        }
+        // Nothing that was known at the start leads anywhere.
+        cluster.all().into_iter().for_each(|n| ip(n, "del", format!("10.77.{link}.{n}/24"), link));
+    }
+    cluster.signal(3, "cmmd", Signal::SIGKILL);
+    for survivor in [1, 2] {
+        wait_for_line(&cluster, survivor, "Node 3 goes down: cmmd died or made no progress");
+    }
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+}
+
+#[test]
+fn an_interface_that_is_set_down_takes_its_link_with_it_at_once() {
+    if skip() {
+        return;
+    }
+    let cluster = up("carrier", two_links(3), &Cib::new());
+    wait_for_stat(&cluster, 3, "stats.knet.node2.link1.connected", 1);
+    wait_for_stat(&cluster, 3, "stats.knet.node2.link0.connected", 1);
+    let before = rings(&cluster);
+    let set = |link: u8, state: &str| {
+        let out = cluster.exec(3, "ip", &["link", "set", &format!("eth{link}"), state]).unwrap();
+        assert!(out.status.success(), "{out:?}");
+    };
+    set(0, "down");
+    for peer in [1, 2] {
+        let line = format!("link: host: {peer} link: 0 is down (its interface lost the carrier)");
+        wait_for_line(&cluster, 3, &line);
+    }
+    wait_for_line(&cluster, 1, "link: host: 3 link: 0 is down");
+    set(0, "up");
+    wait_for_stat(&cluster, 3, "stats.knet.node2.link0.connected", 1);
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+    // The last one: whoever has no link left asks, hears nothing, and is alone.
+    set(0, "down");
+    set(1, "down");
+    wait_for_line(&cluster, 3, "is asked whether it is there (no link to it is up)");
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_members(&[3], &[3]);
+    cluster.wait_for_quorum(&[3], false);
+    set(0, "up");
+    set(1, "up");
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for_quorum(&all, true);
 }

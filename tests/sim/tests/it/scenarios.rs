@@ -420,3 +420,19 @@ fn sixty_four_nodes_with_real_timings() {
     held(later, &mut cluster);
     assert_eq!(cluster.counters.installs, installs, "and that is all");
 }
+
+/// The daemon dies with its guardian, its machine lives on and refuses packets: missed by a probe, and
+/// quorum never lost.
+#[test]
+fn a_port_that_refuses_is_missed_sooner_than_a_silent_one() {
+    for seed in 0..20 {
+        let mut cluster = formed(seed, 5);
+        cluster.crash(4, Death::Silent).unwrap_or_else(|v| broken(&cluster, &v));
+        let limit = 120 * MS; // a silent one: 160 to 240
+        until(&mut cluster, limit, "the ring is one of four", |c| {
+            (0..4).all(|n| c.ring(n).is_some_and(|(_, members)| members.len() == 4))
+        });
+        assert!((0..4).all(|n| cluster.quorate(n)), "seed {seed}");
+        converges(cluster);
+    }
+}

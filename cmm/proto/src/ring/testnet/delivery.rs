@@ -1,5 +1,8 @@
 //! Claims about messages: order, guarantees, recovery, fragments, flow.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::check::{check, check_settled};
 use super::*;
 use crate::Refusal;
@@ -192,6 +195,34 @@ fn a_lost_token_is_passed_again_without_a_new_membership() {
     for n in 1..=3 {
         assert_eq!(net.delivered(n).len(), 5);
         assert_eq!(net.configurations(n).len(), 1);
+    }
+}
+
+#[test]
+fn a_late_token_is_passed_again_at_once_and_accuses_nobody() {
+    let mut net = Net::formed(3, 1);
+    net.run(Span::from_secs(2));
+    // Lost when it was passed on first, and each time that it was passed on again until it is late.
+    let (lost, times) = (Rc::new(Cell::new(0)), 4);
+    let count = Rc::clone(&lost);
+    net.veto = Some(Box::new(move |from, _, frame| {
+        let hit = is(frame, FrameKind::Token) && from == 1 && count.get() < times;
+        count.set(count.get() + u32::from(hit));
+        hit
+    }));
+    let visits = |net: &Net| net.ring(2).stats().token_rx;
+    net.until("it is lost", |_| lost.get() > 0);
+    let (began, before) = (net.now, visits(&net));
+    net.until("it turns again", |net| visits(net) > before);
+    let took = net.now.since(began);
+    assert!(took < net.timers.token.scale(4, 5), "not with the next repetition: {took}");
+    assert!(
+        [1, 2, 3].iter().any(|n| net.node(*n).events.iter().any(|e| matches!(e, Event::TokenLate { .. })))
+    );
+    net.run(Span::from_secs(1));
+    for n in 1..=3 {
+        assert_eq!(net.configurations(n).len(), 1);
+        assert!(net.node(n).suspected.is_empty());
     }
 }
 
