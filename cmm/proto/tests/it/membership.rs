@@ -1,5 +1,6 @@
 //! Forming, losing, leaving, merging.
 
+use cmm_proto::links::Traffic;
 use cmm_proto::{ConfigError, Event, Hint, LinkLoss, LinkMode, LinksConfig, Node, Output, Request, Timers};
 use holdfast_types::{LinkId, Span, Votes};
 
@@ -86,7 +87,8 @@ fn a_hint_of_a_dead_node_shortens_detection_and_not_the_wait_for_its_lease() {
 fn hints_of_a_living_node_remove_nobody_and_cost_little() {
     let mut c = Cluster::formed_with(3, LinksConfig::equal(2, LinkMode::Passive));
     c.forget();
-    let beats = |c: &Cluster| c.node(3).links().stats(node(1), LinkId::new(1)).beats_tx;
+    let beats =
+        |c: &Cluster| c.node(3).links().stats(node(1), LinkId::new(1)).tx[Traffic::Beat as usize].packets;
     let (before, began) = (beats(&c), c.now);
     while c.now < began + Span::from_secs(10) {
         let now = c.now;
