@@ -171,8 +171,8 @@ impl Cluster {
         machine.paused = None;
         machine.inbox.clear();
         machine.inbox_bytes = 0;
+        machine.refuses = false;
         // Of the writes under way a first part may have reached the disk, though nobody was told.
-        machine.refuses = death != Death::Fenced;
         let done = self.chance.index(running.writes.len() + 1);
         for record in &running.writes[..done] {
             machine.durable = machine.durable.max(record.ring_seq_reserved);
@@ -241,12 +241,13 @@ impl Cluster {
 
     /// Starts machine `n` again after `delay`, with a new boot of the machine or only of the daemon.
     pub fn restart_after(&mut self, n: usize, delay: u64, reboot: bool) {
+        // A kernel that is there refuses packets for a daemon that is not; one that crashed says nothing.
+        self.machines[n].refuses = !reboot;
         if reboot {
             // A crash of the machine: whatever ran there is gone, and the new boot id says so.
             let (id, now) = (self.machines[n].id, self.now);
             let machine = &mut self.machines[n];
             assert!(machine.running.is_none(), "a machine reboots when its daemon is dead");
-            machine.refuses = false;
             machine.boot(now, &self.options, &mut self.chance);
             let dead = self.oracle.history.lives.iter().filter(|l| l.id == id);
             let dead: Vec<_> = dead.map(|l| (l.id, l.incarnation)).collect();

@@ -428,6 +428,7 @@ fn a_port_that_refuses_is_missed_sooner_than_a_silent_one() {
     for seed in 0..20 {
         let mut cluster = formed(seed, 5);
         cluster.crash(4, Death::Silent).unwrap_or_else(|v| broken(&cluster, &v));
+        cluster.restart_after(4, 10 * SEC, false);
         let limit = 120 * MS; // a silent one: 160 to 240
         until(&mut cluster, limit, "the ring is one of four", |c| {
             (0..4).all(|n| c.ring(n).is_some_and(|(_, members)| members.len() == 4))
