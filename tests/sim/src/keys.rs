@@ -11,11 +11,20 @@ use crate::oracle::Violation;
 /// Keys of one run: as many as a sniffer can know.
 pub(crate) const KEYS: usize = cmm_proto::limits::KEYS_MAX;
 
-/// The keys of a run, in the order in which operators bring them.
+/// The keys of a run, in the order in which operators bring them. No two have the same name on the wire: one run in
+/// some 20,000 would draw such keys, and what a node does with a namesake is a test of its own.
 pub(crate) fn of_run(seed: u64) -> Vec<ClusterKey> {
-    (0..KEYS as u64)
-        .map(|n| ClusterKey::from_secret("simulated", &[seed, n].map(u64::to_le_bytes).concat()))
-        .collect()
+    let mut keys: Vec<ClusterKey> = Vec::new();
+    for n in 0_u64.. {
+        let key = ClusterKey::from_secret("simulated", &[seed, n].map(u64::to_le_bytes).concat());
+        if keys.iter().all(|k| k.id() != key.id()) {
+            keys.push(key);
+        }
+        if keys.len() == KEYS {
+            break;
+        }
+    }
+    keys
 }
 
 impl Cluster {
@@ -136,5 +145,18 @@ impl Cluster {
             let view = m.running.as_ref().map(|r| r.node.key_view());
             view.is_some_and(|v| v.key == self.keys[m.key_file].fingerprint() && v.accepted == 1)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_run_have_names_of_their_own() {
+        // The first three of this seed have not.
+        let names: Vec<_> = of_run(1_014_500).iter().map(ClusterKey::id).collect();
+        assert_eq!(names.len(), KEYS);
+        assert!((1..KEYS).all(|n| !names[..n].contains(&names[n])), "{names:?}");
     }
 }
