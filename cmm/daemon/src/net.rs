@@ -271,18 +271,19 @@ impl Net {
                 && let Some((from, packet)) = batch.next_packet()
             {
                 budget -= 1;
+                // Before the seal: who has the address of one node need not cost us more because it names another one.
                 if *block_unlisted {
                     let peers = &links[at].peers;
-                    if !peers.iter().any(|p| p.ip == from.ip()) {
+                    let claims = Header::decode(packet).ok().map(|h| h.sender);
+                    let claimed = peers.iter().find(|p| Some(p.id) == claims);
+                    let fits = claimed.is_some_and(|p| p.ip == from.ip());
+                    if !fits && !peers.iter().any(|p| p.ip == from.ip()) {
                         *unlisted += 1;
                         *unlisted_from = Some(from);
                         continue;
                     }
-                    // Before the seal: who has the address of one node need not cost us more because it names another one.
-                    let claims = Header::decode(packet).ok().map(|h| h.sender);
-                    let strays = |id: &NodeId| peers.iter().any(|p| p.id == *id && p.ip != from.ip());
-                    if let Some(claims) = claims.filter(strays) {
-                        node.reject_address(claims);
+                    if let Some(claimed) = claimed.filter(|_| !fits) {
+                        node.reject_address(claimed.id);
                         after(node, &mut Queue { links, spare, probes }, now);
                         continue;
                     }

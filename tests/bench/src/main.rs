@@ -102,15 +102,8 @@ enum Bench {
         /// Who sends; may be given several times
         #[arg(long, default_values_t = [Senders::One, Senders::All], value_enum)]
         senders: Vec<Senders>,
-        /// How many runs of each, daemons in turn
-        #[arg(long, default_value_t = 3)]
-        times: u32,
-        /// For how long each
-        #[arg(long, default_value_t = 3)]
-        seconds: u32,
-        /// Print one JSON object instead of a table
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        runs: Runs,
         #[command(flatten)]
         rig: Rig,
     },
@@ -119,15 +112,8 @@ enum Bench {
         /// Node that sends, 1 is the representative; may be given several times
         #[arg(long, default_values_t = [1, 2])]
         sender: Vec<u32>,
-        /// How many runs of each, daemons in turn
-        #[arg(long, default_value_t = 3)]
-        times: u32,
-        /// For how long each
-        #[arg(long, default_value_t = 3)]
-        seconds: u32,
-        /// Print one JSON object instead of a table
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        runs: Runs,
         #[command(flatten)]
         rig: Rig,
     },
@@ -178,6 +164,20 @@ enum Bench {
     },
 }
 
+/// How often and for how long.
+#[derive(Args, Clone, Copy, Debug)]
+struct Runs {
+    /// How many runs of each, daemons in turn
+    #[arg(long, default_value_t = 3)]
+    times: u32,
+    /// For how long each
+    #[arg(long, default_value_t = 3)]
+    seconds: u32,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
 /// What is measured.
 #[derive(Args, Debug)]
 struct Rig {
@@ -223,12 +223,8 @@ fn main() -> ExitCode {
         Bench::Client { group, nodes, role, size, seconds } => {
             traffic::client(&group, nodes, role, size, seconds)
         }
-        Bench::Throughput { size, senders, times, seconds, json, rig } => {
-            throughput(&size, &senders, (times, seconds), json, &rig)
-        }
-        Bench::Latency { sender, times, seconds, json, rig } => {
-            latency(&sender, (times, seconds), json, &rig)
-        }
+        Bench::Throughput { size, senders, runs, rig } => throughput(&size, &senders, &runs, &rig),
+        Bench::Latency { sender, runs, rig } => latency(&sender, &runs, &rig),
         Bench::Flood { size, seconds } => stability::flood(size, seconds),
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
@@ -311,13 +307,8 @@ fn peers(rig: &Rig) -> Vec<Daemon> {
     if rig.daemon.is_empty() { Daemon::present(&SEALED_AND_CLEAR) } else { rig.daemons() }
 }
 
-fn throughput(
-    sizes: &[usize],
-    senders: &[Senders],
-    (times, seconds): (u32, u32),
-    json: bool,
-    rig: &Rig,
-) -> Result<()> {
+fn throughput(sizes: &[usize], senders: &[Senders], runs: &Runs, rig: &Rig) -> Result<()> {
+    let Runs { times, seconds, json } = *runs;
     let daemons = peers(rig);
     let cases: Vec<(usize, Senders)> =
         sizes.iter().flat_map(|size| senders.iter().map(|s| (*size, *s))).collect();
@@ -352,7 +343,8 @@ fn throughput(
     Ok(())
 }
 
-fn latency(senders: &[u32], (times, seconds): (u32, u32), json: bool, rig: &Rig) -> Result<()> {
+fn latency(senders: &[u32], runs: &Runs, rig: &Rig) -> Result<()> {
+    let Runs { times, seconds, json } = *runs;
     let daemons = peers(rig);
     let measure = |daemon, k: u32| {
         let cluster = membership::start(daemon, rig.ring())?;

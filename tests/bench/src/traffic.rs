@@ -133,10 +133,13 @@ pub(crate) fn client(group: &str, nodes: usize, role: Role, size: usize, seconds
 }
 
 fn join(client: &mut CpgClient, group: &[u8]) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match client.join(group) {
             Ok(()) => return Ok(()),
-            Err(e) if e.is_try_again() => std::thread::sleep(Duration::from_millis(5)),
+            Err(e) if e.is_try_again() && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             Err(e) => return Err(e.into()),
         }
     }

@@ -125,6 +125,25 @@ fn garbage_on_the_port_changes_nothing_but_a_counter() {
 }
 
 #[test]
+fn a_packet_from_another_nodes_address_is_dropped_before_it_costs_a_decryption() {
+    let cluster = Cluster::new(3);
+    let daemons = cluster.start_all();
+    // Node 2's machine says that it is node 3: a header that passes every cheap check but this one.
+    let member = UdpSocket::bind((cluster.addr(2), 0)).expect("loopback");
+    let mut packet = [7; 200];
+    packet[..12].copy_from_slice(&[b'H', b'F', 2, 1, 7, 7, 0, 0, 3, 0, 0, 0]);
+    for _ in 0..20 {
+        member.send_to(&packet, (cluster.addr(1), 5_405)).expect("sends");
+    }
+    daemons[0].wait_for("came from the address of another node");
+    // What names the node that has the address is looked at further.
+    packet[8] = 2;
+    member.send_to(&packet, (cluster.addr(1), 5_405)).expect("sends");
+    daemons[0].wait_for("sealed with a key");
+    assert!(!daemons[0].log().contains("Members left:"), "the ring holds");
+}
+
+#[test]
 fn one_run_directory_has_one_daemon() {
     let cluster = Cluster::new(1);
     let _daemons = cluster.start_all();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{Cib, Cluster, Options, Signal, skip};
 
-use crate::{stays, up};
+use crate::{one_order, start_talkers, stays, up};
 
 fn two_links(nodes: u32) -> Options {
     Options { nodes, links: 2, ..Options::default() }
@@ -178,11 +178,7 @@ fn a_path_shrinks_and_grows_under_load_and_nobody_but_the_operator_notices() {
     wait_for_line(&cluster, 1, "pmtud: PMTUD link change for host: 2 link: 0 from 1428 to 8928");
     let before = rings(&cluster);
     let (count, size) = (3_000, 16_384);
-    let args = [all.len(), count, size].map(|n| n.to_string());
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    for node in &all {
-        cluster.start_as(*node, "talker", env!("CARGO_BIN_EXE_talker"), &args).unwrap();
-    }
+    start_talkers(&cluster, count, size);
     let delivered = |node: u32| cluster.log(node, "talker").lines().count();
     for (part, mtu) in [(1, 1_500), (2, 1_300), (3, 9_000)] {
         cluster.wait_for(&format!("{part} of 5 parts of the load are through"), || {
@@ -191,14 +187,7 @@ fn a_path_shrinks_and_grows_under_load_and_nobody_but_the_operator_notices() {
         // One after the other: in between, long packets of one get lost on their way to another.
         all.iter().for_each(|n| cluster.set_mtu(*n, mtu));
     }
-    cluster.wait_for("all messages are everywhere", || {
-        all.iter().all(|n| cluster.log(*n, "talker").ends_with("done\n")).then_some(())
-    });
-    let first = cluster.log(1, "talker");
-    assert_eq!(first.lines().count(), all.len() * count + 1, "each once, nobody left:\n{}", cluster.report());
-    for node in &all[1..] {
-        assert!(cluster.log(*node, "talker") == first, "n{node} has another order:\n{}", cluster.report());
-    }
+    one_order(&cluster, count);
     settle("long frames are found again", 8_928..=8_928);
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
     // And where nothing is sent: the next search sees it, at the latest.

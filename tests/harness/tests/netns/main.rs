@@ -23,6 +23,30 @@ fn up(name: &str, options: Options, cib: &Cib) -> Cluster {
     cluster
 }
 
+/// On every node a client that sends `count` messages of `size` bytes to one group and prints what it receives.
+fn start_talkers(cluster: &Cluster, count: usize, size: usize) {
+    let all = cluster.all();
+    let args = [all.len(), count, size].map(|n| n.to_string());
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    for node in &all {
+        cluster.start_as(*node, "talker", env!("CARGO_BIN_EXE_talker"), &args).unwrap();
+    }
+}
+
+/// Waits until all messages of the talkers are everywhere: each once, in one order, which is returned.
+fn one_order(cluster: &Cluster, count: usize) -> String {
+    let all = cluster.all();
+    cluster.wait_for("all messages are everywhere", || {
+        all.iter().all(|n| cluster.log(*n, "talker").ends_with("done\n")).then_some(())
+    });
+    let first = cluster.log(1, "talker");
+    assert_eq!(first.lines().count(), all.len() * count + 1, "each once, nobody left:\n{}", cluster.report());
+    for node in &all[1..] {
+        assert!(cluster.log(*node, "talker") == first, "n{node} has another order:\n{}", cluster.report());
+    }
+    first
+}
+
 fn nodes(nodes: u32) -> Options {
     Options { nodes, ..Options::default() }
 }

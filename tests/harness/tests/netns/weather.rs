@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use harness::{Cib, Cluster, Options, Weather, skip};
 
-use crate::{nodes, up};
+use crate::{nodes, one_order, start_talkers, up};
 
 /// Each node sends so many messages of so many bytes under `bad`, until all have arrived everywhere. All nodes must
 /// print the same, and have the ring that they had before.
@@ -17,19 +17,8 @@ fn talk_through(cluster: &Cluster, count: usize, size: usize, bad: impl FnOnce()
     };
     let before = rings();
     bad();
-    let args = [all.len(), count, size].map(|n| n.to_string());
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    for node in &all {
-        cluster.start_as(*node, "talker", env!("CARGO_BIN_EXE_talker"), &args).unwrap();
-    }
-    cluster.wait_for("all messages are everywhere", || {
-        all.iter().all(|n| cluster.log(*n, "talker").ends_with("done\n")).then_some(())
-    });
-    let first = cluster.log(1, "talker");
-    assert_eq!(first.lines().count(), all.len() * count + 1, "each once, nobody left:\n{}", cluster.report());
-    for node in &all[1..] {
-        assert!(cluster.log(*node, "talker") == first, "n{node} has another order:\n{}", cluster.report());
-    }
+    start_talkers(cluster, count, size);
+    let first = one_order(cluster, count);
     for node in &all {
         let of_node = first.lines().filter_map(|l| l.strip_prefix(&format!("{node} ")));
         assert!(of_node.eq((0..count).map(|n| n.to_string())), "n{node}'s messages in its order");
