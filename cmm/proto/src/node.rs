@@ -575,7 +575,10 @@ impl Node {
                         // it too, in this ring or on leaving it.
                         self.control.push_back((self.ring_id, Guarantee::Safe, message));
                     }
-                    Action::Synchronise(states) => self.synchronise(now, &states),
+                    Action::Synchronise(states) => {
+                        self.synchronise(now, &states);
+                        self.reconfig.exchanged(now);
+                    }
                     Action::Decide => self.quorum.decide(now),
                 }
             }
@@ -598,6 +601,7 @@ impl Node {
             confirmed: self.confirmed.iter().map(|(node, life)| (*node, *life)).collect(),
             lives: self.boots.iter().map(|(node, (life, boot))| (*node, *life, *boot)).collect(),
             joined: self.cpg.local(),
+            participates: self.reconfig.participates(),
             ..State::default()
         };
         self.quorum.state(&self.members, now, &mut state);

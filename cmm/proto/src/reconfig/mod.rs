@@ -10,7 +10,9 @@
 //!
 //! A member that has ended a step multicasts that in order. When the word of all members was delivered the step is done
 //! and the next one begins, at the same place of the order everywhere: nothing begins before what precedes it has ended
-//! on all members. A new configuration aborts everything. A step that takes longer than its limit, or whose userland
+//! on all members. Two barriers cost nothing. The last state delivered ends `sync`: states are safe, so every member has
+//! them all, at that place. And where no state says that its userland takes part, the steps of userland are left out.
+//! A new configuration aborts everything. A step that takes longer than its limit, or whose userland
 //! vanishes inside it, makes the reconfiguration start again with a higher epoch (from `sync` if that is late, else
 //! from `quorum`), a bounded number of times for each configuration; after that it goes on to wait and to report. It
 //! never goes on without a member.
@@ -61,7 +63,7 @@ pub enum Action {
         /// Goes into [`State::epoch`].
         epoch: Epoch,
     },
-    /// All states are here: synchronise services, votes and lives.
+    /// All states are here: synchronise services, votes and lives, then [`Reconfig::exchanged`].
     Synchronise(BTreeMap<NodeId, State>),
     /// Step `quorum` begins: decide. [`Reconfig::finished`] when it is over.
     Decide,
@@ -76,6 +78,8 @@ struct Run {
     epoch: Epoch,
     step: StepNumber,
     states: BTreeMap<NodeId, State>,
+    /// Some member's userland takes part, as their states say.
+    userland: bool,
     /// Members whose word that the step is over was delivered.
     done: BTreeSet<NodeId>,
     /// This node's part of the step is over.
@@ -150,6 +154,7 @@ impl Reconfig {
             epoch: self.seen,
             step: SYNC,
             states: BTreeMap::new(),
+            userland: false,
             done: BTreeSet::new(),
             finished: false,
             synchronised: false,
@@ -176,9 +181,23 @@ impl Reconfig {
         run.synchronised = true;
         let states = std::mem::take(&mut run.states);
         run.epoch = states.values().map(|s| s.epoch).fold(run.epoch, Epoch::max);
+        run.userland = states.values().any(|s| s.participates);
         self.seen = self.seen.max(run.epoch);
         self.actions.push(Action::Synchronise(states));
-        self.finish();
+    }
+
+    /// What the states said has taken effect here: step `sync` is over, on all members alike.
+    pub fn exchanged(&mut self, now: Boottime) {
+        if self.run.as_ref().is_some_and(|r| !r.leaving && r.synchronised && r.step == SYNC) {
+            self.tell(StepPhase::Done);
+            self.begin(now, QUORUM);
+        }
+    }
+
+    /// Whether the local userland takes part, for [`State::participates`].
+    #[must_use]
+    pub fn participates(&self) -> bool {
+        self.participant
     }
 
     /// A member's word that it has ended a step, in its place of the order.
@@ -198,8 +217,9 @@ impl Reconfig {
             run.done.insert(sender);
         }
         if run.done.len() == run.members.len() {
+            let next = if run.userland { StepNumber::new(step.get() + 1) } else { END };
             self.tell(StepPhase::Done);
-            self.begin(now, StepNumber::new(step.get() + 1));
+            self.begin(now, next);
         }
     }
 
@@ -251,11 +271,7 @@ impl Reconfig {
         }
         run.deadline = now + self.step_limit;
         let here = |node: &NodeId| {
-            if run.step == SYNC && !run.synchronised {
-                run.states.contains_key(node)
-            } else {
-                run.done.contains(node)
-            }
+            if run.step == SYNC { run.states.contains_key(node) } else { run.done.contains(node) }
         };
         let missing: Vec<NodeId> = run.members.iter().filter(|n| !here(n)).copied().collect();
         self.outputs.push(Output::Event(Event::StepLate { step: run.step, missing }));

@@ -67,13 +67,15 @@ impl Ring {
         let served = u32::try_from(frames.len()).unwrap_or(u32::MAX);
         self.stats.mcast_retx += u64::from(served);
         let mut sent = served;
-        if self.state == State::Recovery {
+        let recovers = self.state == State::Recovery;
+        if recovers {
             sent += self.recover(now, &mut token, &mut frames, served);
         }
+        let installed = recovers && self.state == State::Operational;
         // What was asked for and what others wait for goes ahead of the token.
         let mut ahead = frames.len();
         let (mut ordered, waiting) = (0, self.queue.len());
-        if self.state == State::Operational {
+        if self.state == State::Operational && !installed {
             ordered = self.order(&mut token, &mut frames, sent);
             self.stats.mcast_tx += u64::from(ordered);
             // A token that overtakes its only frame costs the aru a rotation; one that waits for many costs time.
@@ -103,7 +105,10 @@ impl Ring {
             self.send(Destination::AllPeers, true, frame);
         }
         if lingers {
-            self.linger(now, token);
+            self.linger(now, token, self.linger_until);
+        } else if installed && !self.installed.is_alone() {
+            // What this node has to say in its new configuration goes with this token, not with the next one.
+            self.linger(now, token, now);
         } else {
             self.pass_token(now, token, rotated);
         }
@@ -187,10 +192,10 @@ impl Ring {
         now < self.linger_until && self.linger_visits <= LINGER_VISITS
     }
 
-    fn linger(&mut self, now: Boottime, token: Token) {
+    fn linger(&mut self, now: Boottime, token: Token, until: Boottime) {
         self.held = Some(token);
         self.timers.stop(Timer::TokenRetransmit);
-        self.timers.set(Timer::Hold, self.linger_until);
+        self.timers.set(Timer::Hold, until);
         self.watch_token(now);
     }
 

@@ -131,6 +131,8 @@ pub struct State {
     pub wait_for_all: bool,
     /// It still waits for all.
     pub waits_for_all: bool,
+    /// Its userland takes part in steps.
+    pub participates: bool,
     /// Its lease; the shortest of all members counts.
     pub lease: Span,
     /// The ring whose synchronisation it completed last.
@@ -310,7 +312,7 @@ impl State {
         w.put(&self.boot_id.0);
         w.put_u32(self.votes.get());
         w.put_u32(self.expected.get());
-        let flags = [self.quorate, self.wait_for_all, self.waits_for_all];
+        let flags = [self.quorate, self.wait_for_all, self.waits_for_all, self.participates];
         w.put_u8(flags.iter().enumerate().fold(0, |byte, (bit, on)| byte | u8::from(*on) << bit));
         w.put_u64(self.lease.as_nanos());
         w.put_ring(self.previous);
@@ -350,7 +352,7 @@ impl State {
         let votes = Votes::new(r.u32()?);
         let expected = Votes::new(r.u32()?);
         let flags = r.u8()?;
-        if flags > 7 {
+        if flags > 15 {
             return Err(WireError::BadValue("flags"));
         }
         Ok(Self {
@@ -364,6 +366,7 @@ impl State {
             quorate: flags & 1 != 0,
             wait_for_all: flags & 2 != 0,
             waits_for_all: flags & 4 != 0,
+            participates: flags & 8 != 0,
             lease: Span::from_nanos(r.u64()?),
             previous: r.ring()?,
             start_wait: Span::from_nanos(r.u64()?),
@@ -443,6 +446,7 @@ mod tests {
                 quorate: true,
                 wait_for_all: false,
                 waits_for_all: true,
+                participates: true,
                 lease: Span::from_millis(400),
                 previous: ring(4),
                 start_wait: Span::from_millis(3),

@@ -15,14 +15,14 @@ fn three_nodes_form_one_quorate_cluster_and_tell_each_thing_once() {
         assert_eq!(c.node(id).ring_state(), "OPERATIONAL");
         let last = c.regular(id).last().map(|r| r.members.clone());
         assert_eq!(last, Some(ids(&[1, 2, 3])));
-        // The membership is told before what it means for quorum, and quorum before the first step of userland.
+        // The membership is told before what it means for quorum, and quorum before its step ends.
         let ring = c.node(id).ring_id();
         let place =
             |of: &dyn Fn(&Output) -> bool| c.told(id).iter().position(|t| of(&t.output)).expect("told");
         let list = place(&|o| matches!(o, Output::NodeList(n) if n.ring == ring));
         let quorum = place(&|o| matches!(o, Output::Quorum(v) if v.quorate && v.ring == ring));
-        let fence = place(&|o| matches!(o, Output::Step(s) if s.name == "fence" && s.ring == ring));
-        assert!(list < quorum && quorum < fence);
+        let end = place(&|o| matches!(o, Output::Step(s) if s.name == "end" && s.ring == ring));
+        assert!(list < quorum && quorum < end);
     }
     c.forget();
     c.run(Span::from_secs(60));
