@@ -47,6 +47,11 @@ impl Graph {
         }
     }
 
+    /// As [`Graph::part`], with each of these places.
+    pub(super) fn part_all(&mut self, a: usize, others: u64) {
+        places(others).for_each(|b| self.part(a, b));
+    }
+
     /// Who is there, by place.
     pub(super) fn nodes(&self) -> u64 {
         self.nodes

@@ -31,6 +31,10 @@ pub(super) struct Gather {
     pub(super) rows: BTreeMap<NodeId, Row>,
     /// What the choice was made from.
     pub(super) graph: Option<Graph>,
+    /// This node's place in it.
+    pub(super) place: usize,
+    /// By place, those with whom this node goes on.
+    pub(super) share: u64,
     /// It says the same since then.
     pub(super) graph_since: Boottime,
     /// The choice leaves out a node that some of those who stay hear.
@@ -128,6 +132,8 @@ impl Gather {
             deaf: NodeSet::new(),
             rows: BTreeMap::new(),
             graph: None,
+            place: 0,
+            share: 0,
             graph_since: Boottime::default(),
             split: false,
             heard: NodeSet::new(),

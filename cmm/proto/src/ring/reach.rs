@@ -15,11 +15,13 @@
 //! * Rows guide the choice and nothing else. Which nodes are a ring is decided by all of them having said the same, and
 //!   by the commit token: with wrong or missing rows there are worse rings, or more of them, never two with one id.
 
+use arrayvec::ArrayVec;
 use holdfast_types::{Boottime, NodeId, Span};
 
 use super::clique::{Graph, weight};
 use super::timer::Timer;
 use super::{HeldOut, Ring, State};
+use crate::limits::NODES_MAX;
 use crate::wire::{Join, NodeSet, Row, RowVersion};
 
 impl Ring {
@@ -101,13 +103,11 @@ impl Ring {
         rows
     }
 
-    /// Nodes that somebody says not to hear.
-    fn accused(&self) -> NodeSet {
-        let mut accused = self.gather.deaf.clone();
-        for row in self.gather.rows.values().filter(|row| !row.deaf.is_empty()) {
-            accused.merge(&row.deaf);
-        }
-        accused
+    /// Nodes considered that somebody says not to hear, by place.
+    fn accused(&self) -> u64 {
+        let rows = self.gather.rows.values().map(|row| &row.deaf);
+        let accused = rows.chain([&self.gather.deaf]).filter(|deaf| !deaf.is_empty());
+        accused.fold(0, |mask, deaf| mask | deaf.places_in(&self.gather.proc))
     }
 
     /// Nodes that others have news of, good or bad, and that this one does not hear: it says so. If it has heard them a
@@ -115,11 +115,11 @@ impl Ring {
     fn doubt_the_silent(&mut self, now: Boottime) {
         let mut next: Option<Boottime> = None;
         let accused = self.accused();
-        for id in self.gather.proc.clone().iter() {
+        for (place, id) in self.gather.proc.clone().iter().enumerate() {
             let settled = id == self.me || self.gather.deaf.contains(id) || self.gather.gone.contains(id);
             let direct = self.peers.get(&id).is_some_and(|p| p.word.is_some());
             let talked_of = !direct && self.gather.rows.contains_key(&id);
-            if settled || !(talked_of || accused.contains(id)) {
+            if settled || !(talked_of || accused >> place & 1 == 1) {
                 continue;
             }
             let until = self.silent_since(id) + self.doubt(id);
@@ -137,16 +137,20 @@ impl Ring {
     /// Chooses whom this node goes on without, by all that it knows. Whether that has changed.
     pub(super) fn choose(&mut self, now: Boottime) -> bool {
         self.doubt_the_silent(now);
-        let graph = self.graph();
-        let me = self.gather.proc.position(self.me).expect("a node considers itself");
-        let share = graph.share(me);
-        let failed = self.gather.proc.of_mask(!share);
-        let changed = failed != self.gather.failed;
-        self.gather.split = graph.is_split(share);
+        let (graph, me) = (self.graph(), self.gather.proc.position(self.me));
+        let me = me.expect("a node considers itself");
+        // Joins that say nothing new are most of them, and the search is the dear part.
+        if self.gather.graph.as_ref() != Some(&graph) || self.gather.place != me {
+            self.gather.share = graph.share(me);
+            self.gather.split = graph.is_split(self.gather.share);
+            self.gather.place = me;
+        }
         if self.gather.graph.as_ref() != Some(&graph) {
             self.gather.graph = Some(graph);
             self.gather.graph_since = now;
         }
+        let failed = self.gather.proc.of_mask(!self.gather.share);
+        let changed = failed != self.gather.failed;
         self.gather.failed = failed;
         changed
     }
@@ -166,33 +170,33 @@ impl Ring {
         };
         let there = |id: &NodeId| !dead(*id);
         let mut graph = Graph::new();
-        if self.accused().is_empty() {
+        if !self.is_troubled() {
             for (place, id) in proc.iter().enumerate().filter(|(_, id)| there(id)) {
                 graph.add(place, weight(self.votes(id), false));
             }
             return graph;
         }
         // Who comes from the strongest of the rings that meet here would like to stay.
-        let strength = |company_of: NodeId| {
-            let mates = proc.iter().filter(there).filter(|id| company(*id) == Some(company_of));
-            mates.map(|id| weight(self.votes(id), false)).sum::<u64>()
-        };
-        let companies: NodeSet = proc.iter().filter(there).filter_map(company).collect();
-        let strongest = companies.iter().rev().max_by_key(|id| strength(*id));
+        let mut strengths: ArrayVec<(NodeId, u64), NODES_MAX> = ArrayVec::new();
+        for id in proc.iter().filter(there) {
+            let (Some(company), strength) = (company(id), weight(self.votes(id), false)) else { continue };
+            match strengths.binary_search_by_key(&company, |(of, _)| *of) {
+                Ok(at) => strengths[at].1 += strength,
+                Err(at) => strengths.insert(at, (company, strength)),
+            }
+        }
+        let strongest = strengths.iter().rev().max_by_key(|(_, strength)| *strength).map(|(of, _)| *of);
         for (place, id) in proc.iter().enumerate().filter(|(_, id)| !dead(*id)) {
             graph.add(place, weight(self.votes(id), strongest.is_some() && company(id) == strongest));
         }
+        let speak = proc.mask(spoke);
         for (a, id) in proc.iter().enumerate() {
             let row = if id == self.me {
                 Some(&self.gather.deaf)
             } else {
                 self.gather.rows.get(&id).map(|row| &row.deaf)
             };
-            for missed in row.into_iter().flat_map(NodeSet::iter).filter(|missed| spoke(*missed)) {
-                if let Some(b) = proc.position(missed) {
-                    graph.part(a, b);
-                }
-            }
+            graph.part_all(a, row.map_or(0, |missed| missed.places_in(proc) & speak));
         }
         graph
     }

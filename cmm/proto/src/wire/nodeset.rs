@@ -39,7 +39,7 @@ impl NodeSet {
 
     /// Adds all of `other`; `true` if that changed anything.
     pub fn merge(&mut self, other: &Self) -> bool {
-        other.iter().fold(false, |changed, id| self.insert(id) | changed)
+        !other.is_subset(self) && other.iter().fold(false, |changed, id| self.insert(id) | changed)
     }
 
     /// Whether `id` is in the set.
@@ -51,7 +51,8 @@ impl NodeSet {
     /// Whether all of `self` are in `other`.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
-        self.iter().all(|id| other.contains(id))
+        let mut rest = other.iter();
+        self.len() <= other.len() && self.iter().all(|id| rest.find(|o| *o >= id) == Some(id))
     }
 
     /// Whether any of `self` is in `other`.
@@ -127,10 +128,25 @@ impl NodeSet {
         self.iter().enumerate().filter(|(_, id)| of(*id)).fold(0, |mask, (bit, _)| mask | 1 << bit)
     }
 
+    /// One bit for each of this set that is in `of`, by its place there.
+    #[must_use]
+    pub fn places_in(&self, of: &Self) -> u64 {
+        let mut rest = of.iter().enumerate().peekable();
+        self.iter().fold(0, |mask, id| {
+            while rest.next_if(|(_, o)| *o < id).is_some() {}
+            rest.next_if(|(_, o)| *o == id).map_or(mask, |(bit, _)| mask | 1 << bit)
+        })
+    }
+
     /// The members whose bits are set; bits beyond the set mean nobody.
     #[must_use]
-    pub fn of_mask(&self, mask: u64) -> Self {
-        self.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, id)| id).collect()
+    pub fn of_mask(&self, mut mask: u64) -> Self {
+        let mut some = Self::new();
+        while let Some(id) = self.0.get(mask.trailing_zeros() as usize) {
+            some.0.push(*id);
+            mask &= mask - 1;
+        }
+        some
     }
 }
 
@@ -139,7 +155,12 @@ impl FromIterator<NodeId> for NodeSet {
     fn from_iter<T: IntoIterator<Item = NodeId>>(ids: T) -> Self {
         let mut set = Self::new();
         for id in ids {
-            set.insert(id);
+            // Most come in order.
+            if set.last().is_none_or(|last| last < id) {
+                let _ = set.0.try_push(id);
+            } else {
+                set.insert(id);
+            }
         }
         set
     }
