@@ -88,14 +88,15 @@ impl Options {
 }
 
 fn draw_count(rng: &mut Random) -> usize {
-    let (low, high) = match rng.below(2_000) {
+    // A run of 64 nodes costs as much as some thousand others.
+    let (low, high) = match rng.below(10_000) {
         0 => (64, 64),
-        1 => (17, 63),
-        2..20 => (8, 16),
-        20..100 => (6, 7),
-        100..400 => (5, 5),
-        400..800 => (4, 4),
-        800..1_600 => (3, 3),
+        1..3 => (17, 63),
+        3..100 => (8, 16),
+        100..500 => (6, 7),
+        500..2_000 => (5, 5),
+        2_000..4_000 => (4, 4),
+        4_000..8_000 => (3, 3),
         _ => (2, 2),
     };
     usize::try_from(rng.log_uniform(low, high)).unwrap_or(2)
