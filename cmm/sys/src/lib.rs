@@ -8,6 +8,7 @@ pub mod fdpass;
 pub mod host;
 pub mod interfaces;
 pub mod kmsg;
+pub mod leader;
 pub mod net;
 pub mod orphans;
 pub mod pidfd;

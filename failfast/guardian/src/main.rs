@@ -5,13 +5,14 @@
 //!
 //! | what | then |
 //! |---|---|
-//! | `cmmd` is dead | the node goes down |
+//! | `cmmd` is dead, or its event loop is | the node goes down |
 //! | `cmmd`'s stamp has stood still for longer than the limit (stopped counts) | the node goes down |
 //! | the word "take down", with a reason | the node goes down |
 //! | the word "release" | it ends, and nothing happens |
 //!
-//! All signals but SIGKILL and SIGSTOP are blocked: whoever wants to stop a node stops `cmmd`. Its memory is locked
-//! where that is permitted.
+//! All signals but SIGKILL and SIGSTOP are blocked: whoever wants to stop a node stops `cmmd`. The one by which the kernel
+//! tells of the end of `cmmd`'s main thread makes it look, and believe what it sees: a process that is killed is a pidfd's
+//! news only when its memory is taken down, a millisecond or two later. Its memory is locked where that is permitted.
 //!
 //! Exit status: 0 released, or the node is down; 1 the node could not be taken down completely; 64 not started by
 //! `cmmd`; 65 the set-up was refused.
@@ -28,11 +29,12 @@ use failfast::guardian::{FromGuardian, MESSAGE_MAX, Setup, ToGuardian, decode_ta
 use failfast::{Outcome, PanicPath};
 use failfast_core::{Reason, StuckDetector};
 use holdfast_sys::stamp::{Side, Stamps};
-use holdfast_sys::{clock, fdpass, realtime};
+use holdfast_sys::{clock, fdpass, leader, realtime};
 use holdfast_types::{Boottime, Span};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CpuSet;
 use nix::sys::signal::SigSet;
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 const NOT_STARTED_BY_CMMD: u8 = 64;
@@ -75,6 +77,7 @@ struct Guard {
     /// `cmmd` has closed its end: nothing more will come, and its death is still to be awaited.
     channel_closed: bool,
     pidfd: OwnedFd,
+    parent: SignalFd,
     stamps: Stamps,
     detector: StuckDetector,
     path: PanicPath,
@@ -106,6 +109,7 @@ impl Guard {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             }
             detach(warnings)?;
+            let parent = leader::tell_of_parent()?;
             let stamps = Stamps::from_fd(stamps)?;
             let path = PanicPath::prepare(setup, Some(pidfd.try_clone()?), warnings)?;
             let cgroup = cgroup::Own::leave_service(warnings);
@@ -114,12 +118,22 @@ impl Guard {
                 warnings.push(format!("Failfast: the guardian's memory is not locked: {e}"));
             }
             punctual();
-            Ok((stamps, path, cgroup))
+            Ok((parent, stamps, path, cgroup))
         })();
         match made {
-            Ok((stamps, path, cgroup)) => {
+            Ok((parent, stamps, path, cgroup)) => {
                 let detector = StuckDetector::new(setup.limit, now());
-                Ok(Self { channel, channel_closed: false, pidfd, stamps, detector, path, cgroup, buffer })
+                Ok(Self {
+                    channel,
+                    channel_closed: false,
+                    pidfd,
+                    parent,
+                    stamps,
+                    detector,
+                    path,
+                    cgroup,
+                    buffer,
+                })
             }
             Err(e) => Err((channel, e)),
         }
@@ -153,13 +167,19 @@ impl Guard {
             PollTimeout::try_from(u128::from(interval.as_millis())).unwrap_or(PollTimeout::from(1_000_u16));
         let mut fds = [
             PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.parent.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.channel.as_fd(), PollFlags::POLLIN),
         ];
         // A closed channel is always readable: it must not keep the loop spinning.
-        let watched = if self.channel_closed { &mut fds[..1] } else { &mut fds[..] };
+        let watched = if self.channel_closed { &mut fds[..2] } else { &mut fds[..] };
         let failed = poll(watched, timeout).is_err_and(|e| e != nix::Error::EINTR);
         let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-        let (dead, readable) = (ready(&fds[0]), !self.channel_closed && ready(&fds[1]));
+        let (mut dead, told) = (ready(&fds[0]), ready(&fds[1]));
+        let readable = !self.channel_closed && ready(&fds[2]);
+        if told {
+            while matches!(self.parent.read_signal(), Ok(Some(_))) {}
+            dead |= self.path.event_loop_is_dead();
+        }
         if failed {
             std::thread::sleep(interval.to_duration()); // out of kernel memory, say: the stamp is still looked at
         }

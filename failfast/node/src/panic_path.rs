@@ -4,8 +4,8 @@
 //! The order, see [`PanicPath::execute`]:
 //! 1. the reason goes to the kernel log at emergency level, then (bounded, by a thread of its own) to the black box,
 //!    standard error and the log file;
-//! 2. `cmmd`, where it is another process, is killed and seen dead: it held the quorum lease, and a gasp says that it
-//!    has given that up;
+//! 2. `cmmd`, where it is another process, is killed and its event loop seen dead: it held the quorum lease, and a gasp
+//!    says that it has given that up;
 //! 3. the gasp goes out on every link;
 //! 4. the mode: `exit` kills the node's processes, sees that none is left, and sends the last word; `panic` and `reset`
 //!    write to the sysrq trigger; `off` does nothing more.
@@ -25,6 +25,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use failfast_core::{ExitScope, Mode, Reason, ReasonKind, Text};
+use holdfast_sys::leader::Leader;
 use holdfast_sys::process_tree::{Killed, ProcessTree, Scope, Tag};
 use holdfast_sys::{kmsg, pidfd, realtime};
 
@@ -41,12 +42,35 @@ pub struct PanicPath {
     mode: Mode,
     kernel_log: Option<File>,
     scribe: Scribe,
-    daemon: Option<OwnedFd>,
+    daemon: Option<Daemon>,
     targets: Vec<Target>,
     packets: Sealed,
     tree: ProcessTree,
     trigger: Option<File>,
     reserve: Option<[File; RESERVE]>,
+}
+
+/// `cmmd`, seen from another process.
+#[derive(Debug)]
+struct Daemon {
+    pidfd: OwnedFd,
+    /// Its main thread, which is the event loop: without it no lease is held and nothing is decided. `None`: only the
+    /// end of the whole process tells.
+    event_loop: Option<Leader>,
+}
+
+impl Daemon {
+    fn watch(pidfd: OwnedFd, warnings: &mut Vec<String>) -> Self {
+        let event_loop = Leader::of(pidfd.as_fd());
+        if let Err(e) = &event_loop {
+            warnings.push(format!("Failfast: cmmd's death is seen only when its memory is gone: {e}"));
+        }
+        Self { pidfd, event_loop: event_loop.ok() }
+    }
+
+    fn event_loop_is_dead(&self) -> bool {
+        self.event_loop.as_ref().is_some_and(Leader::has_ended)
+    }
 }
 
 /// What came of it.
@@ -121,6 +145,7 @@ impl PanicPath {
             }
         });
         let targets = targets(&setup.links, warnings)?;
+        let daemon = daemon.map(|pidfd| Daemon::watch(pidfd, warnings));
         let mut this = Self {
             mode: setup.mode,
             kernel_log,
@@ -196,7 +221,7 @@ impl PanicPath {
         };
         self.tell(outcome);
         // Killing the rest may have been what it took.
-        if !daemon_dead && self.daemon_is_dead() {
+        if !daemon_dead && self.daemon_ends(Duration::ZERO) {
             self.gasp(reason.kind, gasp);
         }
         outcome
@@ -218,15 +243,21 @@ impl PanicPath {
         if self.trigger.is_some() { WRITE_LIMIT_SYNC } else { WRITE_LIMIT }
     }
 
-    /// Kills `cmmd` and sees it dead. `true` where the caller is `cmmd`: it gives up quorum by coming here.
-    fn stop_daemon(&self) -> bool {
-        let Some(daemon) = &self.daemon else { return true };
-        let _ = pidfd::send_signal(daemon.as_fd(), pidfd::Signal::SIGKILL); // dead already: seen below
-        pidfd::wait_end(daemon.as_fd(), DEATH_LIMIT).unwrap_or(false)
+    /// Whether `cmmd`'s event loop is dead, though its process may not be gone yet.
+    #[must_use]
+    pub fn event_loop_is_dead(&self) -> bool {
+        self.daemon.as_ref().is_some_and(Daemon::event_loop_is_dead)
     }
 
-    fn daemon_is_dead(&self) -> bool {
-        self.daemon.as_ref().is_none_or(|daemon| pidfd::has_ended(daemon.as_fd()).unwrap_or(false))
+    /// Kills `cmmd` and sees its event loop dead. `true` where the caller is `cmmd`: it gives up quorum by coming here.
+    fn stop_daemon(&self) -> bool {
+        let Some(daemon) = &self.daemon else { return true };
+        let _ = pidfd::send_signal(daemon.pidfd.as_fd(), pidfd::Signal::SIGKILL); // dead already: seen below
+        daemon.event_loop_is_dead() || self.daemon_ends(DEATH_LIMIT)
+    }
+
+    fn daemon_ends(&self, limit: Duration) -> bool {
+        self.daemon.as_ref().is_none_or(|d| pidfd::wait_end(d.pidfd.as_fd(), limit).unwrap_or(false))
     }
 
     fn gasp(&self, kind: ReasonKind, fresh: &[u8]) {
@@ -257,7 +288,7 @@ impl PanicPath {
 
     fn kill_tree(&mut self) -> Outcome {
         let killed = self.kill_all(TREE_LIMIT);
-        if !killed.is_empty() || !self.daemon_is_dead() {
+        if !killed.is_empty() || !self.daemon_ends(DEATH_LIMIT) {
             return Outcome::NotGone(killed);
         }
         for i in 0..LAST_WORDS {

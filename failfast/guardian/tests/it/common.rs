@@ -233,7 +233,10 @@ fn daemon_process() {
     let mode = var("DAEMON_MODE").parse().unwrap();
     let setup = World::setup(&dir, var("DAEMON_PEER").parse().unwrap(), mode, scope, limit);
     let program = PathBuf::from(env!("CARGO_BIN_EXE_holdfast-guardian"));
-    let mut guardian = match Guardian::spawn(&program, &setup, now()) {
+    // As with cmmd the parent is the main thread in the end; this is another one.
+    let spawn =
+        || std::thread::scope(|s| s.spawn(|| Guardian::spawn(&program, &setup, now())).join().unwrap());
+    let mut guardian = match spawn() {
         Ok(guardian) => Some(guardian),
         Err(e) => {
             println!("DAEMON refused {e}");
@@ -270,6 +273,7 @@ fn daemon_process() {
         let why = Reason::commanded(&"the test says so");
         match line.trim_end() {
             "no progress" => progress = false,
+            "end main thread" => holdfast_sys::leader::end_own().unwrap(),
             "die" => nix::sys::signal::raise(Signal::SIGKILL).unwrap(),
             "take down" => failfast::take_down(guardian.as_ref(), &mut own, &why, b""),
             "take down with gasp" => failfast::take_down(guardian.as_ref(), &mut own, &why, b"fresh gasp"),

@@ -43,6 +43,31 @@ fn a_killed_daemon_takes_its_node_along_and_nothing_else() {
     assert_eq!(world.silence(), [""; 0]);
 }
 
+/// A process that is killed has its memory taken down before a pidfd tells of its end. Here that never comes.
+#[test]
+fn a_daemon_is_dead_when_its_event_loop_is() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, Mode::Exit, LONG);
+    let ours = world.sleeper(true);
+    daemon.tell("end main thread");
+    assert_eq!(world.hear_all(5), ["daemon died", "daemon died", "last word", "last word", "last word"]);
+    assert!(!ours.is_alive() && !daemon.process.is_alive());
+    assert!(daemon.guardian_ends());
+    assert_eq!(world.black_box()[0], (Class::Death, DIED.into()));
+}
+
+#[test]
+fn who_sends_the_guardian_signals_makes_it_look_and_no_more() {
+    let world = World::new();
+    let mut daemon = Daemon::start(&world, Mode::Exit, LONG);
+    for signal in [Signal::SIGUSR1, Signal::SIGTERM, Signal::SIGUSR1] {
+        pidfd::send_signal(daemon.guardian().as_fd(), signal).unwrap();
+    }
+    daemon.tell("release");
+    assert_eq!(daemon.line("released"), "ok");
+    assert_eq!((world.silence(), world.black_box()), (Vec::new(), Vec::new()));
+}
+
 #[test]
 fn a_stuck_daemon_is_taken_down() {
     let world = World::new();
