@@ -64,7 +64,7 @@ impl Cluster {
             let other = view.nodes.iter().enumerate().find_map(other);
             match other {
                 // Where there is no quorum votes cannot be set: first those present have to be enough.
-                Some(_) if !view.quorate && view.expected != view.total => {
+                Some(_) if !view.quorate && view.highest_expected != view.total => {
                     self.set_expected(0, view.total.get())?;
                 }
                 Some(whose) => self.set_votes(0, whose, self.options.nodes[whose].votes.get())?,
