@@ -112,6 +112,7 @@ impl Node {
     /// Hands to the ring what waits for it: first what drives the reconfiguration, and when that is synchronised what
     /// must go out some time.
     pub(super) fn flush_queues(&mut self, now: Boottime) {
+        self.ring.set_in_round(self.reconfig.step() != Some(crate::reconfig::END));
         while let Some((ring, guarantee, message)) = self.control.front() {
             if *ring == self.ring_id && self.ring.submit(now, *guarantee, message).is_err() {
                 return;

@@ -192,6 +192,8 @@ pub struct Ring {
     cancel_sent: bool,
     /// Local clients do not keep up with what is delivered.
     lagging: bool,
+    /// All members have something to say, one after the other: the token stays with nobody.
+    in_round: bool,
     /// The token may be kept here for the next message up to then, and for so many visits.
     linger_until: Boottime,
     linger_visits: u32,
@@ -234,6 +236,7 @@ impl Ring {
             held: None,
             cancel_sent: false,
             lagging: false,
+            in_round: false,
             linger_until: now,
             linger_visits: 0,
             config,
@@ -338,6 +341,12 @@ impl Ring {
                 self.release_token(now);
             }
         }
+    }
+
+    /// Whether every member is about to say its word, as it does in the steps of a reconfiguration: then the token does
+    /// not stay with one that has said little, for its next message.
+    pub fn set_in_round(&mut self, in_round: bool) {
+        self.in_round = in_round;
     }
 
     /// Acts at once on what is known of `peers`: the detector's word, or firm news. No effect on those that are neither

@@ -173,6 +173,7 @@ impl Ring {
         let turn = &self.installed;
         let calm = self.state == State::Operational
             && !turn.is_alone()
+            && !self.in_round
             && self.config.timers.hold > Span::ZERO
             && self.queue.is_empty()
             && token.lagging == 0
