@@ -338,14 +338,16 @@ impl Ring {
         }
     }
 
-    /// Holds a member failed that has kept the aru back for too many rotations. Whether it did.
+    /// Holds a member failed that has kept the aru back for too many rotations. Whether it did, and so left the ring.
     fn drops_laggard(&mut self, now: Boottime) -> bool {
         let limit = self.config.timers.fail_recv_rotations;
         match self.installed.laggard() {
             Some((id, visits)) if visits >= limit && id != self.me => {
                 self.event(Event::FailedToReceive);
+                let ring = self.installed.id;
                 self.hold_failed(now, &[id], true, Cause::FailedToReceive);
-                self.state != State::Operational
+                // With nobody else left the episode is over by now, and the token in hand is of a ring that was.
+                self.state != State::Operational || self.installed.id != ring
             }
             _ => false,
         }

@@ -451,3 +451,22 @@ fn a_member_that_never_receives_is_dropped() {
     );
     check(&net);
 }
+
+/// The episode that drops the only other member is over when the visit in which it began goes on: its token is void.
+#[test]
+fn who_drops_the_only_other_member_goes_on_with_a_token_of_its_own() {
+    let mut net = Net::formed(2, 1);
+    net.timers.fail_recv_rotations = 50;
+    for n in 1..=2 {
+        net.crash(n);
+        net.start(n);
+    }
+    net.until_formed(&[1, 2]);
+    net.veto = loses_data(&[2]);
+    let before = net.submit(1, Guarantee::Agreed, 90).unwrap();
+    net.until("2 is dropped", |net| net.node(1).events.contains(&Event::FailedToReceive));
+    net.cut_both(&[1], &[2]);
+    net.until_formed(&[1]);
+    let after = net.submit(1, Guarantee::Agreed, 90).unwrap();
+    net.until("delivered alone", |net| net.delivered(1) == [before, after]);
+}
