@@ -500,10 +500,7 @@ static LOGGING_DAEMON: Spec =
 static SYSTEM: Spec = section(
     "system",
     &[
-        inert(
-            word("qb_ipc_type", &["native", "shm", "socket"]),
-            "clients are always served over shared memory",
-        ),
+        word("qb_ipc_type", &["native", "shm", "socket"]),
         yes("sched_rr"),
         text("priority"),
         num("cpu", 0, 4_095),

@@ -10,6 +10,8 @@ pub struct System {
     pub scheduling: Scheduling,
     /// `cpu`: the CPU that the loop is pinned to, if one is named.
     pub cpu: Option<usize>,
+    /// `qb_ipc_type: socket`: clients are served over datagram sockets, not over shared memory.
+    pub client_sockets: bool,
 }
 
 /// Scheduling of the loop's thread.
@@ -57,5 +59,9 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> System {
             }
         },
     };
-    System { scheduling, cpu: value("cpu").and_then(parse_number).map(|n| n as usize) }
+    System {
+        scheduling,
+        cpu: value("cpu").and_then(parse_number).map(|n| n as usize),
+        client_sockets: value("qb_ipc_type") == Some("socket"),
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
+use cmm_ipc::server::Mode;
 use cmm_proto::wire::ClusterKey;
 use cmm_proto::{
     LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Timers, limits,
@@ -174,6 +175,7 @@ pub(crate) fn clients_config(
     keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
     ClientsConfig {
         place: if paths.run_given { Place::Dir(paths.run.clone()) } else { Place::Abstract },
+        mode: if config.system.client_sockets { Mode::Sockets } else { Mode::SharedMemory },
         me: config.me().id,
         nodes: client_nodes(config),
         incarnation: node.config().incarnation,

@@ -53,11 +53,19 @@ impl Place {
             }),
             None => {
                 // libqb's clients connect to the name padded with NUL to the whole field; a shorter address is another.
-                let mut name = [0; 107];
-                let text = service.name().as_bytes();
-                name[..text.len()].copy_from_slice(text);
-                Ok(UnixAddr::new_abstract(&name)?)
+                padded(service.name().as_bytes())
             }
         }
     }
+}
+
+/// An abstract name, padded as libqb pads it.
+pub(crate) fn padded(text: &[u8]) -> io::Result<UnixAddr> {
+    let mut name = [0; 107];
+    let field = name.get_mut(..text.len()).ok_or_else(|| {
+        let text = format!("socket name {} is too long", String::from_utf8_lossy(text));
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
+    field.copy_from_slice(text);
+    Ok(UnixAddr::new_abstract(&name)?)
 }

@@ -8,8 +8,8 @@ use cmm_ipc::server::{Credentials, Handshake};
 use cmm_ipc::{Place, Service};
 use cmm_proto::Node;
 use holdfast_types::{Boottime, ConnId, Span};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
 
 use super::Clients;
 use super::peers::deregister;
@@ -45,7 +45,7 @@ impl Clients {
         }
         self.last_conn += 1;
         let conn = ConnId::new(self.last_conn);
-        let token = Token(self.first_token + self.listeners.len() + self.last_conn as usize);
+        let token = self.token(conn);
         let Some(registry) = &self.registry else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if registry.register(&mut SourceFd(&handshake.as_raw_fd()), token, interest).is_ok() {
@@ -75,8 +75,16 @@ impl Clients {
             handshake.refuse(errno as i32);
             return;
         }
-        match handshake.accept(&self.place) {
+        match handshake.accept(&self.place, self.mode) {
             Ok(connection) => {
+                if let (Some(fd), Some(registry)) = (connection.request_fd(), &self.registry) {
+                    // A fresh descriptor: nothing can fail but the whole poller.
+                    let _ = registry.register(
+                        &mut SourceFd(&fd.as_raw_fd()),
+                        self.token(conn),
+                        Interest::READABLE,
+                    );
+                }
                 self.peers.insert(conn, connection, now);
                 if service == Service::Cpg {
                     self.cpg.opened(conn);

@@ -25,7 +25,7 @@ use std::os::fd::AsRawFd;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::abi::{Malformed, View, cfg as abi_cfg, cmap as abi_cmap, cpg as abi_cpg};
 use cmm_ipc::abi::{quorum as abi_quorum, votequorum as abi_votequorum};
-use cmm_ipc::server::{Handshake, Listener, Next};
+use cmm_ipc::server::{Handshake, Listener, Mode, Next};
 use cmm_ipc::{CsError, Place, Service};
 use cmm_proto::{ConfigurationKind, Node, Output, Refusal};
 use holdfast_types::{Boottime, ConnId, Incarnation, LinkId, NodeId, Span};
@@ -42,6 +42,8 @@ use crate::lateness::Lateness;
 pub(crate) struct ClientsConfig {
     /// Abstract names, or files below `$HOLDFAST_RUN_DIR`.
     pub(crate) place: Place,
+    /// What carries their messages.
+    pub(crate) mode: Mode,
     /// This node.
     pub(crate) me: NodeId,
     /// The node list.
@@ -100,6 +102,7 @@ enum Then {
 /// All clients.
 pub(crate) struct Clients {
     place: Place,
+    mode: Mode,
     nodes: Vec<ClientNode>,
     listeners: Vec<Listener>,
     registry: Option<Registry>,
@@ -165,6 +168,7 @@ impl Clients {
         }
         Ok(Self {
             place: config.place,
+            mode: config.mode,
             cfg: cfg::Cfg::new(config.nodes.clone(), config.transport),
             nodes: config.nodes,
             listeners,
@@ -302,10 +306,22 @@ impl Clients {
     /// Watches the socket of a client for requests, or for the end only.
     fn watch(&self, conn: ConnId, requests: bool) {
         let (Some(peer), Some(registry)) = (self.peers.get(conn), &self.registry) else { return };
-        let token = Token(self.first_token + self.listeners.len() + conn.get() as usize);
         let interest = if requests { Interest::READABLE | Interest::WRITABLE } else { Interest::WRITABLE };
         // It is registered and open: nothing can fail but the whole poller.
+        let token = self.token(conn);
         let _ = registry.reregister(&mut SourceFd(&peer.connection.as_raw_fd()), token, interest);
+        if let Some(fd) = peer.connection.request_fd().map(|fd| fd.as_raw_fd()) {
+            let _ = if requests {
+                registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+            } else {
+                registry.deregister(&mut SourceFd(&fd))
+            };
+        }
+    }
+
+    /// Of all descriptors of a connection.
+    fn token(&self, conn: ConnId) -> Token {
+        Token(self.first_token + self.listeners.len() + conn.get() as usize)
     }
 
     /// Tells clients and keys what the core says. Outputs come here in their order, each before the next input.

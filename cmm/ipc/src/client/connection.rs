@@ -60,7 +60,10 @@ impl Connection {
         }
         match view.i32(16)? {
             0 if view.i32(24)? == CONNECTION_SHM => {}
-            0 => return Err(Error::Protocol("connection type is not shared memory".into())),
+            0 => {
+                let text = "it serves clients over sockets, as its configuration says (system.qb_ipc_type); like Pacemaker, this one needs shared memory";
+                return Err(Error::Protocol(text.into()));
+            }
             error => return Err(Error::Refused(CsError::from_errno(error.saturating_neg()))),
         }
         let attach = |at, with_flow_control| -> Result<Ring, Error> {

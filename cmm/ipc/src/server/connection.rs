@@ -3,15 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::net::UnixStream;
 
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
-
-use super::files::{RingFiles, Rings};
+use super::transport::Transport;
 use super::{Credentials, QUEUE_BYTES_MAX};
 use crate::abi::Service;
-use crate::ring::{Broken, Ring};
+use crate::ring::Broken;
 
 /// Why a connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,22 +49,13 @@ pub struct Counters {
     pub flow_controls: u64,
 }
 
-/// One connection: a stream socket for notification bytes, and three rings.
+/// One connection: what carries its messages, and the events that found no room there.
 #[derive(Debug)]
 pub struct Connection {
-    stream: UnixStream,
+    transport: Box<dyn Transport>,
     service: Service,
     credentials: Credentials,
-    request: Ring,
-    response: Ring,
-    event: Ring,
-    /// Until the client has attached to all rings; then their names are of no more use.
-    files: Option<RingFiles>,
-    /// Notification bytes read whose chunks were not taken yet.
-    announced: usize,
-    /// Notification bytes of committed events that did not fit the socket yet.
-    owed: usize,
-    /// Events that wait for room in the ring, one behind the other, and the length of each.
+    /// Events that wait for room, one behind the other, and the length of each.
     queue: VecDeque<u8>,
     lengths: VecDeque<u32>,
     /// What the daemon says to all clients of the service.
@@ -81,23 +68,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: UnixStream,
-        service: Service,
-        credentials: Credentials,
-        files: RingFiles,
-        [request, response, event]: Rings,
-    ) -> Self {
+    pub(super) fn new(transport: Box<dyn Transport>, service: Service, credentials: Credentials) -> Self {
         Self {
-            stream,
+            transport,
             service,
             credentials,
-            request,
-            response,
-            event,
-            files: Some(files),
-            announced: 0,
-            owed: 0,
             queue: VecDeque::new(),
             lengths: VecDeque::new(),
             gate: 0,
@@ -142,45 +117,20 @@ impl Connection {
     /// # Errors
     /// [`Gone`]: close the connection.
     pub fn next_request(&mut self, out: &mut Vec<u8>) -> Result<Next, Gone> {
-        if self.announced == 0
-            && let Some(end) = self.read_notifications()
-        {
-            return Ok(end);
-        }
-        self.announced -= 1;
-        if !self.request.pop(out, self.service.grant() as usize)? {
-            return Err(Broken("announced a request that is not there").into());
-        }
-        self.counters.requests += 1;
-        self.is_attached();
-        Ok(Next::Request)
+        let next = self.transport.take_request(out, self.service.grant() as usize)?;
+        self.counters.requests += u64::from(next == Next::Request);
+        Ok(next)
     }
 
-    /// Reads what the client has announced, while its requests must wait: its library counts on that. It sends the byte
-    /// behind a request until it is taken, and does nothing else meanwhile.
+    /// Reads what the client has announced, while its requests must wait.
     pub fn take_notifications(&mut self) {
-        // One that floods its own socket gets no more than an honest one could need.
-        for _ in 0..NOTIFICATION_READS {
-            if self.read_notifications().is_some() {
-                break;
-            }
-        }
+        self.transport.take_notifications();
     }
 
-    /// Reads some notification bytes; else why there are none.
-    fn read_notifications(&mut self) -> Option<Next> {
-        let mut bytes = [0; NOTIFICATIONS];
-        loop {
-            match recv(self.stream.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Some(Next::Nothing),
-                Ok(0) | Err(_) => return Some(Next::HungUp),
-                Ok(n) => {
-                    self.announced = self.announced.saturating_add(n);
-                    return None;
-                }
-            }
-        }
+    /// A descriptor to be watched besides the connection's own, where requests come that way.
+    #[must_use]
+    pub fn request_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.transport.request_fd()
     }
 
     /// Gives the reply to the request handed out last. Events given before it are announced first: a client that has its
@@ -190,7 +140,7 @@ impl Connection {
     /// [`Gone`]: close the connection.
     pub fn send_response(&mut self, message: &[u8]) -> Result<(), Gone> {
         self.notify();
-        if !self.response.push(&[message])? {
+        if !self.transport.send_response(message)? {
             return Err(Gone::NoRoom);
         }
         self.counters.responses += 1;
@@ -204,8 +154,8 @@ impl Connection {
     /// [`Gone`]: close the connection.
     pub fn send_event(&mut self, parts: &[&[u8]]) -> Result<(), Gone> {
         if self.lengths.is_empty() {
-            if self.event.push(parts)? {
-                self.committed();
+            if self.transport.send_event(parts)? {
+                self.counters.events += 1;
                 return Ok(());
             }
             // It can only make room if it knows what is there.
@@ -231,12 +181,12 @@ impl Connection {
         while let Some(length) = self.lengths.front().map(|l| *l as usize) {
             let (first, second) = self.queue.as_slices();
             let head = first.len().min(length);
-            if !self.event.push(&[&first[..head], &second[..length - head]])? {
+            if !self.transport.send_event(&[&first[..head], &second[..length - head]])? {
                 break;
             }
             self.queue.drain(..length);
             self.lengths.pop_front();
-            self.committed();
+            self.counters.events += 1;
         }
         if self.queue.is_empty() && self.queue.capacity() > QUEUE_BYTES_KEPT {
             self.queue = VecDeque::new();
@@ -272,50 +222,30 @@ impl Connection {
         if value != self.flow_control {
             self.counters.flow_controls += u64::from(self.flow_control == 0);
             self.flow_control = value;
-            self.request.set_flow_control(value);
+            self.transport.set_flow_control(value);
         }
     }
 
-    fn committed(&mut self) {
-        self.counters.events += 1;
-        self.owed += 1;
-    }
-
-    /// Tells the client of the events given so far: one byte an event, after its chunk. What the socket does not take
-    /// now is owed until it is writable.
+    /// Tells the client of the events given so far.
     pub fn notify(&mut self) {
-        while self.owed > 0 {
-            let bytes = [0; NOTIFICATIONS];
-            let n = self.owed.min(bytes.len());
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.stream.as_raw_fd(), &bytes[..n], flags) {
-                Ok(sent) => self.owed -= sent,
-                Err(Errno::EINTR) => {}
-                // Full, or hung up, which reading will tell.
-                Err(_) => return,
-            }
-        }
+        self.transport.notify();
     }
 
-    /// Whether the client has opened all rings; their files are unlinked as soon as this sees it, so that nothing is left
-    /// behind whoever is killed from then on. (The client bumps the counts in the order request, response, event.)
+    /// Whether the client has opened what has a name for it; that is unlinked as soon as this sees it.
     pub fn is_attached(&mut self) -> bool {
-        if self.files.is_some() && self.event.ref_count() >= 2 {
-            self.files = None;
-        }
-        self.files.is_none()
+        self.transport.is_attached()
     }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.transport.stream().as_fd()
     }
 }
 
 impl AsRawFd for Connection {
     fn as_raw_fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        self.transport.stream().as_raw_fd()
     }
 }
 
@@ -326,10 +256,6 @@ impl From<Gone> for io::Error {
 }
 
 const STOP_MULTICASTS: u32 = 2;
-/// Notification bytes read or written by one system call.
-const NOTIFICATIONS: usize = 512;
-/// A socket's buffer holds some 300 of one byte each.
-const NOTIFICATION_READS: usize = 4;
 /// Capacity that an empty queue of waiting events keeps.
 const QUEUE_BYTES_KEPT: usize = 1_048_576;
 /// A client with more than this waiting beyond its full ring must not multicast until all of it is in the ring.

@@ -1,4 +1,4 @@
-//! The six ring files of a connection, and their folder.
+//! The files of a connection, and their folder.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -12,10 +12,39 @@ use crate::abi::Service;
 use crate::place::Place;
 use crate::ring::{Ring, paths};
 
-/// Removes what it made when it is dropped.
+/// The folder of one connection. Removed, if it is empty, when this is dropped.
+///
+/// It stays ours and lets others only pass through: a client that could rename or replace files in it could lead our
+/// unlinking elsewhere.
+#[derive(Debug)]
+pub(super) struct ClientDir(PathBuf);
+
+impl ClientDir {
+    pub(super) fn create(place: &Place, client: Credentials, fd: RawFd) -> io::Result<Self> {
+        let name = format!("qb-{}-{}-{fd}-XXXXXX", std::process::id(), client.pid);
+        Ok(Self(mkdtemp(&place.ring_dir().join(name))?))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What is in it is ready.
+    pub(super) fn open_to_others(&self) -> io::Result<()> {
+        std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o711))
+    }
+}
+
+impl Drop for ClientDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Six files. Removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct RingFiles {
-    dir: PathBuf,
+    dir: ClientDir,
     service: Service,
 }
 
@@ -24,17 +53,13 @@ pub(super) type Rings = [Ring; 3];
 
 impl RingFiles {
     /// Makes the folder and three rings, owned by the client.
-    ///
-    /// The folder stays ours and lets others only pass through: a client that could rename or replace files in it could
-    /// lead our unlinking elsewhere.
     pub(super) fn create(
         place: &Place,
         service: Service,
         client: Credentials,
         fd: RawFd,
     ) -> io::Result<(Self, Rings)> {
-        let name = format!("qb-{}-{}-{fd}-XXXXXX", std::process::id(), client.pid);
-        let files = Self { dir: mkdtemp(&place.ring_dir().join(name))?, service };
+        let files = Self { dir: ClientDir::create(place, client, fd)?, service };
         let make = |base: PathBuf| -> io::Result<Ring> {
             let (ring, opened) = Ring::create(&base, service.grant())?;
             if client.uid != geteuid().as_raw() {
@@ -46,13 +71,13 @@ impl RingFiles {
         };
         let [request, response, event] = files.bases();
         let rings = [make(request)?, make(response)?, make(event)?];
-        std::fs::set_permissions(&files.dir, std::fs::Permissions::from_mode(0o711))?;
+        files.dir.open_to_others()?;
         Ok((files, rings))
     }
 
     /// Base paths of the rings, in the order of the handshake's reply.
     pub(super) fn bases(&self) -> [PathBuf; 3] {
-        let base = |kind| self.dir.join(format!("qb-{kind}-{}", self.service.name()));
+        let base = |kind| self.dir.path().join(format!("qb-{kind}-{}", self.service.name()));
         [base("request"), base("response"), base("event")]
     }
 }
@@ -65,6 +90,5 @@ impl Drop for RingFiles {
             remove(&header);
             remove(&data);
         }
-        let _ = std::fs::remove_dir(&self.dir);
     }
 }

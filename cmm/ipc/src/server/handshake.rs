@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, send, setsockopt, sockopt};
@@ -11,7 +12,10 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, 
 use nix::unistd::geteuid;
 
 use super::Connection;
+use super::datagrams::DatagramTransport;
 use super::files::RingFiles;
+use super::rings::RingTransport;
+use super::transport::{Mode, Transport};
 use crate::abi::{Build, Service, View};
 use crate::place::Place;
 
@@ -96,42 +100,57 @@ impl Handshake {
     /// Says no, with an errno that the library turns into its result, and closes.
     pub fn refuse(self, errno: i32) {
         // The buffer of a fresh socket has room; a client that is gone need not hear it.
-        let _ = self.reply(&reply(-errno));
+        let _ = send_whole(&self.stream, &reply(-errno));
     }
 
-    /// Makes the rings and says yes.
+    /// Makes what carries the messages and says yes.
     ///
     /// # Errors
-    /// Why the rings cannot be made; the client has been told.
-    pub fn accept(self, place: &Place) -> io::Result<Connection> {
+    /// Why that cannot be made; the client has been told.
+    pub fn accept(self, place: &Place, mode: Mode) -> io::Result<Connection> {
         let credentials = self.credentials.ok_or(io::ErrorKind::InvalidInput)?;
-        let made = RingFiles::create(place, self.service, credentials, self.stream.as_raw_fd());
-        let (files, rings) = match made {
+        let Self { stream, service, .. } = self;
+        let made: Result<(Box<dyn Transport>, i32, [PathBuf; 3]), (UnixStream, io::Error)> = match mode {
+            Mode::SharedMemory => match RingFiles::create(place, service, credentials, stream.as_raw_fd()) {
+                Ok((files, rings)) => {
+                    let names = files.bases();
+                    Ok((Box::new(RingTransport::new(stream, files, rings)), CONNECTION_SHM, names))
+                }
+                Err(e) => Err((stream, e)),
+            },
+            Mode::Sockets => {
+                DatagramTransport::create(place, service, credentials, stream).map(|(made, control, base)| {
+                    let made: Box<dyn Transport> = Box::new(made);
+                    (made, CONNECTION_SOCKET, [control, base, PathBuf::new()])
+                })
+            }
+        };
+        let (transport, kind, names) = match made {
             Ok(made) => made,
-            Err(e) => {
+            Err((stream, e)) => {
                 // EAGAIN is no memory to lock; to a client it would mean that the daemon is starting.
                 let errno = e.raw_os_error().filter(|errno| *errno != Errno::EAGAIN as i32);
-                self.refuse(errno.unwrap_or(Errno::ENOMEM as i32));
+                // The buffer of a fresh socket has room; a client that is gone need not hear it.
+                let _ = send_whole(&stream, &reply(-errno.unwrap_or(Errno::ENOMEM as i32)));
                 return Err(e);
             }
         };
-        setsockopt(&self.stream, sockopt::PassCred, &false)?;
-        let mut message =
-            Build::request(AUTHENTICATE, REPLY).i32(24, CONNECTION_SHM).u32(28, self.service.grant());
-        for (at, base) in [40, 4_136, 8_232].into_iter().zip(files.bases()) {
-            message = message.text(at, NAME_FIELD, base.as_os_str().as_bytes());
+        setsockopt(transport.stream(), sockopt::PassCred, &false)?;
+        let mut message = Build::request(AUTHENTICATE, REPLY).i32(24, kind).u32(28, service.grant());
+        for (at, name) in [40, 4_136, 8_232].into_iter().zip(names) {
+            message = message.text(at, NAME_FIELD, name.as_os_str().as_bytes());
         }
-        self.reply(&message.done())?;
-        Ok(Connection::new(self.stream, self.service, credentials, files, rings))
+        send_whole(transport.stream(), &message.done())?;
+        Ok(Connection::new(transport, service, credentials))
     }
+}
 
-    fn reply(&self, message: &[u8]) -> io::Result<()> {
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match send(self.stream.as_raw_fd(), message, flags) {
-            Ok(n) if n == message.len() => Ok(()),
-            Ok(_) => Err(io::ErrorKind::WriteZero.into()),
-            Err(e) => Err(e.into()),
-        }
+fn send_whole(stream: &UnixStream, message: &[u8]) -> io::Result<()> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match send(stream.as_raw_fd(), message, flags) {
+        Ok(n) if n == message.len() => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -156,4 +175,5 @@ pub(crate) const REQUEST: usize = 24;
 pub(crate) const REPLY: usize = 12_328;
 pub(crate) const NAME_FIELD: usize = 4_096;
 pub(crate) const CONNECTION_SHM: i32 = 1;
+pub(crate) const CONNECTION_SOCKET: i32 = 0;
 const _: () = assert!(8_232 + NAME_FIELD == REPLY);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cmm_ipc::abi::{View, cpg, quorum};
 use cmm_ipc::client::{Connection, CpgClient, CpgEvent, Error, QuorumClient};
-use cmm_ipc::server::{self, Gone, Listener, Next};
+use cmm_ipc::server::{self, Gone, Listener, Mode, Next};
 use cmm_ipc::{CsError, Place, Service};
 use holdfast_types::{NodeId, RingId};
 
@@ -44,7 +44,7 @@ fn let_in(listener: &Listener, place: &Place) -> server::Connection {
         if let Some(mut handshake) = listener.accept().expect("accept") {
             loop {
                 if handshake.on_readable().expect("handshake").is_some() {
-                    return handshake.accept(place).expect("rings");
+                    return handshake.accept(place, Mode::SharedMemory).expect("rings");
                 }
                 std::thread::yield_now();
             }

@@ -1,5 +1,7 @@
-//! The local IPC from outside: messages, the two halves against each other, the client half against a real corosync.
+//! The local IPC from outside: messages, the two halves against each other, the server over sockets, the client half against
+//! a real corosync.
 
 mod abi;
 mod corosync;
 mod halves;
+mod sockets;

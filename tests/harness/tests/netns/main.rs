@@ -1,5 +1,6 @@
 //! Stories of real clusters: real daemons, real agents, real namespaces. Each needs root; see the harness.
 
+mod clients;
 mod deaths;
 mod formation;
 mod links;

@@ -1,0 +1,187 @@
+//! The server half over datagram sockets, and a client of the test's own that does what libqb's does.
+
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cmm_ipc::abi::View;
+use cmm_ipc::server::{Connection, Gone, Handshake, Listener, Mode, Next};
+use cmm_ipc::{Place, Service};
+
+const HANDSHAKE: [u8; 24] = {
+    let mut message = [0; 24];
+    let (id, size, max) = ((-1_i32).to_le_bytes(), 24_i32.to_le_bytes(), 1_048_576_i32.to_le_bytes());
+    let mut at = 0;
+    while at < 4 {
+        (message[at], message[8 + at], message[16 + at]) = (id[at], size[at], max[at]);
+        at += 1;
+    }
+    message
+};
+
+/// A run directory; removed at the end.
+struct RunDir(PathBuf);
+
+impl RunDir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("holdfast-sock-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(dir.join("shm")).expect("run dir");
+        Self(dir)
+    }
+
+    /// What is left of clients.
+    fn left(&self) -> usize {
+        std::fs::read_dir(self.0.join("shm")).expect("folder").count()
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The client's ends, as libqb makes them.
+struct Client {
+    stream: UnixStream,
+    requests: UnixDatagram,
+    events: UnixDatagram,
+    base: String,
+    control: PathBuf,
+}
+
+fn name(base: &str, end: &str) -> SocketAddr {
+    let mut padded = [0; 107];
+    let text = format!("{base}-{end}");
+    padded[..text.len()].copy_from_slice(text.as_bytes());
+    SocketAddr::from_abstract_name(padded).expect("a name")
+}
+
+impl Client {
+    fn meet(dir: &RunDir, service: Service) -> (Self, Connection) {
+        let place = Place::Dir(dir.0.clone());
+        let listener = Listener::bind(&place, service).expect("bind");
+        let mut stream = UnixStream::connect(dir.0.join(service.name())).expect("connect");
+        stream.write_all(&HANDSHAKE).expect("hello");
+        let mut handshake: Handshake = listener.accept().expect("accept").expect("one waits");
+        assert!(handshake.on_readable().expect("hello").is_some());
+        let connection = handshake.accept(&place, Mode::Sockets).expect("sockets");
+        let mut reply = vec![0; 12_328];
+        stream.read_exact(&mut reply).expect("reply");
+        let view = View(&reply);
+        assert_eq!((view.i32(16), view.i32(24)), (Ok(0), Ok(0)), "let in, over sockets");
+        let text = |at: usize| {
+            let field = reply[at..].split(|byte| *byte == 0).next().unwrap_or_default();
+            String::from_utf8(field.to_vec()).expect("a name")
+        };
+        let (control, base) = (PathBuf::from(text(40)), text(4_136));
+        assert_eq!(text(8_232), "");
+        let end = |own, servers| {
+            let socket = UnixDatagram::bind_addr(&name(&base, own)).expect("bind");
+            socket.connect_addr(&name(&base, servers)).expect("the server's end is there");
+            socket.set_read_timeout(Some(Duration::from_secs(60))).expect("limit");
+            socket
+        };
+        let (requests, events) = (end("response", "request"), end("event", "event-tx"));
+        (Self { stream, requests, events, base, control }, connection)
+    }
+
+    /// A message of so many bytes that says so.
+    fn message(len: usize) -> Vec<u8> {
+        let mut message = vec![7; len];
+        message[8..12].copy_from_slice(&i32::try_from(len).expect("small").to_le_bytes());
+        message
+    }
+}
+
+fn flow_control(control: &Path) -> u32 {
+    let bytes = std::fs::read(control).expect("control file");
+    assert_eq!(bytes.len(), 24);
+    u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"))
+}
+
+#[test]
+fn requests_replies_and_events_pass() {
+    let dir = RunDir::new("pass");
+    let (client, mut server) = Client::meet(&dir, Service::Cpg);
+    server.set_flow_control(2);
+    assert_eq!(flow_control(&client.control), 2);
+    server.set_flow_control(0);
+    assert_eq!(flow_control(&client.control), 0);
+    let mut got = Vec::new();
+    assert_eq!(server.next_request(&mut got), Ok(Next::Nothing));
+    for len in [16, 24, 70_000] {
+        let request = Client::message(len);
+        client.requests.send(&request).expect("send");
+        assert_eq!(server.next_request(&mut got), Ok(Next::Request));
+        assert!(got == request);
+        server.send_response(&request).expect("room");
+        let mut reply = vec![0; len + 1];
+        assert_eq!(client.requests.recv(&mut reply).expect("reply"), len);
+        assert!(reply[..len] == request);
+    }
+    assert_eq!(dir.left(), 0, "who has asked has opened what has a name");
+    server.send_event(&[b"an ", b"event"]).expect("taken");
+    let mut event = [0; 100];
+    assert_eq!(client.events.recv(&mut event).expect("event"), 8);
+    assert_eq!(&event[..8], b"an event");
+    assert_eq!(server.next_request(&mut got), Ok(Next::Nothing));
+    drop(client.stream);
+    assert_eq!(server.next_request(&mut got), Ok(Next::HungUp));
+}
+
+#[test]
+fn events_wait_for_a_client_that_is_slow() {
+    let dir = RunDir::new("slow");
+    let (client, mut server) = Client::meet(&dir, Service::Cpg);
+    let event = |n: u32| n.to_le_bytes();
+    for n in 0..5_000 {
+        server.send_event(&[&event(n)]).expect("it waits");
+    }
+    assert!(server.waiting_bytes() > 0, "the socket takes a few");
+    for n in 0..5_000 {
+        let mut got = [0; 8];
+        assert_eq!(client.events.recv(&mut got).expect("event"), 4);
+        assert_eq!(got[..4], event(n), "in order");
+        server.flush().expect("it goes on");
+    }
+    assert_eq!(server.waiting_bytes(), 0);
+}
+
+#[test]
+fn what_is_not_the_clients_or_no_message_does_not_pass() {
+    let dir = RunDir::new("broken");
+    let (client, mut server) = Client::meet(&dir, Service::Cmap);
+    let mut got = Vec::new();
+    client.requests.send(&Client::message(16)).expect("send");
+    assert_eq!(server.next_request(&mut got), Ok(Next::Request));
+    let stranger = UnixDatagram::unbound().expect("socket");
+    let to = name(&client.base, "request");
+    assert!(stranger.send_to_addr(&Client::message(16), &to).is_err(), "the kernel refuses all others now");
+    let mut lies = Client::message(40);
+    lies[8] = 39;
+    client.requests.send(&lies).expect("send");
+    assert!(matches!(server.next_request(&mut got), Err(Gone::Broken(_))));
+
+    let (client, mut server) = Client::meet(&dir, Service::Cfg);
+    client.requests.send(&[]).expect("send");
+    assert!(matches!(server.next_request(&mut got), Err(Gone::Broken(_))), "nothing at all is no message");
+    let (client, mut server) = Client::meet(&dir, Service::Quorum);
+    let large = Client::message(Service::Quorum.grant() as usize + 1);
+    client.requests.send(&large).expect("send");
+    assert!(matches!(server.next_request(&mut got), Err(Gone::Broken(_))), "more than was granted");
+}
+
+#[test]
+fn a_client_that_never_asks_leaves_nothing_behind() {
+    let dir = RunDir::new("idle");
+    let (client, mut server) = Client::meet(&dir, Service::Cpg);
+    assert_eq!(dir.left(), 1);
+    drop(client);
+    assert_eq!(server.next_request(&mut Vec::new()), Ok(Next::HungUp));
+    drop(server);
+    assert_eq!(dir.left(), 0);
+}
