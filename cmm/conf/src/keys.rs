@@ -1,7 +1,7 @@
 //! The configuration as CMAP keys, named and typed as corosync's clients expect them.
 
 use crate::schema::{self, Kind, Width, parse_number};
-use crate::{Node, Section, Timing};
+use crate::{Node, Section, Timing, Totem};
 
 /// One CMAP key.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,13 @@ pub enum KeyValue {
 /// Longest name of a CMAP key; longer ones are left out, as nobody could read them.
 const NAME_MAX: usize = 255;
 
-pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Timing) -> Vec<ConfigKey> {
+pub(crate) fn collect(
+    root: &Section,
+    nodes: &[Node],
+    local: usize,
+    timing: &Timing,
+    totem: &Totem,
+) -> Vec<ConfigKey> {
     let mut keys = Keys(Vec::new());
     for section in &root.sections {
         match section.name.as_str() {
@@ -75,6 +81,14 @@ pub(crate) fn collect(root: &Section, nodes: &[Node], local: usize, timing: &Tim
         "runtime.config.totem.token_retransmits_before_loss_const".into(),
         KeyValue::U32(timing.retransmits),
     );
+    for (name, number) in [
+        ("fail_recv_const", timing.fail_recv_rotations),
+        ("window_size", totem.window_size),
+        ("max_messages", totem.max_messages),
+        ("block_unlisted_ips", totem.block_unlisted_ips.into()),
+    ] {
+        keys.add(format!("runtime.config.totem.{name}"), KeyValue::U32(number));
+    }
     for row in timing.rows() {
         let base = format!("holdfast.timing.{}", row.name);
         if let Some(value) = row.value {

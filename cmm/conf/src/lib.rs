@@ -110,7 +110,7 @@ fn build(root: &Section, host: &Host<'_>, found: &mut Diagnostics) -> Option<Con
     timing.complete(&failfast);
     timing::check(root, &timing, &failfast, found);
     let local = nodelist::find_local(root, &totem, &nodes, host, found)?;
-    let keys = keys::collect(root, &nodes, local, &timing);
+    let keys = keys::collect(root, &nodes, local, &timing, &totem);
     let ids = |key: &str| {
         root.all("uidgid").flat_map(|s| s.all_items(key)).map(|i| i.value.clone()).collect::<Vec<_>>()
     };

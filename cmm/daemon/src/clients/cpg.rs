@@ -6,9 +6,9 @@ use std::path::Path;
 
 use cmm_ipc::CsError;
 use cmm_ipc::abi::cpg::{
-    Address, Fragment, JOIN_INITIAL_TOTEM, Request, ZERO_COPY_COOKIE, ZERO_COPY_HEADER, ZERO_COPY_LENGTH,
-    confchg_event, deliver_head_in, iteration_item_reply, iteration_reply, local_reply, membership_reply,
-    totem_event,
+    Address, Fragment, JOIN_INITIAL_TOTEM, ONE_GROUP, Request, ZERO_COPY_COOKIE, ZERO_COPY_HEADER,
+    ZERO_COPY_LENGTH, confchg_event, deliver_head_in, iteration_item_reply, iteration_reply, local_reply,
+    membership_reply, totem_event,
 };
 use cmm_proto::{CpgEvent, CpgFragment, GroupMember, GroupName, GroupReason, Guarantee, Node};
 use holdfast_sys::shm::SharedMap;
@@ -264,7 +264,6 @@ fn zero_copy_payload(map: &SharedMap) -> Result<(u32, Vec<u8>), CsError> {
 }
 
 const NAMES_ONLY: u32 = 1;
-const ONE_GROUP: u32 = 2;
 const ALL: u32 = 3;
 /// Position of the last fragment.
 const LAST: u32 = 3;

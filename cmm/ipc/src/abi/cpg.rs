@@ -75,6 +75,9 @@ pub enum Request<'a> {
     Fragment { guarantee: u32, fragment: Fragment, payload: &'a [u8] },
 }
 
+/// Kind of an iteration: the members of the group named.
+pub const ONE_GROUP: u32 = 2;
+
 impl<'a> Request<'a> {
     /// Checks and takes apart a request.
     ///
@@ -89,7 +92,11 @@ impl<'a> Request<'a> {
             2 => Self::Mcast { guarantee: v.u32(24)?, payload: v.bytes(40, v.count(32)?)? },
             3 => Self::MembershipGet { group: name(v, 16)? },
             4 => Self::LocalGet,
-            5 => Self::IterationInit { group: name(v, 16)?, kind: v.u32(152)? },
+            5 => {
+                // The library leaves the name as it was on its stack where none is asked for.
+                let kind = v.u32(152)?;
+                Self::IterationInit { group: if kind == ONE_GROUP { name(v, 16)? } else { &[] }, kind }
+            }
             6 => Self::IterationNext { handle: v.u64(16)? },
             7 => Self::IterationFinalize { handle: v.u64(16)? },
             8 => Self::Finalize,

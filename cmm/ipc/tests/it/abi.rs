@@ -24,7 +24,7 @@ fn requests_have_the_sizes_of_the_libraries_structs() {
         (cpg::Request::Mcast { guarantee: 2, payload: b"hello" }, 40),
         (cpg::Request::MembershipGet { group: b"" }, 152),
         (cpg::Request::LocalGet, 16),
-        (cpg::Request::IterationInit { group: &[b'x'; 128], kind: 3 }, 160),
+        (cpg::Request::IterationInit { group: &[b'x'; 128], kind: cpg::ONE_GROUP }, 160),
         (cpg::Request::IterationNext { handle: 9 }, 24),
         (cpg::Request::IterationFinalize { handle: 9 }, 24),
         (cpg::Request::Finalize, 16),
@@ -46,6 +46,15 @@ fn requests_have_the_sizes_of_the_libraries_structs() {
         let whole = [&head, request.payload()].concat();
         assert_eq!(u32_at(&whole, 8) as usize, whole.len());
         assert_eq!(cpg::Request::decode(&whole), Ok(request));
+    }
+    for kind in [1, 3] {
+        let mut names_of_nobody = cpg::Request::IterationInit { group: b"", kind }.head();
+        names_of_nobody[16..150].fill(0xee);
+        assert_eq!(
+            cpg::Request::decode(&names_of_nobody),
+            Ok(cpg::Request::IterationInit { group: b"", kind }),
+            "what the library's stack had there"
+        );
     }
     let cmap = [
         (cmap::Request::Set { key: b"a.b.c", kind: 6, value: &[1, 2, 3, 4] }, 300),

@@ -1,8 +1,10 @@
 //! Clients of the predecessor's own libraries.
 
+use std::collections::BTreeSet;
+
 use harness::{Cib, Cluster, Options, skip};
 
-use crate::nodes;
+use crate::{nodes, one_order, start_talkers};
 
 /// What one of the distribution's programs prints on a node, errors included, and its exit status.
 fn ask(cluster: &Cluster, node: u32, program: &str, args: &[&str]) -> (String, Option<i32>) {
@@ -46,4 +48,154 @@ fn corosyncs_tools_are_served_over_sockets() {
     // The programs have ended; what they had is gone from the node's own /dev/shm.
     let (left, _) = ask(&cluster, 1, "ls", &["/dev/shm"]);
     assert!(!left.contains("qb-"), "{left}");
+}
+
+/// One configuration for both daemons.
+fn configuration(cluster: &Cluster, node: u32) -> String {
+    let dir = cluster.node_dir(node);
+    let dir = dir.display();
+    let mut text = format!(
+        "totem {{\n  version: 2\n  cluster_name: tools\n  transport: knet\n  crypto_cipher: aes256\n  crypto_hash: sha256\n  \
+         keyfile: {dir}/etc/authkey\n  token: 2000\n  token_coefficient: 0\n}}\nquorum {{\n  provider: corosync_votequorum\n}}\n\
+         logging {{\n  to_stderr: yes\n  to_syslog: no\n}}\nsystem {{\n  state_dir: {dir}/state\n}}\nnodelist {{\n"
+    );
+    for id in cluster.all() {
+        let (name, address) = (harness::node_name(id), harness::address(id, 0));
+        text += &format!("  node {{\n    nodeid: {id}\n    name: {name}\n    ring0_addr: {address}\n  }}\n");
+    }
+    text + "}\n"
+}
+
+/// What an operator sees of a cluster of three with this daemon, command by command.
+fn transcript(daemon: &str) -> Vec<(String, String, Option<i32>)> {
+    let cluster = Cluster::new(&format!("tools-{daemon}"), nodes(3), &Cib::new()).unwrap();
+    for node in cluster.all() {
+        cluster.power_on(node).unwrap();
+        let path = cluster.node_dir(node).join("tools.conf");
+        std::fs::write(&path, configuration(&cluster, node)).unwrap();
+        cluster.start(node, daemon, &["-f", "-c", path.to_str().unwrap()]).unwrap();
+    }
+    cluster.wait_for("all are quorate together", || {
+        let whole =
+            |n: &u32| ask(&cluster, *n, "corosync-quorumtool", &["-s"]).0.contains("Total votes:      3");
+        cluster.all().iter().all(whole).then_some(())
+    });
+    start_talkers(&cluster, 1, 8);
+    one_order(&cluster, 1);
+    let mut told = Vec::new();
+    for (program, args) in QUESTIONS {
+        let (text, status) = ask(&cluster, 1, program, args);
+        told.push((format!("{program} {}", args.join(" ")), text, status));
+    }
+    told
+}
+
+const QUESTIONS: &[(&str, &[&str])] = &[
+    ("corosync-quorumtool", &["-s"]),
+    ("corosync-quorumtool", &["-l"]),
+    ("corosync-quorumtool", &["-l", "-i"]),
+    ("corosync-quorumtool", &["-V"]),
+    ("corosync-quorumtool", &["-n", "2", "-v", "1"]),
+    ("corosync-quorumtool", &["-e", "3"]),
+    ("corosync-quorumtool", &["-e", "0"]),
+    ("corosync-quorumtool", &["-n", "9", "-v", "1"]),
+    ("timeout", &["1", "corosync-quorumtool", "-m"]),
+    ("corosync-cfgtool", &["-s"]),
+    ("corosync-cfgtool", &["-n"]),
+    ("corosync-cfgtool", &["-s", "-b"]),
+    ("corosync-cfgtool", &["-a", "2"]),
+    ("corosync-cfgtool", &["-a", "9"]),
+    ("corosync-cfgtool", &["-R"]),
+    ("corosync-cfgtool", &["-L"]),
+    ("corosync-cpgtool", &["-e"]),
+    ("corosync-cpgtool", &["-n"]),
+    ("corosync-cmapctl", &["totem."]),
+    ("corosync-cmapctl", &["nodelist."]),
+    ("corosync-cmapctl", &["quorum."]),
+    ("corosync-cmapctl", &["runtime."]),
+    ("corosync-cmapctl", &["-m", "stats"]),
+    ("corosync-cmapctl", &["-g", "no.such.key"]),
+    ("corosync-cmapctl", &["-s", "totem.version", "u32", "3"]),
+    ("corosync-cmapctl", &["-d", "totem.version"]),
+    ("corosync-cmapctl", &["-s", "tools.text", "str", "a b"]),
+    ("corosync-cmapctl", &["tools."]),
+    ("corosync-cmapctl", &["-D", "tools."]),
+];
+
+/// Without what differs from run to run or must differ: times, sequence numbers, process ids, the size of packets, paths.
+/// Members of a group are told in no particular order.
+fn masked(question: &str, text: &str) -> String {
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once([':', '=']) {
+            Some(("Date" | "Ring ID" | "totem.keyfile (str) ", _)) => line[..8].to_owned(),
+            _ => match line.split_once("mtu: ") {
+                Some((head, _)) => format!("{head}mtu: *"),
+                None if question.starts_with("corosync-cpgtool") && line.starts_with("\t\t") => {
+                    line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+                }
+                None => line.to_owned(),
+            },
+        })
+        .collect();
+    if question.starts_with("corosync-cpgtool") {
+        lines.sort();
+    }
+    lines.join("\n")
+}
+
+/// Names of the keys in a listing; connections by service only.
+fn key_names(text: &str) -> BTreeSet<String> {
+    let names = text.lines().filter_map(|line| line.split_once(" (")).map(|(name, _)| name);
+    let general = |name: &str| match name.strip_prefix("stats.ipcs.service") {
+        Some(rest) => format!("stats.ipcs.service.{}", rest.rsplit('.').next().unwrap_or_default()),
+        None => name.to_owned(),
+    };
+    names.map(general).collect()
+}
+
+/// Keys of corosync that there are not, by how they begin or end: switches for its own maintainers, parts that do not
+/// exist here (compression, knet, its ping timers), counters of messages by their number in a service.
+const ABSENT: &[&str] = &[
+    "runtime.blackbox.",
+    "runtime.config.totem.cancel_token_hold_on_retransmit",
+    "runtime.config.totem.downcheck",
+    "runtime.config.totem.heartbeat_failures_allowed",
+    "runtime.config.totem.interface.",
+    "runtime.config.totem.knet_",
+    "runtime.config.totem.max_network_delay",
+    "runtime.config.totem.miss_count_const",
+    "runtime.config.totem.send_join",
+    "runtime.config.totem.seqno_unchanged_const",
+    "runtime.config.totem.token_warning",
+    "runtime.force_gather",
+    "runtime.services.",
+    "runtime.votequorum.atb_type",
+    "stats.ipcs.service.",
+    "stats.knet.handle.",
+    ".rx_pong_bytes",
+    ".tx_pong_bytes",
+    "_errors",
+    "_retries",
+    "stats.srp.continuous_sendmsg_failures",
+];
+
+#[test]
+fn the_tools_print_what_they_print_on_corosync() {
+    if skip() {
+        return;
+    }
+    let (ours, theirs) = (transcript("cmmd"), transcript("corosync"));
+    for ((question, ours, our_status), (_, theirs, their_status)) in ours.iter().zip(&theirs) {
+        assert_eq!(our_status, their_status, "{question}\n{ours}\n{theirs}");
+        if !question.ends_with("runtime.") && !question.ends_with("stats") {
+            assert_eq!(masked(question, ours), masked(question, theirs), "{question}");
+            continue;
+        }
+        let (ours, theirs) = (key_names(ours), key_names(theirs));
+        assert!(theirs.len() > 60, "{question}: {theirs:?}");
+        let known = |key: &&String| ABSENT.iter().any(|part| key.starts_with(part) || key.ends_with(part));
+        let absent: Vec<_> = theirs.difference(&ours).filter(|key| !known(key)).collect();
+        assert!(absent.is_empty(), "{question} lacks {absent:?}");
+    }
 }
