@@ -16,6 +16,15 @@ pub fn hostname() -> io::Result<String> {
     Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
 }
 
+/// The name of a process, cut to 15 bytes as the kernel has it. No disk and no name service: may be asked anywhere.
+///
+/// # Errors
+/// What reading /proc says; `NotFound` where there is no such process.
+pub fn process_name(pid: i32) -> io::Result<String> {
+    let name = std::fs::read(format!("/proc/{pid}/comm"))?;
+    Ok(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
 /// Number of a user given by number or name. Asks the name service: only before the realtime thread starts.
 #[must_use]
 pub fn user_id(user: &str) -> Option<u32> {

@@ -19,6 +19,7 @@ pub(crate) enum Extent {
 /// The distribution's packages that tests use: the predecessors' clients, real agents, network tools.
 const PACKAGES: &[&str] = &[
     "corosync",
+    "corosync-notifyd",
     "gcc",
     "iproute2",
     "libcfg-dev",

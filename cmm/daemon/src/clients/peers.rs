@@ -11,6 +11,8 @@ use holdfast_types::{Boottime, ConnId, Span};
 /// One connection and what its turn needs.
 pub(super) struct Peer {
     pub(super) connection: Connection,
+    /// The client's name, as the kernel knows it.
+    name: String,
     /// In the queue of those that may have requests.
     queued: bool,
     /// A request that was taken from the ring and must wait for the gate.
@@ -75,10 +77,12 @@ impl Peers {
         if connection.service() == Service::Cpg {
             connection.set_flow_control(self.flow_control);
         }
+        let name = holdfast_sys::host::process_name(connection.credentials().pid).unwrap_or_default();
         self.open.insert(
             conn,
             Peer {
                 connection,
+                name,
                 queued: false,
                 held: None,
                 since: now,
@@ -100,8 +104,8 @@ impl Peers {
         self.open.get_mut(&conn)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection)> {
-        self.open.iter().map(|(conn, peer)| (*conn, &peer.connection))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection, &str)> {
+        self.open.iter().map(|(conn, peer)| (*conn, &peer.connection, &*peer.name))
     }
 
     pub(super) fn len(&self) -> usize {

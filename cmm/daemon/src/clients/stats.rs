@@ -225,7 +225,7 @@ fn schedmiss(values: &mut Values, lateness: &Lateness) {
 fn clients(values: &mut Values, peers: &Peers) {
     values.number("stats.ipcs.global.active", peers.len() as u64);
     values.number("stats.ipcs.global.closed", peers.closed());
-    for (conn, connection) in peers.iter() {
+    for (conn, connection, name) in peers.iter() {
         let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
         let (service, pid) = (connection.service().number(), connection.credentials().pid);
         let base = format!("stats.ipcs.service{service}.{pid}.{conn}");
@@ -238,6 +238,7 @@ fn clients(values: &mut Values, peers: &Peers) {
         ] {
             values.number(format!("{base}.{name}"), n);
         }
+        values.put(format!("{base}.procname"), Value::str(name));
         let queued = u32::try_from(queued).unwrap_or(u32::MAX);
         values.put(format!("{base}.queued"), Value::u32(queued));
         values.put(format!("{base}.flow_control"), Value::u32(flow_control));
