@@ -28,22 +28,30 @@ use crate::abi::{Service, View};
 use crate::place::{Place, padded};
 use crate::ring::Broken;
 
+/// What is made before the client is answered.
 #[derive(Debug)]
-pub(super) struct DatagramTransport {
-    stream: UnixStream,
+pub(super) struct Sockets {
     client: Credentials,
+    /// The sockets' names begin so.
+    base: PathBuf,
     request: OwnedFd,
     event: OwnedFd,
     /// The client's ends.
     response_at: UnixAddr,
     event_at: UnixAddr,
+    control: SharedMap,
+    /// Until the client's first request: then it has mapped the control file.
+    files: Option<ControlFile>,
+}
+
+#[derive(Debug)]
+pub(super) struct DatagramTransport {
+    stream: UnixStream,
+    sockets: Sockets,
     /// Connected to the client's end: it has sent a request.
     has_asked: bool,
     /// Connected to the client's end.
     takes_events: bool,
-    control: SharedMap,
-    /// Until the client's first request: then it has mapped the control file.
-    files: Option<ControlFile>,
 }
 
 /// The control file, in a folder of its own. Removed when this is dropped.
@@ -66,50 +74,44 @@ impl Drop for ControlFile {
     }
 }
 
-impl DatagramTransport {
-    /// Makes file and sockets. With them, what the handshake's reply names: the control file, and the base of the
-    /// sockets' names.
+impl Sockets {
     pub(super) fn create(
         place: &Place,
         service: Service,
         client: Credentials,
-        stream: UnixStream,
-    ) -> Result<(Self, PathBuf, PathBuf), (UnixStream, io::Error)> {
-        let made = (|| {
-            let dir = ClientDir::create(place, client, stream.as_raw_fd())?;
-            let base = dir.path().join(format!("qb-{}", service.name()));
-            let files = ControlFile::new(dir, service);
-            let (control, file) = SharedMap::create(&files.path, CONTROL_LEN)?;
-            if client.uid != geteuid().as_raw() {
-                fchown(&file, Some(client.uid), Some(client.gid))?;
-            }
-            files.dir.open_to_others()?;
-            let size = service.grant() as usize;
-            let request = open(&address(&base, "request")?, size)?;
-            setsockopt(&request, sockopt::PassCred, &true)?;
-            let event = open(&address(&base, "event-tx")?, size)?;
-            let ends = (address(&base, "response")?, address(&base, "event")?);
-            Ok((base, files, control, request, event, ends))
-        })();
-        match made {
-            Ok((base, files, control, request, event, (response_at, event_at))) => {
-                let path = files.path.clone();
-                let this = Self {
-                    stream,
-                    client,
-                    request,
-                    event,
-                    response_at,
-                    event_at,
-                    has_asked: false,
-                    takes_events: false,
-                    control,
-                    files: Some(files),
-                };
-                Ok((this, path, base))
-            }
-            Err(e) => Err((stream, e)),
+        fd: RawFd,
+    ) -> io::Result<Self> {
+        let dir = ClientDir::create(place, client, fd)?;
+        let base = dir.path().join(format!("qb-{}", service.name()));
+        let files = ControlFile::new(dir, service);
+        let (control, file) = SharedMap::create(&files.path, CONTROL_LEN)?;
+        if client.uid != geteuid().as_raw() {
+            fchown(&file, Some(client.uid), Some(client.gid))?;
         }
+        files.dir.open_to_others()?;
+        let size = service.grant() as usize;
+        let request = open(&address(&base, "request")?, size)?;
+        setsockopt(&request, sockopt::PassCred, &true)?;
+        let event = open(&address(&base, "event-tx")?, size)?;
+        let (response_at, event_at) = (address(&base, "response")?, address(&base, "event")?);
+        Ok(Self { client, base, request, event, response_at, event_at, control, files: Some(files) })
+    }
+
+    /// What the handshake's reply names: the control file, and the base of the sockets' names.
+    pub(super) fn names(&self) -> [PathBuf; 3] {
+        let control = self.files.as_ref().map(|files| files.path.clone()).unwrap_or_default();
+        [control, self.base.clone(), PathBuf::new()]
+    }
+
+    /// Adds to a counter in the control file, which is for statistics only.
+    fn count(&self, counter: usize, sent: u32) {
+        self.control.atomic_u32(counter).fetch_add(sent, Ordering::Relaxed);
+    }
+}
+
+impl DatagramTransport {
+    pub(super) fn new(stream: UnixStream, sockets: Sockets) -> Self {
+        Self { stream, sockets, has_asked: false, takes_events: false }
     }
 
     /// Why there is no request.
@@ -127,11 +129,11 @@ impl DatagramTransport {
 
     /// Whether what came from a process of `sender` is the client's. From then on nobody else is heard.
     fn is_clients(&mut self, sender: Option<u32>) -> bool {
-        if !self.has_asked && sender == Some(self.client.uid) {
+        if !self.has_asked && sender == Some(self.sockets.client.uid) {
             // It has bound its end before it sent.
-            self.has_asked = connect(self.request.as_raw_fd(), &self.response_at).is_ok();
+            self.has_asked = connect(self.sockets.request.as_raw_fd(), &self.sockets.response_at).is_ok();
             if self.has_asked {
-                self.files = None;
+                self.sockets.files = None;
             }
         }
         self.has_asked
@@ -144,12 +146,12 @@ impl Transport for DatagramTransport {
     }
 
     fn request_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.request.as_fd())
+        Some(self.sockets.request.as_fd())
     }
 
     fn take_request(&mut self, out: &mut Vec<u8>, max: usize) -> Result<Next, Gone> {
         for _ in 0..STRANGERS_MAX {
-            let fd = self.request.as_raw_fd();
+            let fd = self.sockets.request.as_raw_fd();
             let peek = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
             let len = match recv(fd, &mut [], peek) {
                 Ok(len) => len,
@@ -170,7 +172,7 @@ impl Transport for DatagramTransport {
             if len > max || View(out).i32(8).ok() != i32::try_from(len).ok() {
                 return Err(Broken("sent a datagram of another length than it says").into());
             }
-            self.control.atomic_u32(REQUESTS_SENT).fetch_sub(1, Ordering::Relaxed);
+            self.sockets.count(REQUESTS_SENT, u32::MAX); // one less
             return Ok(Next::Request);
         }
         Err(Broken("drowns in the datagrams of others").into())
@@ -179,9 +181,9 @@ impl Transport for DatagramTransport {
     fn send_response(&mut self, message: &[u8]) -> Result<bool, Gone> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            match send(self.request.as_raw_fd(), message, flags) {
+            match send(self.sockets.request.as_raw_fd(), message, flags) {
                 Ok(_) => {
-                    self.control.atomic_u32(RESPONSES_SENT).fetch_add(1, Ordering::Relaxed);
+                    self.sockets.count(RESPONSES_SENT, 1);
                     return Ok(true);
                 }
                 Err(Errno::EINTR) => {}
@@ -195,7 +197,7 @@ impl Transport for DatagramTransport {
     fn send_event(&mut self, parts: &[&[u8]]) -> Result<bool, Gone> {
         if !self.takes_events {
             // The client binds its end after it has our answer to the handshake.
-            self.takes_events = connect(self.event.as_raw_fd(), &self.event_at).is_ok();
+            self.takes_events = connect(self.sockets.event.as_raw_fd(), &self.sockets.event_at).is_ok();
             if !self.takes_events {
                 return Ok(false);
             }
@@ -207,9 +209,9 @@ impl Transport for DatagramTransport {
         }
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         loop {
-            match sendmsg::<()>(self.event.as_raw_fd(), &slices[..parts.len()], &[], flags, None) {
+            match sendmsg::<()>(self.sockets.event.as_raw_fd(), &slices[..parts.len()], &[], flags, None) {
                 Ok(_) => {
-                    self.control.atomic_u32(EVENTS_SENT).fetch_add(1, Ordering::Relaxed);
+                    self.sockets.count(EVENTS_SENT, 1);
                     return Ok(true);
                 }
                 Err(Errno::EINTR) => {}
@@ -221,11 +223,11 @@ impl Transport for DatagramTransport {
     }
 
     fn set_flow_control(&mut self, value: u32) {
-        self.control.atomic_u32(REQUEST_FLOW_CONTROL).store(value, Ordering::Release);
+        self.sockets.control.atomic_u32(REQUEST_FLOW_CONTROL).store(value, Ordering::Release);
     }
 
     fn is_attached(&mut self) -> bool {
-        self.files.is_none()
+        self.sockets.files.is_none()
     }
 }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, send, setsockopt, sockopt};
@@ -12,7 +11,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, 
 use nix::unistd::geteuid;
 
 use super::Connection;
-use super::datagrams::DatagramTransport;
+use super::datagrams::{DatagramTransport, Sockets};
 use super::files::RingFiles;
 use super::rings::RingTransport;
 use super::transport::{Mode, Transport};
@@ -109,31 +108,22 @@ impl Handshake {
     /// Why that cannot be made; the client has been told.
     pub fn accept(self, place: &Place, mode: Mode) -> io::Result<Connection> {
         let credentials = self.credentials.ok_or(io::ErrorKind::InvalidInput)?;
-        let Self { stream, service, .. } = self;
-        let made: Result<(Box<dyn Transport>, i32, [PathBuf; 3]), (UnixStream, io::Error)> = match mode {
-            Mode::SharedMemory => match RingFiles::create(place, service, credentials, stream.as_raw_fd()) {
+        let (service, fd) = (self.service, self.stream.as_raw_fd());
+        let (transport, kind, names): (Box<dyn Transport>, _, _) = match mode {
+            Mode::SharedMemory => match RingFiles::create(place, service, credentials, fd) {
                 Ok((files, rings)) => {
                     let names = files.bases();
-                    Ok((Box::new(RingTransport::new(stream, files, rings)), CONNECTION_SHM, names))
+                    (Box::new(RingTransport::new(self.stream, files, rings)), CONNECTION_SHM, names)
                 }
-                Err(e) => Err((stream, e)),
+                Err(e) => return Err(self.cannot(e)),
             },
-            Mode::Sockets => {
-                DatagramTransport::create(place, service, credentials, stream).map(|(made, control, base)| {
-                    let made: Box<dyn Transport> = Box::new(made);
-                    (made, CONNECTION_SOCKET, [control, base, PathBuf::new()])
-                })
-            }
-        };
-        let (transport, kind, names) = match made {
-            Ok(made) => made,
-            Err((stream, e)) => {
-                // EAGAIN is no memory to lock; to a client it would mean that the daemon is starting.
-                let errno = e.raw_os_error().filter(|errno| *errno != Errno::EAGAIN as i32);
-                // The buffer of a fresh socket has room; a client that is gone need not hear it.
-                let _ = send_whole(&stream, &reply(-errno.unwrap_or(Errno::ENOMEM as i32)));
-                return Err(e);
-            }
+            Mode::Sockets => match Sockets::create(place, service, credentials, fd) {
+                Ok(sockets) => {
+                    let names = sockets.names();
+                    (Box::new(DatagramTransport::new(self.stream, sockets)), CONNECTION_SOCKET, names)
+                }
+                Err(e) => return Err(self.cannot(e)),
+            },
         };
         setsockopt(transport.stream(), sockopt::PassCred, &false)?;
         let mut message = Build::request(AUTHENTICATE, REPLY).i32(24, kind).u32(28, service.grant());
@@ -142,6 +132,14 @@ impl Handshake {
         }
         send_whole(transport.stream(), &message.done())?;
         Ok(Connection::new(transport, service, credentials))
+    }
+
+    /// Tells the client that there is nothing to carry its messages, and why.
+    fn cannot(self, why: io::Error) -> io::Error {
+        // EAGAIN is no memory to lock; to a client it would mean that the daemon is starting.
+        let errno = why.raw_os_error().filter(|errno| *errno != Errno::EAGAIN as i32);
+        self.refuse(errno.unwrap_or(Errno::ENOMEM as i32));
+        why
     }
 }
 
