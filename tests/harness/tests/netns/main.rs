@@ -4,6 +4,7 @@ mod clients;
 mod deaths;
 mod formation;
 mod links;
+mod load;
 mod partitions;
 mod resources;
 mod scale;
