@@ -59,9 +59,14 @@ pub(crate) fn read(root: &Section, found: &mut Diagnostics) -> System {
             }
         },
     };
+    let sockets = get("qb_ipc_type").filter(|item| item.value == "socket");
+    if let Some(item) = sockets {
+        let text = "qb_ipc_type \"socket\": corosync's libraries are served, but rgmd, holdfast and Pacemaker need shared memory and cannot connect; remove the line if any of them is used";
+        found.warn(item.at(), text);
+    }
     System {
         scheduling,
         cpu: value("cpu").and_then(parse_number).map(|n| n as usize),
-        client_sockets: value("qb_ipc_type") == Some("socket"),
+        client_sockets: sockets.is_some(),
     }
 }

@@ -63,7 +63,8 @@ impl Place {
 pub(crate) fn padded(text: &[u8]) -> io::Result<UnixAddr> {
     let mut name = [0; 107];
     let field = name.get_mut(..text.len()).ok_or_else(|| {
-        let text = format!("socket name {} is too long", String::from_utf8_lossy(text));
+        let text =
+            format!("socket name {} is too long: use a shorter run directory", String::from_utf8_lossy(text));
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })?;
     field.copy_from_slice(text);

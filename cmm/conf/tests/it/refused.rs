@@ -81,6 +81,12 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         "c.conf:5: unsafe timing: heartbeat_limit 200 ms suspects a node after fewer than three lost heartbeats of 70 ms",
     ),
     (
+        "",
+        "system {\n  qb_ipc_type: socket\n}\n",
+        Warning,
+        "c.conf:23: warning: qb_ipc_type \"socket\": corosync's libraries are served, but rgmd, holdfast and Pacemaker need shared memory and cannot connect; remove the line if any of them is used",
+    ),
+    (
         "  heartbeat_limit_max: 200\n",
         "",
         Error,

@@ -61,7 +61,7 @@ impl Connection {
         match view.i32(16)? {
             0 if view.i32(24)? == CONNECTION_SHM => {}
             0 => {
-                let text = "it serves clients over sockets, as its configuration says (system.qb_ipc_type); like Pacemaker, this one needs shared memory";
+                let text = "the daemon serves its clients over sockets, and this one needs shared memory: remove \"qb_ipc_type: socket\" from system in the daemon's configuration and restart it";
                 return Err(Error::Protocol(text.into()));
             }
             error => return Err(Error::Refused(CsError::from_errno(error.saturating_neg()))),

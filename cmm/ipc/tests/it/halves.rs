@@ -1,7 +1,6 @@
 //! The server half and the client half against each other, over real sockets and rings in a run directory of the test.
 
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,30 +12,9 @@ use cmm_ipc::server::{self, Gone, Listener, Mode, Next};
 use cmm_ipc::{CsError, Place, Service};
 use holdfast_types::{NodeId, RingId};
 
+use crate::run_dir::RunDir;
+
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct RunDir(PathBuf);
-
-impl RunDir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("holdfast-ipc-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("shm")).expect("run dir");
-        Self(dir)
-    }
-    fn place(&self) -> Place {
-        Place::Dir(self.0.clone())
-    }
-    fn ring_files(&self) -> usize {
-        std::fs::read_dir(self.0.join("shm")).expect("ring dir").count()
-    }
-}
-
-impl Drop for RunDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Lets the next client in, waiting for it.
 fn let_in(listener: &Listener, place: &Place) -> server::Connection {

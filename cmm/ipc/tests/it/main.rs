@@ -4,4 +4,5 @@
 mod abi;
 mod corosync;
 mod halves;
+mod run_dir;
 mod sockets;

@@ -6,9 +6,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cmm_ipc::Service;
 use cmm_ipc::abi::View;
 use cmm_ipc::server::{Connection, Gone, Handshake, Listener, Mode, Next};
-use cmm_ipc::{Place, Service};
+
+use crate::run_dir::RunDir;
 
 const HANDSHAKE: [u8; 24] = {
     let mut message = [0; 24];
@@ -20,29 +22,6 @@ const HANDSHAKE: [u8; 24] = {
     }
     message
 };
-
-/// A run directory; removed at the end.
-struct RunDir(PathBuf);
-
-impl RunDir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("holdfast-sock-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(dir.join("shm")).expect("run dir");
-        Self(dir)
-    }
-
-    /// What is left of clients.
-    fn left(&self) -> usize {
-        std::fs::read_dir(self.0.join("shm")).expect("folder").count()
-    }
-}
-
-impl Drop for RunDir {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The client's ends, as libqb makes them.
 struct Client {
@@ -62,9 +41,9 @@ fn name(base: &str, end: &str) -> SocketAddr {
 
 impl Client {
     fn meet(dir: &RunDir, service: Service) -> (Self, Connection) {
-        let place = Place::Dir(dir.0.clone());
+        let place = dir.place();
         let listener = Listener::bind(&place, service).expect("bind");
-        let mut stream = UnixStream::connect(dir.0.join(service.name())).expect("connect");
+        let mut stream = UnixStream::connect(place.socket_path(service).expect("a file")).expect("connect");
         stream.write_all(&HANDSHAKE).expect("hello");
         let mut handshake: Handshake = listener.accept().expect("accept").expect("one waits");
         assert!(handshake.on_readable().expect("hello").is_some());
@@ -123,7 +102,7 @@ fn requests_replies_and_events_pass() {
         assert_eq!(client.requests.recv(&mut reply).expect("reply"), len);
         assert!(reply[..len] == request);
     }
-    assert_eq!(dir.left(), 0, "who has asked has opened what has a name");
+    assert_eq!(dir.ring_files(), 0, "who has asked has opened what has a name");
     server.send_event(&[b"an ", b"event"]).expect("taken");
     let mut event = [0; 100];
     assert_eq!(client.events.recv(&mut event).expect("event"), 8);
@@ -179,9 +158,9 @@ fn what_is_not_the_clients_or_no_message_does_not_pass() {
 fn a_client_that_never_asks_leaves_nothing_behind() {
     let dir = RunDir::new("idle");
     let (client, mut server) = Client::meet(&dir, Service::Cpg);
-    assert_eq!(dir.left(), 1);
+    assert_eq!(dir.ring_files(), 1);
     drop(client);
     assert_eq!(server.next_request(&mut Vec::new()), Ok(Next::HungUp));
     drop(server);
-    assert_eq!(dir.left(), 0);
+    assert_eq!(dir.ring_files(), 0);
 }
