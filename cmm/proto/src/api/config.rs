@@ -152,7 +152,7 @@ pub struct Timers {
     pub consensus: Span,
     /// Interval of merge-detect packets on a quiet ring.
     pub merge: Span,
-    /// Rotations with a stuck aru before a member counts as failed to receive.
+    /// Rotations with a stuck aru before a member counts as failed to receive, if they take longer than a heartbeat limit.
     pub fail_recv_rotations: u32,
     /// Interval of heartbeats to every member.
     pub heartbeat: Span,

@@ -55,7 +55,7 @@ impl Ring {
         let Some(turn) = self.turn() else { return };
         if rotated {
             turn.flow.token_came(now, &token);
-            turn.observe(&token);
+            turn.observe(now, &token);
             if self.state == State::Operational && self.drops_laggard(now) {
                 return;
             }
@@ -339,10 +339,15 @@ impl Ring {
     }
 
     /// Holds a member failed that has kept the aru back for too many rotations. Whether it did, and so left the ring.
+    ///
+    /// A fast ring turns so often in a few milliseconds: it is given the time in which a link that carries nothing is
+    /// found out and another one used, too.
     fn drops_laggard(&mut self, now: Boottime) -> bool {
-        let limit = self.config.timers.fail_recv_rotations;
+        let timers = &self.config.timers;
+        let patience = timers.heartbeat_limit_max + timers.heartbeat.scale(2, 1);
+        let failed = |visits, since| visits >= timers.fail_recv_rotations && now.since(since) >= patience;
         match self.installed.laggard() {
-            Some((id, visits)) if visits >= limit && id != self.me => {
+            Some((id, visits, since)) if failed(visits, since) && id != self.me => {
                 self.event(Event::FailedToReceive);
                 let ring = self.installed.id;
                 self.hold_failed(now, &[id], true, Cause::FailedToReceive);

@@ -1,6 +1,6 @@
 //! One member's side of one ring's order: its window, what it knows from the token, what it adds to it.
 
-use holdfast_types::{MsgSeq, NodeId, RingId, Span, TokenSeq};
+use holdfast_types::{Boottime, MsgSeq, NodeId, RingId, Span, TokenSeq};
 
 use super::flow::Flow;
 use super::window::{Frame, Window};
@@ -32,6 +32,8 @@ pub(super) struct Turn {
     seq_before: MsgSeq,
     /// Visits in a row in which one and the same member held the aru back.
     stuck_visits: u32,
+    /// Before the first of them.
+    moved: Boottime,
 }
 
 /// The token as it was passed on.
@@ -59,6 +61,7 @@ impl Turn {
             resent: 0,
             seq_before: MsgSeq::default(),
             stuck_visits: 0,
+            moved: Boottime::default(),
         }
     }
 
@@ -70,7 +73,7 @@ impl Turn {
     ///
     /// Everybody lowers the aru to its own, and only who lowered it raises it again, once a visit. So what the aru
     /// said when it left here, and still says when it is back, holds for every member: those frames are safe.
-    pub(super) fn observe(&mut self, token: &Token) {
+    pub(super) fn observe(&mut self, now: Boottime, token: &Token) {
         self.token_seq = token.token_seq;
         self.lingers_at = None;
         let Some(sent) = &self.sent else { return };
@@ -78,12 +81,14 @@ impl Turn {
         let idle = token.seq == sent.seq && token.aru == token.seq && token.requests.is_empty();
         self.idle_visits = if idle { self.idle_visits.saturating_add(1) } else { 0 };
         let stuck = token.aru == sent.aru && token.aru < token.seq && token.aru_id == sent.aru_id;
-        self.stuck_visits = if stuck { self.stuck_visits.saturating_add(1) } else { 0 };
+        (self.stuck_visits, self.moved) =
+            if stuck { (self.stuck_visits.saturating_add(1), self.moved) } else { (0, now) };
     }
 
-    /// The member that holds the aru back, and for how many visits it has.
-    pub(super) fn laggard(&self) -> Option<(NodeId, u32)> {
-        self.sent.as_ref().and_then(|s| s.aru_id).map(|id| (id, self.stuck_visits))
+    /// The member that holds the aru back, for how many visits it has, and since when.
+    pub(super) fn laggard(&self) -> Option<(NodeId, u32, Boottime)> {
+        let aru_id = self.sent.as_ref().and_then(|s| s.aru_id)?;
+        Some((aru_id, self.stuck_visits, self.moved))
     }
 
     /// Answers requests for frames that are here, and drops those that everybody has.
@@ -249,13 +254,13 @@ mod tests {
         let mut t = turn();
         receive(&mut t, &[1, 2, 3, 4, 5]);
         t.note_sent(&token(5, 4, Some(OTHER)), None);
-        t.observe(&token(5, 5, None));
+        t.observe(Boottime::default(), &token(5, 5, None));
         assert_eq!(t.safe.get(), 4, "it may have been lowered and raised again");
         t.note_sent(&token(5, 5, None), None);
-        t.observe(&token(5, 2, Some(OTHER)));
+        t.observe(Boottime::default(), &token(5, 2, Some(OTHER)));
         assert_eq!(t.safe.get(), 4, "it never goes back");
         t.note_sent(&token(5, 5, None), None);
-        t.observe(&token(9, 5, Some(OTHER)));
+        t.observe(Boottime::default(), &token(9, 5, Some(OTHER)));
         assert_eq!(t.safe.get(), 5);
     }
 

@@ -452,6 +452,26 @@ fn a_member_that_never_receives_is_dropped() {
     check(&net);
 }
 
+/// A fast ring turns fifty times in a few milliseconds; the link that is deaf is found out in a heartbeat limit.
+#[test]
+fn a_member_whose_link_is_deaf_for_a_moment_stays() {
+    let mut net = Net::formed(3, 1);
+    net.timers.fail_recv_rotations = 50;
+    for n in 1..=3 {
+        net.crash(n);
+        net.start(n);
+    }
+    net.until_formed(&[1, 2, 3]);
+    let before = net.ring(1).ring_id();
+    net.veto = loses_data(&[3]);
+    let msg = net.submit(1, Guarantee::Agreed, 20).unwrap();
+    net.run(net.timers.heartbeat_limit_max);
+    net.veto = None;
+    net.until("delivered", |net| (1..=3).all(|n| net.delivered(n).contains(&msg)));
+    assert_eq!(net.ring(1).ring_id(), before);
+    check(&net);
+}
+
 /// The episode that drops the only other member is over when the visit in which it began goes on: its token is void.
 #[test]
 fn who_drops_the_only_other_member_goes_on_with_a_token_of_its_own() {
