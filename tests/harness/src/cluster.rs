@@ -124,8 +124,8 @@ impl Cluster {
         if !self.slot(node).is_on() {
             self.power_on(node)?;
         }
-        self.start(node, "cmmd", &["-f"])?;
-        self.wait_for(&format!("cmmd of n{node} serves clients"), || {
+        self.start_daemon(node)?;
+        self.wait_for(&format!("the ring's daemon of n{node} serves clients"), || {
             self.status(node).ok().filter(|s| s.answered.cmmd)
         });
         let cib = self.dir.path.join("cib.xml");
@@ -139,9 +139,9 @@ impl Cluster {
     pub fn boot_all(&self) -> Result<()> {
         for node in self.all() {
             self.power_on(node)?;
-            self.start(node, "cmmd", &["-f"])?;
+            self.start_daemon(node)?;
         }
-        self.wait_for("every cmmd serves clients", || {
+        self.wait_for("every ring's daemon serves clients", || {
             let serves = |n: &u32| self.status(*n).is_ok_and(|s| s.answered.cmmd);
             self.all().iter().all(serves).then_some(())
         });
@@ -150,6 +150,19 @@ impl Cluster {
             self.start(node, "rgmd", &["-f", "--cib", &cib.to_string_lossy()])?;
         }
         Ok(())
+    }
+
+    fn start_daemon(&self, node: u32) -> Result<()> {
+        match self.options.daemon {
+            "corosync" => {
+                // Where it looks for it.
+                let script = "cp /etc/holdfast/authkey /etc/corosync/";
+                let out = self.exec(node, "sh", &["-c", script])?;
+                ensure!(out.status.success(), "{out:?}");
+                self.start(node, "corosync", &["-f", "-c", "/etc/holdfast/holdfast.conf"])
+            }
+            daemon => self.start(node, daemon, &["-f"]),
+        }
     }
 
     /// Starts one daemon of a node that is on. Its output goes to `log/NAME.log` of the node.
@@ -170,9 +183,9 @@ impl Cluster {
         self.slot(node).start(log, command)
     }
 
-    /// Stops a node's daemons in order, as a service manager would: `rgmd`, then `cmmd`. The node stays on.
+    /// Stops a node's daemons in order, as a service manager would: `rgmd`, then the ring's daemon. The node stays on.
     pub fn stop(&self, node: u32) {
-        for daemon in ["rgmd", "cmmd"] {
+        for daemon in ["rgmd", self.options.daemon] {
             if self.find(node, daemon).is_empty() {
                 continue;
             }
@@ -369,7 +382,17 @@ impl Cluster {
     /// The log of one daemon of a node, all its lives.
     #[must_use]
     pub fn log(&self, node: u32, daemon: &str) -> String {
-        fs::read_to_string(self.slot(node).dir().join(format!("log/{daemon}.log"))).unwrap_or_default()
+        let bytes = fs::read(self.slot(node).dir().join(format!("log/{daemon}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The names of a node's logs, sorted.
+    fn log_names(&self, node: u32) -> Vec<String> {
+        let entries = fs::read_dir(self.slot(node).dir().join("log")).into_iter().flatten().flatten();
+        let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_suffix(".log").map(str::to_owned);
+        let mut names: Vec<_> = entries.filter_map(name).collect();
+        names.sort();
+        names
     }
 
     /// The folder of a node: `etc`, `state`, `log`, `kmsg`.
@@ -396,8 +419,10 @@ impl Cluster {
     /// Waits until each of `nodes` is in an operational ring of exactly `members`.
     pub fn wait_for_members(&self, nodes: &[u32], members: &[u32]) {
         self.wait_for(&format!("nodes {nodes:?} form a ring of {members:?}"), || {
+            // corosync does not name the state of its ring.
+            let operational = if self.options.daemon == "cmmd" { "OPERATIONAL" } else { "" };
             let formed = |n: &u32| {
-                self.status(*n).is_ok_and(|s| s.ring.members == members && s.ring.state == "OPERATIONAL")
+                self.status(*n).is_ok_and(|s| s.ring.members == members && s.ring.state == operational)
             };
             nodes.iter().all(formed).then_some(())
         });
@@ -444,13 +469,11 @@ impl Cluster {
                 let names = self.processes(node).into_iter().map(|p| format!("{}={}", p.name, p.inner_pid));
                 out.push_str(&format!("processes: {}\n", names.collect::<Vec<_>>().join(" ")));
             }
-            for daemon in ["cmmd", "rgmd"] {
-                let log = self.log(node, daemon);
+            for name in self.log_names(node) {
+                let log = self.log(node, &name);
                 let lines: Vec<_> = log.lines().collect();
-                out.push_str(&format!(
-                    "-- {daemon}.log\n{}\n",
-                    lines[lines.len().saturating_sub(60)..].join("\n")
-                ));
+                let end = &lines[lines.len().saturating_sub(60)..];
+                out.push_str(&format!("-- {name}.log\n{}\n", end.join("\n")));
             }
         }
         for call in self.fence_calls() {

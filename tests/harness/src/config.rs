@@ -18,6 +18,8 @@ pub struct Options {
     pub relay: bool,
     /// `totem.token` in milliseconds; 0 leaves all timers at their defaults.
     pub token_ms: u32,
+    /// The ring's daemon: `cmmd`, or the distribution's `corosync`, which has no failfast.
+    pub daemon: &'static str,
     /// `failfast.exit_scope`: `pid-namespace` or `run-dir`.
     pub exit_scope: &'static str,
     /// `failfast.guardian_limit`: how long `cmmd` may make no progress before its guardian takes the node down.
@@ -38,6 +40,7 @@ impl Default for Options {
             ipv6: false,
             relay: false,
             token_ms: 2000,
+            daemon: "cmmd",
             exit_scope: "pid-namespace",
             guardian_limit_ms: None,
             totem: "",
@@ -56,6 +59,9 @@ pub fn node_name(node: u32) -> String {
 /// The configuration file of a node: the same for every one, unless a relay stands between them.
 pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     let mut text = format!("totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n");
+    if o.daemon == "corosync" {
+        text.push_str("    crypto_cipher: aes256\n    crypto_hash: sha256\n");
+    }
     if o.token_ms > 0 {
         let _ = writeln!(text, "    token: {}", o.token_ms);
     }
@@ -72,14 +78,18 @@ pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     }
     let _ = write!(
         text,
-        "}}\nquorum {{\n    provider: corosync_votequorum\n{}}}\nlogging {{\n    to_stderr: yes\n    to_syslog: no\n}}\n\
-         failfast {{\n    mode: exit\n    exit_scope: {}\n    watchdog_device: off\n",
-        o.quorum, o.exit_scope
+        "}}\nquorum {{\n    provider: corosync_votequorum\n{}}}\nlogging {{\n    to_stderr: yes\n    to_syslog: no\n}}\n",
+        o.quorum
     );
-    if let Some(limit) = o.guardian_limit_ms {
-        let _ = writeln!(text, "    guardian_limit: {limit}");
+    if o.daemon == "cmmd" {
+        let scope = o.exit_scope;
+        let _ =
+            write!(text, "failfast {{\n    mode: exit\n    exit_scope: {scope}\n    watchdog_device: off\n");
+        if let Some(limit) = o.guardian_limit_ms {
+            let _ = writeln!(text, "    guardian_limit: {limit}");
+        }
+        text.push_str("}\n");
     }
-    text.push_str("}\n");
     text.push_str(o.more);
     text
 }

@@ -100,7 +100,7 @@ impl Slot {
         // A machine that boots has a new boot id, and nothing may reach the kernel below: not its console, not its
         // reset trigger.
         fs::copy("/proc/sys/kernel/random/uuid", self.dir.join("boot_id"))?;
-        for file in ["kmsg", "sysrq-trigger"] {
+        for file in ["kmsg", "sysrq", "sysrq-trigger"] {
             File::create(self.dir.join(file))?;
         }
         let args = [self.name.as_ref(), self.dir.as_os_str()];
@@ -148,9 +148,10 @@ impl Slot {
     }
 }
 
-/// The machine as a node sees it: `$1` its name, `$2` its folder. Private: `/run`, `/dev/shm`, `/etc`, `/var/lib`
-/// (the latter two as overlays, so that the distribution's files are there); its own boot id; no way to the watchdog,
-/// the kernel log, the reset trigger.
+/// The machine as a node sees it: `$1` its name, `$2` its folder. Private: `/run`, `/dev/shm`, and as overlays, so that
+/// the distribution's files are there, `/etc`, `/usr/sbin` (with the fence agent), `/var/lib` and `/var/log`; what
+/// Holdfast and Pacemaker keep in `/var/lib` outlives the node; its own boot id; no way to the watchdog, the kernel
+/// log, the reset trigger.
 const SETUP: &str = r#"
 hostname "$1"
 mount -t tmpfs -o mode=755 run /run
@@ -158,8 +159,8 @@ mkdir -p /run/lock /run/resource-agents /run/holdfast
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mkdir /run/.overlay
 mount -t tmpfs -o mode=755 overlay /run/.overlay
-for dir in etc var/lib; do
-    work=/run/.overlay/$(basename $dir)
+for dir in etc usr/sbin var/lib var/log; do
+    work=/run/.overlay/$dir
     mkdir -p "$work/up" "$work/work"
     mount -t overlay -o "lowerdir=/$dir,upperdir=$work/up,workdir=$work/work" "overlay-$1" "/$dir"
 done
@@ -169,9 +170,15 @@ cp "$2/etc/holdfast.conf" "$2/etc/authkey" /etc/holdfast/
 chmod 400 /etc/holdfast/authkey
 echo "$1" > /etc/hostname
 mount --bind "$2/state" /var/lib/holdfast
+if [ -d /var/lib/pacemaker ]; then
+    [ -d "$2/pacemaker" ] || cp -a /var/lib/pacemaker "$2/pacemaker"
+    mount --bind "$2/pacemaker" /var/lib/pacemaker
+fi
+cp "$2/../agents/"* /usr/sbin/
 mount -t sysfs -o ro sysfs /sys
 mount --bind "$2/boot_id" /proc/sys/kernel/random/boot_id
 [ ! -e /proc/sysrq-trigger ] || mount --bind "$2/sysrq-trigger" /proc/sysrq-trigger
+[ ! -e /proc/sys/kernel/sysrq ] || mount --bind "$2/sysrq" /proc/sys/kernel/sysrq
 [ ! -e /dev/kmsg ] || mount --bind "$2/kmsg" /dev/kmsg
 for device in /dev/watchdog*; do
     [ ! -e "$device" ] || mount --bind /dev/null "$device"

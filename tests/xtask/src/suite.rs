@@ -20,6 +20,7 @@ pub(crate) enum Extent {
 const PACKAGES: &[&str] = &[
     "corosync",
     "corosync-notifyd",
+    "crmsh",
     "gcc",
     "iproute2",
     "libcfg-dev",
@@ -28,6 +29,8 @@ const PACKAGES: &[&str] = &[
     "libquorum-dev",
     "libvotequorum-dev",
     "nftables",
+    "pacemaker",
+    "pacemaker-cli-utils",
     "procps",
     "python3",
     "resource-agents",
