@@ -129,7 +129,8 @@ impl World {
             let payload = &payload[..sizes[k as usize % sizes.len()]];
             bytes += payload.len() as u64;
             let guarantee = Guarantee::Agreed;
-            let request = Request::CpgMcast { conn: CONN, guarantee, fragment: None, payload };
+            let request =
+                Request::CpgMcast { conn: CONN, guarantee, fragment: None, past_gate: false, payload };
             self.submit((k / depth % 3) as usize, request);
             self.await_delivery(&before, (k + 1).saturating_sub(depth));
         }

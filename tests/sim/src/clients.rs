@@ -210,7 +210,8 @@ impl Cluster {
             self.oracle.history.anonymous.insert((sender, hash));
         }
         let forget = !self.healed && self.saboteur.strikes(Bug::ForgetMessages, 50_000);
-        let request = Request::CpgMcast { conn, guarantee, fragment: None, payload: &payload };
+        let request =
+            Request::CpgMcast { conn, guarantee, fragment: None, past_gate: false, payload: &payload };
         let accepted = forget || self.submit(n, request)? == Accepted(true);
         if !accepted {
             self.oracle.history.messages.remove(&id);

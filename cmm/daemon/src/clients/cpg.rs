@@ -58,9 +58,10 @@ impl Cpg {
             return Answer::None;
         };
         let state = self.conns.entry(conn).or_default();
+        let past_gate = peers.in_call(conn, now);
         let mut multicast = |guarantee, fragment, payload: &[u8]| {
             let guarantee = if guarantee == SAFE { Guarantee::Safe } else { Guarantee::Agreed };
-            node.submit(now, cmm_proto::Request::CpgMcast { conn, guarantee, fragment, payload })
+            node.submit(now, cmm_proto::Request::CpgMcast { conn, guarantee, fragment, past_gate, payload })
                 .map_err(refusal)
         };
         let outcome = match *request {
@@ -88,11 +89,8 @@ impl Cpg {
             Request::Fragment { guarantee, fragment, payload } => {
                 let Fragment { whole_len, position } = fragment;
                 let outcome = multicast(guarantee, Some(CpgFragment { whole_len, position }), payload);
-                if let Some(peer) = peers.get_mut(conn) {
-                    peer.connection.set_in_fragments(
-                        position != LAST && !matches!(outcome, Err(e) if e != CsError::TryAgain),
-                    );
-                }
+                let more = position != LAST && !matches!(outcome, Err(e) if e != CsError::TryAgain);
+                peers.set_in_fragments(conn, more, now);
                 outcome
             }
             Request::ZeroCopyMcast { cookie } => match state.zero_copy.get(&cookie) {

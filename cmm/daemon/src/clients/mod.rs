@@ -359,9 +359,6 @@ impl Clients {
             }
             Output::Gate { open } => {
                 peers.set_flow_control(if *open { 0 } else { HOLD_MULTICASTS });
-                if *open {
-                    peers.wake_held();
-                }
             }
             Output::Event(_) => self.publish_state(node, now),
             Output::Keys(view) => {

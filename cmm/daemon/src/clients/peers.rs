@@ -23,6 +23,8 @@ pub(super) struct Peer {
     unannounced: bool,
     /// When events that waited went into its ring last, or began to wait.
     moved: Boottime,
+    /// It is in the middle of a message in fragments.
+    in_fragments: bool,
     pub(super) pace: Pace,
 }
 
@@ -49,6 +51,14 @@ impl Pace {
             (self.since, self.requests) = (now, 0);
         }
         std::mem::replace(&mut self.streams, streams) != streams
+    }
+}
+
+impl Peer {
+    /// It is in the middle of a message in fragments, or looks as if it were in a call that waits: events wait for it, and
+    /// it has taken none for a while.
+    fn in_call(&self, now: Boottime) -> bool {
+        self.in_fragments || self.connection.waiting_bytes() > 0 && now.since(self.moved) >= CALL
     }
 }
 
@@ -88,6 +98,7 @@ impl Peers {
                 since: now,
                 unannounced: false,
                 moved: now,
+                in_fragments: false,
                 pace: Pace::default(),
             },
         );
@@ -141,11 +152,12 @@ impl Peers {
         !self.ready.is_empty() || !self.doomed.is_empty()
     }
 
-    /// Everybody whose request waits may try again.
-    pub(super) fn wake_held(&mut self) {
-        let held: Vec<ConnId> = self.open.iter().filter(|(_, p)| p.held.is_some()).map(|(c, _)| *c).collect();
-        for conn in held {
-            self.wake(conn);
+    /// Of those whose request waits, these may try again.
+    fn wake_held(&mut self, which: impl Fn(&Peer) -> bool) {
+        for (conn, peer) in self.open.iter_mut().filter(|(_, p)| p.held.is_some() && which(p)) {
+            if !std::mem::replace(&mut peer.queued, true) {
+                self.ready.push_back(*conn);
+            }
         }
     }
 
@@ -154,7 +166,7 @@ impl Peers {
             peer.held = Some(request);
             peer.connection.take_notifications();
             // While the gate is closed its opening wakes whoever waits.
-            if self.flow_control == 0 {
+            if self.flow_control == 0 || peer.in_call(now) {
                 self.retry_at.get_or_insert(now + RETRY);
             }
         }
@@ -165,6 +177,22 @@ impl Peers {
         self.flow_control = value;
         for peer in self.open.values_mut().filter(|p| p.connection.service() == Service::Cpg) {
             peer.connection.set_flow_control(value);
+        }
+        if value == 0 {
+            self.wake_held(|_| true);
+        }
+    }
+
+    /// Whether the client takes no events until it is rid of what it sends, so that it must get past the gate.
+    pub(super) fn in_call(&self, conn: ConnId, now: Boottime) -> bool {
+        self.open.get(&conn).is_some_and(|peer| peer.in_call(now))
+    }
+
+    /// The client is, or is no more, in the middle of a message in fragments.
+    pub(super) fn set_in_fragments(&mut self, conn: ConnId, value: bool, now: Boottime) {
+        if let Some(peer) = self.open.get_mut(&conn) {
+            peer.in_fragments = value;
+            peer.connection.set_in_call(peer.in_call(now));
         }
     }
 
@@ -280,8 +308,9 @@ impl Peers {
                 }
             }
             Ok(false) => drop(self.lagging.remove(&conn)),
-            Err(gone) => self.doom(conn, Some(gone)),
+            Err(gone) => return self.doom(conn, Some(gone)),
         }
+        peer.connection.set_in_call(peer.in_call(now));
     }
 
     /// When [`Peers::on_timer`] has something to do.
@@ -291,9 +320,8 @@ impl Peers {
 
     pub(super) fn on_timer(&mut self, now: Boottime) {
         if self.retry_at.is_some_and(|at| at <= now) {
-            if self.flow_control == 0 {
-                self.wake_held();
-            }
+            let open = self.flow_control == 0;
+            self.wake_held(|peer| open || peer.in_call(now));
             self.retry_at = (!self.lagging.is_empty()).then(|| now + RETRY);
         }
         if self.attach_at.is_some_and(|at| at <= now) {
@@ -340,6 +368,8 @@ const STREAM_ENDS_BELOW: u32 = 20;
 const RETRY: Span = Span::from_millis(1);
 /// Bytes that wait beyond a client's full ring before senders on all nodes are held back.
 const LAG_BYTES: usize = 262_144;
+/// Who leaves events lying for so long may be waiting in a call to get a message off.
+const CALL: Span = Span::from_millis(20);
 /// For how long a client that takes nothing at all may do so.
 const LAG_PATIENCE: Span = Span::from_millis(500);
 /// How often a new client is looked at until its ring files can be unlinked.

@@ -62,8 +62,8 @@ pub struct Connection {
     gate: u32,
     /// What this client is told: the gate, or on its own account to stop multicasts.
     flow_control: u32,
-    /// It is in the middle of a message in fragments.
-    in_fragments: bool,
+    /// It takes no events until it is rid of what it sends.
+    in_call: bool,
     counters: Counters,
 }
 
@@ -77,7 +77,7 @@ impl Connection {
             lengths: VecDeque::new(),
             gate: 0,
             flow_control: 0,
-            in_fragments: false,
+            in_call: false,
             counters: Counters::default(),
         }
     }
@@ -205,11 +205,11 @@ impl Connection {
         self.update_flow_control();
     }
 
-    /// Says that the client is (or is no more) in the middle of a message in fragments. Its library sends them all in one
-    /// call, takes no events meanwhile, and gives up when it must wait for long: only the gate holds it back then.
-    pub fn set_in_fragments(&mut self, value: bool) {
-        if value != self.in_fragments {
-            self.in_fragments = value;
+    /// Says that the client takes no events until it is rid of what it sends (or does again): nothing holds it back then.
+    /// libcpg sends the fragments of a large message in one call, and in it tries each a hundred times, 10 ms apart.
+    pub fn set_in_call(&mut self, value: bool) {
+        if value != self.in_call {
+            self.in_call = value;
             self.update_flow_control();
         }
     }
@@ -217,8 +217,12 @@ impl Connection {
     fn update_flow_control(&mut self) {
         let throttled = self.flow_control > self.gate;
         let bound = if throttled { 0 } else { THROTTLE_BYTES };
-        let drowns = self.queue.len() > bound && !self.in_fragments;
-        let value = if drowns { self.gate.max(STOP_MULTICASTS) } else { self.gate };
+        let drowns = self.queue.len() > bound;
+        let value = match drowns {
+            _ if self.in_call => 0,
+            true => self.gate.max(STOP_MULTICASTS),
+            false => self.gate,
+        };
         if value != self.flow_control {
             self.counters.flow_controls += u64::from(self.flow_control == 0);
             self.flow_control = value;

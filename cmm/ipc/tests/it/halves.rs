@@ -162,7 +162,7 @@ fn echo(connection: &mut server::Connection, request: &[u8]) -> Result<(), Gone>
     let head = cpg::deliver_head(b"echo", NodeId::new(1), 1, fragment, payload.len());
     connection.send_event(&[&head, payload])?;
     if let Some(fragment) = fragment {
-        connection.set_in_fragments(fragment.position < 3);
+        connection.set_in_call(fragment.position < 3);
         connection.send_response(&Service::Cpg.error_reply(id, CsError::Ok))?;
     }
     Ok(())

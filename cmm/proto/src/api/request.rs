@@ -49,6 +49,9 @@ pub enum Request<'a> {
         guarantee: Guarantee,
         /// Whole length and position for libcpg's fragments of messages beyond 1 MiB (request 12).
         fragment: Option<CpgFragment>,
+        /// Taken as long as there is room, also where the gate is shut until the queue has drained: its sender takes no
+        /// events until it is rid of it, and that may be what the queue waits for.
+        past_gate: bool,
         /// The bytes.
         payload: &'a [u8],
     },

@@ -36,8 +36,9 @@ impl Node {
                 self.ring.enqueue(Guarantee::Agreed, |out| message.encode_into(out))?;
                 self.cpg.leaves(conn);
             }
-            Request::CpgMcast { conn, guarantee, fragment, payload } => {
-                let (open, message) = (self.ready(), self.cpg.mcast(conn, fragment, payload)?);
+            Request::CpgMcast { conn, guarantee, fragment, past_gate, payload } => {
+                let open = if past_gate { self.in_order() } else { self.ready() };
+                let message = self.cpg.mcast(conn, fragment, payload)?;
                 open?;
                 self.ring.enqueue(guarantee, |out| message.encode_into(out))?;
             }
@@ -103,6 +104,16 @@ impl Node {
         if self.gate_open { Ok(()) } else { Err(Refusal::TryAgain) }
     }
 
+    /// Whether messages of clients get a place in the order, if the queue has room.
+    fn in_order(&self) -> Result<(), Refusal> {
+        let operational = self.ring.state() == ring::State::Operational;
+        if operational && self.reconfig.is_synchronised() && !self.left {
+            Ok(())
+        } else {
+            Err(Refusal::TryAgain)
+        }
+    }
+
     /// Queues a client's message.
     fn order(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.ready()?;
@@ -131,11 +142,7 @@ impl Node {
     /// queue down to half of it.
     pub(super) fn move_gate(&mut self) {
         let level_max = if self.gate_open { GATE_SHUTS_AT } else { GATE_OPENS_BELOW };
-        let open = self.ring.state() == ring::State::Operational
-            && self.reconfig.is_synchronised()
-            && self.pending.is_empty()
-            && !self.left
-            && self.ring.queue_level() < level_max;
+        let open = self.in_order().is_ok() && self.pending.is_empty() && self.ring.queue_level() < level_max;
         if open != self.gate_open {
             self.gate_open = open;
             self.outputs.push_back(Output::Gate { open });

@@ -9,7 +9,10 @@ const G: &[u8] = b"cib\0";
 
 fn send(c: &mut Cluster, id: u32, conn: u64, payload: &[u8]) -> Result<(), Refusal> {
     let guarantee = Guarantee::Agreed;
-    c.submit(id, Request::CpgMcast { conn: self::conn(conn), guarantee, fragment: None, payload })
+    c.submit(
+        id,
+        Request::CpgMcast { conn: self::conn(conn), guarantee, fragment: None, past_gate: false, payload },
+    )
 }
 
 fn members(c: &Cluster, id: u32) -> Vec<(u32, u32)> {
@@ -65,6 +68,26 @@ fn a_lost_node_is_nodedown_and_comes_back_as_nodeup() {
     for id in 1..=3 {
         assert_eq!(members(&c, id), [(2, 102), (3, 103), (3, 203)]);
     }
+}
+
+/// Who cannot take events until it is rid of its message gets it off while there is room, and not in a change.
+#[test]
+fn past_a_gate_that_is_shut_for_the_queue_goes_what_there_is_room_for() {
+    let mut c = joined();
+    let payload = vec![7; 100_000];
+    while send(&mut c, 1, 1, &payload).is_ok() {}
+    assert!(!c.node(1).gate_open());
+    let past = |c: &mut Cluster| {
+        let (guarantee, payload) = (Guarantee::Agreed, &payload);
+        c.submit(1, Request::CpgMcast { conn: conn(1), guarantee, fragment: None, past_gate: true, payload })
+    };
+    let got_off = (0..1_000).take_while(|_| past(&mut c).is_ok()).count();
+    assert!((1..1_000).contains(&got_off), "{got_off}");
+    c.until("open", |c| c.node(1).gate_open());
+    c.cut(&[3], &[1, 2]);
+    c.until("apart", |c| c.node(1).members().len() == 2);
+    assert!(!c.node(1).gate_open());
+    assert_eq!(past(&mut c), Err(Refusal::TryAgain));
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn a_change_under_load_loses_no_packet_and_changes_no_membership() {
             conn: conn(id.into()),
             guarantee: Guarantee::Agreed,
             fragment: None,
+            past_gate: false,
             payload: payload.as_bytes(),
         };
         sent += usize::from(c.submit(id, request).is_ok());

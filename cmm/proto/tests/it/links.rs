@@ -24,6 +24,7 @@ fn talk(c: &mut Cluster, nodes: &[u32], from: u32, count: u32) {
                 conn: conn(1),
                 guarantee: Guarantee::Agreed,
                 fragment: None,
+                past_gate: false,
                 payload: payload.as_bytes(),
             };
             match c.submit(*id, request) {

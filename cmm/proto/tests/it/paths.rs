@@ -38,8 +38,13 @@ fn flood(c: &mut Cluster, rounds: u32, mut meanwhile: impl FnMut(&mut Cluster, u
             let mut payload = vec![id as u8; 40_000];
             payload[..4].copy_from_slice(&round.to_le_bytes());
             let payload = &payload;
-            let request =
-                Request::CpgMcast { conn: conn(1), guarantee: Guarantee::Agreed, fragment: None, payload };
+            let request = Request::CpgMcast {
+                conn: conn(1),
+                guarantee: Guarantee::Agreed,
+                fragment: None,
+                past_gate: false,
+                payload,
+            };
             match c.submit(id, request) {
                 Ok(()) => sent += 1,
                 Err(Refusal::TryAgain) => {}

@@ -17,8 +17,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The largest that libcpg does not cut up: what becomes of larger ones in a flood is in docs/limits.md. */
-enum { SIZE_MAX_BYTES = (1 << 20) - 1024, HEAD = 12, NODES = 64 };
+/* libcpg cuts up what has more than 1,047,552 bytes: the largest go in two pieces. */
+enum { SIZE_MAX_BYTES = 1 << 20, HEAD = 12, NODES = 64 };
 
 static uint32_t me, members_wanted, count, members;
 static uint32_t next_number[NODES];
@@ -41,7 +41,7 @@ static uint32_t mix(uint32_t x)
 	return x;
 }
 
-/* From one byte to nearly 1 MiB. Most are small, one in some thousand is as large as it gets. */
+/* From one byte to 1 MiB. Most are small, one in some thousand is as large as it gets. */
 static uint32_t size_of(uint32_t node, uint32_t number)
 {
 	uint32_t x = mix(node * 2654435761u + number), kind = x % 4096;

@@ -1,4 +1,4 @@
-//! A program of libcpg under load: three senders, messages of a byte to nearly a mebibyte, while another node comes and goes.
+//! A program of libcpg under load: three senders, messages of a byte to a mebibyte, while another node comes and goes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
