@@ -24,10 +24,8 @@ impl Clients {
                 Ok(None) => return,
                 Err(e) => {
                     // Out of descriptors, most likely: clients wait in the backlog until some are free again.
-                    self.report(format!(
-                        "cannot accept {} clients: {e}",
-                        self.listeners[index].service().name()
-                    ));
+                    let service = self.listeners[index].service().name();
+                    self.report(format!("cannot accept {service} clients: {e}"), now);
                     self.accept_at = Some(now + ACCEPT_PAUSE);
                     return;
                 }
@@ -90,7 +88,9 @@ impl Clients {
                     self.cpg.opened(conn);
                 }
             }
-            Err(e) => self.report(format!("cannot serve a {} client: {e}", service.name())),
+            // It did not wait for the answer.
+            Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+            Err(e) => self.report(format!("cannot serve a {} client: {e}", service.name()), now),
         }
     }
 
@@ -133,10 +133,10 @@ impl Clients {
             n => format!(" (and {n} more since the last such line)"),
         };
         let Credentials { pid, uid, gid } = who;
-        self.report(format!(
-            "Denied connection to {}: pid {pid}, uid {uid}, gid {gid}{more}",
-            service.name()
-        ));
+        self.report(
+            format!("Denied connection to {}: pid {pid}, uid {uid}, gid {gid}{more}", service.name()),
+            now,
+        );
         (self.denials, self.denied_at) = (0, Some(now));
     }
 }

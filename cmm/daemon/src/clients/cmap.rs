@@ -114,7 +114,7 @@ impl Cmap {
             Request::IterationInit { prefix } => {
                 let handle = self.new_handle();
                 let iterations = &mut self.conns.entry(conn).or_default().iterations;
-                if iterations.len() >= PER_CONNECTION_MAX {
+                if iterations.len() >= ITERATIONS_MAX {
                     return Err(CsError::NoResources);
                 }
                 iterations.insert(handle, Iteration { prefix: prefix.to_vec(), last: None });
@@ -137,7 +137,9 @@ impl Cmap {
                 if what & !(track::ADD | track::DELETE | track::MODIFY | track::PREFIX) != 0 {
                     return Err(CsError::InvalidParam);
                 }
-                if self.map(on_stats).trackers_of(conn) >= PER_CONNECTION_MAX {
+                let (own_max, all_max) = if on_stats { STATS_TRACKERS_MAX } else { TRACKERS_MAX };
+                let (own, all) = self.map(on_stats).trackers(conn);
+                if own >= own_max || all >= all_max {
                     return Err(CsError::NoResources);
                 }
                 let handle = self.new_handle();
@@ -150,7 +152,7 @@ impl Cmap {
                 map.untrack(conn, handle).map(|client| handle_reply(8, client)).ok_or(CsError::BadHandle)
             }
             Request::SelectMap { map } => {
-                if self.map(on_stats).trackers_of(conn) > 0 {
+                if self.map(on_stats).trackers(conn).0 > 0 {
                     return Err(CsError::Busy);
                 }
                 let state = self.conns.entry(conn).or_default();
@@ -292,8 +294,13 @@ fn epoch_and_step(text: &str) -> Option<(Epoch, StepNumber)> {
 
 /// What our own keys begin with.
 const OWN: &str = "holdfast.";
-/// Iterations, and trackers, of one connection.
-const PER_CONNECTION_MAX: usize = 4_096;
+/// Iterations of one connection.
+const ITERATIONS_MAX: usize = 64;
+/// Trackers of one connection, and of all. Each change of a key goes to as many as cover it, within one turn of the event
+/// loop: their number times the largest value must be little beside a heartbeat.
+const TRACKERS_MAX: (usize, usize) = (64, 1_024);
+/// The same for the statistics, of which thousands can change at once.
+const STATS_TRACKERS_MAX: (usize, usize) = (8, 32);
 
 #[cfg(test)]
 mod tests {

@@ -107,7 +107,7 @@ impl Cpg {
             }
             Request::LocalGet => return Answer::Reply(local_reply(node.me())),
             Request::IterationInit { group, kind } => {
-                if state.iterations.len() >= PER_CONNECTION_MAX {
+                if state.iterations.len() >= ITERATIONS_MAX {
                     return Answer::Error(CsError::NoResources);
                 }
                 let Some(items) = snapshot(node, group, kind) else {
@@ -270,4 +270,5 @@ const SAFE: u32 = 3;
 const ZERO_COPY_GUARANTEE: usize = 40;
 const ZERO_COPY_SIZE_MAX: usize = 2 * 1_048_576;
 const ZERO_COPY_MAPS_MAX: usize = 16;
-const PER_CONNECTION_MAX: usize = 64;
+/// Iterations of one connection: each holds a copy of the groups.
+const ITERATIONS_MAX: usize = 8;

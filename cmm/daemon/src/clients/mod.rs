@@ -126,6 +126,7 @@ pub(crate) struct Clients {
     denials: u32,
     denied_at: Option<Boottime>,
     actions: Vec<Action>,
+    reports: Reports,
     request: Vec<u8>,
     /// How late the event loop is: it counts, clients read.
     pub(crate) lateness: Lateness,
@@ -189,6 +190,7 @@ impl Clients {
             denials: 0,
             denied_at: None,
             actions: Vec::new(),
+            reports: Reports::default(),
             request: Vec::new(),
             lateness: Lateness::default(),
         })
@@ -530,7 +532,7 @@ impl Clients {
         let service = peer.connection.service();
         if let Some(why) = why {
             let pid = peer.connection.credentials().pid;
-            self.report(format!("closed the {} connection of pid {pid}: {why}", service.name()));
+            self.report(format!("closed the {} connection of pid {pid}: {why}", service.name()), now);
         }
         match service {
             Service::Cmap => self.cmap.closed(conn, node, now),
@@ -553,12 +555,30 @@ impl Clients {
         stats::refresh(&mut self.cmap, &mut self.peers, &sources, now);
     }
 
-    /// Bounded, so that a flood of bad clients costs no memory.
-    fn report(&mut self, text: String) {
-        if self.actions.len() < REPORTS_MAX {
+    /// A line for operators, but not many a second: clients that do wrong can come back at once.
+    fn report(&mut self, mut text: String, now: Boottime) {
+        let Reports { since, told, untold } = &mut self.reports;
+        if now.since(*since) >= REPORTS_INTERVAL {
+            if *untold > 0 {
+                text.push_str(&format!(" (and {untold} more such lines before)"));
+            }
+            (*since, *told, *untold) = (now, 0, 0);
+        }
+        if *told < REPORTS_MAX {
+            *told += 1;
             self.actions.push(Action::Report(text));
+        } else {
+            *untold += 1;
         }
     }
+}
+
+/// Lines about clients since then, and those that were left out.
+#[derive(Default)]
+struct Reports {
+    since: Boottime,
+    told: u32,
+    untold: u32,
 }
 
 /// What a client is told of a refusal.
@@ -591,4 +611,6 @@ const SHUTDOWN_PATIENCE: Span = Span::from_secs(5);
 const STATS_FRESH: Span = Span::from_millis(100);
 /// How often they are made while somebody tracks them.
 const STATS_INTERVAL: Span = Span::from_secs(1);
-const REPORTS_MAX: usize = 64;
+/// Lines about clients within a second.
+const REPORTS_MAX: u32 = 10;
+const REPORTS_INTERVAL: Span = Span::from_secs(1);

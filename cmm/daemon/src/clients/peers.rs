@@ -15,6 +15,8 @@ pub(super) struct Peer {
     name: String,
     /// In the queue of those that may have requests.
     queued: bool,
+    /// On its way out: nothing more is put into its queue.
+    doomed: bool,
     /// A request that was taken from the ring and must wait for the gate.
     pub(super) held: Option<Vec<u8>>,
     /// When it was let in.
@@ -94,6 +96,7 @@ impl Peers {
                 connection,
                 name,
                 queued: false,
+                doomed: false,
                 held: None,
                 since: now,
                 unannounced: false,
@@ -197,7 +200,7 @@ impl Peers {
     }
 
     pub(super) fn send_event(&mut self, conn: ConnId, parts: &[&[u8]], now: Boottime) {
-        let Some(peer) = self.open.get_mut(&conn) else { return };
+        let Some(peer) = self.open.get_mut(&conn).filter(|p| !p.doomed) else { return };
         match peer.connection.send_event(parts) {
             Ok(()) => {
                 if !std::mem::replace(&mut peer.unannounced, true) {
@@ -270,7 +273,7 @@ impl Peers {
     }
 
     pub(super) fn send_response(&mut self, conn: ConnId, message: &[u8]) {
-        let Some(peer) = self.open.get_mut(&conn) else { return };
+        let Some(peer) = self.open.get_mut(&conn).filter(|p| !p.doomed) else { return };
         if let Err(gone) = peer.connection.send_response(message) {
             self.doom(conn, Some(gone));
         }
@@ -278,7 +281,9 @@ impl Peers {
 
     /// The connection will be closed, for a reason or because the client hung up.
     pub(super) fn doom(&mut self, conn: ConnId, why: Option<Gone>) {
-        if !self.doomed.iter().any(|(c, _)| *c == conn) {
+        if let Some(peer) = self.open.get_mut(&conn)
+            && !std::mem::replace(&mut peer.doomed, true)
+        {
             self.doomed.push_back((conn, why));
         }
     }
@@ -299,7 +304,7 @@ impl Peers {
 
     /// The socket is writable again: owed notification bytes, waiting events.
     pub(super) fn flush(&mut self, conn: ConnId, now: Boottime) {
-        let Some(peer) = self.open.get_mut(&conn) else { return };
+        let Some(peer) = self.open.get_mut(&conn).filter(|p| !p.doomed) else { return };
         let before = peer.connection.waiting_bytes();
         match peer.connection.flush() {
             Ok(true) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use cmm_ipc::CsError;
-use cmm_ipc::abi::cmap::{Event, Value, track};
+use cmm_ipc::abi::cmap::{CLIENT_HANDLE, Event, Value, track};
 use holdfast_types::{Boottime, ConnId};
 
 use super::peers::Peers;
@@ -131,8 +131,9 @@ impl Store {
         self.trackers.retain(|_, t| t.conn != conn);
     }
 
-    pub(super) fn trackers_of(&self, conn: ConnId) -> usize {
-        self.trackers.values().filter(|t| t.conn == conn).count()
+    /// Trackers of this connection, and of all.
+    pub(super) fn trackers(&self, conn: ConnId) -> (usize, usize) {
+        (self.trackers.values().filter(|t| t.conn == conn).count(), self.trackers.len())
     }
 
     pub(super) fn is_tracked(&self) -> bool {
@@ -164,18 +165,19 @@ impl Store {
         peers: &mut Peers,
         now: Boottime,
     ) {
+        let mut message = Vec::new();
         for tracker in self.trackers.values().filter(|t| t.what & what != 0 && t.covers(key)) {
-            let event = Event {
-                client_handle: tracker.client_handle,
-                key: key.to_owned(),
-                what,
-                new: new.cloned(),
-                old: old.cloned(),
-            };
-            // Keys in the map are at most as long as a key may be.
-            if let Ok(message) = event.encode() {
-                peers.send_event(tracker.conn, &[&message], now);
+            // One message for all of them: it can be large, and they can be many.
+            if message.is_empty() {
+                let (new, old) = (new.cloned(), old.cloned());
+                let event = Event { client_handle: 0, key: key.to_owned(), what, new, old };
+                // Keys in the map are at most as long as a key may be.
+                let Ok(encoded) = event.encode() else { return };
+                message = encoded;
             }
+            let (head, tail) = message.split_at(CLIENT_HANDLE);
+            let handle = tracker.client_handle.to_ne_bytes();
+            peers.send_event(tracker.conn, &[head, &handle, &tail[handle.len()..]], now);
         }
     }
 }

@@ -9,6 +9,9 @@ pub const KEY_MIN: usize = 3;
 /// Bytes of a value, a string's NUL counted.
 pub const VALUE_MAX: usize = 16_384;
 
+/// Where an [`Event`] has its client handle (64 bits), the only part in which those of several trackers differ.
+pub const CLIENT_HANDLE: usize = 24;
+
 /// What to be told about, or what happened: bits and numbers of the same constants.
 #[expect(missing_docs, reason = "named as in cmap.h")]
 pub mod track {
@@ -436,7 +439,7 @@ impl Event {
             n => Value::new(Kind::from_number(n).ok_or(Malformed::Content)?, v.bytes(at, len)?).map(Some),
         };
         Ok(Self {
-            client_handle: v.u64(24)?,
+            client_handle: v.u64(CLIENT_HANDLE)?,
             key: text(key(v, 32)?)?,
             what: v.i32(296)?,
             new: value(v.u8(304)?, 336, new_len)?,
@@ -452,7 +455,7 @@ impl Event {
         let parts =
             |v: &Option<Value>| v.as_ref().map_or((0, Vec::new()), |v| (v.kind as u8, v.bytes.clone()));
         let ((new_kind, new), (old_kind, old)) = (parts(&self.new), parts(&self.old));
-        let b = Build::event(9, 336 + new.len() + old.len()).u64(24, self.client_handle);
+        let b = Build::event(9, 336 + new.len() + old.len()).u64(CLIENT_HANDLE, self.client_handle);
         Ok(put_key(b, 32, self.key.as_bytes())?
             .i32(296, self.what)
             .u8(304, new_kind)

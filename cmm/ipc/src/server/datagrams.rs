@@ -1,9 +1,9 @@
 //! Messages as datagrams: one socket for requests and replies, one for events, and a small shared file that tells the
 //! client to hold back. The stream carries nothing more and says by its end that a side is gone.
 //!
-//! The sockets have abstract names, to which every process of the network namespace can send. Until the client has sent
-//! its first request only datagrams of its user count; then the socket is connected to the client's, and the kernel
-//! refuses all others.
+//! The sockets have abstract names, to which every process of the network namespace can send. Only what comes from the
+//! client's own end counts, and first it must come from its user. As soon as that end is there, our socket is connected to
+//! it, and the kernel refuses all others; what they had sent before may still wait.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -16,8 +16,8 @@ use std::sync::atomic::Ordering;
 use holdfast_sys::shm::SharedMap;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials, bind,
-    connect, recv, recvmsg, send, sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, RecvMsg, SockFlag, SockType, SockaddrLike, UnixAddr,
+    UnixCredentials, bind, connect, recv, recvmsg, send, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::unistd::geteuid;
 
@@ -48,10 +48,14 @@ pub(super) struct Sockets {
 pub(super) struct DatagramTransport {
     stream: UnixStream,
     sockets: Sockets,
-    /// Connected to the client's end: it has sent a request.
+    /// Connected to the client's end.
+    takes_requests: bool,
+    /// Its user has sent a request from there.
     has_asked: bool,
     /// Connected to the client's end.
     takes_events: bool,
+    /// For the credentials of who sends.
+    space: Vec<u8>,
 }
 
 /// The control file, in a folder of its own. Removed when this is dropped.
@@ -111,7 +115,8 @@ impl Sockets {
 
 impl DatagramTransport {
     pub(super) fn new(stream: UnixStream, sockets: Sockets) -> Self {
-        Self { stream, sockets, has_asked: false, takes_events: false }
+        let space = nix::cmsg_space!(UnixCredentials);
+        Self { stream, sockets, takes_requests: false, has_asked: false, takes_events: false, space }
     }
 
     /// Why there is no request.
@@ -127,16 +132,24 @@ impl DatagramTransport {
         }
     }
 
-    /// Whether what came from a process of `sender` is the client's. From then on nobody else is heard.
-    fn is_clients(&mut self, sender: Option<u32>) -> bool {
-        if !self.has_asked && sender == Some(self.sockets.client.uid) {
-            // It has bound its end before it sent.
-            self.has_asked = connect(self.sockets.request.as_raw_fd(), &self.sockets.response_at).is_ok();
-            if self.has_asked {
-                self.sockets.files = None;
-            }
+    /// Takes a datagram; whether it is the client's.
+    fn receive(&mut self, out: &mut [u8]) -> nix::Result<bool> {
+        let mut parts = [io::IoSliceMut::new(out)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let fd = self.sockets.request.as_raw_fd();
+        let message = recvmsg::<UnixAddr>(fd, &mut parts, Some(&mut self.space), flags)?;
+        // Whoever has no name at all comes with an address of no length, which cannot be compared.
+        let end = &self.sockets.response_at;
+        let from_its_end = message.address.is_some_and(|from| from.len() == end.len() && from == *end);
+        let own = from_its_end && (self.has_asked || sender(&message) == Some(self.sockets.client.uid));
+        if !self.takes_requests {
+            self.takes_requests = connect(fd, &self.sockets.response_at).is_ok();
         }
-        self.has_asked
+        if own && !self.has_asked {
+            self.has_asked = true;
+            self.sockets.files = None;
+        }
+        Ok(own)
     }
 }
 
@@ -161,13 +174,10 @@ impl Transport for DatagramTransport {
             };
             out.clear();
             out.resize(len.min(max), 0);
-            let sender = match receive(fd, out) {
-                Ok(sender) => sender,
-                Err(Errno::EINTR | Errno::EAGAIN) => continue,
+            match self.receive(out) {
+                Ok(true) => {}
+                Ok(false) | Err(Errno::EINTR | Errno::EAGAIN) => continue,
                 Err(_) => return Ok(Next::HungUp),
-            };
-            if !self.is_clients(sender) {
-                continue;
             }
             if len > max || View(out).i32(8).ok() != i32::try_from(len).ok() {
                 return Err(Broken("sent a datagram of another length than it says").into());
@@ -244,17 +254,12 @@ fn open(address: &UnixAddr, size: usize) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The datagram, and the user that sent it.
-fn receive(fd: RawFd, out: &mut [u8]) -> nix::Result<Option<u32>> {
-    let mut space = nix::cmsg_space!(UnixCredentials);
-    let mut parts = [io::IoSliceMut::new(out)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(fd, &mut parts, Some(&mut space), flags)?;
-    let uid = message.cmsgs()?.find_map(|control| match control {
+/// The user that sent it. None where descriptors came along that nobody asked for.
+fn sender(message: &RecvMsg<'_, '_, UnixAddr>) -> Option<u32> {
+    message.cmsgs().ok()?.find_map(|control| match control {
         ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.uid()),
         _ => None,
-    });
-    Ok(uid)
+    })
 }
 
 fn address(base: &Path, end: &str) -> io::Result<UnixAddr> {
@@ -272,5 +277,5 @@ const RESPONSES_SENT: usize = 8;
 const EVENTS_SENT: usize = 16;
 /// Parts of an event.
 const PARTS_MAX: usize = 8;
-/// Datagrams of others that are thrown away before the client's first one.
+/// Datagrams of others that are thrown away in one go.
 const STRANGERS_MAX: u32 = 256;

@@ -1,6 +1,7 @@
 //! The server half over datagram sockets, and a client of the test's own that does what libqb's does.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use cmm_ipc::Service;
 use cmm_ipc::abi::View;
 use cmm_ipc::server::{Connection, Gone, Handshake, Listener, Mode, Next};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, UnixCredentials, sendmsg};
 
 use crate::run_dir::RunDir;
 
@@ -152,6 +154,55 @@ fn what_is_not_the_clients_or_no_message_does_not_pass() {
     let large = Client::message(Service::Quorum.grant() as usize + 1);
     client.requests.send(&large).expect("send");
     assert!(matches!(server.next_request(&mut got), Err(Gone::Broken(_))), "more than was granted");
+}
+
+/// Sends to the server's end of a client's sockets as a process of `uid` would, with descriptors or without. Only root can
+/// pretend that: `None` otherwise.
+fn forge(client: &Client, message: &[u8], uid: u32, fds: &[RawFd]) -> Option<()> {
+    let stranger = UnixDatagram::unbound().expect("socket");
+    let mut padded = [0; 107];
+    let text = format!("{}-request", client.base);
+    padded[..text.len()].copy_from_slice(text.as_bytes());
+    let to = UnixAddr::new_abstract(&padded).expect("a name");
+    let pid = i32::try_from(std::process::id()).expect("pid");
+    let who: UnixCredentials = nix::libc::ucred { pid, uid, gid: uid }.into();
+    let mut control = vec![ControlMessage::ScmCredentials(&who)];
+    if !fds.is_empty() {
+        control.push(ControlMessage::ScmRights(fds));
+    }
+    match sendmsg(stranger.as_raw_fd(), &[IoSlice::new(message)], &control, MsgFlags::empty(), Some(&to)) {
+        Ok(_) => Some(()),
+        Err(nix::Error::EPERM) if !nix::unistd::geteuid().is_root() => None,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn what_strangers_have_sent_is_never_the_clients() {
+    let dir = RunDir::new("strangers");
+    let (client, mut server) = Client::meet(&dir, Service::Cfg);
+    let (own, forged) = (Client::message(20), Client::message(33));
+    let me = nix::unistd::geteuid().as_raw();
+    let sent = || -> Option<()> {
+        forge(&client, &forged, me + 1, &[])?;
+        forge(&client, &forged, me + 1, &[client.stream.as_raw_fd(); 3])?;
+        client.requests.send(&own).expect("send");
+        // Behind the client's first one, where it waits until that was looked at.
+        forge(&client, &forged, me + 1, &[])?;
+        // Not even another process of the same user.
+        forge(&client, &forged, me, &[])
+    };
+    if sent().is_none() {
+        eprintln!("skipped: only root can pretend to be somebody else");
+        return;
+    }
+    client.requests.send(&own).expect("send");
+    let mut got = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(server.next_request(&mut got), Ok(Next::Request));
+        assert!(got == own, "the client's own");
+    }
+    assert_eq!(server.next_request(&mut got), Ok(Next::Nothing));
 }
 
 #[test]

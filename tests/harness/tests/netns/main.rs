@@ -3,6 +3,7 @@
 mod clients;
 mod deaths;
 mod formation;
+mod hostile;
 mod links;
 mod load;
 mod pacemaker;
