@@ -45,6 +45,12 @@ use crate::persist::Persister;
 use crate::reload::Reloader;
 use crate::runtime_files::Paths;
 
+/// For tests of what must not allocate.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: holdfast_sys::counting::CountingAllocator =
+    holdfast_sys::counting::CountingAllocator::new();
+
 fn main() -> ExitCode {
     let args = match Args::parse(std::env::args().skip(1)) {
         Ok(args) => args,

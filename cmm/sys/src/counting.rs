@@ -12,7 +12,13 @@
 //! ```
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+thread_local! {
+    /// Of this thread. Needs no memory and no destructor of its own.
+    static HERE: Cell<u64> = const { Cell::new(0) };
+}
 
 /// The system's allocator and a counter of all threads' calls.
 #[derive(Debug)]
@@ -37,8 +43,15 @@ impl CountingAllocator {
         self.allocations.load(Ordering::SeqCst)
     }
 
+    /// Allocations and reallocations so far, in this thread.
+    #[must_use]
+    pub fn allocations_here(&self) -> u64 {
+        HERE.get()
+    }
+
     fn count(&self) {
         self.allocations.fetch_add(1, Ordering::SeqCst);
+        HERE.set(HERE.get() + 1);
     }
 }
 

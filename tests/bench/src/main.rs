@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod calls;
 mod daemon;
 mod fail_over;
 mod idle;
@@ -24,7 +25,7 @@ use daemon::{Daemon, Ring};
 use membership::Fault;
 use stability::Load;
 use table::Table;
-use traffic::{Role, Senders};
+use traffic::{On, Role, Senders};
 
 /// Measure Holdfast, and corosync beside it.
 #[derive(Parser, Debug)]
@@ -37,6 +38,8 @@ Examples:
   cargo run --release -p bench -- detect --fault node --nodes 8 --default-timers
   cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
   cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
+  cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
+  cargo run --release -p bench -- calls
   cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
     #[command(subcommand)]
@@ -117,6 +120,16 @@ enum Bench {
         #[command(flatten)]
         rig: Rig,
     },
+    /// Calls of corosync's libcmap, libquorum and libvotequorum at an idle ring, one after the other, in microseconds
+    Calls {
+        /// Microseconds between two calls; may be given several times
+        #[arg(long, default_values_t = [0, 1000])]
+        pause: Vec<u32>,
+        #[command(flatten)]
+        runs: Runs,
+        #[command(flatten)]
+        rig: Rig,
+    },
     /// Checks of packets that nobody should believe: how many a second one core bears (needs no namespaces)
     Hostile,
     /// What one more node costs: packets, CPU time and memory of a daemon, times of changes, by number of nodes
@@ -142,18 +155,7 @@ enum Bench {
     Probe,
     /// Inside of a node: a member of a group in a bench of messages
     #[command(hide = true)]
-    Client {
-        #[arg(long)]
-        group: String,
-        #[arg(long)]
-        nodes: usize,
-        #[arg(long)]
-        role: Role,
-        #[arg(long)]
-        size: usize,
-        #[arg(long)]
-        seconds: u32,
-    },
+    Client { group: String, nodes: usize, role: Role, size: usize, seconds: u32 },
     /// Inside of a node: sends to a group as fast as it is let
     #[command(hide = true)]
     Flood {
@@ -176,6 +178,15 @@ struct Runs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    /// Clients on corosync's libcpg instead of ours
+    #[arg(long)]
+    libcpg: bool,
+}
+
+impl Runs {
+    fn on(&self) -> On {
+        if self.libcpg { On::Libcpg } else { On::Ours }
+    }
 }
 
 /// What is measured.
@@ -225,6 +236,7 @@ fn main() -> ExitCode {
         }
         Bench::Throughput { size, senders, runs, rig } => throughput(&size, &senders, &runs, &rig),
         Bench::Latency { sender, runs, rig } => latency(&sender, &runs, &rig),
+        Bench::Calls { pause, runs, rig } => calls(&pause, &runs, &rig),
         Bench::Flood { size, seconds } => stability::flood(size, seconds),
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
@@ -308,14 +320,14 @@ fn peers(rig: &Rig) -> Vec<Daemon> {
 }
 
 fn throughput(sizes: &[usize], senders: &[Senders], runs: &Runs, rig: &Rig) -> Result<()> {
-    let Runs { times, seconds, json } = *runs;
+    let Runs { times, seconds, json, .. } = *runs;
     let daemons = peers(rig);
     let cases: Vec<(usize, Senders)> =
         sizes.iter().flat_map(|size| senders.iter().map(|s| (*size, *s))).collect();
     let measure = |daemon, k: u32| {
         let cluster = membership::start(daemon, rig.ring())?;
         let run = |(n, (size, senders)): (usize, &(usize, Senders))| {
-            let rate = traffic::throughput(&cluster, n as u32, *senders, *size, seconds)?;
+            let rate = traffic::throughput(&cluster, n as u32, *senders, *size, seconds, runs.on())?;
             eprintln!("{daemon}, run {}: {size} bytes, {senders}: {rate:.0} messages/s", k + 1);
             Ok(vec![rate])
         };
@@ -344,12 +356,12 @@ fn throughput(sizes: &[usize], senders: &[Senders], runs: &Runs, rig: &Rig) -> R
 }
 
 fn latency(senders: &[u32], runs: &Runs, rig: &Rig) -> Result<()> {
-    let Runs { times, seconds, json } = *runs;
+    let Runs { times, seconds, json, .. } = *runs;
     let daemons = peers(rig);
     let measure = |daemon, k: u32| {
         let cluster = membership::start(daemon, rig.ring())?;
         let run = |(n, sender): (usize, &u32)| {
-            let mut times = traffic::latency(&cluster, n as u32, *sender, seconds)?;
+            let mut times = traffic::latency(&cluster, n as u32, *sender, seconds, runs.on())?;
             let [p50, p99] = [50, 99].map(|p| traffic::percentile(&mut times, p));
             eprintln!("{daemon}, run {}: node {sender}: p50 {p50:.0} us, p99 {p99:.0} us", k + 1);
             Ok(times)
@@ -376,6 +388,40 @@ fn latency(senders: &[u32], runs: &Runs, rig: &Rig) -> Result<()> {
         }
     }
     show(&table, json, "latency", &objects);
+    Ok(())
+}
+
+fn calls(pauses: &[u32], runs: &Runs, rig: &Rig) -> Result<()> {
+    let Runs { times, seconds, json, .. } = *runs;
+    let daemons = peers(rig);
+    let cases: Vec<(&str, u32)> =
+        pauses.iter().flat_map(|pause| calls::CALLS.map(|call| (call, *pause))).collect();
+    let measure = |daemon, _| {
+        let cluster = membership::start(daemon, rig.ring())?;
+        // A ring that has just formed is not idle yet.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let run = |(n, (call, pause)): (usize, &(&str, u32))| {
+            calls::measure(&cluster, &n.to_string(), call, *pause, seconds)
+        };
+        cases.iter().enumerate().map(run).collect::<Result<Vec<_>>>()
+    };
+    let mut samples = in_turn(&daemons, times, measure)?;
+    let title = format!("one call of corosync's library at an idle ring, {times} runs, us; {}", rig.ring());
+    let mut table = Table::new(&title);
+    let mut objects = Vec::new();
+    for (n, (call, pause)) in cases.iter().enumerate() {
+        for (daemon, of) in daemons.iter().zip(&mut samples) {
+            let [p50, p99, max] = [50, 99, 100].map(|p| traffic::percentile(&mut of[n], p));
+            let text = format!("p50 {p50:8.1}  p99 {p99:8.1}  max {max:9.1}  n {}", of[n].len());
+            table.row(&format!("{call}, {pause} us between: {daemon}"), &text);
+            objects.push(format!(
+                "{{\"daemon\":\"{daemon}\",\"call\":\"{call}\",\"pause_us\":{pause},\"p50_us\":{p50:.1},\
+                 \"p99_us\":{p99:.1},\"max_us\":{max:.1},\"samples\":{}}}",
+                of[n].len()
+            ));
+        }
+    }
+    show(&table, json, "calls", &objects);
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use cmm_ipc::Place;
 use cmm_ipc::client::{CpgClient, CpgEvent};
 use harness::Cluster;
 
+use crate::calls;
+
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Senders {
@@ -35,43 +37,51 @@ pub(crate) fn throughput(
     senders: Senders,
     size: usize,
     seconds: u32,
+    on: On,
 ) -> Result<f64> {
     let sends = |node| senders == Senders::All || node == 1;
     let words = |node| {
         let role = if sends(node) { "send" } else { "receive" };
         [role.to_owned(), size.to_string(), seconds.to_string()]
     };
-    let lines = clients(cluster, run, words)?;
+    let lines = clients(cluster, run, on, words)?;
     let rate = |line: &Vec<f64>| line[0] / line[1];
     lines.iter().map(rate).min_by(f64::total_cmp).context("no nodes")
 }
 
 /// Microseconds from the sending of each message of 64 bytes to its delivery at the sender, one after the other.
-pub(crate) fn latency(cluster: &Cluster, run: u32, sender: u32, seconds: u32) -> Result<Vec<f64>> {
+pub(crate) fn latency(cluster: &Cluster, run: u32, sender: u32, seconds: u32, on: On) -> Result<Vec<f64>> {
     let words = |node| {
         let role = if node == sender { "talk" } else { "receive" };
         [role.to_owned(), "64".to_owned(), seconds.to_string()]
     };
-    let mut lines = clients(cluster, run, words)?;
+    let mut lines = clients(cluster, run, on, words)?;
     Ok(lines.swap_remove(sender as usize - 1))
 }
 
+/// What the clients are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    /// Our own client.
+    Ours,
+    /// The predecessor's library.
+    Libcpg,
+}
+
 /// Runs a client in each node; the numbers that each has printed at its end.
-fn clients(cluster: &Cluster, run: u32, words: impl Fn(u32) -> [String; 3]) -> Result<Vec<Vec<f64>>> {
-    let me = std::env::current_exe()?;
-    let me = me.to_str().context("path of this program")?;
+fn clients(cluster: &Cluster, run: u32, on: On, words: impl Fn(u32) -> [String; 3]) -> Result<Vec<Vec<f64>>> {
+    let program = match on {
+        On::Ours => std::env::current_exe()?,
+        On::Libcpg => calls::compile(cluster)?,
+    };
+    let program = program.to_str().context("path of the client")?;
     let (all, log) = (cluster.all(), format!("client{run}"));
     let (group, nodes) = (format!("bench{run}"), all.len().to_string());
     for node in &all {
         let [role, size, seconds] = words(*node);
-        let args = ["client", "--group", &group, "--nodes", &nodes, "--role", &role, "--size", &size];
-        cluster.start_as(*node, &log, me, &[&args[..], &["--seconds", &seconds]].concat())?;
+        cluster.start_as(*node, &log, program, &["client", &group, &nodes, &role, &size, &seconds])?;
     }
-    let result = |node: &u32| {
-        let log = cluster.log(*node, &log);
-        let line = log.lines().find_map(|l| l.strip_prefix("result "))?.to_owned();
-        log.ends_with('\n').then(|| line.split(' ').filter_map(|n| n.parse().ok()).collect::<Vec<f64>>())
-    };
+    let result = |node: &u32| calls::result(&cluster.log(*node, &log));
     Ok(cluster.wait_for("the clients' results", || all.iter().map(result).collect()))
 }
 

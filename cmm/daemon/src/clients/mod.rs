@@ -10,6 +10,8 @@ mod admission;
 mod cfg;
 mod cmap;
 mod cpg;
+#[cfg(test)]
+mod no_alloc;
 mod peers;
 mod published;
 mod quorum;
@@ -128,6 +130,9 @@ pub(crate) struct Clients {
     actions: Vec<Action>,
     reports: Reports,
     request: Vec<u8>,
+    /// Buffers of requests that waited.
+    spare: Vec<Vec<u8>>,
+    reply: Vec<u8>,
     /// How late the event loop is: it counts, clients read.
     pub(crate) lateness: Lateness,
 }
@@ -192,6 +197,8 @@ impl Clients {
             actions: Vec::new(),
             reports: Reports::default(),
             request: Vec::new(),
+            spare: Vec::new(),
+            reply: Vec::new(),
             lateness: Lateness::default(),
         })
     }
@@ -269,7 +276,10 @@ impl Clients {
         while let Some(peer) = self.peers.get_mut(conn) {
             let next = match peer.held.take() {
                 Some(held) => {
-                    *request = held;
+                    let spare = std::mem::replace(request, held);
+                    if self.spare.len() < SPARE_MAX {
+                        self.spare.push(spare);
+                    }
                     Ok(Next::Request)
                 }
                 None => peer.connection.next_request(request),
@@ -488,10 +498,15 @@ impl Clients {
             Answer::Reply(reply) => self.peers.send_response(conn, &reply),
             // Nobody waits for the reply to a multicast.
             Answer::Error(_) if multicast => {}
-            Answer::Error(error) => self.peers.send_response(conn, &service.error_reply(id, error)),
+            Answer::Error(error) => {
+                let reply = service.error_reply_in(std::mem::take(&mut self.reply), id, error);
+                self.peers.send_response(conn, &reply);
+                self.reply = reply;
+            }
             Answer::None => {}
             Answer::Hold => {
-                self.peers.hold(conn, std::mem::take(request), now);
+                let next = self.spare.pop().unwrap_or_default();
+                self.peers.hold(conn, std::mem::replace(request, next), now);
                 return Then::Wait;
             }
         }
@@ -599,6 +614,8 @@ fn refusal(refusal: Refusal) -> CsError {
 /// Requests of one client served in one run, and bytes of them after which a run ends.
 const RUN_REQUESTS: u32 = 128;
 const RUN_BYTES: usize = 262_144;
+/// Buffers that are kept for requests that must wait.
+const SPARE_MAX: usize = 4;
 /// How long a client in full flow waits for its turn where nothing else wakes the loop.
 const STREAMS_INTERVAL: Span = Span::from_micros(200);
 /// Flow-control value that stops multicasts and nothing else.

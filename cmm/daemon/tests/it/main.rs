@@ -3,6 +3,7 @@
 mod check;
 mod clients;
 mod failfast;
+mod hostile;
 mod keys;
 mod logging;
 mod nodes;

@@ -72,6 +72,12 @@ impl Service {
     /// copies from, zero-filled.
     #[must_use]
     pub fn error_reply(self, request_id: i32, error: CsError) -> Vec<u8> {
+        self.error_reply_in(Vec::new(), request_id, error)
+    }
+
+    /// The same in a buffer that was used before.
+    #[must_use]
+    pub fn error_reply_in(self, buffer: Vec<u8>, request_id: i32, error: CsError) -> Vec<u8> {
         let (id, size) = match self {
             Self::Cmap => cmap::reply_shape(request_id),
             Self::Cfg => cfg::reply_shape(request_id),
@@ -80,7 +86,7 @@ impl Service {
             Self::Votequorum => votequorum::reply_shape(request_id),
         }
         .unwrap_or((0, REPLY_HEADER));
-        Build::reply(id, size, error).done()
+        Build::reply_in(buffer, id, size, error).done()
     }
 }
 
@@ -235,19 +241,23 @@ impl Build {
     }
 
     pub(crate) fn reply(id: i32, size: usize, error: CsError) -> Self {
-        Self::request(id, size).i32(16, error.code())
+        Self::reply_in(Vec::new(), id, size, error)
     }
 
     pub(crate) fn event(id: i32, size: usize) -> Self {
         Self::event_in(Vec::new(), id, size)
     }
 
-    /// In a buffer that was used before.
-    pub(crate) fn event_in(mut buffer: Vec<u8>, id: i32, size: usize) -> Self {
+    /// In a buffer that was used before; so the next.
+    pub(crate) fn event_in(buffer: Vec<u8>, id: i32, size: usize) -> Self {
+        Self::reply_in(buffer, id, size, CsError::Ok)
+    }
+
+    pub(crate) fn reply_in(mut buffer: Vec<u8>, id: i32, size: usize, error: CsError) -> Self {
         buffer.clear();
         buffer.resize(size, 0);
         let size = i32::try_from(size).expect("messages are below 2 GiB");
-        Self(buffer).i32(0, id).i32(8, size).i32(16, CsError::Ok.code())
+        Self(buffer).i32(0, id).i32(8, size).i32(16, error.code())
     }
 
     /// Says that `more` bytes follow which are sent from elsewhere.

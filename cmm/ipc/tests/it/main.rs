@@ -6,3 +6,8 @@ mod corosync;
 mod halves;
 mod run_dir;
 mod sockets;
+
+/// For tests of what must not allocate.
+#[global_allocator]
+static ALLOCATOR: holdfast_sys::counting::CountingAllocator =
+    holdfast_sys::counting::CountingAllocator::new();

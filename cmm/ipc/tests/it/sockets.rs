@@ -133,6 +133,28 @@ fn events_wait_for_a_client_that_is_slow() {
 }
 
 #[test]
+fn a_steady_flow_over_sockets_allocates_nothing() {
+    let dir = RunDir::new("steady");
+    let (client, mut server) = Client::meet(&dir, Service::Cpg);
+    let (request, mut got, mut taken) = (Client::message(1_000), Vec::new(), vec![0; 2_000]);
+    let mut flow = || {
+        let before = crate::ALLOCATOR.allocations_here();
+        for _ in 0..1_000 {
+            client.requests.send(&request).expect("send");
+            assert_eq!(server.next_request(&mut got), Ok(Next::Request));
+            server.send_event(&[&request[..24], &request[24..]]).expect("room");
+            server.send_response(&request[..24]).expect("room");
+            assert_eq!(client.events.recv(&mut taken).expect("event"), 1_000);
+            assert_eq!(client.requests.recv(&mut taken).expect("reply"), 24);
+            assert_eq!(server.next_request(&mut got), Ok(Next::Nothing));
+        }
+        crate::ALLOCATOR.allocations_here() - before
+    };
+    flow();
+    assert_eq!(flow(), 0);
+}
+
+#[test]
 fn what_is_not_the_clients_or_no_message_does_not_pass() {
     let dir = RunDir::new("broken");
     let (client, mut server) = Client::meet(&dir, Service::Cmap);
