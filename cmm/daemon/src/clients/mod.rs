@@ -257,9 +257,9 @@ impl Clients {
         }
         while let Some(conn) = self.peers.next_ready() {
             let mut request = std::mem::take(&mut self.request);
-            let served = self.serve_run(conn, &mut request, node, now);
+            let (served, multicasts) = self.serve_run(conn, &mut request, node, now);
             self.request = request;
-            if let Some(streams) = self.peers.note_requests(conn, served, now) {
+            if let Some(streams) = self.peers.note_multicasts(conn, multicasts, now) {
                 self.watch(conn, !streams);
             }
             if served > 0 {
@@ -269,10 +269,16 @@ impl Clients {
         self.close_one(node, now)
     }
 
-    /// Serves requests of one client up to and with the first that is no multicast, or to a bound; how many. For the core
-    /// they are one input.
-    fn serve_run(&mut self, conn: ConnId, request: &mut Vec<u8>, node: &mut Node, now: Boottime) -> u32 {
-        let (mut served, mut bytes) = (0, 0);
+    /// Serves requests of one client up to and with the first that is no multicast, or to a bound; how many, and how many
+    /// multicasts. For the core they are one input.
+    fn serve_run(
+        &mut self,
+        conn: ConnId,
+        request: &mut Vec<u8>,
+        node: &mut Node,
+        now: Boottime,
+    ) -> (u32, u32) {
+        let (mut served, mut multicasts, mut bytes) = (0, 0, 0);
         while let Some(peer) = self.peers.get_mut(conn) {
             let next = match peer.held.take() {
                 Some(held) => {
@@ -302,6 +308,7 @@ impl Clients {
             served += 1;
             bytes += request.len();
             let then = self.serve(conn, request, node, now);
+            multicasts += u32::from(then == Then::Next);
             if then != Then::Next || served == RUN_REQUESTS || bytes >= RUN_BYTES {
                 if then != Then::Wait {
                     self.peers.wake(conn);
@@ -312,7 +319,7 @@ impl Clients {
         if served > 0 {
             node.uncork(now);
         }
-        served
+        (served, multicasts)
     }
 
     /// Watches the socket of a client for requests, or for the end only.

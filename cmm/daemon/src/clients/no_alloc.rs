@@ -115,7 +115,8 @@ impl Drop for Rig {
     }
 }
 
-/// A client on a thread of its own: sends messages of so many bytes with up to `depth` on their way, until told to stop.
+/// A client on a thread of its own, in a group of its own (the leave of the last one may still be on its way): sends
+/// messages of so many bytes with up to `depth` on their way, until told to stop.
 struct Sender {
     stop: Arc<AtomicBool>,
     delivered: Arc<AtomicU64>,
@@ -123,12 +124,12 @@ struct Sender {
 }
 
 impl Sender {
-    fn start(rig: &Rig, size: usize, depth: u64) -> Self {
+    fn start(rig: &Rig, group: &'static str, size: usize, depth: u64) -> Self {
         let (stop, delivered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (ends, counts, place) = (Arc::clone(&stop), Arc::clone(&delivered), Place::Dir(rig.dir.clone()));
         let thread = std::thread::spawn(move || {
             let mut client = CpgClient::connect(&place, Duration::from_secs(60)).expect("connect");
-            client.join(b"flow").expect("join");
+            client.join(group.as_bytes()).expect("join");
             let (payload, mut sent, mut received) = (vec![7; size], 0, 0);
             while !ends.load(Ordering::SeqCst) {
                 if sent < received + depth && client.mcast(&payload).is_ok() {
@@ -171,7 +172,7 @@ fn a_steady_flow_of_messages_through_the_ipc_allocates_nothing() {
         ("1 MB", 1_000_000, 1, 30),
         ("two fragments", 1_050_000, 1, 30),
     ] {
-        let sender = Sender::start(&rig, size, depth);
+        let sender = Sender::start(&rig, what, size, depth);
         // The first windows warm buffers up; heartbeats and the like are no messages.
         let mut counts = Vec::new();
         while counts.len() < WINDOWS && counts.last() != Some(&0) {

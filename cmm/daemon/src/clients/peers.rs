@@ -30,27 +30,28 @@ pub(super) struct Peer {
     pub(super) pace: Pace,
 }
 
-/// How fast requests come. A client in full flow is a *stream*: its socket is not watched, since a wake-up for each
-/// request would cost more than the request; the loop looks after it in each turn, and from time to time.
+/// How fast multicasts come. A client in full flow is a *stream*: its socket is not watched, since a wake-up for each
+/// request would cost more than the request; the loop looks after it in each turn, and from time to time. Who waits for
+/// replies makes none, however fast it calls: it would wait for the loop to look.
 #[derive(Default)]
 pub(super) struct Pace {
     since: Boottime,
-    requests: u32,
+    multicasts: u32,
     pub(super) streams: bool,
 }
 
 impl Pace {
-    /// Counts requests, perhaps none, and decides anew. Whether that changed something.
-    pub(super) fn note(&mut self, requests: u32, now: Boottime) -> bool {
-        self.requests += requests;
+    /// Counts multicasts, perhaps none, and decides anew. Whether that changed something.
+    pub(super) fn note(&mut self, multicasts: u32, now: Boottime) -> bool {
+        self.multicasts += multicasts;
         let over = now.since(self.since) >= PACE_INTERVAL;
         let streams = if over {
-            self.streams && self.requests >= STREAM_ENDS_BELOW
+            self.streams && self.multicasts >= STREAM_ENDS_BELOW
         } else {
-            self.streams || self.requests >= STREAM_BEGINS_AT
+            self.streams || self.multicasts >= STREAM_BEGINS_AT
         };
         if over {
-            (self.since, self.requests) = (now, 0);
+            (self.since, self.multicasts) = (now, 0);
         }
         std::mem::replace(&mut self.streams, streams) != streams
     }
@@ -242,10 +243,10 @@ impl Peers {
         !self.streams.is_empty()
     }
 
-    /// Counts requests of `conn`. `Some`: from now on it is in full flow, or not any more.
-    pub(super) fn note_requests(&mut self, conn: ConnId, requests: u32, now: Boottime) -> Option<bool> {
+    /// Counts multicasts of `conn`. `Some`: from now on it is in full flow, or not any more.
+    pub(super) fn note_multicasts(&mut self, conn: ConnId, multicasts: u32, now: Boottime) -> Option<bool> {
         let peer = self.open.get_mut(&conn)?;
-        if !peer.pace.note(requests, now) {
+        if !peer.pace.note(multicasts, now) {
             return None;
         }
         let streams = peer.pace.streams;
@@ -363,7 +364,7 @@ pub(super) fn deregister(registry: Option<&mio::Registry>, socket: &impl AsRawFd
     }
 }
 
-/// Over this long requests are counted.
+/// Over this long multicasts are counted.
 const PACE_INTERVAL: Span = Span::from_millis(1);
 /// So many of one client within the interval make a stream: more than anyone can send who waits for each to be delivered.
 const STREAM_BEGINS_AT: u32 = 40;
