@@ -108,6 +108,12 @@ impl Cluster {
         slot.power_on(|space| switch.plug(node, space)).with_context(|| format!("switching n{node} on"))
     }
 
+    /// Whether a node has power.
+    #[must_use]
+    pub fn is_on(&self, node: u32) -> bool {
+        self.slot(node).is_on()
+    }
+
     /// Takes the power from a node: everything in it is dead and gone when this returns.
     ///
     /// # Errors

@@ -1,24 +1,13 @@
 //! A program of libcpg under load: three senders, messages of a byte to a mebibyte, while another node comes and goes.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use harness::{Cib, Cluster, Signal, skip};
 
-use crate::nodes;
+use crate::{compile, nodes};
 
 /// Of each sender. `HOLDFAST_LOAD_MESSAGES` in the environment for longer runs.
 const MESSAGES: u32 = 40_000;
-
-/// Compiles the program against the distribution's library.
-fn compile(cluster: &Cluster) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netns/load.c");
-    let program = cluster.node_dir(1).join("load");
-    let out = Command::new("cc").args(["-O2", "-Wall", "-o"]).arg(&program).arg(source).arg("-lcpg").output();
-    let out = out.expect("a C compiler");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    program
-}
 
 /// What a member was delivered, in order: node and number.
 fn order(path: &Path) -> Vec<(u32, u32)> {
@@ -43,7 +32,7 @@ fn a_libcpg_program_gets_every_message_once_and_all_in_one_order() {
         let whole = |n: &u32| cluster.ring(*n).is_ok_and(|r| r.ring.members == cluster.all());
         cluster.all().iter().all(whole).then_some(())
     });
-    let program = compile(&cluster);
+    let program = compile(&cluster, "load");
     let program = program.to_str().unwrap();
     let file = |node: u32, name: &str| cluster.node_dir(node).join(name);
     let began = std::time::Instant::now();

@@ -1,5 +1,6 @@
 //! Stories of real clusters: real daemons, real agents, real namespaces. Each needs root; see the harness.
 
+mod chaos;
 mod clients;
 mod deaths;
 mod formation;
@@ -13,6 +14,8 @@ mod resources;
 mod scale;
 mod weather;
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::{Cib, Cluster, FENCE_AGENT, Options, SERVICE};
@@ -50,6 +53,16 @@ fn one_order(cluster: &Cluster, count: usize) -> String {
         assert!(cluster.log(*node, "talker") == first, "n{node} has another order:\n{}", cluster.report());
     }
     first
+}
+
+/// Compiles a program of these tests, `NAME.c`, against the distribution's libraries.
+fn compile(cluster: &Cluster, name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/netns/{name}.c"));
+    let program = cluster.node_dir(1).join(name);
+    let out = Command::new("cc").args(["-O2", "-Wall", "-o"]).arg(&program).arg(source).arg("-lcpg").output();
+    let out = out.expect("a C compiler");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    program
 }
 
 fn nodes(nodes: u32) -> Options {

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use anyhow::{Result, ensure};
 use harness::{Cib, Cluster, FENCE_AGENT, Process, Signal, skip};
 
 use crate::{SHOP_IP, has_ip, nodes, others};
@@ -22,21 +23,22 @@ fn configuration(cluster: &Cluster) -> String {
 }
 
 /// Switches a node on: its configuration lies where corosync has it, and it knows the others by name.
-pub(crate) fn power_on(cluster: &Cluster, node: u32) {
-    cluster.power_on(node).unwrap();
+fn power_on(cluster: &Cluster, node: u32) -> Result<()> {
+    cluster.power_on(node)?;
     let dir = cluster.node_dir(node);
-    fs::write(dir.join("corosync.conf"), configuration(cluster)).unwrap();
+    fs::write(dir.join("corosync.conf"), configuration(cluster))?;
     let host = |id: u32| format!("{} {}\n", harness::address(id, 0), harness::node_name(id));
-    fs::write(dir.join("hosts"), cluster.all().into_iter().map(host).collect::<String>()).unwrap();
+    fs::write(dir.join("hosts"), cluster.all().into_iter().map(host).collect::<String>())?;
     let script = "cp \"$1/corosync.conf\" /etc/corosync/ && cat \"$1/hosts\" >> /etc/hosts\n\
                   mv /etc/holdfast/authkey /etc/corosync/ && rm /etc/holdfast/*";
-    let out = cluster.exec(node, "sh", &["-euc", script, "sh", dir.to_str().unwrap()]).unwrap();
-    assert!(out.status.success(), "{out:?}");
+    let out = cluster.exec(node, "sh", &["-euc", script, "sh", dir.to_str().unwrap()])?;
+    ensure!(out.status.success(), "{out:?}");
+    Ok(())
 }
 
-pub(crate) fn start_pacemaker(cluster: &Cluster, node: u32) {
+pub(crate) fn start_pacemaker(cluster: &Cluster, node: u32) -> Result<()> {
     let log = format!("PCMK_logfile={}", cluster.node_dir(node).join("log/pacemaker.log").display());
-    cluster.start_as(node, "pacemakerd", "env", &[&log, "pacemakerd"]).unwrap();
+    cluster.start_as(node, "pacemakerd", "env", &[&log, "pacemakerd"])
 }
 
 /// The daemons of Pacemaker on a node.
@@ -55,11 +57,11 @@ fn kill_pacemaker(cluster: &Cluster, node: u32) {
     }
 }
 
-/// Starts `cmmd` and Pacemaker on a node that is on or off.
-pub(crate) fn boot(cluster: &Cluster, node: u32) {
-    power_on(cluster, node);
-    cluster.start(node, "cmmd", &["-f"]).unwrap();
-    start_pacemaker(cluster, node);
+/// Starts `cmmd` and Pacemaker on a node that is off.
+pub(crate) fn boot(cluster: &Cluster, node: u32) -> Result<()> {
+    power_on(cluster, node)?;
+    cluster.start(node, "cmmd", &["-f"])?;
+    start_pacemaker(cluster, node)
 }
 
 /// What a command of Pacemaker or crmsh prints on a node, errors included; nothing where the node is off.
@@ -125,7 +127,7 @@ fn shop_in_crmsh(cluster: &Cluster) -> String {
 pub(crate) fn shop(name: &str) -> (Cluster, u32) {
     let cluster = Cluster::new(name, nodes(3), &Cib::new()).unwrap();
     let all = cluster.all();
-    all.iter().for_each(|n| boot(&cluster, *n));
+    all.iter().for_each(|n| boot(&cluster, *n).unwrap());
     wait_for_online(&cluster, &all, &all);
     let file = cluster.node_dir(1).join("shop.crm");
     fs::write(&file, shop_in_crmsh(&cluster)).unwrap();
@@ -144,7 +146,7 @@ fn strikes(cluster: &Cluster, node: u32) -> usize {
 
 /// Boots a node that was fenced, and waits until all are online.
 fn bring_back(cluster: &Cluster, node: u32) {
-    boot(cluster, node);
+    boot(cluster, node).unwrap();
     let all = cluster.all();
     wait_for_online(cluster, &all, &all);
     cluster.assert_nothing_ran_twice();
