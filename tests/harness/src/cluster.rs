@@ -130,7 +130,7 @@ impl Cluster {
         if !self.slot(node).is_on() {
             self.power_on(node)?;
         }
-        self.start_daemon(node)?;
+        self.start_ring(node)?;
         self.wait_for(&format!("the ring's daemon of n{node} serves clients"), || {
             self.status(node).ok().filter(|s| s.answered.cmmd)
         });
@@ -145,7 +145,7 @@ impl Cluster {
     pub fn boot_all(&self) -> Result<()> {
         for node in self.all() {
             self.power_on(node)?;
-            self.start_daemon(node)?;
+            self.start_ring(node)?;
         }
         self.wait_for("every ring's daemon serves clients", || {
             let serves = |n: &u32| self.status(*n).is_ok_and(|s| s.answered.cmmd);
@@ -158,7 +158,11 @@ impl Cluster {
         Ok(())
     }
 
-    fn start_daemon(&self, node: u32) -> Result<()> {
+    /// Starts the ring's daemon of a node that is on.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_ring(&self, node: u32) -> Result<()> {
         match self.options.daemon {
             "corosync" => {
                 // Where it looks for it.

@@ -105,6 +105,9 @@ impl Slot {
         }
         let args = [self.name.as_ref(), self.dir.as_os_str()];
         let space = Namespace::new(SETUP, &args, &self.dir.join("log/init.log"))?;
+        // Real sbd and Pacemaker reach for what resets a machine.
+        let danger = space.command("sh").args(["-euc", DANGER]).output().context("running sh")?;
+        ensure!(danger.status.success() && danger.stdout.is_empty(), "could harm this machine: {danger:?}");
         connect(&space)?;
         life.space = Some(space);
         Ok(())
@@ -150,14 +153,24 @@ impl Slot {
 
 /// The machine as a node sees it: `$1` its name, `$2` its folder. Private: `/run`, `/dev/shm`, and as overlays, so that
 /// the distribution's files are there, `/etc`, `/usr/sbin` (with the fence agent), `/var/lib` and `/var/log`; what
-/// Holdfast and Pacemaker keep in `/var/lib` outlives the node; its own boot id; no way to the watchdog, the kernel
-/// log, the reset trigger.
+/// Holdfast and Pacemaker keep in `/var/lib` outlives the node; a `/dev` of harmless devices, without watchdogs, disks
+/// and the machine's `/dev/log`; its own boot id; no way to the kernel log, the reset trigger and its switch.
 const SETUP: &str = r#"
 hostname "$1"
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/lock /run/resource-agents /run/holdfast
+mkdir /run/.dev /run/.overlay
+mount -t tmpfs -o mode=755 dev /run/.dev
+mkdir /run/.dev/shm
+for device in full null random tty urandom zero; do
+    : > "/run/.dev/$device"
+    mount --bind "/dev/$device" "/run/.dev/$device"
+done
+: > /run/.dev/kmsg
+mount --bind "$2/kmsg" /run/.dev/kmsg
+ln -s /proc/self/fd /run/.dev/fd
+mount --move /run/.dev /dev
 mount -t tmpfs -o mode=1777 shm /dev/shm
-mkdir /run/.overlay
 mount -t tmpfs -o mode=755 overlay /run/.overlay
 for dir in etc usr/sbin var/lib var/log; do
     work=/run/.overlay/$dir
@@ -179,9 +192,17 @@ mount -t sysfs -o ro sysfs /sys
 mount --bind "$2/boot_id" /proc/sys/kernel/random/boot_id
 [ ! -e /proc/sysrq-trigger ] || mount --bind "$2/sysrq-trigger" /proc/sysrq-trigger
 [ ! -e /proc/sys/kernel/sysrq ] || mount --bind "$2/sysrq" /proc/sys/kernel/sysrq
-[ ! -e /dev/kmsg ] || mount --bind "$2/kmsg" /dev/kmsg
-for device in /dev/watchdog*; do
-    [ ! -e "$device" ] || mount --bind /dev/null "$device"
-done
 ip link set lo up
+"#;
+
+/// Names what leads from a node to the machine, so that no node with such a thing is ever switched on: the reset trigger and its switch, a watchdog, the capabilities (bits 16,
+/// 17, 22) to load modules, to touch ports, to reboot.
+const DANGER: &str = r#"
+for file in /proc/sysrq-trigger /proc/sys/kernel/sysrq; do
+    [ ! -e $file ] || [ "$(stat -f -c %T $file)" != proc ] || echo $file
+done
+find /dev -xdev ! -type d -name '*watchdog*'
+find /dev -xdev -type b
+bounding=0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
+[ $((bounding & 0x430000)) = 0 ] || echo "capabilities $bounding"
 "#;

@@ -21,6 +21,7 @@ const PACKAGES: &[&str] = &[
     "corosync",
     "corosync-notifyd",
     "crmsh",
+    "dlm-controld",
     "gcc",
     "iproute2",
     "libcfg-dev",
@@ -34,6 +35,7 @@ const PACKAGES: &[&str] = &[
     "procps",
     "python3",
     "resource-agents",
+    "sbd",
     "util-linux",
 ];
 

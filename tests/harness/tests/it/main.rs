@@ -35,11 +35,18 @@ fn nodes_are_machines_of_their_own() {
     let cluster = bare("machines", 2);
     let mut boots = Vec::new();
     for node in cluster.all() {
+        assert_eq!(
+            output(&cluster, node, "ls /dev"),
+            "fd\nfull\nkmsg\nnull\nrandom\nshm\ntty\nurandom\nzero\n"
+        );
         assert_eq!(output(&cluster, node, "hostname"), format!("n{node}\n"));
         output(&cluster, node, "touch /run/mine /dev/shm/mine /etc/corosync/mine /var/lib/holdfast/mine");
         output(&cluster, node, "test -s /etc/holdfast/authkey");
         // Harmless text: the reset trigger would obey only where the bind mount is missing, so look at that first.
-        for file in ["/proc/sysrq-trigger", "/dev/kmsg"].iter().filter(|f| std::path::Path::new(f).exists()) {
+        for file in ["/proc/sysrq-trigger", "/dev/kmsg"] {
+            if !std::path::Path::new(file).exists() {
+                continue;
+            }
             output(
                 &cluster,
                 node,

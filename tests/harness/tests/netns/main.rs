@@ -3,6 +3,7 @@
 mod chaos;
 mod clients;
 mod deaths;
+mod dlm;
 mod formation;
 mod hostile;
 mod links;
@@ -11,6 +12,7 @@ mod pacemaker;
 mod partitions;
 mod predecessor;
 mod resources;
+mod sbd;
 mod scale;
 mod weather;
 

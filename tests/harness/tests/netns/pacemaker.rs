@@ -123,12 +123,18 @@ fn shop_in_crmsh(cluster: &Cluster) -> String {
     )
 }
 
-/// Three nodes on which Pacemaker runs the group `shop`; gives the node that has it.
-pub(crate) fn shop(name: &str) -> (Cluster, u32) {
+/// Three nodes with Pacemaker, all online.
+pub(crate) fn up(name: &str) -> Cluster {
     let cluster = Cluster::new(name, nodes(3), &Cib::new()).unwrap();
     let all = cluster.all();
     all.iter().for_each(|n| boot(&cluster, *n).unwrap());
     wait_for_online(&cluster, &all, &all);
+    cluster
+}
+
+/// The same with the group `shop`; gives the node that has it.
+pub(crate) fn shop(name: &str) -> (Cluster, u32) {
+    let cluster = up(name);
     let file = cluster.node_dir(1).join("shop.crm");
     fs::write(&file, shop_in_crmsh(&cluster)).unwrap();
     let (text, done) = ask(&cluster, 1, &format!("crm configure load update {}", file.display()));
