@@ -190,6 +190,9 @@ fn pacemaker_runs_a_group_and_moves_it_by_fencing_when_daemons_are_killed() {
         assert!(configured.lines().any(|l| l == line), "{line:?} is missing in\n{configured}");
     }
     crm(&cluster, 1, "configure verify");
+    // Pacemaker is asked before the ring's daemon is shut down, and says no.
+    let (text, _) = ask(&cluster, 2, "corosync-cfgtool -H");
+    assert!(text.contains("Could not shutdown (error = 10)"), "busy: {text}");
 
     // The ring's daemon dies and is started again; nobody is fenced meanwhile, so that the rest of the node lives on.
     crm(&cluster, 1, "configure property maintenance-mode=true stonith-enabled=false");
@@ -229,7 +232,9 @@ fn pacemaker_runs_a_group_and_moves_it_by_fencing_when_daemons_are_killed() {
     let asked = others(&cluster, &[new]);
     wait_for_shop(&cluster, asked[0], Some(new));
     cluster.wait_for("Pacemaker ends", || pacemaker(&cluster, new).is_empty().then_some(()));
-    cluster.signal(new, "cmmd", Signal::SIGTERM);
+    let (text, _) = ask(&cluster, new, "corosync-cfgtool -H");
+    assert!(!text.contains("Could not shutdown"), "nobody is against it any more: {text}");
+    cluster.wait_for("the ring's daemon ends", || cluster.find(new, "cmmd").is_empty().then_some(()));
     wait_for_online(&cluster, &asked, &asked);
     let fenced = cluster.fence_calls()[before..].iter().any(|c| c.action == "off" || c.action == "reboot");
     assert!(!fenced, "{:?}", cluster.fence_calls());
