@@ -253,7 +253,7 @@ impl EventLoop {
     fn serve_clients(&mut self, events: &Events) {
         let at = now();
         for event in events.iter().filter(|e| e.token() >= CLIENTS) {
-            self.clients.on_ready(event, &mut self.node, at);
+            self.clients.on_ready(event, at);
         }
         self.serve_requests();
         let at = now();

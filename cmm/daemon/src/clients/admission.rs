@@ -1,5 +1,6 @@
 //! Who is let in: listeners, handshakes, users and limits.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsRawFd;
 
@@ -13,32 +14,50 @@ use mio::unix::SourceFd;
 
 use super::Clients;
 use super::peers::deregister;
+use crate::event_loop::now as clock;
 
 impl Clients {
-    /// Takes in those who wait, up to a budget: strangers may knock too, as fast as they like. Readiness is reported once,
-    /// so what is left gets a turn of its own.
-    pub(super) fn accept(&mut self, index: usize, node: &Node, now: Boottime) {
-        for _ in 0..ACCEPT_BUDGET {
-            match self.listeners[index].accept() {
-                Ok(Some(handshake)) => self.begin_handshake(handshake, node, now),
-                Ok(None) => return,
+    /// Takes in those who wait, for a moment: each is given files and mappings of its own, and a crowd must not hold up the
+    /// ring. Readiness is reported once, so what is left gets a turn of its own.
+    pub(super) fn let_in(&mut self, node: &Node, now: Boottime) {
+        self.accept_at = None;
+        let end = clock() + ACCEPT_TIME;
+        while let Some(conn) = self.hellos.pop_front() {
+            self.shake_hands(conn, node, now);
+            if clock() >= end {
+                self.accept_at = Some(now);
+                return;
+            }
+        }
+        let mut empty = 0;
+        while empty < self.listeners.len() && clock() < end {
+            self.next_listener = (self.next_listener + 1) % self.listeners.len();
+            let listener = &self.listeners[self.next_listener];
+            match listener.accept() {
+                Ok(Some(handshake)) => {
+                    empty = 0;
+                    self.begin_handshake(handshake, node, now);
+                }
+                Ok(None) => empty += 1,
                 Err(e) => {
                     // Out of descriptors, most likely: clients wait in the backlog until some are free again.
-                    let service = self.listeners[index].service().name();
+                    let service = listener.service().name();
                     self.report(format!("cannot accept {service} clients: {e}"), now);
                     self.accept_at = Some(now + ACCEPT_PAUSE);
                     return;
                 }
             }
         }
-        self.accept_at.get_or_insert(now);
+        if empty < self.listeners.len() {
+            self.accept_at = Some(now);
+        }
     }
 
     fn begin_handshake(&mut self, handshake: Handshake, node: &Node, now: Boottime) {
         if self.handshakes.len() >= HANDSHAKES_MAX {
-            // Nobody has shown who he is yet, so the oldest goes: it had its time.
-            if let Some(oldest) = self.handshakes.keys().next().copied() {
-                self.drop_handshake(oldest);
+            let waiting = self.handshakes.iter().map(|(conn, (handshake, _))| (*conn, handshake.user()));
+            if let Some(conn) = least_missed(waiting) {
+                self.drop_handshake(conn);
             }
         }
         self.last_conn += 1;
@@ -53,7 +72,7 @@ impl Clients {
         }
     }
 
-    pub(super) fn shake_hands(&mut self, conn: ConnId, node: &Node, now: Boottime) {
+    fn shake_hands(&mut self, conn: ConnId, node: &Node, now: Boottime) {
         let Some((handshake, _)) = self.handshakes.get_mut(&conn) else { return };
         let credentials = match handshake.on_readable() {
             Ok(None) => return,
@@ -141,6 +160,15 @@ impl Clients {
     }
 }
 
+/// Whom to send away of those who have connected and said nothing: the oldest one of the user who has most of them.
+fn least_missed(waiting: impl Iterator<Item = (ConnId, u32)>) -> Option<ConnId> {
+    let mut users: BTreeMap<u32, (usize, ConnId)> = BTreeMap::new();
+    for (conn, user) in waiting {
+        users.entry(user).or_insert((0, conn)).0 += 1;
+    }
+    users.values().max_by_key(|(count, _)| *count).map(|(_, oldest)| *oldest)
+}
+
 /// The errnos by which a connection is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
@@ -184,8 +212,23 @@ const CONNECTIONS_PER_USER_MAX: usize = 128;
 const HANDSHAKES_MAX: usize = 64;
 /// How long they may take.
 pub(super) const HANDSHAKE_LIMIT: Span = Span::from_secs(10);
-/// Clients taken in at once, of each service.
-const ACCEPT_BUDGET: usize = 32;
+/// How long clients are taken in within one turn of the event loop; the last one may take a millisecond more.
+const ACCEPT_TIME: Span = Span::from_millis(3);
 /// How long to wait for free descriptors.
 const ACCEPT_PAUSE: Span = Span::from_millis(100);
 const DENIAL_INTERVAL: Span = Span::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_as_a_crowd_sends_nobody_else_away() {
+        let waiting = |users: &[u32]| {
+            least_missed(users.iter().enumerate().map(|(n, user)| (ConnId::new(n as u64), *user)))
+        };
+        assert_eq!(waiting(&[0, 7, 7, 0, 7]), Some(ConnId::new(1)), "the oldest of user 7");
+        assert_eq!(waiting(&[5]), Some(ConnId::new(0)));
+        assert_eq!(waiting(&[]), None);
+    }
+}

@@ -19,7 +19,7 @@ mod stats;
 mod store;
 mod votequorum;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -124,7 +124,11 @@ pub(crate) struct Clients {
     streams_at: Boottime,
     /// Whether clients do not keep up.
     lag: bool,
+    /// Of those, whose word has come.
+    hellos: VecDeque<ConnId>,
+    /// When clients are let in again.
     accept_at: Option<Boottime>,
+    next_listener: usize,
     denials: u32,
     denied_at: Option<Boottime>,
     actions: Vec<Action>,
@@ -191,7 +195,9 @@ impl Clients {
             stats_at: Boottime::default(),
             streams_at: Boottime::default(),
             lag: false,
+            hellos: VecDeque::new(),
             accept_at: None,
+            next_listener: 0,
             denials: 0,
             denied_at: None,
             actions: Vec::new(),
@@ -218,15 +224,16 @@ impl Clients {
     }
 
     /// Something happened on a descriptor of ours.
-    pub(crate) fn on_ready(&mut self, event: &mio::event::Event, node: &mut Node, now: Boottime) {
+    pub(crate) fn on_ready(&mut self, event: &mio::event::Event, now: Boottime) {
         let Some(index) = event.token().0.checked_sub(self.first_token) else { return };
         if index < self.listeners.len() {
-            self.accept(index, node, now);
+            self.accept_at.get_or_insert(now);
             return;
         }
         let conn = ConnId::new((index - self.listeners.len()) as u64);
         if self.handshakes.contains_key(&conn) {
-            self.shake_hands(conn, node, now);
+            self.hellos.push_back(conn);
+            self.accept_at.get_or_insert(now);
             return;
         }
         if event.is_writable() {
@@ -398,10 +405,8 @@ impl Clients {
     pub(crate) fn on_timer(&mut self, node: &mut Node, now: Boottime) {
         self.peers.on_timer(now);
         self.cfg.on_timer(&mut self.peers, now, &mut self.actions);
-        if self.accept_at.take_if(|at| *at <= now).is_some() {
-            for index in 0..self.listeners.len() {
-                self.accept(index, node, now);
-            }
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.let_in(node, now);
         }
         let late: Vec<ConnId> = self
             .handshakes

@@ -76,7 +76,7 @@ impl Rig {
             self.serve();
         }
         for event in &self.events {
-            self.clients.on_ready(event, &mut self.node, at);
+            self.clients.on_ready(event, at);
         }
         self.serve();
         if self.clients.next_timeout().is_some_and(|due| due <= at) {

@@ -73,6 +73,8 @@ pub(super) struct Peers {
     doomed: VecDeque<(ConnId, Option<Gone>)>,
     /// Connections with events that wait for room.
     lagging: BTreeSet<ConnId>,
+    /// Bytes of those events.
+    waiting: usize,
     /// Connections whose ring files still have names.
     unattached: BTreeSet<ConnId>,
     /// Connections with events that they were not told of.
@@ -202,7 +204,10 @@ impl Peers {
 
     pub(super) fn send_event(&mut self, conn: ConnId, parts: &[&[u8]], now: Boottime) {
         let Some(peer) = self.open.get_mut(&conn).filter(|p| !p.doomed) else { return };
-        match peer.connection.send_event(parts) {
+        let before = peer.connection.waiting_bytes();
+        let outcome = peer.connection.send_event(parts);
+        self.waiting += peer.connection.waiting_bytes() - before;
+        match outcome {
             Ok(()) => {
                 if !std::mem::replace(&mut peer.unannounced, true) {
                     self.unannounced.push(conn);
@@ -215,6 +220,14 @@ impl Peers {
                 }
             }
             Err(gone) => self.doom(conn, Some(gone)),
+        }
+        while self.waiting > WAITING_MAX {
+            let bytes = |conn: &ConnId| {
+                self.open.get(conn).filter(|p| !p.doomed).map_or(0, |p| p.connection.waiting_bytes())
+            };
+            let most = self.lagging.iter().copied().max_by_key(bytes);
+            let Some(most) = most.filter(|conn| bytes(conn) > 0) else { return };
+            self.doom(most, Some(Gone::Slow(bytes(&most))));
         }
     }
 
@@ -285,6 +298,7 @@ impl Peers {
         if let Some(peer) = self.open.get_mut(&conn)
             && !std::mem::replace(&mut peer.doomed, true)
         {
+            self.waiting -= peer.connection.waiting_bytes();
             self.doomed.push_back((conn, why));
         }
     }
@@ -307,7 +321,9 @@ impl Peers {
     pub(super) fn flush(&mut self, conn: ConnId, now: Boottime) {
         let Some(peer) = self.open.get_mut(&conn).filter(|p| !p.doomed) else { return };
         let before = peer.connection.waiting_bytes();
-        match peer.connection.flush() {
+        let outcome = peer.connection.flush();
+        self.waiting -= before - peer.connection.waiting_bytes();
+        match outcome {
             Ok(true) => {
                 if peer.connection.waiting_bytes() < before {
                     peer.moved = now;
@@ -370,6 +386,9 @@ const PACE_INTERVAL: Span = Span::from_millis(1);
 const STREAM_BEGINS_AT: u32 = 40;
 /// With fewer it ends.
 const STREAM_ENDS_BELOW: u32 = 20;
+/// Bytes of events that wait for all clients together. Beyond, the one for whom most wait is closed: many slow clients
+/// must not take the memory that one may not.
+const WAITING_MAX: usize = 128 * 1_048_576;
 /// How soon a full ring is tried again, and a request that was refused with the gate open: nothing announces either.
 const RETRY: Span = Span::from_millis(1);
 /// Bytes that wait beyond a client's full ring before senders on all nodes are held back.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cmm_ipc::abi::{View, cfg, cmap, cpg, quorum, votequorum};
 use cmm_ipc::client::{CfgClient, CmapClient, Connection, CpgClient, QuorumClient};
+use cmm_ipc::server::QUEUE_BYTES_MAX;
 use cmm_ipc::{CsError, Place, Service};
 use holdfast_types::{NodeId, Votes};
 
@@ -274,4 +275,35 @@ fn a_client_that_takes_nothing_makes_the_loop_wait_nowhere() {
     assert!(looks > 100 && !slept_in.is_empty(), "{looks} looks");
     let elsewhere: Vec<_> = slept_in.iter().filter(|call| !MAY_SLEEP.contains(&call.as_str())).collect();
     assert!(elsewhere.is_empty(), "the loop slept in system calls {elsewhere:?}");
+}
+
+#[test]
+fn many_clients_that_take_nothing_share_one_bound() {
+    let cluster = Cluster::new(1);
+    let daemons = cluster.start_all();
+    let place = Place::Dir(cluster.run_dir(1));
+    let join = |pid| cpg::Request::Join { group: b"deaf", pid, flags: 0 }.head();
+    let deaf = |pid| {
+        let mut client = connect(&place, Service::Cpg);
+        assert_eq!(ask(&mut client, &join(pid)).0, CsError::Ok);
+        client
+    };
+    let deaf: Vec<Connection> = (1..=8).map(deaf).collect();
+    let mut sender = connect(&place, Service::Cpg);
+    assert_eq!(ask(&mut sender, &join(9)).0, CsError::Ok);
+    let payload = vec![7; 1_000_000];
+    let head = cpg::Request::Mcast { guarantee: 2, payload: &payload }.head();
+    let closed = "client does not take its events: ";
+    let line = wait_until("one of them is closed", || {
+        while sender.next_event().expect("events").is_some() {}
+        let _ = sender.send(&[&head, &payload], 2);
+        daemons[0].log().lines().find(|line| line.contains(closed)).map(str::to_owned)
+    });
+    let bytes = line.split(closed).nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    assert!(
+        bytes.is_some_and(|bytes: usize| bytes < QUEUE_BYTES_MAX),
+        "before it has what one alone may have: {line}"
+    );
+    drop(deaf);
+    assert_eq!(ask(&mut sender, &cpg::Request::LocalGet.head()).0, CsError::Ok);
 }

@@ -1,7 +1,7 @@
 //! Starting, watching and stopping daemons. Whatever a test does, nothing of it is left running.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +15,9 @@ use holdfast_sys::process_tree::{ProcessTree, Scope, Tag};
 
 /// Everything here is over in a moment; only a broken build waits this long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Of the ring, where no configuration says otherwise.
+const PORT: u16 = 5405;
 
 pub(crate) const CMMD: &str = env!("CARGO_BIN_EXE_cmmd");
 
@@ -36,9 +39,16 @@ impl Cluster {
     pub(crate) fn new(size: u8) -> Self {
         build_guardian();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = std::process::id().wrapping_mul(32).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut number =
+            std::process::id().wrapping_mul(32).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
         // 127.0.x.y stays free for people.
-        let net = [(number >> 8) as u8 | 0x80, number as u8];
+        let net = |number: u32| [(number >> 8) as u8 | 0x80, number as u8];
+        // There are fewer addresses than process ids.
+        let is_free = |[a, b]: [u8; 2]| UdpSocket::bind((Ipv4Addr::new(127, a, b, 1), PORT)).is_ok();
+        while !is_free(net(number)) {
+            number = number.wrapping_add(32 * 97);
+        }
+        let net = net(number);
         let dir = std::env::temp_dir().join(format!("cmmd-test-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("a temporary folder");
         Self { dir, net, size }

@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, send, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, UnixCredentials, getsockopt, recvmsg, send, setsockopt, sockopt,
+};
 
 use nix::unistd::geteuid;
 
@@ -42,6 +44,7 @@ impl Credentials {
 pub struct Handshake {
     stream: UnixStream,
     service: Service,
+    user: u32,
     request: [u8; REQUEST],
     have: usize,
     credentials: Option<Credentials>,
@@ -49,13 +52,21 @@ pub struct Handshake {
 
 impl Handshake {
     pub(super) fn new(stream: UnixStream, service: Service) -> Self {
-        Self { stream, service, request: [0; REQUEST], have: 0, credentials: None }
+        // The kernel knows it of any connected socket; where it does not, nobody in particular has connected.
+        let user = getsockopt(&stream, sockopt::PeerCredentials).map_or(u32::MAX, |peer| peer.uid());
+        Self { stream, service, user, request: [0; REQUEST], have: 0, credentials: None }
     }
 
     /// Which service it asks for.
     #[must_use]
     pub fn service(&self) -> Service {
         self.service
+    }
+
+    /// Whose process has connected: an effective user id.
+    #[must_use]
+    pub fn user(&self) -> u32 {
+        self.user
     }
 
     /// Reads on. `Some` when the whole request is there.
