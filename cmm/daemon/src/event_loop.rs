@@ -12,8 +12,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use cmm_conf::{Config, ConfigKey, Priority, Timing};
+use cmm_ipc::CsError;
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, StepPhase};
+use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, SettingsTaken, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
@@ -70,6 +71,10 @@ pub(crate) struct State {
     reload_by: Option<NodeId>,
     /// The configuration in force, as CMAP keys.
     config: Vec<ConfigKey>,
+    /// What was read and waits for the other members, and the links that it has brought.
+    reread: Option<(Box<Reread>, LinkSet)>,
+    /// They are there.
+    settings: Option<SettingsTaken>,
     /// Frames asked for again since the last report.
     retransmits: u64,
     report_at: Option<Boottime>,
@@ -115,8 +120,10 @@ const CLIENTS: Token = Token(16);
 const CLIENTS_BUDGET: usize = 32;
 
 const EVENTS_MAX: usize = 256;
-/// Is 1 while the configuration is read anew and taken over.
-const RELOADING: &str = "config.reload_in_progress";
+/// Are 1 while the configuration is read anew and taken over.
+const RELOADING: [&str; 2] = ["config.reload_in_progress", "config.totemconfig_reload_in_progress"];
+/// What came of the last reload: a `cs_error_t`.
+const RELOAD_STATUS: &str = "config.reload_status";
 /// `rgmd` sets it to 0 while everything it runs is stopped: then nothing here needs quorum.
 const PROTECTED: &str = "holdfast.protected";
 /// Longest sleep: the progress stamp and the watchdog want a turn.
@@ -214,11 +221,14 @@ impl EventLoop {
             self.drain(at);
         }
         while let Some(read) = self.reloader.done() {
-            let outcome = read.and_then(|read| self.take_over(&read));
-            let at = now();
-            self.clients.set_key(RELOADING, Value::u8(0), at);
-            self.clients.reloaded(outcome.is_ok());
-            self.log.event(DaemonEvent::Reloaded { outcome });
+            if let Err(why) = read.and_then(|read| self.take_over(read)) {
+                // The others do not have to wait for this node. Never refused.
+                let at = now();
+                let _ = self.node.submit(at, Request::Reread(None));
+                self.drain(at);
+                self.state.reread = None;
+                self.reloaded(Err(why));
+            }
         }
         self.serve_clients(events);
         self.housekeeping(now());
@@ -311,8 +321,14 @@ impl EventLoop {
     fn obey(&mut self) {
         if let Some(by) = self.state.reload_by.take() {
             self.log.event(DaemonEvent::Reloading { by });
-            self.clients.set_key(RELOADING, Value::u8(1), now());
+            let at = now();
+            RELOADING.iter().for_each(|key| self.clients.set_key(key, Value::u8(1), at));
             self.reloader.ask();
+        }
+        if let Some(settings) = self.state.settings.take()
+            && let Some((read, links)) = self.state.reread.take()
+        {
+            self.settle_reload(*read, links, settings);
         }
         if std::mem::take(&mut self.state.load_key) {
             self.keys.ask();
@@ -360,10 +376,23 @@ impl EventLoop {
         self.drain(at);
     }
 
-    /// Takes over what can be of a configuration that was read anew: the links, and the key if the file holds another one. Says
-    /// what else has changed, or why nothing has.
-    fn take_over(&mut self, read: &Reread) -> Result<Reloaded, String> {
+    /// Takes over what can be at once of a configuration that was read anew: the links, logging, and the key if the file holds
+    /// another one. Timers follow when all members have read theirs.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    fn take_over(&mut self, read: Box<Reread>) -> Result<(), String> {
+        let limit = read.config.timing.heartbeat_limit_max;
+        let watchdog = self.timing.watchdog_worst.map(|worst| worst.scale(10, 22));
+        if limit >= self.timing.guardian_limit || watchdog.is_some_and(|w| limit >= w) {
+            return Err(format!(
+                "with heartbeat_limit_max {limit} a silent node would be taken down before it is suspected, since the guardian's limit \
+                 and the watchdog's time-out stay as they are; write a smaller one, or start this node anew"
+            ));
+        }
         let links = self.take_links(&read.config)?;
+        self.log.set_logging(read.config.logging.clone());
+        read.warnings.iter().for_each(|text| self.log.event(DaemonEvent::Client { text: text.clone() }));
         let keys = self.node.key_view();
         if keys.next.unwrap_or(keys.key) != read.key {
             let at = now();
@@ -371,8 +400,31 @@ impl EventLoop {
             let _ = self.node.submit(at, Request::ChangeKey);
             self.drain(at);
         }
-        let waiting = reload::take_keys(&mut self.state.config, &read.config.keys);
-        Ok(Reloaded { links, waiting })
+        let at = now();
+        let settings = startup::settings(&read.config);
+        self.state.reread = Some((read, links));
+        let taken = self.node.submit(at, Request::Reread(Some(settings)));
+        self.drain(at);
+        taken.map_err(|_| "the timers cannot be run; check them with \"cmmd -t\"".to_owned())
+    }
+
+    /// Timers and limits of a configuration that was read anew are in force.
+    fn settle_reload(&mut self, read: Reread, links: LinkSet, settings: SettingsTaken) {
+        let (guardian_limit, watchdog_worst) = (self.timing.guardian_limit, self.timing.watchdog_worst);
+        self.timing = Timing { guardian_limit, watchdog_worst, ..read.config.timing };
+        let changes = reload::take_keys(&mut self.state.config, &read.config.keys);
+        self.clients.set_config(&changes.set, &changes.gone, now());
+        self.reloaded(Ok(Reloaded { links, taken: changes.taken(), waiting: changes.waiting, settings }));
+    }
+
+    /// Tells the log and the clients that a reload is over.
+    fn reloaded(&mut self, outcome: Result<Reloaded, String>) {
+        let at = now();
+        let status = if outcome.is_ok() { CsError::Ok } else { CsError::InvalidParam };
+        self.clients.set_key(RELOAD_STATUS, Value::i32(status as i32), at);
+        RELOADING.iter().for_each(|key| self.clients.set_key(key, Value::u8(0), at));
+        self.clients.reloaded(outcome.is_ok());
+        self.log.event(DaemonEvent::Reloaded { outcome });
     }
 
     /// Takes the links of a configuration that was read anew; says which, or why nothing has changed.
@@ -633,6 +685,7 @@ fn act(
             log.event(DaemonEvent::Confirmed { node, incarnation, why });
         }
         Output::TakeDown(why) => state.take_down = Some(why),
+        Output::Settings(settings) => state.settings = Some(settings),
         Output::Left => state.left = true,
         Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } | Output::Keys(_) => {}
     }

@@ -516,15 +516,40 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             let text = format!("Config reload requested by node {by}");
             line("reloading", "CFG", Notice, text, vec![("node", by.to_string())]);
         }
-        DaemonEvent::Reloaded { outcome: Ok(Reloaded { links, waiting }) } => {
+        DaemonEvent::Reloaded { outcome: Ok(Reloaded { links, taken, waiting, settings }) } => {
             let list = links.iter().map(|l| l.to_string()).collect::<Vec<_>>().join(" ");
-            let waiting = waiting.join(" ");
-            let (priority, rest) = match waiting.as_str() {
-                "" => (Notice, "nothing else has changed.".to_owned()),
-                keys => (Warning, format!("NOT taken over before this node is started anew: {keys}")),
+            for key in waiting {
+                let text = format!("Modified entry '{key}' in corosync.conf cannot be changed at run-time");
+                line("reload_fixed", "CFG", Notice, text, vec![("key", key.clone())]);
+            }
+            let (taken, waiting) = (taken.join(" "), waiting.join(" "));
+            let (priority, rest) = match (taken.as_str(), waiting.as_str()) {
+                ("", "") => (Notice, "nothing else has changed.".to_owned()),
+                (keys, "") => (Notice, format!("taken over: {keys}")),
+                ("", keys) => (Warning, format!("NOT taken over before this node is started anew: {keys}")),
+                (taken, keys) => {
+                    let text = format!(
+                        "taken over: {taken}; NOT taken over before this node is started anew: {keys}"
+                    );
+                    (Warning, text)
+                }
             };
             let text = format!("Config reload: links are {list}; {rest}");
-            line("reloaded", "CFG", priority, text, vec![("links", list), ("waiting", waiting)]);
+            let fields = vec![("links", list), ("taken", taken), ("waiting", waiting)];
+            line("reloaded", "CFG", priority, text, fields);
+            for (name, nodes, what) in [
+                (
+                    "reload_late",
+                    &settings.late,
+                    "not read the configuration in time; it takes timers over when it has",
+                ),
+                ("reload_differs", &settings.others, "other timers; make the files equal, and reload again"),
+            ] {
+                for node in nodes {
+                    let text = format!("Config reload: node {node} has {what}");
+                    line(name, "CFG", Warning, text, vec![("node", node.to_string())]);
+                }
+            }
         }
         DaemonEvent::Reloaded { outcome: Result::Err(why) } => {
             line(
@@ -602,9 +627,10 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
 mod tests {
     use super::*;
 
-    fn reloaded(waiting: &[&str]) -> Reloaded {
+    fn reloaded(taken: &[&str], waiting: &[&str]) -> Reloaded {
         let links = [0, 1].into_iter().map(LinkId::new).collect();
-        Reloaded { links, waiting: waiting.iter().map(|&key| key.to_owned()).collect() }
+        let names = |list: &[&str]| list.iter().map(|&key| key.to_owned()).collect();
+        Reloaded { links, taken: names(taken), waiting: names(waiting), settings: Default::default() }
     }
 
     fn id(n: u32) -> NodeId {
@@ -729,8 +755,15 @@ mod tests {
             },
             DaemonEvent::LinkFaulty { link: LinkId::new(1), interface: None, faulty: false },
             DaemonEvent::Reloading { by: id(2) },
-            DaemonEvent::Reloaded { outcome: Ok(reloaded(&[])) },
-            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token", "quorum.expected_votes"])) },
+            DaemonEvent::Reloaded { outcome: Ok(reloaded(&[], &[])) },
+            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token", "logging.debug"], &[])) },
+            DaemonEvent::Reloaded {
+                outcome: Ok(Reloaded {
+                    settings: cmm_proto::SettingsTaken { late: vec![id(3)], others: vec![id(2)] },
+                    ..reloaded(&[], &["quorum.expected_votes"])
+                }),
+            },
+            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token"], &["totem.transport"])) },
             DaemonEvent::Reloaded { outcome: Result::Err("c.conf:7: error: no".into()) },
             DaemonEvent::PersistFailed {
                 error: "/var/lib/holdfast/ringid_1: No space left on device".into(),

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ struct Shared {
     flush: AtomicBool,
     flushed: AtomicBool,
     quiet: AtomicBool,
+    /// What the configuration says of logging by now.
+    logging: ArrayQueue<Logging>,
 }
 
 /// Records that wait for the log thread. At some 200 bytes each this is less than a megabyte.
@@ -54,6 +56,7 @@ impl Log {
             flush: AtomicBool::new(false),
             flushed: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
+            logging: ArrayQueue::new(1),
         });
         let writer = Writer::new(logging.clone(), json, Arc::clone(&shared));
         // A second start in one process (tests) keeps the first subscriber.
@@ -96,6 +99,11 @@ impl Log {
         self.shared.reopen.store(true, Ordering::Release);
         self.event(DaemonEvent::LogsReopened);
         self.wake();
+    }
+
+    /// The configuration says something else of logging: lines written from now on follow it.
+    pub(crate) fn set_logging(&self, logging: Logging) {
+        self.shared.logging.force_push(logging);
     }
 
     /// Writes no more to standard error: it is about to be closed.
@@ -178,7 +186,7 @@ fn emit(wall: u64, line: &Line) {
 
 /// The layer that writes. Locked by the log thread, and at the start by the main thread; never by the loop.
 struct Writer {
-    logging: Logging,
+    logging: Mutex<Logging>,
     json: bool,
     hostname: String,
     shared: Arc<Shared>,
@@ -246,19 +254,25 @@ impl<S: tracing::Subscriber> Layer<S> for Writer {
 
 impl Writer {
     fn new(logging: Logging, json: bool, shared: Arc<Shared>) -> Self {
-        let path = logging.logfile.as_ref().map(PathBuf::from);
         Self {
             hostname: holdfast_sys::host::hostname().unwrap_or_default(),
-            logging,
             json,
             shared,
-            file: Mutex::new(LogFile { path, file: None, told: false }),
+            file: Mutex::new(LogFile::new(&logging)),
             syslog: Mutex::new(Syslog { socket: None, next_try: None }),
+            logging: Mutex::new(logging),
         }
     }
 
     fn write(&self, record: &Record) {
-        let sinks = self.sinks(&record.subsystem);
+        let mut logging = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(new) = self.shared.logging.pop() {
+            if let Ok(mut file) = self.file.lock() {
+                *file = LogFile::new(&new);
+            }
+            *logging = new;
+        }
+        let sinks = sinks(&logging, &record.subsystem);
         let priority = priority_of(&record.priority);
         let debug = priority == Priority::Debug;
         let wanted = |threshold: Priority| {
@@ -269,12 +283,14 @@ impl Writer {
             }
         };
         if sinks.stderr && wanted(Priority::Info) && !self.shared.quiet.load(Ordering::Acquire) {
-            let line = if self.json { self.json_line(record) } else { self.text_line(record, false) };
+            let line =
+                if self.json { self.json_line(record) } else { self.text_line(&logging, record, false) };
             // A closed terminal is no reason to stop.
             let _ = io::stderr().write_all(line.as_bytes());
         }
         if sinks.file && wanted(sinks.file_priority) {
-            let line = if self.json { self.json_line(record) } else { self.text_line(record, true) };
+            let line =
+                if self.json { self.json_line(record) } else { self.text_line(&logging, record, true) };
             if let Ok(mut file) = self.file.lock() {
                 if self.shared.reopen.swap(false, Ordering::AcqRel) {
                     file.file = None;
@@ -283,7 +299,7 @@ impl Writer {
             }
         }
         if sinks.syslog && wanted(sinks.syslog_priority) {
-            let code = self.logging.facility.code() + priority as u32;
+            let code = logging.facility.code() + priority as u32;
             let text =
                 format!("<{code}>cmmd[{}]: [{:<6}] {}", std::process::id(), record.subsystem, record.message);
             if let Ok(mut syslog) = self.syslog.lock() {
@@ -292,19 +308,14 @@ impl Writer {
         }
     }
 
-    fn sinks(&self, subsystem: &str) -> Sinks {
-        let own = self.logging.subsystems.iter().rfind(|s| s.name == subsystem);
-        own.map_or(self.logging.sinks, |s| s.sinks)
-    }
-
     /// `Nov 22 01:25:42.123 notice  [TOTEM ] text`; in the file with host and process behind the time.
-    fn text_line(&self, record: &Record, file: bool) -> String {
+    fn text_line(&self, logging: &Logging, record: &Record, file: bool) -> String {
         let mut line = String::with_capacity(160);
-        if self.logging.timestamp != Timestamp::Off {
+        if logging.timestamp != Timestamp::Off {
             let t = clock::local_time(record.wall);
             let month = MONTHS[usize::from(t.month.clamp(1, 12)) - 1];
             line.push_str(&format!("{month} {:02} {:02}:{:02}:{:02}", t.day, t.hour, t.minute, t.second));
-            if self.logging.timestamp == Timestamp::Hires {
+            if logging.timestamp == Timestamp::Hires {
                 line.push_str(&format!(".{:03}", record.wall / 1_000_000 % 1_000));
             }
             line.push(' ');
@@ -349,6 +360,12 @@ impl Writer {
     }
 }
 
+/// Where lines of this subsystem go.
+fn sinks(logging: &Logging, subsystem: &str) -> Sinks {
+    let own = logging.subsystems.iter().rfind(|s| s.name == subsystem);
+    own.map_or(logging.sinks, |s| s.sinks)
+}
+
 struct LogFile {
     path: Option<PathBuf>,
     file: Option<File>,
@@ -356,6 +373,10 @@ struct LogFile {
 }
 
 impl LogFile {
+    fn new(logging: &Logging) -> Self {
+        Self { path: logging.logfile.as_ref().map(PathBuf::from), file: None, told: false }
+    }
+
     fn write(&mut self, line: &str) {
         let Some(path) = &self.path else { return };
         let written = match &mut self.file {
@@ -469,6 +490,7 @@ mod tests {
             flush: AtomicBool::new(false),
             flushed: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
+            logging: ArrayQueue::new(1),
         })
     }
 
@@ -486,15 +508,36 @@ mod tests {
     #[test]
     fn lines_have_the_form_operators_know() {
         let writer = Writer::new(silent(), false, shared());
-        let line = writer.text_line(&record(), false);
+        let line = writer.text_line(&silent(), &record(), false);
         assert!(line.starts_with("Jun 1"), "{line}");
         assert!(line.ends_with(".123 notice  [TOTEM ] two lines \"quoted\"\n"), "{line}");
-        let line = writer.text_line(&record(), true);
+        let line = writer.text_line(&silent(), &record(), true);
         let host = holdfast_sys::host::hostname().expect("it has a name");
         assert!(line.contains(&format!(" [{}] {host} cmmd notice  [TOTEM ] ", std::process::id())), "{line}");
         let line = writer.json_line(&record());
         assert!(line.starts_with("{\"time\":\"2025-06-1") && line.contains(".123456"), "{line}");
         assert!(line.ends_with(",\"level\":\"notice\",\"subsystem\":\"TOTEM\",\"event\":\"e\",\"message\":\"two\\nlines \\\"quoted\\\"\",\"fields\":{\"a\":\"1\"}}\n"), "{line}");
+    }
+
+    #[test]
+    fn another_file_and_another_priority_hold_from_the_next_line_on() {
+        let dir = std::env::temp_dir().join(format!("cmmd-log-{}", std::process::id()));
+        let of = |name: &str, file_priority| Logging {
+            logfile: Some(dir.join(name).display().to_string()),
+            sinks: Sinks { file: true, file_priority, ..silent().sinks },
+            timestamp: Timestamp::Off,
+            ..silent()
+        };
+        let shared = shared();
+        let log = Log { shared: Arc::clone(&shared), thread: thread::current() };
+        let writer = Writer::new(of("one", Priority::Info), false, shared);
+        writer.write(&record());
+        log.set_logging(of("two", Priority::Warning));
+        writer.write(&record());
+        writer.write(&Record { priority: "error".into(), ..record() });
+        let lines = |name| std::fs::read_to_string(dir.join(name)).map_or(0, |text| text.lines().count());
+        assert_eq!((lines("one"), lines("two")), (1, 1), "a notice is below a warning");
+        std::fs::remove_dir_all(&dir).expect("removes");
     }
 
     #[test]

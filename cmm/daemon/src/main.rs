@@ -128,7 +128,7 @@ struct Start {
 
 impl Start {
     fn run(self, paths: &Paths, key: Key, place: KeyPlace) -> Result<u8, Fatal> {
-        let Self { config, found, log, signals, background } = self;
+        let Self { mut config, found, log, signals, background } = self;
         let os = |what: &str, e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
         log.text(Priority::Notice, format!("Holdfast cmmd {} starting up", env!("CARGO_PKG_VERSION")));
         for d in found.iter() {
@@ -169,13 +169,16 @@ impl Start {
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
         let persister =
-            Persister::start(persist::ring_file(&paths.state, me.id), Arc::clone(&waker), log.clone())
+            Persister::start(persist::Files::of(&paths.state, me.id), Arc::clone(&waker), log.clone())
                 .map_err(|e| os("cannot start the writing thread", e))?;
         let keys =
             KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
         let reloader = Reloader::start(paths.config.clone(), Arc::clone(&waker))
             .map_err(|e| os("cannot start the reload thread", e))?;
-        let clients = startup::clients_config(&config, paths, &node, &log, &key.source);
+        let mut warnings = Vec::new();
+        config.keys.extend(startup::ipc_access(&config, &paths.config, &mut warnings));
+        warnings.into_iter().for_each(|text| log.text(Priority::Warning, text));
+        let clients = startup::clients_config(&config, paths, &node, &key.source);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
         if let Some(background) = background {

@@ -1,4 +1,4 @@
-//! What must survive this process: written by a thread of its own, to a temporary file, fsync, rename, fsync of the
+//! What must survive this process: written by a thread of its own, to temporary files, fsync, rename, fsync of the
 //! folder. A kill or a power cut at any instant leaves the old content or the new one.
 
 use std::fs::{self, File};
@@ -37,19 +37,19 @@ impl Persister {
     ///
     /// # Errors
     /// When the system refuses the thread.
-    pub(crate) fn start(path: PathBuf, waker: Arc<mio::Waker>, log: Log) -> io::Result<Self> {
+    pub(crate) fn start(files: Files, waker: Arc<mio::Waker>, log: Log) -> io::Result<Self> {
         let queues = Arc::new(Queues { jobs: ArrayQueue::new(QUEUE_MAX), done: ArrayQueue::new(QUEUE_MAX) });
         let for_thread = Arc::clone(&queues);
         let handle = thread::Builder::new()
             .name("persist".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(&for_thread, &path, &waker, &log))?;
+            .spawn(move || run(&for_thread, &files, &waker, &log))?;
         Ok(Self { queues, thread: handle.thread().clone() })
     }
 
     /// Hands a record over.
     pub(crate) fn push(&self, record: Record) {
-        // Records only grow: when the disk stands still for so long that they pile up, the newest says it all.
+        // When the disk stands still for so long that they pile up, the newest says it all.
         self.queues.jobs.force_push(record);
         self.thread.unpark();
     }
@@ -60,27 +60,35 @@ impl Persister {
     }
 }
 
-fn run(queues: &Queues, path: &Path, waker: &mio::Waker, log: &Log) {
+fn run(queues: &Queues, files: &Files, waker: &mio::Waker, log: &Log) {
     let mut failing = false;
+    let mut written: [Option<u64>; 2] = [None; 2];
     loop {
         let mut newest: Option<Record> = None;
         while let Some(record) = queues.jobs.pop() {
-            newest = Some(match newest {
-                Some(n) if n.ring_seq_reserved > record.ring_seq_reserved => n,
-                _ => record,
-            });
+            newest = Some(record);
         }
         let Some(record) = newest else {
             thread::park();
             continue;
         };
-        while let Err(e) = write_durably(path, format!("{}\n", record.ring_seq_reserved).as_bytes()) {
-            if !failing {
-                failing = true;
-                log.event(DaemonEvent::PersistFailed { error: format!("{}: {e}", path.display()) });
-                log.wake();
+        let numbers = [(&files.ring, record.ring_seq_reserved), (&files.promise, record.promised.as_nanos())];
+        for ((path, number), written) in numbers.into_iter().zip(&mut written) {
+            while *written != Some(number) {
+                match write_durably(path, format!("{number}\n").as_bytes()) {
+                    Ok(()) => *written = Some(number),
+                    Err(e) => {
+                        if !failing {
+                            failing = true;
+                            log.event(DaemonEvent::PersistFailed {
+                                error: format!("{}: {e}", path.display()),
+                            });
+                            log.wake();
+                        }
+                        thread::sleep(RETRY);
+                    }
+                }
             }
-            thread::sleep(RETRY);
         }
         if failing {
             failing = false;
@@ -122,10 +130,19 @@ pub(crate) fn read_number(path: &Path) -> Result<Option<u64>, Fatal> {
     }
 }
 
-/// Where the highest ring sequence number that may have been used is kept. With the node's id in the name, as corosync does:
-/// nodes in namespaces of one machine may share the folder.
-pub(crate) fn ring_file(state: &Path, me: NodeId) -> PathBuf {
-    state.join(format!("ringid_{me}"))
+/// Where a [`Record`] is kept. With the node's id in the names, as corosync does: nodes in namespaces of one machine may share
+/// the folder.
+pub(crate) struct Files {
+    /// The highest ring sequence number that may have been used.
+    pub(crate) ring: PathBuf,
+    /// The longest promise of a lease that may have been made, in nanoseconds.
+    pub(crate) promise: PathBuf,
+}
+
+impl Files {
+    pub(crate) fn of(state: &Path, me: NodeId) -> Self {
+        Self { ring: state.join(format!("ringid_{me}")), promise: state.join(format!("promise_{me}")) }
+    }
 }
 
 /// Where this node's last incarnation is kept.

@@ -5,21 +5,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, Priority};
+use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::server::Mode;
 use cmm_proto::wire::ClusterKey;
 use cmm_proto::{
-    LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Timers, limits,
+    LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Settings, Timers, limits,
 };
 use holdfast_sys::{clock, host};
-use holdfast_types::{BootId, Incarnation, LinkId};
+use holdfast_types::{BootId, Incarnation, LinkId, Span};
 
 use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
 use crate::failfast;
-use crate::log::Log;
 use crate::net::{LinkNet, NetConfig};
 use crate::persist;
 use crate::runtime_files::Paths;
@@ -77,8 +76,8 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
     let mut nodes: Vec<NodeEntry> =
         config.nodes.iter().map(|n| NodeEntry { id: n.id, votes: n.votes }).collect();
     nodes.sort_by_key(|n| n.id);
-    let t = &config.timing;
     let me = config.me().id;
+    let files = persist::Files::of(&paths.state, me);
     Ok(NodeConfig {
         cluster_name: config.totem.cluster_name.clone(),
         me,
@@ -86,7 +85,22 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
         key,
         incarnation: next_incarnation(&persist::incarnation_file(&paths.state, me))?,
         boot_id: boot_id()?,
-        ring_seq_reserved: persist::read_number(&persist::ring_file(&paths.state, me))?.unwrap_or(0),
+        ring_seq_reserved: persist::read_number(&files.ring)?.unwrap_or(0),
+        promised: Span::from_nanos(persist::read_number(&files.promise)?.unwrap_or(0)),
+        settings: settings(config),
+        quorum: QuorumConfig {
+            expected_votes: config.quorum.expected_votes,
+            two_node: config.quorum.two_node,
+            wait_for_all: config.quorum.wait_for_all,
+        },
+        links: links_config(config),
+    })
+}
+
+/// What a reload may change.
+pub(crate) fn settings(config: &Config) -> Settings {
+    let t = &config.timing;
+    Settings {
         timers: Timers {
             token: t.token,
             token_retransmit: t.token_retransmit,
@@ -104,13 +118,7 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
         },
         window_frames: config.totem.window_size,
         frames_per_visit: config.totem.max_messages,
-        quorum: QuorumConfig {
-            expected_votes: config.quorum.expected_votes,
-            two_node: config.quorum.two_node,
-            wait_for_all: config.quorum.wait_for_all,
-        },
-        links: links_config(config),
-    })
+    }
 }
 
 /// The links as the core knows them.
@@ -156,21 +164,10 @@ pub(crate) fn net_config(config: &Config) -> NetConfig {
 }
 
 /// What the clients' side is told: the configuration as CMAP keys, and who may connect.
-pub(crate) fn clients_config(
-    config: &Config,
-    paths: &Paths,
-    node: &Node,
-    log: &Log,
-    key_source: &str,
-) -> ClientsConfig {
-    let mut warnings = Vec::new();
-    let access = ipc_access(config, &paths.config, &mut warnings);
-    for text in warnings {
-        log.text(Priority::Warning, text);
-    }
+pub(crate) fn clients_config(config: &Config, paths: &Paths, node: &Node, key_source: &str) -> ClientsConfig {
     let (mode, _) = failfast::effective_mode(config, paths);
-    let all = config.keys.iter().chain(&access);
-    let mut keys: Vec<_> = all.map(|k| (k.name.clone(), key_value(&k.value), k.read_only)).collect();
+    let mut keys: Vec<_> =
+        config.keys.iter().map(|k| (k.name.clone(), key_value(&k.value), k.read_only)).collect();
     keys.push(("holdfast.key.source".into(), Value::str(key_source), true));
     keys.push(("holdfast.failfast.mode".into(), Value::str(mode.as_str()), true));
     ClientsConfig {
@@ -206,7 +203,7 @@ pub(crate) fn client_nodes(config: &Config) -> Vec<ClientNode> {
 }
 
 /// Users and groups allowed to use the local IPC: those of the configuration and of `uidgid.d` beside it, as CMAP keys.
-fn ipc_access(config: &Config, config_path: &Path, warnings: &mut Vec<String>) -> Vec<ConfigKey> {
+pub(crate) fn ipc_access(config: &Config, config_path: &Path, warnings: &mut Vec<String>) -> Vec<ConfigKey> {
     let (mut users, mut groups) = (config.ipc_users.clone(), config.ipc_groups.clone());
     let dir = config_path.parent().unwrap_or(Path::new("/")).join("uidgid.d");
     let mut files: Vec<_> = fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path()).collect();

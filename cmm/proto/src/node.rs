@@ -10,11 +10,12 @@ mod ordered;
 mod packets;
 mod parts;
 mod paths;
+mod reread;
 mod wish;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId, Span};
+use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId};
 
 use crate::Bytes;
 use crate::api::{
@@ -82,6 +83,12 @@ pub struct Node {
     changes: Changes,
     /// A change of votes that was taken here and is not made yet.
     wish: Option<wish::Wish>,
+    /// A reload under way.
+    reread: reread::Reread,
+    /// What the disk was asked to hold last.
+    record: Record,
+    /// The record in which the promise changed last.
+    promise_number: u64,
     members: Vec<NodeId>,
     ring_id: RingId,
     /// The ring whose exchange was completed last.
@@ -111,15 +118,13 @@ impl Node {
     /// When the configuration cannot be run.
     pub fn new(config: NodeConfig, now: Boottime) -> Result<Self, ConfigError> {
         check(&config)?;
-        let (me, timers) = (config.me, config.timers);
+        let (me, timers) = (config.me, config.settings.timers);
         let ids: Vec<NodeId> = config.nodes.iter().map(|n| n.id).collect();
         let ring = RingConfig {
             me,
             nodes: config.nodes.clone(),
             incarnation: config.incarnation,
-            timers,
-            window_frames: config.window_frames,
-            frames_per_visit: config.frames_per_visit,
+            settings: config.settings,
             frame_payload_max: payload_of(limits::PACKET_SAFE),
             ring_seq_reserved: config.ring_seq_reserved,
         };
@@ -145,6 +150,13 @@ impl Node {
             cpg: Cpg::new(me),
             changes: Changes::default(),
             wish: None,
+            reread: reread::Reread::default(),
+            record: Record {
+                ring_seq_reserved: config.ring_seq_reserved,
+                promised: config.promised,
+                number: 0,
+            },
+            promise_number: 0,
             members: Vec::new(),
             ring_id: RingId::default(),
             synced_ring: None,
@@ -194,6 +206,7 @@ impl Node {
         self.ring.handle_timeout(now);
         self.reconfig.handle_timeout(now);
         self.key_timers(now);
+        self.reread_timer(now);
         self.settle(now);
         self.probe_links(now);
         self.probe_paths(now);
@@ -223,6 +236,9 @@ impl Node {
         self.turn(now);
         if !self.left {
             self.ring.handle_persisted(now, record.ring_seq_reserved);
+            if record.number >= self.promise_number {
+                self.quorum.promised_mut().persisted();
+            }
             self.settle(now);
         }
     }
@@ -291,8 +307,12 @@ impl Node {
         }
         let quorum = self.quorum.next_timeout(self.now);
         let (ring, detector) = (self.ring.next_timeout(), Some(self.detector.next_timeout()));
-        let (reconfig, keys) = (self.reconfig.next_timeout(), self.key_timeout());
-        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys].into_iter().flatten().min()
+        let (reconfig, keys, reread) =
+            (self.reconfig.next_timeout(), self.key_timeout(), self.reread.next_timeout());
+        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys, reread]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A gasp sealed in advance for the guardian, which sends the same bytes to every peer on every link.
@@ -474,11 +494,12 @@ impl Node {
         }
         self.fit_frames(now);
         if self.detector.beat_due(now) {
-            self.ring.release_quiet_token(now, now + self.config.timers.heartbeat);
+            self.ring.release_quiet_token(now, now + self.config.settings.timers.heartbeat);
         }
         loop {
             self.carry_out(now);
             self.pursue_wish(now);
+            self.say_reread(now);
             self.say_ready();
             self.flush_queues(now);
             if let Some(output) = self.ring.poll_output() {
@@ -491,6 +512,7 @@ impl Node {
                 break;
             }
         }
+        self.persist(now, false);
         self.detector.watch(now, &self.ring.awaited());
         for node in self.links.take_cut_off().iter() {
             self.probe(now, node, Hint::LinksDown);
@@ -517,7 +539,8 @@ impl Node {
             RingOutput::Deliver { sender, payload, .. } => self.deliver(now, sender, payload),
             RingOutput::Configuration(configuration) => self.install(now, configuration),
             RingOutput::Persist(seq) => {
-                self.outputs.push_back(Output::Persist(Record { ring_seq_reserved: seq }))
+                self.record.ring_seq_reserved = seq;
+                self.persist(now, true);
             }
             RingOutput::Event(event) => {
                 let late = matches!(event, Event::TokenLate { .. });
@@ -549,11 +572,24 @@ impl Node {
         self.outputs.push_back(Output::Configuration(configuration));
         self.control.clear();
         self.changes = Changes::default();
+        self.reread_in_new_ring(now);
         self.detector.install(now, self.ring_id, &self.members);
         self.quorum.installed(self.ring_id, &self.members);
         self.reconfig.install(now, self.ring_id, &self.members);
         self.review_keys(now);
         self.carry_out(now);
+    }
+
+    /// Asks for a record if there is something new to be in it.
+    fn persist(&mut self, now: Boottime, new: bool) {
+        let promised = self.quorum.promised_mut().to_persist(now);
+        if new || promised.is_some() {
+            self.record.number += 1;
+            if let Some(promised) = promised {
+                (self.record.promised, self.promise_number) = (promised, self.record.number);
+            }
+            self.outputs.push_back(Output::Persist(self.record.clone()));
+        }
     }
 
     /// Tells and does what the reconfiguration wants.
@@ -624,22 +660,7 @@ fn check(config: &NodeConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::NotInList(config.me));
     }
     config.links.check().map_err(ConfigError::Links)?;
-    let t = &config.timers;
-    let intervals = [t.token, t.token_retransmit, t.join, t.consensus, t.merge, t.heartbeat, t.step_limit];
-    if intervals.contains(&Span::ZERO) {
-        return Err(ConfigError::Timers(
-            "token, retransmit, join, consensus, merge, heartbeat and step limit must not be 0",
-        ));
-    }
-    if t.heartbeat_limit < t.heartbeat.scale(2, 1) {
-        return Err(ConfigError::Timers("the heartbeat limit must be at least two heartbeats"));
-    }
-    if t.heartbeat_limit_max < t.heartbeat_limit {
-        return Err(ConfigError::Timers("the heartbeat limit must not be above its maximum"));
-    }
-    if t.lease < t.heartbeat.scale(2, 1) {
-        return Err(ConfigError::Timers("the lease must be at least two heartbeats"));
-    }
+    config.settings.check().map_err(ConfigError::Timers)?;
     if config.quorum.expected_votes == Some(holdfast_types::Votes::new(0)) {
         return Err(ConfigError::Quorum("expected votes must not be 0"));
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use cmm_proto::wire::ClusterKey;
 use cmm_proto::{
     CpgEvent, Destination, Guarantee, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, Output,
-    QuorumConfig, Refusal, Request, Timers,
+    QuorumConfig, Refusal, Request, Settings, Timers,
 };
 use holdfast_sys::counting::CountingAllocator;
 use holdfast_types::{BootId, Boottime, ConnId, Incarnation, LinkId, NodeId, Span, Votes};
@@ -41,9 +41,8 @@ impl World {
             incarnation: Incarnation::new(1),
             boot_id: BootId([me.get() as u8; 16]),
             ring_seq_reserved: 0,
-            timers,
-            window_frames: 50,
-            frames_per_visit: 17,
+            promised: Span::ZERO,
+            settings: Settings { timers, window_frames: 50, frames_per_visit: 17 },
             quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
             links: LinksConfig::equal(1, LinkMode::Passive),
         };

@@ -12,7 +12,7 @@ use cmm_proto::wire::{
     ClusterKey, Commit, Gasp, Header, Heartbeat, HoldCancel, Join, LinkBeat, Mcast, MergeDetect, Opener,
     Part, Probe, Token,
 };
-use cmm_proto::{Guarantee, NodeEntry, Timers};
+use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
 /// A datagram from the network: the seal must refuse it, and each decoder behind the seal must survive it.
@@ -84,9 +84,11 @@ pub fn ring_config(me: u32) -> RingConfig {
         me: NodeId::new(me),
         nodes: [1, 2, 3].map(|id| NodeEntry { id: NodeId::new(id), votes: Votes::new(1) }).to_vec(),
         incarnation: Incarnation::new(5),
-        timers: Timers::from_token(Span::from_millis(1_000)),
-        window_frames: 50,
-        frames_per_visit: 17,
+        settings: Settings {
+            timers: Timers::from_token(Span::from_millis(1_000)),
+            window_frames: 50,
+            frames_per_visit: 17,
+        },
         frame_payload_max: 256,
         ring_seq_reserved: 0,
     }

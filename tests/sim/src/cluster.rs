@@ -4,8 +4,8 @@
 use std::rc::Rc;
 
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{Destination, Hint, Node, Output, Record, Request, StepNotice, StepPhase};
-use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId};
+use cmm_proto::{Destination, Hint, Node, Output, Record, Request, Settings, StepNotice, StepPhase};
+use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId, Span};
 
 use crate::agenda::Agenda;
 use crate::clients::Clients;
@@ -90,6 +90,10 @@ pub(crate) struct Machine {
     pub(crate) incarnation: u64,
     /// What its disk holds.
     pub(crate) durable: u64,
+    /// The longest promise that its disk knows of.
+    pub(crate) promised: Span,
+    /// What its configuration file says.
+    pub(crate) file: Settings,
     /// Which of the run's keys its key file holds.
     pub(crate) key_file: usize,
     /// The daemon, if it runs.
@@ -122,6 +126,9 @@ pub(crate) struct Running {
     pub(crate) heard_shared: Option<Rc<[Heard]>>,
     /// The daemon dies after so many more outputs.
     pub(crate) doom: Option<u32>,
+    /// What it was handed in last, and the lease that is configured there by now.
+    pub(crate) staged: Option<Settings>,
+    pub(crate) lease: Span,
     /// The links that it listens on.
     pub(crate) links: LinkSet,
     /// Its clients do not keep up.
@@ -143,6 +150,11 @@ pub(crate) enum Event {
         life: LifeIndex,
     },
     Key {
+        node: usize,
+        life: LifeIndex,
+    },
+    /// The daemon's configuration file is read.
+    Reread {
         node: usize,
         life: LifeIndex,
     },
@@ -366,6 +378,7 @@ impl Cluster {
         match event {
             Event::Arrive(flight) => self.arrive(flight),
             Event::Durable { node, life } if self.lives(node, life) => self.durable(node),
+            Event::Reread { node, life } if self.lives(node, life) => self.reread(node),
             Event::Key { node, life } if self.lives(node, life) => self.key_loaded(node),
             Event::Resume { node, since } if self.machines[node].paused == Some(since) => self.resume(node),
             Event::Restart { node } => self.start(node),
@@ -517,7 +530,7 @@ impl Cluster {
             running.heard_shared = None;
             if let Some((_, own)) = flight.heard[n].filter(|(of, _)| *of == life) {
                 let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
-                *echoed = (*echoed).max(Some(own));
+                *echoed = (*echoed).max(Some(own + flight.lease));
             }
             self.drain(n)?;
         } else {
@@ -546,6 +559,7 @@ impl Cluster {
         }
         let record = running.writes.remove(0);
         machine.durable = machine.durable.max(record.ring_seq_reserved);
+        machine.promised = record.promised;
         running.state = coverage::state(&running.node);
         running.node.handle_persisted(now, &record);
         self.coverage.ring(running.state, Input::Persisted, coverage::state(&running.node));
@@ -613,6 +627,7 @@ impl Cluster {
         self.trace.mix_bytes(packet);
         self.trace
             .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(content)));
+        let lease = self.machines[n].running.as_ref().map_or(Span::ZERO, |r| r.lease);
         let heard = match self.machines[n].running.as_mut() {
             Some(running) => {
                 Rc::clone(running.heard_shared.get_or_insert_with(|| running.heard.as_slice().into()))
@@ -638,6 +653,7 @@ impl Cluster {
                     sender: life,
                     sent: self.machines[n].clock.local(now),
                     heard: Rc::clone(&heard),
+                    lease,
                 };
                 let agenda = &mut self.agenda;
                 self.network.send(now, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));

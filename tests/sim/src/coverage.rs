@@ -229,6 +229,7 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::SetVotes { .. } => "votes",
         Request::CancelWaitForAll => "cancel wait_for_all",
         Request::Reload => "reload",
+        Request::Reread(_) => "file read again",
         Request::ConfirmDeath { .. } => "confirm death",
         Request::StepDone { .. } => "step done",
         Request::StepParticipant(_) => "participant",

@@ -220,6 +220,7 @@ impl LoadOptions {
             key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
             participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
             links_every: 0,
+            timers_every: 0,
             lag_every: 0,
         }
     }
@@ -229,6 +230,7 @@ impl LoadOptions {
         let every = |rng: &mut Random| rng.log_uniform(duration / 8, duration);
         self.links_every = if rng.chance(150_000) { every(rng) } else { 0 };
         self.lag_every = if rng.chance(150_000) { every(rng) } else { 0 };
+        self.timers_every = if rng.chance(150_000) { every(rng) } else { 0 };
     }
 }
 

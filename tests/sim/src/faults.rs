@@ -52,6 +52,8 @@ pub enum Strike {
     Lag,
     /// Somebody says of a living node that it refuses packets, or an interface flickers.
     Hint,
+    /// An operator changes timers.
+    Timers,
 }
 
 /// What ends later.
@@ -93,6 +95,7 @@ impl Strike {
             Self::Links => "operator changes links",
             Self::Lag => "lagging clients",
             Self::Hint => "false hint",
+            Self::Timers => "operator changes timers",
         }
     }
 }
@@ -149,6 +152,7 @@ impl Cluster {
             Strike::Links => l.links_every,
             Strike::Lag => l.lag_every,
             Strike::Hint => f.hint_every,
+            Strike::Timers => l.timers_every,
         };
         if every > 0 {
             let mut rng = Random::of_strike(self.options.seed, id.0 as u64, id.1);
@@ -252,6 +256,7 @@ impl Cluster {
             Strike::Hint => self.insinuate()?,
             Strike::Votes => self.change_votes()?,
             Strike::Links => self.change_links()?,
+            Strike::Timers => self.change_timers()?,
             Strike::Lag => {
                 let victim = self.faults.index(n);
                 let length = self.faults.log_uniform(MS, 2 * self.options.timers.token.as_nanos());
@@ -359,6 +364,7 @@ impl Cluster {
             }
         }
         self.all_links()?;
+        self.first_settings()?;
         self.agree_on_key()
     }
 

@@ -54,6 +54,10 @@ impl Cluster {
             return Err(self.liveness("L3", "a fresh message from each node arrives everywhere", seen));
         }
         self.keys_agree()?;
+        if !self.wait(self.now + self.bound(), Self::settings_agree)? {
+            let claim = "what was read at a reload is in force in the end";
+            return Err(self.liveness("L3", claim, self.state_of_all()));
+        }
         self.stays_quiet()?;
         self.groups_agree()?;
         self.oracle.finish(self.now)?;
@@ -77,7 +81,10 @@ impl Cluster {
     /// restarted voter.
     pub(crate) fn bound(&self) -> u64 {
         let t = &self.options.timers;
-        12 * (t.token + t.consensus).as_nanos() + 4 * (t.lease + t.lease_margin).as_nanos() + 10 * SEC
+        // Who is not heard any more when timers are put back is waited for some seconds.
+        let reload = if self.options.load.timers_every > 0 { 6 * SEC } else { 0 };
+        let lease = self.oracle.history.lease + t.lease_margin.scale(5, 1);
+        12 * (t.token + t.consensus).as_nanos() + 4 * lease.as_nanos() + 10 * SEC + reload
     }
 
     /// After this long each timer that watches over somebody has run out.

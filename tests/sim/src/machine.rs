@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cmm_proto::{Destination, GaspKind, Node, NodeConfig, Output, QuorumView, Record, Request};
-use holdfast_types::{BootId, Incarnation, NodeId};
+use holdfast_types::{BootId, Incarnation, NodeId, Span};
 
 use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS, SEC};
@@ -46,6 +46,8 @@ impl Machine {
             boot: BootId::default(),
             incarnation: 0,
             durable: 0,
+            promised: Span::ZERO,
+            file: options.settings(),
             key_file: 0,
             running: None,
             paused: None,
@@ -97,9 +99,8 @@ impl Cluster {
             incarnation: Incarnation::new(machine.incarnation),
             boot_id: machine.boot,
             ring_seq_reserved: machine.durable,
-            timers: self.options.timers,
-            window_frames: self.options.window_frames,
-            frames_per_visit: self.options.frames_per_visit,
+            promised: machine.promised,
+            settings: machine.file,
             quorum: self.options.quorum,
             links: self.options.links.clone(),
         };
@@ -120,6 +121,8 @@ impl Cluster {
             heard: vec![None; size],
             heard_shared: None,
             doom: None,
+            staged: None,
+            lease: machine.file.timers.lease,
             links: self.options.links.all(),
             lags: false,
             unit_died: false,
@@ -176,9 +179,13 @@ impl Cluster {
         let done = self.chance.index(running.writes.len() + 1);
         for record in &running.writes[..done] {
             machine.durable = machine.durable.max(record.ring_seq_reserved);
+            machine.promised = record.promised;
         }
         if self.saboteur.strikes(Bug::ForgetRecord, 1_000_000) {
             machine.durable = 0;
+        }
+        if self.saboteur.strikes(Bug::ForgetPromise, 1_000_000) {
+            machine.promised = Span::ZERO;
         }
         self.saboteur.forget(n);
         let id = machine.id;

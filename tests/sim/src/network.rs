@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use holdfast_types::{Boottime, LinkId};
+use holdfast_types::{Boottime, LinkId, Span};
 
 use crate::clock::{Instant, MS};
 use crate::options::{Bucket, FaultOptions, NetworkOptions};
@@ -38,6 +38,8 @@ pub struct Flight {
     /// packet says, it cannot vouch for a node later than that. For all of them, since a replayed packet may reach
     /// another node than it was sent to.
     pub heard: Rc<[Heard]>,
+    /// How long the sender vouches for whom it has heard: what was configured there when it was sent.
+    pub lease: Span,
 }
 
 /// The newest packet read from a node: the life that sent it, and when, on that life's clock.

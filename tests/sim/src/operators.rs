@@ -1,11 +1,11 @@
-//! Operators who change votes and links of the running cluster, and clients that do not keep up. What an operator asks
+//! Operators who change votes, links and timers of the running cluster, and clients that do not keep up. What an operator asks
 //! for is never an order to split: expected votes never fall below what is configured, a node's votes never rise above
 //! it. (Both can be asked for; a restarted node has forgotten, and two majorities of two tables need not share a voter.)
 
-use cmm_proto::{LinksConfig, Request};
+use cmm_proto::{LinksConfig, Request, Settings};
 use holdfast_types::{LinkSet, Votes};
 
-use crate::clock::MS;
+use crate::clock::{MS, SEC};
 use crate::cluster::{Accepted, Cluster, Event};
 use crate::faults::Undo;
 use crate::oracle::Violation;
@@ -140,6 +140,119 @@ impl Cluster {
             running.links = links.all();
         }
         Ok(())
+    }
+
+    /// An operator writes other timers into the files of all machines or of some, and has them read, or does not: whoever
+    /// starts meanwhile begins with them. They are longer than those of the run, by different factors, or these again: on a calm day
+    /// what was drawn for the network still fits.
+    pub(crate) fn change_timers(&mut self) -> Result<(), Violation> {
+        let first = self.options.settings();
+        let mut new = first;
+        if self.faults.chance(600_000) {
+            let ring = self.faults.pick(&[1, 2, 5]);
+            let beats = self.faults.pick(&[1, 2, 5]);
+            let lease = beats * self.faults.pick(&[1, 1, 2, 3]);
+            let t = &mut new.timers;
+            for span in [
+                &mut t.token,
+                &mut t.token_retransmit,
+                &mut t.hold,
+                &mut t.join,
+                &mut t.consensus,
+                &mut t.merge,
+            ] {
+                *span = span.scale(ring, 1);
+            }
+            for span in
+                [&mut t.heartbeat, &mut t.heartbeat_limit, &mut t.heartbeat_limit_max, &mut t.lease_margin]
+            {
+                *span = span.scale(beats, 1);
+            }
+            t.lease = t.lease.scale(lease, 1);
+            new.window_frames = self.faults.pick(&[first.window_frames, 30, 100]);
+        }
+        let n = self.machines.len();
+        let everywhere = self.options.calm() || self.faults.chance(600_000);
+        for machine in 0..n {
+            if everywhere || self.faults.chance(500_000) {
+                self.put_settings(machine, new);
+            }
+        }
+        let by = self.faults.index(n);
+        if self.machines[by].paused.is_none() && (everywhere || self.faults.chance(700_000)) {
+            self.reload(by)?;
+        }
+        Ok(())
+    }
+
+    /// Writes other timers into the file of machine `n`.
+    pub fn put_settings(&mut self, n: usize, settings: Settings) {
+        self.oracle.history.lease = self.oracle.history.lease.max(settings.timers.lease);
+        self.machines[n].file = settings;
+        let id = self.machines[n].id;
+        self.trace.line(self.now, Some(id.get()), || format!("its file says {:?} now", settings.timers));
+    }
+
+    /// An operator tells the daemon of machine `n` that all are to read their files.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn reload(&mut self, n: usize) -> Result<(), Violation> {
+        self.submit(n, Request::Reload).map(drop)
+    }
+
+    /// The daemon of machine `n` has its file read: soon, or late if the disk or the resolver has a bad moment.
+    pub(crate) fn read_file(&mut self, n: usize) {
+        let late = !self.healed && !self.options.calm() && self.chance.chance(100_000);
+        let delay = if late { self.chance.log_uniform(MS, 8 * SEC) } else { self.chance.below(100 * MS) };
+        let Some(running) = self.machines[n].running.as_ref() else { return };
+        self.agenda.at(self.now + delay, Event::Reread { node: n, life: running.life });
+    }
+
+    /// The file of machine `n` was read; now and then it is refused.
+    pub(crate) fn reread(&mut self, n: usize) -> Result<(), Violation> {
+        let machine = &self.machines[n];
+        let life = machine.running.as_ref().map_or(0, |r| r.life);
+        if machine.paused.is_some() {
+            self.agenda.at(self.now + 10 * MS, Event::Reread { node: n, life });
+            return Ok(());
+        }
+        let refused = !self.healed && !self.options.calm() && self.chance.chance(50_000);
+        let settings = (!refused).then_some(machine.file);
+        self.timers_first(n)?;
+        self.hand_in(n, settings)
+    }
+
+    fn hand_in(&mut self, n: usize, settings: Option<Settings>) -> Result<(), Violation> {
+        let Some(running) = self.machines[n].running.as_mut().filter(|r| !r.leaving) else { return Ok(()) };
+        running.staged = settings;
+        let taken = self.submit(n, Request::Reread(settings))?;
+        assert_eq!(taken, Accepted(true), "the simulator draws timers that can run");
+        Ok(())
+    }
+
+    /// All files are as they were at first, and every daemon has read its own.
+    pub(crate) fn first_settings(&mut self) -> Result<(), Violation> {
+        let first = self.options.settings();
+        for n in 0..self.machines.len() {
+            if self.machines[n].file != first {
+                self.put_settings(n, first);
+            }
+            if self.machines[n]
+                .running
+                .as_ref()
+                .is_some_and(|r| r.node.config().settings != first || r.staged.is_some())
+            {
+                self.hand_in(n, Some(first))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every daemon runs with what its file says.
+    #[must_use]
+    pub fn settings_agree(&self) -> bool {
+        self.machines.iter().all(|m| m.running.as_ref().is_some_and(|r| r.node.config().settings == m.file))
     }
 
     /// Clients of machine `n` do not keep up, or do again.

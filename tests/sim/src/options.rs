@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers};
+use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Settings, Timers};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::{MS, SEC};
@@ -163,6 +163,8 @@ pub struct LoadOptions {
     pub key_every: u64,
     /// An operator changes links.
     pub links_every: u64,
+    /// An operator changes timers.
+    pub timers_every: u64,
     /// Clients of a node do not keep up for a while.
     pub lag_every: u64,
     /// Share of node starts whose userland takes part in steps.
@@ -208,6 +210,8 @@ pub enum Class {
     Key,
     /// Changes of links.
     Links,
+    /// Changes of timers.
+    Timers,
     /// Clients that do not keep up.
     Lag,
     /// Participants in steps.
@@ -245,6 +249,7 @@ impl Options {
                 votes_every: 0,
                 key_every: 0,
                 links_every: 0,
+                timers_every: 0,
                 lag_every: 0,
                 participant: 0,
             },
@@ -304,6 +309,7 @@ impl Options {
             Class::Votes => l.votes_every = 0,
             Class::Key => l.key_every = 0,
             Class::Links => l.links_every = 0,
+            Class::Timers => l.timers_every = 0,
             Class::Lag => l.lag_every = 0,
             Class::Participant => l.participant = 0,
             Class::Hint => f.hint_every = 0,
@@ -330,6 +336,16 @@ impl Options {
     #[must_use]
     pub fn calm(&self) -> bool {
         !self.scripted && self.faults.calm()
+    }
+
+    /// What every configuration file says at first.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            timers: self.timers,
+            window_frames: self.window_frames,
+            frames_per_visit: self.frames_per_visit,
+        }
     }
 
     /// Sum of the configured votes.

@@ -8,7 +8,7 @@ use cmm_proto::{
     Configuration, ConfigurationKind, GroupMember, GroupReason, Guarantee, NodeListNotice, QuorumView,
     StepNotice,
 };
-use holdfast_types::{BootId, Boottime, ConnId, Incarnation, NodeId, RingId};
+use holdfast_types::{BootId, Boottime, ConnId, Incarnation, NodeId, RingId, Span};
 
 use crate::clock::{Clock, Instant};
 use crate::invariants::{self, Invariant};
@@ -87,10 +87,10 @@ pub struct Life {
     pub view: QuorumView,
     /// Standing still: it cannot act on what it believes.
     pub paused: bool,
-    /// For each node, the newest own send time that a packet from that node can vouch for.
+    /// For each node, until when a packet from that node can vouch for this life, on this life's clock.
     pub echoed: Vec<Option<Boottime>>,
-    /// For each node and each ring that it was in, the newest own send time that a heartbeat sent by that node in that
-    /// ring names, arrived or not.
+    /// For each node and each ring that it was in, until when the heartbeats sent by that node in that ring vouch for this
+    /// life, arrived or not.
     pub granted: BTreeMap<(usize, RingId), Boottime>,
     /// It has said that it leaves, and holds no lease from then on.
     pub gave_up: bool,
@@ -180,8 +180,8 @@ pub struct History {
     pub majority: u32,
     /// `two_node`: the named exception to one quorum.
     pub two_node: bool,
-    /// Length of a lease.
-    pub lease: holdfast_types::Span,
+    /// The longest lease that was ever configured anywhere.
+    pub lease: Span,
     /// How late a timer may fire in this run.
     pub lateness_max: u64,
     /// Nothing goes wrong in this run.
@@ -189,7 +189,7 @@ pub struct History {
     /// All nodes were together once.
     pub formed: bool,
     /// The grants noted last: granter, ring, lives in that ring, and what was named.
-    granted_last: ((usize, RingId, usize), Vec<Echo>),
+    granted_last: ((usize, RingId, usize, Span), Vec<Echo>),
 }
 
 /// What happened just now, at one life.
@@ -407,16 +407,16 @@ impl History {
     pub(crate) fn note_grants(&mut self, granter: usize, heartbeat: &Heartbeat) {
         let Some(ring) = self.rings.get(&heartbeat.ring) else { return };
         // What goes to one member after another says the same to each, until another life comes into the ring.
-        let seen = (granter, heartbeat.ring, ring.stays.len());
+        let seen = (granter, heartbeat.ring, ring.stays.len(), heartbeat.lease);
         if self.granted_last.0 == seen && self.granted_last.1 == heartbeat.echoes {
             return;
         }
         for echo in &heartbeat.echoes {
             // Whoever was in this ring by that name: another life of that node has nothing from it.
             let Some(life) = ring.lives.get(&echo.node) else { continue };
-            let granted =
-                self.lives[*life].granted.entry((granter, heartbeat.ring)).or_insert(echo.send_time);
-            *granted = (*granted).max(echo.send_time);
+            let end = echo.send_time + heartbeat.lease;
+            let granted = self.lives[*life].granted.entry((granter, heartbeat.ring)).or_insert(end);
+            *granted = (*granted).max(end);
         }
         self.granted_last.0 = seen;
         self.granted_last.1.clone_from(&heartbeat.echoes);

@@ -65,7 +65,7 @@ impl Cluster {
                 self.transmit(n, life, Destination::Node(to), LinkSet::of(link), &Rc::from(packet));
             }
             Output::Persist(record) => {
-                self.trace.mix(&[n as u64, 1, record.ring_seq_reserved]);
+                self.trace.mix(&[n as u64, 1, record.ring_seq_reserved, record.promised.as_nanos()]);
                 self.persist(n, record);
             }
             Output::Configuration(c) => {
@@ -122,7 +122,16 @@ impl Cluster {
                 self.trace.mix(&[n as u64, 8, open.into()]);
                 self.trace.line(self.now, Some(id), || format!("gate open: {open}"));
             }
-            Output::Reload { by } => self.trace.line(self.now, Some(id), || format!("reload, asked by {by}")),
+            Output::Reload { by } => {
+                self.trace.line(self.now, Some(id), || format!("reload, asked by {by}"));
+                self.read_file(n);
+            }
+            Output::Settings(taken) => {
+                self.trace.line(self.now, Some(id), || format!("{taken:?}"));
+                if let Some(running) = self.machines[n].running.as_mut() {
+                    running.lease = running.staged.take().map_or(running.lease, |s| s.timers.lease);
+                }
+            }
             Output::LoadKey => self.load_key(n),
             Output::Keys(view) => self.trace.line(self.now, Some(id), || format!("{view:?}")),
             Output::SealGasps => {

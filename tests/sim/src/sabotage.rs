@@ -26,6 +26,8 @@ pub enum Bug {
     ReuseRingId,
     /// A ring is installed whose number is not durable: what was written is forgotten at a crash.
     ForgetRecord,
+    /// A node that starts has forgotten how long a lease its earlier lives gave.
+    ForgetPromise,
     /// A member is missing from a configuration.
     LoseMember,
     /// The node itself is missing from a configuration.

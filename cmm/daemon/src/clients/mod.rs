@@ -24,6 +24,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
+use cmm_conf::ConfigKey;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::abi::{Malformed, View, cfg as abi_cfg, cmap as abi_cmap, cpg as abi_cpg};
 use cmm_ipc::abi::{quorum as abi_quorum, votequorum as abi_votequorum};
@@ -38,6 +39,7 @@ use admission::{HANDSHAKE_LIMIT, listening_places, prepare_ring_dir};
 use peers::{Peers, deregister};
 
 use crate::lateness::Lateness;
+use crate::startup::key_value;
 
 /// What the clients' side is told at start.
 #[derive(Clone, Debug)]
@@ -397,6 +399,7 @@ impl Clients {
             | Output::Reload { .. }
             | Output::Persist(_)
             | Output::TakeDown(_)
+            | Output::Settings(_)
             | Output::Left => {}
         }
     }
@@ -456,6 +459,17 @@ impl Clients {
         cmap.config.retain_under("nodelist.", |key| names.contains(key), peers, now);
         for (name, value) in &keys {
             cmap.config.set_own(name, value.clone(), peers, now);
+        }
+    }
+
+    /// The configuration was read anew: these keys are new or other, and those are gone.
+    pub(crate) fn set_config(&mut self, set: &[ConfigKey], gone: &[String], now: Boottime) {
+        for key in gone {
+            self.delete_key(key, now);
+        }
+        let Self { cmap, peers, .. } = self;
+        for key in set {
+            cmap.config.set_of_file(&key.name, key_value(&key.value), key.read_only, peers, now);
         }
     }
 

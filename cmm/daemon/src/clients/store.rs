@@ -72,6 +72,18 @@ impl Store {
         self.put(key, value, true, peers, now);
     }
 
+    /// Sets a key of the configuration, also one that clients may change.
+    pub(super) fn set_of_file(
+        &mut self,
+        key: &str,
+        value: Value,
+        read_only: bool,
+        peers: &mut Peers,
+        now: Boottime,
+    ) {
+        self.put(key, value, read_only, peers, now);
+    }
+
     /// Puts a key of the configuration in, before there are clients.
     pub(super) fn load(&mut self, key: String, value: Value, read_only: bool) {
         self.bytes += value.bytes().len();

@@ -21,16 +21,72 @@ pub struct NodeConfig {
     pub boot_id: BootId,
     /// Highest ring sequence number that may have been used by an earlier life (as persisted).
     pub ring_seq_reserved: u64,
+    /// Longest promise that earlier lives may have made (as persisted: [`Record::promised`](crate::Record::promised)).
+    pub promised: Span,
+    /// What a reload may change.
+    pub settings: Settings,
+    /// Votes and quorum options.
+    pub quorum: QuorumConfig,
+    /// Links and how they are used.
+    pub links: LinksConfig,
+}
+
+/// What a reload may change at run time, on all members at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
     /// Intervals and limits.
     pub timers: Timers,
     /// Ring window in frames a rotation, all members together (`totem.window_size`).
     pub window_frames: u32,
     /// Frames one member may send a token visit (`totem.max_messages`).
     pub frames_per_visit: u32,
-    /// Votes and quorum options.
-    pub quorum: QuorumConfig,
-    /// Links and how they are used.
-    pub links: LinksConfig,
+}
+
+impl Settings {
+    /// A short digest: members with the same settings have the same one.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let t = &self.timers;
+        let spans = [
+            t.token,
+            t.token_retransmit,
+            t.hold,
+            t.join,
+            t.consensus,
+            t.merge,
+            t.heartbeat,
+            t.heartbeat_limit,
+            t.heartbeat_limit_max,
+            t.lease,
+            t.lease_margin,
+            t.step_limit,
+        ];
+        let numbers = [t.fail_recv_rotations, self.window_frames, self.frames_per_visit].map(u64::from);
+        let all = spans.iter().map(|s| s.as_nanos()).chain(numbers);
+        // FNV-1a.
+        all.flat_map(u64::to_le_bytes)
+            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    }
+
+    /// What is wrong with them, if anything.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let t = &self.timers;
+        let intervals =
+            [t.token, t.token_retransmit, t.join, t.consensus, t.merge, t.heartbeat, t.step_limit];
+        if intervals.contains(&Span::ZERO) {
+            return Err("token, retransmit, join, consensus, merge, heartbeat and step limit must not be 0");
+        }
+        if t.heartbeat_limit < t.heartbeat.scale(2, 1) {
+            return Err("the heartbeat limit must be at least two heartbeats");
+        }
+        if t.heartbeat_limit_max < t.heartbeat_limit {
+            return Err("the heartbeat limit must not be above its maximum");
+        }
+        if t.lease < t.heartbeat.scale(2, 1) {
+            return Err("the lease must be at least two heartbeats");
+        }
+        Ok(())
+    }
 }
 
 /// The links of the cluster: every node has the same ones.

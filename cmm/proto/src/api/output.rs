@@ -1,6 +1,6 @@
 //! What a node wants done, and the views it hands to clients.
 
-use holdfast_types::{ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, StepNumber, Votes};
+use holdfast_types::{ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId, Span, StepNumber, Votes};
 
 use super::event::Event;
 use super::request::{CpgFragment, GroupName};
@@ -132,6 +132,8 @@ pub enum Output {
     Keys(KeyView),
     /// Packets are sealed with another key now: seal the guardian's gasps anew.
     SealGasps,
+    /// What [`Request::Reread`](crate::Request::Reread) handed in is in force, or what was in force before stays.
+    Settings(SettingsTaken),
     /// The node must go down, and this is why (a killed node, a broken invariant).
     TakeDown(String),
     /// The leave is out; the daemon may exit.
@@ -145,6 +147,20 @@ pub enum Output {
 pub struct Record {
     /// No ring with a higher sequence number is used before a higher reservation is durable.
     pub ring_seq_reserved: u64,
+    /// No echo of this life, or of one before that can still count, counts for longer than this from its arrival, margin
+    /// included ([`NodeConfig::promised`](crate::NodeConfig::promised)).
+    pub promised: Span,
+    /// Counts records, from 1 in each life: the last one asked for is the one that has to stay.
+    pub number: u64,
+}
+
+/// A reload is over: what was read is in force, on all members at about the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsTaken {
+    /// Members that had not read theirs within the limit: they follow when they have.
+    pub late: Vec<NodeId>,
+    /// Members whose settings are not the same as this node's.
+    pub others: Vec<NodeId>,
 }
 
 /// Event for one CPG connection; the daemon encodes it for libcpg.

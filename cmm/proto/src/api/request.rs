@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Votes};
 
-use super::config::LinksConfig;
+use super::config::{LinksConfig, Settings};
 
 /// How strictly a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,10 @@ pub enum Request<'a> {
     },
     /// Every member reads its configuration anew: told to all, in order; each gets [`Output::Reload`](crate::Output::Reload).
     Reload,
+    /// This node has read its configuration, as [`Output::Reload`](crate::Output::Reload) asked: these settings are to be in force;
+    /// `None`: it keeps those that are. They are taken when all members have read theirs, at the latest some seconds from now;
+    /// then comes [`Output::Settings`](crate::Output::Settings). Refused with `InvalidParam` where they cannot be run.
+    Reread(Option<Settings>),
     /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`crate::Output::Keys`].
     ChangeKey,
     /// Orderly leave: give up quorum, send the leave, then [`crate::Output::Left`].

@@ -43,6 +43,8 @@ pub struct Detector {
     /// From the turn before to this one: packets may be waiting that nobody has read yet.
     gap: Span,
     next_beat: Boottime,
+    /// Up to then heartbeats go out at least that often, since others may still expect it.
+    hurried: (Boottime, Span),
 }
 
 struct Peer {
@@ -93,18 +95,25 @@ impl Detector {
     pub fn new(me: NodeId, timers: &Timers, now: Boottime) -> Self {
         Self {
             me,
-            limits: Limits {
-                interval: timers.heartbeat,
-                floor: timers.heartbeat_limit,
-                ceiling: timers.heartbeat_limit_max.max(timers.heartbeat_limit),
-            },
+            limits: Limits::of_timers(timers),
             ring: RingId::default(),
             peers: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             last_turn: now,
             gap: Span::ZERO,
             next_beat: now + timers.heartbeat,
+            hurried: (now, timers.heartbeat),
         }
+    }
+
+    /// Other intervals and limits: everyone has a whole new limit from now on, and a heartbeat goes out at once.
+    /// Some more follow as fast as before: whoever loses the first one would hear of the new lease only an interval later.
+    pub fn set_timers(&mut self, now: Boottime, timers: &Timers) {
+        self.hurried = (now + self.limits.floor, self.limits.interval);
+        self.limits = Limits::of_timers(timers);
+        self.peers.values_mut().for_each(|peer| peer.heard = now);
+        self.arrivals.values_mut().for_each(Arrivals::pause);
+        self.next_beat = now;
     }
 
     /// A turn of the event loop. Returns the gap since the last one if it was so long that this node was deaf.
@@ -172,6 +181,7 @@ impl Detector {
         send_time: Boottime,
         echoes: &[Echo],
     ) -> Option<Beat> {
+        let followed = self.interval(self.last_turn).scale(1, FOLLOWS_WITHIN);
         let peer = self.peers.get_mut(&from)?;
         self.arrivals.entry(from).or_default().note(peer.heard, self.limits.interval);
         if ring != self.ring || peer.guest {
@@ -185,7 +195,7 @@ impl Detector {
             // The packet that brings it was noted as life in this same turn.
             peer.arrived = peer.heard;
         }
-        if self.next_beat <= arrived + self.limits.interval.scale(1, FOLLOWS_WITHIN) {
+        if self.next_beat <= arrived + followed {
             self.next_beat = self.next_beat.min(arrived);
         }
         let echo = echoes.iter().find(|e| e.node == self.me).map(|e| e.send_time);
@@ -259,7 +269,13 @@ impl Detector {
 
     /// The next heartbeat is an interval away.
     pub fn beat_sent(&mut self, now: Boottime) {
-        self.next_beat = now + self.limits.interval;
+        self.next_beat = now + self.interval(now);
+    }
+
+    /// Between two heartbeats of this node, now.
+    fn interval(&self, now: Boottime) -> Span {
+        let (until, hurried) = self.hurried;
+        if now < until { self.limits.interval.min(hurried) } else { self.limits.interval }
     }
 
     /// All that it waits for, ascending.
@@ -340,6 +356,14 @@ struct Limits {
 }
 
 impl Limits {
+    fn of_timers(timers: &Timers) -> Self {
+        Self {
+            interval: timers.heartbeat,
+            floor: timers.heartbeat_limit,
+            ceiling: timers.heartbeat_limit_max.max(timers.heartbeat_limit),
+        }
+    }
+
     fn of(&self, arrivals: Option<&Arrivals>) -> Span {
         arrivals.map_or(self.floor, |a| a.limit(self.interval).clamp(self.floor, self.ceiling))
     }

@@ -141,6 +141,12 @@ impl Links {
         }
     }
 
+    /// Heartbeats go to members at another interval from now on.
+    pub fn set_heartbeat(&mut self, now: Boottime, heartbeat: Span) {
+        self.heartbeat = heartbeat;
+        self.peers.iter_mut().for_each(|peer| peer.next_beat = now);
+    }
+
     /// Takes other links from now on; `moved` are those with other addresses. Beats go out at once.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ impl Node {
         }
         let asked = loading == Loading::Asked;
         self.keys.loads += u64::from(asked);
-        self.keys.load_after = now + self.config.timers.token;
+        self.keys.load_after = now + self.config.settings.timers.token;
         let before = std::mem::take(&mut self.keys.error);
         match loaded {
             Ok(key) => {
@@ -267,7 +267,7 @@ impl Node {
 
     /// How long late packets and gasps under an old key are still taken.
     fn key_grace(&self) -> Span {
-        self.config.timers.token.scale(10, 1)
+        self.config.settings.timers.token.scale(10, 1)
     }
 }
 

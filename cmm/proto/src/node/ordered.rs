@@ -82,6 +82,7 @@ impl Node {
                 self.pending.push_back(Message::KillNode { node, why }.encode());
             }
             Request::Reload => self.order(&Message::Reload)?,
+            Request::Reread(settings) => self.reread(now, settings)?,
             Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
@@ -201,7 +202,13 @@ impl Node {
                 let payload = bytes.part(payload);
                 self.cpg.deliver_mcast(sender, pid, group, fragment, &payload, &mut events);
             }
-            Message::Reload => self.outputs.push_back(Output::Reload { by: sender }),
+            Message::Reload => {
+                self.reload_delivered();
+                self.outputs.push_back(Output::Reload { by: sender });
+            }
+            Message::Reread { ring, number, digest } if synchronised && ring == self.ring_id => {
+                self.reread_delivered(now, sender, number, digest);
+            }
             Message::SetExpected { ring, votes } if synchronised && ring == self.ring_id => {
                 self.prepare(sender, Change::Expected(votes));
             }

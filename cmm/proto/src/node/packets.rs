@@ -160,7 +160,7 @@ impl Node {
         // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease
         // is nothing to take on trust.
         if let Some(sent) = news.echo.filter(|sent| (self.started..=now).contains(sent)) {
-            self.quorum.echo(sender, sent);
+            self.quorum.echo(sender, sent, beat.lease);
         }
         if news.first {
             self.send_heartbeat(now, &[sender], false);
@@ -279,6 +279,7 @@ impl Node {
             send_time: now,
             boot_id: self.config.boot_id,
             watchdog: Span::ZERO,
+            lease: self.quorum.promised().lease(),
             echoes: echo.into_iter().collect(),
         }
     }

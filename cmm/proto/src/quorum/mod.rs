@@ -78,8 +78,6 @@ struct Ballot {
     ring: RingId,
     voters: Vec<Voter>,
     tally: Tally,
-    /// The shortest of all members: nobody has promised more.
-    lease: Span,
     /// Leases of nodes outside this configuration end here at the latest.
     wait_until: Boottime,
     /// Set when step `quorum` begins: without enough echoes by then it is told as not quorate.
@@ -106,7 +104,7 @@ impl Ballot {
     }
 
     fn until(&self, me: NodeId, held: &Held) -> Boottime {
-        held.until(me, &self.voters, self.tally.quorum, self.lease)
+        held.until(me, &self.voters, self.tally.quorum)
     }
 
     fn reckon(&mut self, me: NodeId) {
@@ -122,18 +120,19 @@ impl Quorum {
         let expected = config.quorum.expected_votes.unwrap_or(Votes::new(sum));
         let record = |votes| Record { state: NodeState::Dead, votes, expected, life: None };
         let records: BTreeMap<_, _> = config.nodes.iter().map(|n| (n.id, record(n.votes))).collect();
+        let timers = &config.settings.timers;
         let mut quorum = Self {
             me: config.me,
             two_node: config.quorum.two_node && config.nodes.len() <= 2,
             wait_for_all: config.quorum.wait_for_all,
-            lease: config.timers.lease,
+            lease: timers.lease,
             votes: records.get(&config.me).map_or(Votes::new(0), |r| r.votes),
             expected,
             armed: config.quorum.wait_for_all,
             ring: RingId::default(),
             records,
             held: Held::default(),
-            promised: Promised::new(config.timers.lease, config.timers.lease_margin, now),
+            promised: Promised::new(timers.lease, timers.lease_margin, config.promised, now),
             ballot: None,
             candidate: None,
             resigned: None,
@@ -168,7 +167,6 @@ impl Quorum {
         state.quorate = self.view.quorate;
         state.wait_for_all = self.wait_for_all;
         state.waits_for_all = self.armed;
-        state.lease = self.lease;
         state.start_wait = self.promised.start_wait(now);
         state.promised = self.promised.outstanding(members, now);
         state.ended = self.promised.ended();
@@ -188,11 +186,17 @@ impl Quorum {
         }
     }
 
-    /// A member of the current ring echoed the heartbeat that this life sent at `send_time`.
-    pub fn echo(&mut self, from: NodeId, send_time: Boottime) {
-        self.held.echo(from, send_time);
+    /// Leases are of this length from now on. What was promised, and what others have promised, stays as it is.
+    pub fn set_lease(&mut self, lease: Span, margin: Span) {
+        self.lease = lease;
+        self.promised.change(lease, margin);
+    }
+
+    /// A member of the current ring echoed the heartbeat that this life sent at `send_time`, for a lease of this length.
+    pub fn echo(&mut self, from: NodeId, send_time: Boottime, lease: Span) {
+        self.held.echo(from, send_time, lease);
         if let Some(ballot) = self.ballot.as_mut().filter(|b| b.together.contains(&from)) {
-            ballot.held.echo(from, send_time);
+            ballot.held.echo(from, send_time, lease);
             ballot.reckon(self.me);
         }
     }
@@ -256,7 +260,6 @@ impl Quorum {
         self.candidate = Some(Ballot {
             ring,
             tally,
-            lease: states.values().map(|s| s.lease).fold(self.lease, Span::min),
             wait_until: now + wait,
             give_up: None,
             together: members.into_iter().collect(),
@@ -271,7 +274,7 @@ impl Quorum {
     /// Step `quorum` begins. [`Quorum::is_decided`] tells when it is over here.
     pub fn decide(&mut self, now: Boottime) {
         if let Some(candidate) = &mut self.candidate {
-            candidate.give_up = Some(candidate.wait_until.max(now) + candidate.lease);
+            candidate.give_up = Some(candidate.wait_until.max(now) + self.lease);
         }
     }
 

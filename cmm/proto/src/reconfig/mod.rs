@@ -105,6 +105,11 @@ impl Reconfig {
         }
     }
 
+    /// Steps that begin from now on may take this long.
+    pub fn set_step_limit(&mut self, step_limit: Span) {
+        self.step_limit = step_limit;
+    }
+
     /// What is to be told; drain after every call.
     pub fn take_outputs(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.outputs)

@@ -69,7 +69,7 @@ impl Ring {
         for timer in [Timer::Join, Timer::Consensus] {
             self.timers.stop(timer);
         }
-        self.timers.set(Timer::TokenLoss, now + self.config.timers.token);
+        self.timers.set(Timer::TokenLoss, now + self.config.settings.timers.token);
         self.stats.commit_entered += 1;
         self.event(Event::EnterCommit);
         let at = token.members.position(self.me).expect("a ring to be has this node in it");
@@ -122,7 +122,7 @@ impl Ring {
             self.send(Destination::Node(to), true, frame);
         }
         // It is rare and everybody waits for it: sent again as often as a join would be.
-        let again = self.config.timers.token_retransmit.min(self.config.timers.join);
+        let again = self.config.settings.timers.token_retransmit.min(self.config.settings.timers.join);
         self.timers.set(Timer::TokenRetransmit, now + again);
     }
 
@@ -181,7 +181,7 @@ impl Ring {
 
     fn enter_recovery(&mut self, now: Boottime) {
         self.state = State::Recovery;
-        self.timers.set(Timer::TokenLoss, now + self.config.timers.token);
+        self.timers.set(Timer::TokenLoss, now + self.config.settings.timers.token);
         self.stats.recovery_entered += 1;
         self.event(Event::EnterRecovery);
         let Some(forming) = &mut self.forming else { return };
@@ -203,7 +203,7 @@ impl Ring {
         };
         let Some(frame) = turn.resend() else { return self.send_commit(now) };
         let to = turn.members.after(self.me).expect("a ring has members");
-        let again = now + turn.resend_after(self.config.timers.token_retransmit);
+        let again = now + turn.resend_after(self.config.settings.timers.token_retransmit);
         self.send(Destination::Node(to), true, frame);
         self.timers.set(Timer::TokenRetransmit, again);
     }

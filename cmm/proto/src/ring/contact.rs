@@ -89,7 +89,7 @@ impl Ring {
             return;
         }
         let outside = ring != self.installed.id;
-        let fresh = self.config.timers.merge.scale(FRESH, 1);
+        let fresh = self.config.settings.timers.merge.scale(FRESH, 1);
         let contact = &mut self.peers.entry(from).or_default().contact;
         let news = outside && contact.heard_at.is_none_or(|at| now.since(at) >= fresh);
         let before = contact.shown.replace((now, detect));
@@ -99,7 +99,7 @@ impl Ring {
         }
         if (news || changed) && self.state == State::Operational {
             // Whoever waits to hear of this contact need not wait for the whole interval.
-            let soon = now + self.config.timers.merge.scale(1, 10);
+            let soon = now + self.config.settings.timers.merge.scale(1, 10);
             self.timers.set_earlier(Timer::Merge, soon);
         }
         if !outside {
@@ -162,13 +162,14 @@ impl Ring {
     /// What `id` has shown lately.
     fn shown(&self, now: Boottime, id: NodeId) -> Option<&MergeDetect> {
         let (at, detect) = self.peers.get(&id)?.contact.shown.as_ref()?;
-        (now.since(*at) < self.config.timers.merge.scale(FRESH, 1)).then_some(detect)
+        (now.since(*at) < self.config.settings.timers.merge.scale(FRESH, 1)).then_some(detect)
     }
 
     /// Whether one that is held out may come in: there is a better ring with it, and if that was so before and was in
     /// vain all the same, some time has passed.
     fn is_welcome_back(&self, now: Boottime, id: NodeId) -> bool {
-        let rest = |c: &Contact| self.config.timers.merge.scale((1 << c.vain.saturating_sub(1)) - 1, 1);
+        let rest =
+            |c: &Contact| self.config.settings.timers.merge.scale((1 << c.vain.saturating_sub(1)) - 1, 1);
         let rested = self.peers.get(&id).is_none_or(|p| now.since(p.contact.held_since) >= rest(&p.contact));
         rested && self.better.nodes.contains(id)
     }
@@ -208,7 +209,7 @@ impl Ring {
             self.better.graph = Some(graph);
             self.better.since = now;
         }
-        let rested = now.since(self.better.since) >= self.config.timers.merge.scale(2, 1);
+        let rested = now.since(self.better.since) >= self.config.settings.timers.merge.scale(2, 1);
         if better && (rested || best == self.nodes) {
             self.better.nodes = best.minus(&self.installed.members);
         }
@@ -243,7 +244,7 @@ impl Ring {
 
     /// At the end of an episode: who came from outside, or spoke, and did not get in is held out.
     pub(super) fn settle_held_out(&mut self, now: Boottime, before: &NodeSet) {
-        let consensus = self.config.timers.consensus;
+        let consensus = self.config.settings.timers.consensus;
         let left_out = self.left_out();
         for id in self.gather.proc.clone().iter() {
             let contact = &mut self.peers.entry(id).or_default().contact;
@@ -285,10 +286,10 @@ impl Ring {
         if self.state != State::Operational || absent.is_empty() && self.held_out.is_empty() {
             return;
         }
-        self.timers.set(Timer::Merge, now + self.config.timers.merge);
+        self.timers.set(Timer::Merge, now + self.config.settings.timers.merge);
         self.tell_held_out(now, self.held_out.clone());
         self.look_for_better(now);
-        let fresh = self.config.timers.merge.scale(FRESH, 1);
+        let fresh = self.config.settings.timers.merge.scale(FRESH, 1);
         let heard = |id: &NodeId| {
             let at = self.peers.get(id).and_then(|p| p.contact.heard_at);
             at.is_some_and(|at| now.since(at) < fresh)

@@ -48,6 +48,12 @@ impl Flow {
         }
     }
 
+    /// Takes the bounds of another one; what was learned of the network stays.
+    pub(super) fn bound(&mut self, by: &Self) {
+        (self.window, self.per_visit, self.slack) = (by.window, by.per_visit, by.slack);
+        self.pace = self.pace.min(self.per_visit);
+    }
+
     /// The token has left here.
     pub(super) fn token_left(&mut self, now: Boottime) {
         self.left = Some(now);

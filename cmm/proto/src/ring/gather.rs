@@ -205,7 +205,7 @@ impl Ring {
         self.stats.gather_entered += 1;
         self.history.gather(now, (cause, text), self.installed.id);
         self.event(Event::EnterGather { cause, text });
-        self.timers.set(Timer::Consensus, now + self.config.timers.consensus);
+        self.timers.set(Timer::Consensus, now + self.config.settings.timers.consensus);
         match self.gather.last_join.map(|last| last + self.join_spacing()).filter(|next| *next > now) {
             Some(next) => self.timers.set(Timer::Join, next),
             None => self.say_join(now),
@@ -221,12 +221,12 @@ impl Ring {
 
     fn say_join(&mut self, now: Boottime) {
         self.send_join(now, false);
-        self.timers.set(Timer::Join, now + self.config.timers.join);
+        self.timers.set(Timer::Join, now + self.config.settings.timers.join);
     }
 
     /// A storm of changes becomes one join each this often.
     fn join_spacing(&self) -> Span {
-        Span::from_millis(1).min(self.config.timers.join.scale(1, 10))
+        Span::from_millis(1).min(self.config.settings.timers.join.scale(1, 10))
     }
 
     pub(super) fn send_join(&mut self, now: Boottime, leave: bool) {
@@ -432,7 +432,7 @@ impl Ring {
             return;
         }
         self.gather.alone_is_enough = true;
-        let limit = self.config.timers.consensus;
+        let limit = self.config.settings.timers.consensus;
         let silent = |id: &NodeId| self.peers.get(id).is_none_or(|p| now.since(p.silent_since) >= limit);
         let gone: NodeSet = self.gather.live().iter().filter(|id| *id != self.me).filter(silent).collect();
         if self.gather.deaf.merge(&gone) {

@@ -67,7 +67,7 @@ use crate::wire::{
 };
 use crate::{
     Bytes, Configuration, Destination, Event, Guarantee, HeldOut, NodeEntry, Refusal, RejectReason,
-    RingChange, Stats, Timers, TokenTimes,
+    RingChange, Settings, Stats, TokenTimes,
 };
 
 /// What a ring is told at start.
@@ -79,12 +79,8 @@ pub struct RingConfig {
     pub nodes: Vec<NodeEntry>,
     /// This life of the daemon.
     pub incarnation: Incarnation,
-    /// Intervals and limits.
-    pub timers: Timers,
-    /// Frames all members together may send a rotation.
-    pub window_frames: u32,
-    /// Frames one member may send a token visit.
-    pub frames_per_visit: u32,
+    /// Intervals, limits and window.
+    pub settings: Settings,
     /// Bytes of chunks in one frame, at most [`crate::wire::FRAME_PAYLOAD_MAX`]; smaller in tests.
     pub frame_payload_max: usize,
     /// Highest ring sequence number that an earlier life may have used.
@@ -206,7 +202,6 @@ impl Ring {
         config.nodes.sort_unstable_by_key(|node| node.id);
         config.nodes.dedup_by_key(|node| node.id);
         config.frame_payload_max = config.frame_payload_max.clamp(16, FRAME_PAYLOAD_MAX);
-        config.window_frames = config.window_frames.clamp(1, WINDOW_FRAMES_MAX as u32);
         let me = config.me;
         let flow = flow(&config);
         let mut ring = Self {
@@ -330,6 +325,31 @@ impl Ring {
     /// Frames made from now on have this many bytes of chunks at most.
     pub fn set_frame_payload_max(&mut self, bytes: usize) {
         self.config.frame_payload_max = bytes.clamp(16, FRAME_PAYLOAD_MAX);
+    }
+
+    /// Other intervals, limits and window from now on. What waits for a token waits anew.
+    pub fn set_settings(&mut self, now: Boottime, settings: Settings) {
+        self.config.settings = settings;
+        let (flow, timers) = (self.flow(), &self.config.settings.timers);
+        for turn in
+            [Some(&mut self.installed), self.forming.as_mut().map(|f| &mut f.turn)].into_iter().flatten()
+        {
+            turn.flow.bound(&flow);
+        }
+        if self.timers.is_set(Timer::TokenLoss) {
+            self.timers.set(Timer::TokenLoss, now + timers.token);
+        }
+        if self.timers.is_set(Timer::TokenLate) {
+            self.timers.set(Timer::TokenLate, now + timers.token.scale(3, 4));
+        }
+        for (timer, at) in [
+            (Timer::Hold, timers.hold),
+            (Timer::Merge, timers.merge),
+            (Timer::Join, timers.join),
+            (Timer::Consensus, timers.consensus),
+        ] {
+            self.timers.set_earlier(timer, now + at);
+        }
     }
 
     /// Whether local clients do not keep up with what is delivered. While they do not, nobody on the ring adds more than a
@@ -464,5 +484,7 @@ impl Ring {
 /// Rotations may take longer by an eighth of the lease: heartbeat and echo each wait behind data that long, and a heartbeat
 /// or two are lost, before the lease ends.
 fn flow(config: &RingConfig) -> Flow {
-    Flow::new(config.window_frames, config.frames_per_visit, config.timers.lease.scale(1, 8))
+    let settings = &config.settings;
+    let window = settings.window_frames.clamp(1, WINDOW_FRAMES_MAX as u32);
+    Flow::new(window, settings.frames_per_visit, settings.timers.lease.scale(1, 8))
 }

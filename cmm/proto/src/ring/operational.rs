@@ -174,7 +174,7 @@ impl Ring {
         let calm = self.state == State::Operational
             && !turn.is_alone()
             && !self.in_round
-            && self.config.timers.hold > Span::ZERO
+            && self.config.settings.timers.hold > Span::ZERO
             && self.queue.is_empty()
             && token.lagging == 0
             && token.requests.is_empty()
@@ -186,7 +186,7 @@ impl Ring {
             return false;
         }
         if rotated {
-            let linger = LINGER.min(self.config.timers.token.scale(1, 32));
+            let linger = LINGER.min(self.config.settings.timers.token.scale(1, 32));
             (self.linger_until, self.linger_visits) = (now + linger, 0);
         }
         self.linger_visits += 1;
@@ -202,14 +202,14 @@ impl Ring {
 
     /// From now on it can be late, or lost.
     fn watch_token(&mut self, now: Boottime) {
-        let token = self.config.timers.token;
+        let token = self.config.settings.timers.token;
         self.timers.set(Timer::TokenLoss, now + token);
         self.timers.set(Timer::TokenLate, now + token.scale(3, 4));
     }
 
     /// Sends the token on, or keeps it: because nobody else is there, or because the ring is quiet.
     fn pass_token(&mut self, now: Boottime, mut token: Token, may_hold: bool) {
-        let (me, timers) = (self.me, self.config.timers);
+        let (me, timers) = (self.me, self.config.settings.timers);
         let queue_empty = self.queue.is_empty();
         let state = self.state;
         let rests = self.rests(&token);
@@ -323,7 +323,7 @@ impl Ring {
             }
             State::Gather | State::Left => return,
         };
-        self.event(Event::TokenLost { token: self.config.timers.token });
+        self.event(Event::TokenLost { token: self.config.settings.timers.token });
         self.open_gather(now);
         self.enter_gather(now, cause);
     }
@@ -331,7 +331,7 @@ impl Ring {
     /// Accuses nobody: whoever passed it on last may have passed it to nobody, and whoever has it is asked whether it lives.
     pub(super) fn token_late(&mut self, now: Boottime) {
         if self.state == State::Operational {
-            self.event(Event::TokenLate { late: self.config.timers.token.scale(3, 4) });
+            self.event(Event::TokenLate { late: self.config.settings.timers.token.scale(3, 4) });
             if self.held.is_none() {
                 self.retransmit_token(now);
             }
@@ -343,7 +343,7 @@ impl Ring {
     /// A fast ring turns so often in a few milliseconds: it is given the time in which a link that carries nothing is
     /// found out and another one used, too.
     fn drops_laggard(&mut self, now: Boottime) -> bool {
-        let timers = &self.config.timers;
+        let timers = &self.config.settings.timers;
         let patience = timers.heartbeat_limit_max + timers.heartbeat.scale(2, 1);
         let failed = |visits, since| visits >= timers.fail_recv_rotations && now.since(since) >= patience;
         match self.installed.laggard() {

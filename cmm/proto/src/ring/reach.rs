@@ -41,7 +41,7 @@ impl Ring {
     /// A node that was silent for this long is not heard, where others have news of it: three heartbeats of a member,
     /// three joins of a node from outside.
     fn doubt(&self, id: NodeId) -> Span {
-        let timers = &self.config.timers;
+        let timers = &self.config.settings.timers;
         let member = self.installed.members.contains(id);
         if member { timers.heartbeat } else { timers.join }.scale(3, 1)
     }
@@ -92,7 +92,7 @@ impl Ring {
     /// What to pass on: nothing where nobody misses anybody, unless something keeps all waiting. Not all of it may fit
     /// one join, so each begins with another one.
     pub(super) fn rows_to_tell(&self, now: Boottime, turn: u64) -> Vec<Row> {
-        let waiting = now.since(self.gather.graph_since) >= self.config.timers.join;
+        let waiting = now.since(self.gather.graph_since) >= self.config.settings.timers.join;
         if !waiting && !self.is_troubled() {
             return Vec::new();
         }
@@ -216,8 +216,8 @@ impl Ring {
 
     /// When a choice that leaves out nodes which some still hear may be acted on, if that is not yet.
     pub(super) fn too_soon(&self, now: Boottime) -> Option<Boottime> {
-        let until =
-            self.gather.graph_since + self.config.timers.join.max(self.config.timers.heartbeat).scale(3, 1);
+        let until = self.gather.graph_since
+            + self.config.settings.timers.join.max(self.config.settings.timers.heartbeat).scale(3, 1);
         (self.gather.split && now < until).then_some(until)
     }
 

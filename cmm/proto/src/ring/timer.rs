@@ -43,6 +43,11 @@ impl TimerTable {
         }
     }
 
+    /// Whether it runs.
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.is_due(timer, Boottime::MAX)
+    }
+
     pub(super) fn stop(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
     }

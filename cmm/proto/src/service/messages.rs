@@ -99,6 +99,15 @@ pub enum Message<'a> {
     },
     /// The administrator has changed the configuration files: every member reads its own.
     Reload,
+    /// A member has read its file.
+    Reread {
+        /// Ring of the reload; the word counts in no other.
+        ring: RingId,
+        /// Which reload of this ring, in order of delivery.
+        number: u64,
+        /// [`Settings::digest`](crate::Settings::digest) of what it wants to be in force.
+        digest: u64,
+    },
     /// The administrator takes a node down.
     KillNode {
         /// Who.
@@ -133,8 +142,6 @@ pub struct State {
     pub waits_for_all: bool,
     /// Its userland takes part in steps.
     pub participates: bool,
-    /// Its lease; the shortest of all members counts.
-    pub lease: Span,
     /// The ring whose synchronisation it completed last.
     pub previous: RingId,
     /// How long an echo that an earlier life of this member may have sent can still count, whoever got it.
@@ -165,6 +172,7 @@ mod kind {
     pub(super) const KILL_NODE: u8 = 11;
     pub(super) const VOTES_READY: u8 = 12;
     pub(super) const RELOAD: u8 = 13;
+    pub(super) const REREAD: u8 = 14;
 }
 
 impl<'a> Message<'a> {
@@ -240,6 +248,12 @@ impl<'a> Message<'a> {
                 w.put_ring(*ring);
             }
             Self::Reload => w.put_u8(kind::RELOAD),
+            Self::Reread { ring, number, digest } => {
+                w.put_u8(kind::REREAD);
+                w.put_ring(*ring);
+                w.put_u64(*number);
+                w.put_u64(*digest);
+            }
             Self::KillNode { node, why } => {
                 w.put_u8(kind::KILL_NODE);
                 w.put_u32(node.get());
@@ -292,6 +306,7 @@ impl<'a> Message<'a> {
             kind::VOTES_READY => Self::VotesReady { ring: r.ring()?, number: r.u64()? },
             kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll { ring: r.ring()? },
             kind::RELOAD => Self::Reload,
+            kind::REREAD => Self::Reread { ring: r.ring()?, number: r.u64()?, digest: r.u64()? },
             kind::KILL_NODE => {
                 let node = r.node()?;
                 return Ok(Self::KillNode { node, why: text(r)? });
@@ -314,7 +329,6 @@ impl State {
         w.put_u32(self.expected.get());
         let flags = [self.quorate, self.wait_for_all, self.waits_for_all, self.participates];
         w.put_u8(flags.iter().enumerate().fold(0, |byte, (bit, on)| byte | u8::from(*on) << bit));
-        w.put_u64(self.lease.as_nanos());
         w.put_ring(self.previous);
         w.put_u64(self.start_wait.as_nanos());
         w.put_count(self.promised.len());
@@ -367,7 +381,6 @@ impl State {
             wait_for_all: flags & 2 != 0,
             waits_for_all: flags & 4 != 0,
             participates: flags & 8 != 0,
-            lease: Span::from_nanos(r.u64()?),
             previous: r.ring()?,
             start_wait: Span::from_nanos(r.u64()?),
             promised: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?), Span::from_nanos(r.u64()?))))?,
@@ -447,7 +460,6 @@ mod tests {
                 wait_for_all: false,
                 waits_for_all: true,
                 participates: true,
-                lease: Span::from_millis(400),
                 previous: ring(4),
                 start_wait: Span::from_millis(3),
                 promised: vec![(node, life, Span::from_millis(9))],
@@ -472,6 +484,7 @@ mod tests {
             Message::SetVotes { ring: ring(8), node, votes: Votes::new(0) },
             Message::CancelWaitForAll { ring: ring(8) },
             Message::Reload,
+            Message::Reread { ring: ring(4), number: 2, digest: u64::MAX - 7 },
             Message::VotesReady { ring: ring(8), number: 7 },
             Message::KillNode { node, why: "operator" },
         ]

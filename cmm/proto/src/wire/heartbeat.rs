@@ -17,6 +17,9 @@ pub struct Heartbeat {
     /// Worst case until the sender's armed watchdog fires after its last feeding; zero: no watchdog that may be
     /// counted on. Milliseconds on the wire, at most 49 days.
     pub watchdog: Span,
+    /// How long each of the echoes counts at most, from the send time of what it echoes. Microseconds on the wire, at most
+    /// 71 minutes.
+    pub lease: Span,
     /// Newest send time received from members of `ring`, in ascending order of node: of the one it is sent to, as nobody
     /// else has any use for it.
     pub echoes: Vec<Echo>,
@@ -44,6 +47,7 @@ impl Heartbeat {
         out.put_u64(self.send_time.as_nanos());
         out.put(&self.boot_id.0);
         out.put_u32(u32::try_from(self.watchdog.as_millis()).unwrap_or(u32::MAX));
+        out.put_u32(u32::try_from(self.lease.as_micros()).unwrap_or(u32::MAX));
         out.put_count(self.echoes.len());
         for echo in &self.echoes {
             out.put_u32(echo.node.get());
@@ -59,6 +63,7 @@ impl Heartbeat {
         let send_time = Boottime::from_nanos(r.u64()?);
         let boot_id = BootId(r.id16()?);
         let watchdog = Span::from_millis(u64::from(r.u32()?));
+        let lease = Span::from_micros(u64::from(r.u32()?));
         let count = r.count("echoes", NODES_MAX)?;
         let mut echoes: Vec<Echo> = Vec::with_capacity(count);
         for _ in 0..count {
@@ -69,11 +74,11 @@ impl Heartbeat {
             echoes.push(echo);
         }
         r.end()?;
-        Ok(Self { ring, send_time, boot_id, watchdog, echoes })
+        Ok(Self { ring, send_time, boot_id, watchdog, lease, echoes })
     }
 }
 
-const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 1;
+const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 4 + 1;
 const ECHO_LEN: usize = 12;
 const _: () = assert!(super::LinkBeat::LEN + FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_CONTROL_MAX);
 
@@ -88,6 +93,7 @@ mod tests {
             send_time: Boottime::from_nanos(123_456_789),
             boot_id: BootId(*b"0123456789abcdef"),
             watchdog: Span::from_millis(66_000),
+            lease: Span::from_micros(199_999),
             echoes: (1..=echoes)
                 .map(|n| Echo { node: NodeId::new(n), send_time: Boottime::from_nanos(u64::from(n) * 7) })
                 .collect(),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cmm_proto::{
     Configuration, ConfigurationKind, CpgEvent, Destination, Event, GaspKind, GroupMember, GroupReason,
     LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, Output, QuorumConfig, Record, Refusal, Request,
-    StepPhase, Timers, wire::ClusterKey,
+    Settings, StepPhase, Timers, wire::ClusterKey,
 };
 use holdfast_types::{
     BootId, Boottime, ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, Span, StepNumber, Votes,
@@ -66,6 +66,7 @@ pub(crate) struct Member {
     /// What its key file holds; `None`: it cannot be read.
     pub(crate) file: Option<ClusterKey>,
     durable: u64,
+    promised: Span,
     pub(crate) told: Vec<Told>,
     paused: bool,
     queue: Vec<(LinkId, Vec<u8>)>,
@@ -112,9 +113,8 @@ impl Cluster {
                 incarnation: Incarnation::new(0),
                 boot_id: BootId([id as u8; 16]),
                 ring_seq_reserved: 0,
-                timers,
-                window_frames: 50,
-                frames_per_visit: 17,
+                promised: Span::ZERO,
+                settings: Settings { timers, window_frames: 50, frames_per_visit: 17 },
                 quorum: cluster.options,
                 links: links.clone(),
             };
@@ -123,6 +123,7 @@ impl Cluster {
                 file: Some(config.key.clone()),
                 config,
                 durable: 0,
+                promised: Span::ZERO,
                 told: Vec::new(),
                 paused: false,
                 queue: Vec::new(),
@@ -160,7 +161,7 @@ impl Cluster {
         let member = self.nodes.get_mut(&id).expect("a configured node");
         assert!(member.node.is_none(), "one life at a time");
         member.config.incarnation = Incarnation::new(member.config.incarnation.get() + 1);
-        member.config.ring_seq_reserved = member.durable;
+        (member.config.ring_seq_reserved, member.config.promised) = (member.durable, member.promised);
         member.config.key = member.file.clone().expect("a node does not start without its key");
         let mut node = Node::new(member.config.clone(), self.now).expect("a sane configuration");
         member.last_gasps = seal_gasps(&mut node);
@@ -388,6 +389,7 @@ impl Cluster {
             Due::Persisted { node, life, record } => {
                 let member = self.nodes.get_mut(&node).expect("a configured node");
                 member.durable = member.durable.max(record.ring_seq_reserved);
+                member.promised = record.promised;
                 if member.config.incarnation == life {
                     self.act(node, |n| n.handle_persisted(now, &record));
                 }

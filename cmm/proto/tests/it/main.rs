@@ -9,5 +9,6 @@ mod lives;
 mod membership;
 mod packets;
 mod paths;
+mod reload;
 mod steps;
 mod votes;

@@ -241,8 +241,11 @@ fn configurations_that_cannot_be_run_are_refused_with_a_reason() {
     assert!(matches!(refused(&|c| c.nodes.swap(0, 1)), Some(ConfigError::Nodes(_))));
     assert!(matches!(refused(&|c| c.nodes[0].id = node(0)), Some(ConfigError::Nodes(_))));
     assert_eq!(refused(&|c| c.me = node(9)), Some(ConfigError::NotInList(node(9))));
-    assert!(matches!(refused(&|c| c.timers.heartbeat = Span::ZERO), Some(ConfigError::Timers(_))));
-    assert!(matches!(refused(&|c| c.timers.lease = c.timers.heartbeat), Some(ConfigError::Timers(_))));
+    assert!(matches!(refused(&|c| c.settings.timers.heartbeat = Span::ZERO), Some(ConfigError::Timers(_))));
+    assert!(matches!(
+        refused(&|c| c.settings.timers.lease = c.settings.timers.heartbeat),
+        Some(ConfigError::Timers(_))
+    ));
     let none = Some(Votes::new(0));
     assert!(matches!(refused(&|c| c.quorum.expected_votes = none), Some(ConfigError::Quorum(_))));
 }

@@ -17,7 +17,14 @@ fn sealer(key: u8, sender: NodeId, life: u64) -> Sealer {
 
 fn heartbeat(c: &Cluster, echoes: Vec<Echo>) -> Vec<u8> {
     let (ring, send_time) = (c.node(1).ring_id(), c.now);
-    let heartbeat = Heartbeat { ring, send_time, boot_id: BootId([2; 16]), watchdog: Span::ZERO, echoes };
+    let heartbeat = Heartbeat {
+        ring,
+        send_time,
+        boot_id: BootId([2; 16]),
+        watchdog: Span::ZERO,
+        lease: Span::ZERO,
+        echoes,
+    };
     let beat = LinkBeat {
         seq: 1,
         interval: Span::from_millis(50),

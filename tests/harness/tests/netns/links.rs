@@ -240,6 +240,12 @@ fn links_and_addresses_change_while_the_ring_turns() {
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
 }
 
+/// A key of the configuration's map, as corosync-cmapctl prints its value.
+fn key(cluster: &Cluster, node: u32, key: &str) -> String {
+    let text = ask(cluster, node, "corosync-cmapctl", &["-g", key]);
+    text.trim().rsplit(" = ").next().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn a_reload_is_for_all_nodes_and_says_what_it_does_not_do() {
     if skip() {
@@ -247,11 +253,16 @@ fn a_reload_is_for_all_nodes_and_says_what_it_does_not_do() {
     }
     let cluster = up("reload", two_links(3), &Cib::new());
     let before = rings(&cluster);
-    let out = reload(&cluster, "s/token: 2000/token: 2500/");
+    let out = reload(&cluster, "s/transport: knet/transport: udp/");
     assert!(out.status.success(), "{out:?}");
     for node in cluster.all() {
         wait_for_line(&cluster, node, "Config reload requested by node 2");
-        wait_for_line(&cluster, node, "NOT taken over before this node is started anew: totem.token");
+        wait_for_line(&cluster, node, "NOT taken over before this node is started anew: totem.transport");
+        wait_for_line(
+            &cluster,
+            node,
+            "Modified entry 'totem.transport' in corosync.conf cannot be changed at run-time",
+        );
     }
     // One mistake, on one node: it stays there, and is named with its line.
     edit(&cluster, 3, "s/version: 2/version: two/");
@@ -260,8 +271,71 @@ fn a_reload_is_for_all_nodes_and_says_what_it_does_not_do() {
     wait_for_line(&cluster, 3, "Config reload refused, nothing has changed: /etc/holdfast/holdfast.conf:2");
     let out = cluster.exec(3, "corosync-cfgtool", &["-R"]).unwrap();
     assert!(!out.status.success(), "{out:?}");
+    assert_eq!(
+        [key(&cluster, 3, "config.reload_status"), key(&cluster, 1, "config.reload_status")],
+        ["7", "1"]
+    );
     assert!(!cluster.log(1, "cmmd").contains("Config reload refused"), "{}", cluster.report());
     assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+}
+
+#[test]
+fn a_reload_changes_timers_and_logging_on_all_nodes_at_once() {
+    if skip() {
+        return;
+    }
+    let cluster = up("retime", two_links(3), &Cib::new());
+    let before = rings(&cluster);
+    let limit =
+        |node: u32, of: u32| stat(&cluster, node, &format!("stats.holdfast.detector.node{of}.limit_us"));
+    assert!(limit(1, 3) < Some(3_000_000), "{:?}", limit(1, 3));
+    let longer = "s/token: 2000/token: 9000\\n    token_coefficient: 0\\n    heartbeat_limit: 3000/; \
+                  s/to_syslog: no/to_syslog: no\\n    debug: on\\n    to_logfile: yes\\n    logfile: \\/var\\/log\\/holdfast-reload.log/";
+    let out = reload(&cluster, longer);
+    assert!(out.status.success(), "{out:?}");
+    for node in cluster.all() {
+        wait_for_line(
+            &cluster,
+            node,
+            "taken over: logging.debug logging.logfile logging.to_logfile totem.heartbeat_limit totem.token",
+        );
+        cluster.wait_for("the new limits are in force", || {
+            (limit(node, node % 3 + 1) >= Some(3_000_000)).then_some(())
+        });
+        assert_eq!(key(&cluster, node, "totem.token"), "9000");
+        assert_eq!(key(&cluster, node, "runtime.config.totem.token"), "9000");
+        assert_eq!(key(&cluster, node, "runtime.config.totem.consensus"), "10800");
+        assert_eq!(key(&cluster, node, "logging.debug"), "on");
+        for progress in ["config.reload_in_progress", "config.totemconfig_reload_in_progress"] {
+            assert_eq!(key(&cluster, node, progress), "0");
+        }
+    }
+    // For longer than the old limits, twice the old lease and more.
+    stays("all are members of one ring, and quorate", Duration::from_secs(5), || {
+        cluster
+            .all()
+            .iter()
+            .all(|n| cluster.status(*n).is_ok_and(|s| s.ring.members == cluster.all() && s.quorum.quorate))
+    });
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+    // Back to short ones: what was set is gone, and a death is seen as they say.
+    let shorter = "/heartbeat_limit/d; /token_coefficient/d; /logfile/d; s/token: 9000/token: 500/; s/debug: on/debug: off/";
+    let out = reload(&cluster, shorter);
+    assert!(out.status.success(), "{out:?}");
+    for node in cluster.all() {
+        cluster.wait_for("the short limits are in force", || {
+            (limit(node, node % 3 + 1) < Some(1_000_000)).then_some(())
+        });
+        assert_eq!(key(&cluster, node, "logging.debug"), "off");
+        let gone = cluster.exec(node, "corosync-cmapctl", &["-g", "totem.heartbeat_limit"]).unwrap();
+        assert!(!gone.status.success(), "{gone:?}");
+        let written = ask(&cluster, node, "cat", &["/var/log/holdfast-reload.log"]);
+        assert!(written.contains(" cmmd "), "the log file was written while it was asked for: {written}");
+    }
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+    cluster.signal(3, "cmmd", Signal::SIGKILL);
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_quorum(&[1, 2], true);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! valid lease, nor left believing it when the lease has run out.
 //!
 //! The oracle does not ask the node. For each packet it knows which of the receiver's own packets its sender had read
-//! when it was sent; whatever the packet says, it cannot vouch for the receiver later than that. The majority is the
+//! when it was sent; whatever the packet says, it cannot vouch for the receiver later than that, and for no longer than the lease that was configured there. The majority is the
 //! oracle's own as well: more than half of all configured votes.
 
 use std::collections::BTreeMap;
@@ -84,26 +84,26 @@ impl Lease {
     }
 }
 
-/// When the votes that vouch for `life` by these echoes, its own included, fall below a majority; 0: they never made
+/// When the votes that vouch for `life` until these times, its own included, fall below a majority; 0: they never made
 /// one.
 pub(crate) fn lease_end(
     history: &History,
     life: &Life,
-    echoes: &[Option<holdfast_types::Boottime>],
+    until: &[Option<holdfast_types::Boottime>],
 ) -> Instant {
     let mut votes = history.votes_of(life.node);
     if votes >= history.majority {
         return Instant::MAX;
     }
     let mut vouching: Vec<_> =
-        echoes.iter().enumerate().filter_map(|(node, at)| Some(((*at)?, node))).collect();
+        until.iter().enumerate().filter_map(|(node, at)| Some(((*at)?, node))).collect();
     vouching.sort_unstable_by(|a, b| b.cmp(a));
     for (at, node) in vouching {
         if node != life.node {
             votes += history.votes_of(node);
         }
         if votes >= history.majority {
-            return life.clock.instant(at + history.lease);
+            return life.clock.instant(at);
         }
     }
     0

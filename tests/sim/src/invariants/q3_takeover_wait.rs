@@ -46,7 +46,7 @@ impl Invariant for TakeoverWait {
     }
 }
 
-/// For each node, the newest grant to `lost` that binds those who announce `view`. A member that has gone on to a later
+/// For each node, until when its grants to `lost` count that bind those who announce `view`. A member that has gone on to a later
 /// ring, in this life or another, is no member any more: what it grants there it grants for a configuration that waits
 /// itself, for all that it had granted before.
 fn binding_grants(history: &History, view: &QuorumView, lost: &Life) -> Vec<Option<Boottime>> {

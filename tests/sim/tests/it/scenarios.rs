@@ -1,9 +1,10 @@
 //! Named scenarios: reports from the predecessors' users, and the corners that chance finds too rarely.
 
-use cmm_proto::{Guarantee, Timers};
+use cmm_proto::{Guarantee, Settings, Timers};
 use holdfast_sim::clock::{MS, SEC};
 use holdfast_sim::machine::Death;
 use holdfast_sim::oracle::Violation;
+use holdfast_sim::sabotage::Bug;
 use holdfast_sim::trace::Mode;
 use holdfast_sim::{Cluster, OBSERVER, Options};
 use holdfast_types::Span;
@@ -14,7 +15,10 @@ fn formed(seed: u64, count: u32) -> Cluster {
 }
 
 fn formed_with(options: Options) -> Cluster {
-    let mut cluster = Cluster::new(options, Mode::Tail, None);
+    formed_from(Cluster::new(options, Mode::Tail, None))
+}
+
+fn formed_from(mut cluster: Cluster) -> Cluster {
     cluster.start_all(50 * MS);
     let all: Vec<usize> = (0..cluster.len()).collect();
     until(&mut cluster, 30 * SEC, "all nodes are one quorate configuration", |c| {
@@ -436,4 +440,41 @@ fn a_port_that_refuses_is_missed_sooner_than_a_silent_one() {
         assert!((0..4).all(|n| cluster.quorate(n)), "seed {seed}");
         converges(cluster);
     }
+}
+
+/// Leases become long by a reload; then two of three nodes die and start with short ones in their files. The third, cut off, holds
+/// the long lease that they gave it.
+fn two_restart_with_shorter_leases(bug: Option<Bug>) -> Result<Cluster, Violation> {
+    let mut cluster = formed_from(Cluster::new(Options::quiet(13, 3), Mode::Tail, bug));
+    let short = cluster.options.settings();
+    let long = Settings { timers: short.timers.with_limit(Span::from_secs(24)), ..short };
+    (0..3).for_each(|n| cluster.put_settings(n, long));
+    cluster.reload(0)?;
+    until(&mut cluster, 10 * SEC, "long leases are in force", Cluster::settings_agree);
+    let later = cluster.now + 10 * SEC;
+    cluster.run_until(later)?;
+    for (a, b) in [(0, 2), (1, 2)] {
+        cluster.network.cut(a, b);
+        cluster.network.cut(b, a);
+    }
+    for n in [0, 1] {
+        cluster.put_settings(n, short);
+        cluster.crash(n, Death::Silent)?;
+        cluster.start(n)?;
+    }
+    assert!(cluster.quorate(2), "it has heard nothing of all this");
+    let deadline = cluster.now + 60 * SEC;
+    let done = cluster.run_while_not(deadline, |c| c.together(&[0, 1]) && c.quorate(0) && c.quorate(1))?;
+    assert!(done, "the two go on in the end");
+    Ok(cluster)
+}
+
+#[test]
+fn a_restart_does_not_shorten_what_was_promised_and_the_oracle_would_notice() {
+    match two_restart_with_shorter_leases(None) {
+        Ok(cluster) => converges(cluster),
+        Err(v) => panic!("{}: {}", v.name, v.seen),
+    }
+    let found = two_restart_with_shorter_leases(Some(Bug::ForgetPromise)).err();
+    assert!(matches!(found.as_ref().map(|v| v.name), Some("Q1" | "Q3")), "{found:?}");
 }

@@ -13,7 +13,7 @@ use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span, Votes};
 
 use super::{Ring, RingConfig, RingOutput, State, Suspicion};
 use crate::wire::{FRAME_MAX, FrameKind};
-use crate::{Configuration, ConfigurationKind, Destination, Event, Guarantee, NodeEntry, Timers};
+use crate::{Configuration, ConfigurationKind, Destination, Event, Guarantee, NodeEntry, Settings, Timers};
 
 /// splitmix64.
 #[derive(Clone, Debug)]
@@ -221,9 +221,7 @@ impl Net {
             me: node.id,
             nodes,
             incarnation: Incarnation::new(node.life),
-            timers,
-            window_frames,
-            frames_per_visit: 17,
+            settings: Settings { timers, window_frames, frames_per_visit: 17 },
             frame_payload_max,
             ring_seq_reserved: node.disk,
         };
