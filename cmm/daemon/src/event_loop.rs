@@ -5,7 +5,7 @@
 //! then the other clients; at the end clients are told of their events, many at once, and everything goes out in one batch,
 //! urgent packets first. The thread that runs it never waits for a file, a name, a lock or a client.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use cmm_conf::{Config, ConfigKey, Priority, Timing};
 use cmm_ipc::CsError;
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, SettingsTaken, StepPhase};
+use cmm_proto::{Event, Hint, Node, Output, Refusal, RejectReason, Request, SettingsTaken, StepPhase};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
@@ -32,7 +32,7 @@ use crate::log::Log;
 use crate::net::{self, Feedback, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
-use crate::reload::{self, Reloaded, Reloader, Reread};
+use crate::reload::{self, Reloaded, Reloader, Reread, VoteChange};
 use crate::startup;
 
 /// Everything the loop drives.
@@ -75,6 +75,10 @@ pub(crate) struct State {
     reread: Option<(Box<Reread>, LinkSet)>,
     /// They are there.
     settings: Option<SettingsTaken>,
+    /// This node has asked for the reload: it is the one that changes votes, for all.
+    asked_here: bool,
+    /// Changes of votes that a reload brings, one after the other.
+    votes: VecDeque<VoteChange>,
     /// Frames asked for again since the last report.
     retransmits: u64,
     report_at: Option<Boottime>,
@@ -321,6 +325,7 @@ impl EventLoop {
     fn obey(&mut self) {
         if let Some(by) = self.state.reload_by.take() {
             self.log.event(DaemonEvent::Reloading { by });
+            self.state.asked_here = by == self.node.me();
             let at = now();
             RELOADING.iter().for_each(|key| self.clients.set_key(key, Value::u8(1), at));
             self.reloader.ask();
@@ -413,8 +418,27 @@ impl EventLoop {
         let (guardian_limit, watchdog_worst) = (self.timing.guardian_limit, self.timing.watchdog_worst);
         self.timing = Timing { guardian_limit, watchdog_worst, ..read.config.timing };
         let changes = reload::take_keys(&mut self.state.config, &read.config.keys);
+        if self.state.asked_here {
+            self.state.votes = reload::votes(&changes, &read.config, &self.node).into();
+        }
         self.clients.set_config(&changes.set, &changes.gone, now());
         self.reloaded(Ok(Reloaded { links, taken: changes.taken(), waiting: changes.waiting, settings }));
+    }
+
+    /// Asks the members for the next change of votes, when the one before is made. Each is taken in two phases, as one by
+    /// corosync-quorumtool is.
+    fn change_votes(&mut self, at: Boottime) {
+        let Some(change) = self.state.votes.front().copied() else { return };
+        if self.node.votes_change_pending() {
+            return;
+        }
+        match self.node.submit(at, change.request()) {
+            Err(Refusal::TryAgain) => return,
+            Ok(()) => {}
+            Err(_) => self.log.event(DaemonEvent::VotesRefused { change: change.to_string() }),
+        }
+        self.state.votes.pop_front();
+        self.drain(at);
     }
 
     /// Tells the log and the clients that a reload is over.
@@ -496,6 +520,7 @@ impl EventLoop {
         if self.failfast.has_work() {
             self.failfast.on_ready(at);
         }
+        self.change_votes(at);
         let health = Health {
             quorate: self.node.quorum_view().quorate,
             protected: self.clients.has_group_members() && self.clients.number_key(PROTECTED) != Some(0),

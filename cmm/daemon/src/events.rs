@@ -58,6 +58,8 @@ pub(crate) enum DaemonEvent {
     Reloaded { outcome: Result<Reloaded, String> },
     /// A member asked for it.
     Reloading { by: NodeId },
+    /// A change of votes that a reload brings is not allowed.
+    VotesRefused { change: String },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -551,6 +553,12 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                 }
             }
         }
+        DaemonEvent::VotesRefused { change } => {
+            let text = format!(
+                "Config reload: {change} were not set, this partition would lose its quorum by that; start or stop nodes first, and reload again"
+            );
+            line("reload_votes", "VOTEQ", Warning, text, vec![]);
+        }
         DaemonEvent::Reloaded { outcome: Result::Err(why) } => {
             line(
                 "reload_refused",
@@ -760,11 +768,12 @@ mod tests {
             DaemonEvent::Reloaded {
                 outcome: Ok(Reloaded {
                     settings: cmm_proto::SettingsTaken { late: vec![id(3)], others: vec![id(2)] },
-                    ..reloaded(&[], &["quorum.expected_votes"])
+                    ..reloaded(&[], &["quorum.two_node"])
                 }),
             },
             DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token"], &["totem.transport"])) },
             DaemonEvent::Reloaded { outcome: Result::Err("c.conf:7: error: no".into()) },
+            DaemonEvent::VotesRefused { change: "9 expected votes".into() },
             DaemonEvent::PersistFailed {
                 error: "/var/lib/holdfast/ringid_1: No space left on device".into(),
             },

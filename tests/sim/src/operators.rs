@@ -203,10 +203,15 @@ impl Cluster {
 
     /// The daemon of machine `n` has its file read: soon, or late if the disk or the resolver has a bad moment.
     pub(crate) fn read_file(&mut self, n: usize) {
-        let late = !self.healed && !self.options.calm() && self.chance.chance(100_000);
+        let late = self.files_fail() && self.chance.chance(100_000);
         let delay = if late { self.chance.log_uniform(MS, 8 * SEC) } else { self.chance.below(100 * MS) };
         let Some(running) = self.machines[n].running.as_ref() else { return };
         self.agenda.at(self.now + delay, Event::Reread { node: n, life: running.life });
+    }
+
+    /// Whether files may be read late, or refused.
+    fn files_fail(&self) -> bool {
+        !self.healed && !self.options.calm() && !self.options.scripted
     }
 
     /// The file of machine `n` was read; now and then it is refused.
@@ -217,7 +222,7 @@ impl Cluster {
             self.agenda.at(self.now + 10 * MS, Event::Reread { node: n, life });
             return Ok(());
         }
-        let refused = !self.healed && !self.options.calm() && self.chance.chance(50_000);
+        let refused = self.files_fail() && self.chance.chance(50_000);
         let settings = (!refused).then_some(machine.file);
         self.timers_first(n)?;
         self.hand_in(n, settings)

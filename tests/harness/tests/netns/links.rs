@@ -338,6 +338,49 @@ fn a_reload_changes_timers_and_logging_on_all_nodes_at_once() {
     cluster.wait_for_quorum(&[1, 2], true);
 }
 
+/// A line of corosync-quorumtool, without its name.
+fn quorumtool(cluster: &Cluster, node: u32, name: &str) -> String {
+    let text = ask(cluster, node, "corosync-quorumtool", &["-s"]);
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn a_reload_changes_votes_on_all_nodes() {
+    if skip() {
+        return;
+    }
+    let cluster = up("revote", two_links(3), &Cib::new());
+    let numbers =
+        |n: u32| ["Expected votes:", "Total votes:", "Quorum:"].map(|name| quorumtool(&cluster, n, name));
+    let are = |wanted: [&str; 3]| {
+        cluster.wait_for(&format!("expected, total, quorum are {wanted:?}"), || {
+            cluster.all().iter().all(|n| numbers(*n) == wanted).then_some(())
+        });
+    };
+    are(["3", "3", "2"]);
+    let out = reload(&cluster, "s/provider: .*/&\\n    expected_votes: 5/");
+    assert!(out.status.success(), "{out:?}");
+    are(["5", "3", "3"]);
+    assert_eq!(key(&cluster, 3, "quorum.expected_votes"), "5");
+    // More than those present can make a quorum of: all stays as it is, and the one that was asked says so.
+    reload(&cluster, "/expected_votes/d; s/nodeid: 1$/&\\n        quorum_votes: 9/");
+    wait_for_line(&cluster, 2, "9 votes for node 1 were not set");
+    are(["5", "3", "3"]);
+    // Two votes for node 1, and the number of all of them as before.
+    reload(&cluster, "s/quorum_votes: 9/quorum_votes: 2/; s/provider: .*/&\\n    expected_votes: 5/");
+    are(["5", "4", "3"]);
+    reload(&cluster, "/expected_votes/d; /quorum_votes/d");
+    are(["3", "3", "2"]);
+    let gone = cluster.exec(1, "corosync-cmapctl", &["-g", "quorum.expected_votes"]).unwrap();
+    assert!(!gone.status.success(), "{gone:?}");
+    assert!(
+        cluster.all().iter().all(|n| cluster.status(*n).is_ok_and(|s| s.quorum.quorate)),
+        "{}",
+        cluster.report()
+    );
+}
+
 #[test]
 fn a_reload_changes_the_key_where_the_file_holds_another_one() {
     if skip() {
