@@ -12,7 +12,7 @@ use cmm_ipc::Place;
 use cmm_ipc::client::{CpgClient, CpgEvent};
 use cmm_ipc::server::Mode;
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, Output, QuorumConfig, Timers};
+use cmm_proto::{LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, Output, QuorumConfig, Settings, Timers};
 use holdfast_types::{BootId, Incarnation, NodeId, Span, Votes};
 use mio::{Events, Poll};
 
@@ -41,9 +41,12 @@ impl Rig {
             incarnation: Incarnation::new(1),
             boot_id: BootId([1; 16]),
             ring_seq_reserved: 0,
-            timers: Timers::from_token(Span::from_secs(1)),
-            window_frames: 50,
-            frames_per_visit: 17,
+            promised: Span::ZERO,
+            settings: Settings {
+                timers: Timers::from_token(Span::from_secs(1)),
+                window_frames: 50,
+                frames_per_visit: 17,
+            },
             quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
             links: LinksConfig::equal(1, LinkMode::Passive),
         };
