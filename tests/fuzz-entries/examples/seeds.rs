@@ -24,6 +24,7 @@ fn main() -> std::io::Result<()> {
     for (n, bytes) in requests.iter().enumerate() {
         put("ipc", &format!("request-{n}"), bytes)?;
     }
+    put("rings", "steps", &ring_steps())?;
     put("conf", "three-nodes", CONF.as_bytes())?;
     put("cib", "group", CIB.as_bytes())?;
     Ok(())
@@ -77,6 +78,35 @@ fn conversation(inputs: usize) -> Vec<u8> {
         note(4, &[]);
     }
     heard
+}
+
+/// Each step of `fuzz_entries::rings` once and again: requests and what is done to the rings, with the server in between.
+fn ring_steps() -> Vec<u8> {
+    let request = abi::cmap::Request::SelectMap { map: 1 }.encode().expect("fits");
+    let mut steps = Vec::new();
+    let mut step = |what: u8, at: u16, value: u32| {
+        steps.push(what);
+        steps.extend_from_slice(&at.to_le_bytes());
+        steps.extend_from_slice(&value.to_le_bytes());
+        if what.is_multiple_of(12) {
+            steps.extend_from_slice(&request);
+        }
+    };
+    let len = u16::try_from(request.len()).expect("small");
+    for round in 0..40_u32 {
+        step(0, len, 0);
+        step(6, 1, 0);
+        for what in [8, 7, 9, 11, 10] {
+            step(what, 100, round);
+        }
+        match round {
+            12 => step(2 + 16 * 2, 1, u32::MAX),
+            20 => step(3, 7, 0xd0d0_d0d0),
+            30 => step(4 + 16, 1, 4_096),
+            _ => {}
+        }
+    }
+    steps
 }
 
 const CONF: &str = "totem {\n  version: 2\n  cluster_name: demo\n  transport: udpu\n  token: 1000\n}\nnodelist {\n  node {\n    nodeid: 1\n    \

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod rings;
+
 use std::net::IpAddr;
 
 use cmm_ipc::abi;
@@ -14,6 +16,8 @@ use cmm_proto::wire::{
 };
 use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
+
+pub use rings::rings;
 
 /// A datagram from the network: the seal must refuse it, and each decoder behind the seal must survive it.
 pub fn packet(data: &[u8]) {

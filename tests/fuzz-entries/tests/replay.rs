@@ -37,6 +37,28 @@ fn client_messages() {
 }
 
 #[test]
+fn rings_of_hostile_clients() {
+    replay("rings", fuzz_entries::rings);
+    // The corpus is young: steps by chance besides, always the same.
+    let mut x = 4_u64;
+    let mut draw = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 24) as u8
+    };
+    for _ in 0..RINGS_DRAWN {
+        let len = usize::from(draw()) * 16;
+        let mut input: Vec<u8> = (0..len).map(|_| draw()).collect();
+        // Small offsets meet something.
+        input.chunks_exact_mut(7).for_each(|step| step[2] &= draw() & 3);
+        fuzz_entries::rings(&input);
+    }
+}
+
+const RINGS_DRAWN: u32 = 300;
+
+#[test]
 fn configurations() {
     replay("conf", fuzz_entries::conf);
 }
