@@ -202,6 +202,11 @@ impl Node {
             silent.insert(node);
         }
         self.ring.suspect(now, silent.as_slice(), Suspicion::Silent);
+        if self.renew_at().is_some_and(|at| now >= at) {
+            for node in self.quorum.lapsing().iter() {
+                self.probe(now, node, Hint::EchoLate);
+            }
+        }
         self.links.handle_timeout(now);
         self.ring.handle_timeout(now);
         self.reconfig.handle_timeout(now);
@@ -307,12 +312,27 @@ impl Node {
         }
         let quorum = self.quorum.next_timeout(self.now);
         let (ring, detector) = (self.ring.next_timeout(), Some(self.detector.next_timeout()));
+        let renew = self.renew_at().filter(|at| self.now < *at);
         let (reconfig, keys, reread) =
             (self.reconfig.next_timeout(), self.key_timeout(), self.reread.next_timeout());
-        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys, reread]
+        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys, reread, renew]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// When those whose echoes are missing are asked for them: so early that an answer still saves the lease, and that
+    /// without one a node that hears nobody has formed its ring, and tells its clients the loss of quorum together with it.
+    /// Never while half of the lease is left: then nothing is missing yet.
+    fn renew_at(&self) -> Option<Boottime> {
+        let (lease, end) = self.quorum.lease_end()?;
+        let half = end - lease.scale(1, 2);
+        if self.now < half {
+            return Some(half);
+        }
+        let window = |node| self.detector.window(node, self.links.round_trip(node));
+        let longest = self.quorum.lapsing().iter().map(window).max().unwrap_or_default();
+        Some(half.max(end - longest.scale(9, 8)))
     }
 
     /// A gasp sealed in advance for the guardian, which sends the same bytes to every peer on every link.

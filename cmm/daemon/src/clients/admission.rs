@@ -12,8 +12,8 @@ use holdfast_types::{Boottime, ConnId, Span};
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use super::Clients;
 use super::peers::deregister;
+use super::{Clients, stats};
 use crate::event_loop::now as clock;
 
 impl Clients {
@@ -103,6 +103,7 @@ impl Clients {
                     );
                 }
                 self.peers.insert(conn, connection, now);
+                stats::client_came(&mut self.cmap, &mut self.peers, conn, now);
                 if service == Service::Cpg {
                     self.cpg.opened(conn);
                 }

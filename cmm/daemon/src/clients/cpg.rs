@@ -59,7 +59,7 @@ impl Cpg {
         };
         let state = self.conns.entry(conn).or_default();
         let past_gate = peers.in_call(conn, now);
-        let mut multicast = |guarantee, fragment, payload: &[u8]| {
+        let mut multicast = |guarantee, fragment, past_gate, payload: &[u8]| {
             let guarantee = if guarantee == SAFE { Guarantee::Safe } else { Guarantee::Agreed };
             node.submit(now, cmm_proto::Request::CpgMcast { conn, guarantee, fragment, past_gate, payload })
                 .map_err(refusal)
@@ -80,7 +80,8 @@ impl Cpg {
             }
             Request::Leave { .. } => node.submit(now, cmm_proto::Request::CpgLeave { conn }).map_err(refusal),
             Request::Mcast { guarantee, payload } => {
-                return match multicast(guarantee, None, payload) {
+                peers.got_off(conn, now);
+                return match multicast(guarantee, None, false, payload) {
                     // It would be lost, and its sender would never know.
                     Err(CsError::TryAgain) => Answer::Hold,
                     _ => Answer::None,
@@ -88,14 +89,21 @@ impl Cpg {
             }
             Request::Fragment { guarantee, fragment, payload } => {
                 let Fragment { whole_len, position } = fragment;
-                let outcome = multicast(guarantee, Some(CpgFragment { whole_len, position }), payload);
+                let outcome =
+                    multicast(guarantee, Some(CpgFragment { whole_len, position }), past_gate, payload);
                 let more = position != LAST && !matches!(outcome, Err(e) if e != CsError::TryAgain);
                 peers.set_in_fragments(conn, more, now);
+                if position == LAST {
+                    peers.got_off(conn, now);
+                }
                 outcome
             }
             Request::ZeroCopyMcast { cookie } => match state.zero_copy.get(&cookie) {
                 None => Err(CsError::NotExist),
-                Some(map) => zero_copy_payload(map).and_then(|(g, payload)| multicast(g, None, &payload)),
+                Some(map) => {
+                    peers.got_off(conn, now);
+                    zero_copy_payload(map).and_then(|(g, payload)| multicast(g, None, false, &payload))
+                }
             },
             Request::Finalize => {
                 state.finalized = true;

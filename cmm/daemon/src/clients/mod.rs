@@ -575,6 +575,7 @@ impl Clients {
             let pid = peer.connection.credentials().pid;
             self.report(format!("closed the {} connection of pid {pid}: {why}", service.name()), now);
         }
+        stats::client_went(&mut self.cmap, &mut self.peers, conn, &peer.connection, now);
         match service {
             Service::Cmap => self.cmap.closed(conn, node, now),
             Service::Cfg => self.cfg.closed(conn, &mut self.peers, &mut self.actions),

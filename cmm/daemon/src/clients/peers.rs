@@ -12,7 +12,7 @@ use holdfast_types::{Boottime, ConnId, Span};
 pub(super) struct Peer {
     pub(super) connection: Connection,
     /// The client's name, as the kernel knows it.
-    name: String,
+    pub(super) name: String,
     /// In the queue of those that may have requests.
     queued: bool,
     /// On its way out: nothing more is put into its queue.
@@ -27,6 +27,8 @@ pub(super) struct Peer {
     moved: Boottime,
     /// It is in the middle of a message in fragments.
     in_fragments: bool,
+    /// It has got a message off since it stopped taking events, so it is in no call that waits for that.
+    got_off: bool,
     pub(super) pace: Pace,
 }
 
@@ -58,10 +60,14 @@ impl Pace {
 }
 
 impl Peer {
-    /// It is in the middle of a message in fragments, or looks as if it were in a call that waits: events wait for it, and
-    /// it has taken none for a while.
+    /// It is in the middle of a message in fragments, or looks as if it waited to send the first one: events wait for it, it
+    /// has taken none for a while, and has sent nothing meanwhile.
     fn in_call(&self, now: Boottime) -> bool {
-        self.in_fragments || self.connection.waiting_bytes() > 0 && now.since(self.moved) >= CALL
+        self.in_fragments || self.stands_still(now) && !self.got_off
+    }
+
+    fn stands_still(&self, now: Boottime) -> bool {
+        self.connection.waiting_bytes() > 0 && now.since(self.moved) >= CALL
     }
 }
 
@@ -105,6 +111,7 @@ impl Peers {
                 unannounced: false,
                 moved: now,
                 in_fragments: false,
+                got_off: false,
                 pace: Pace::default(),
             },
         );
@@ -158,9 +165,9 @@ impl Peers {
         !self.ready.is_empty() || !self.doomed.is_empty()
     }
 
-    /// Of those whose request waits, these may try again.
-    fn wake_held(&mut self, which: impl Fn(&Peer) -> bool) {
-        for (conn, peer) in self.open.iter_mut().filter(|(_, p)| p.held.is_some() && which(p)) {
+    /// Everybody whose request waits may try again.
+    fn wake_held(&mut self) {
+        for (conn, peer) in self.open.iter_mut().filter(|(_, p)| p.held.is_some()) {
             if !std::mem::replace(&mut peer.queued, true) {
                 self.ready.push_back(*conn);
             }
@@ -172,7 +179,7 @@ impl Peers {
             peer.held = Some(request);
             peer.connection.take_notifications();
             // While the gate is closed its opening wakes whoever waits.
-            if self.flow_control == 0 || peer.in_call(now) {
+            if self.flow_control == 0 {
                 self.retry_at.get_or_insert(now + RETRY);
             }
         }
@@ -185,11 +192,20 @@ impl Peers {
             peer.connection.set_flow_control(value);
         }
         if value == 0 {
-            self.wake_held(|_| true);
+            self.wake_held();
         }
     }
 
-    /// Whether the client takes no events until it is rid of what it sends, so that it must get past the gate.
+    /// The client has got a message off. If it takes no events it hears again that it should not send: then its library
+    /// returns to it.
+    pub(super) fn got_off(&mut self, conn: ConnId, now: Boottime) {
+        if let Some(peer) = self.open.get_mut(&conn).filter(|p| p.stands_still(now)) {
+            peer.got_off = true;
+            peer.connection.set_in_call(peer.in_call(now));
+        }
+    }
+
+    /// Whether the client takes no events until it is rid of a large message, so that it must get past the gate.
     pub(super) fn in_call(&self, conn: ConnId, now: Boottime) -> bool {
         self.open.get(&conn).is_some_and(|peer| peer.in_call(now))
     }
@@ -214,7 +230,7 @@ impl Peers {
                 }
                 if peer.connection.waiting_bytes() > 0 {
                     if self.lagging.insert(conn) {
-                        peer.moved = now;
+                        (peer.moved, peer.got_off) = (now, false);
                     }
                     self.retry_at.get_or_insert(now + RETRY);
                 }
@@ -326,7 +342,7 @@ impl Peers {
         match outcome {
             Ok(true) => {
                 if peer.connection.waiting_bytes() < before {
-                    peer.moved = now;
+                    (peer.moved, peer.got_off) = (now, false);
                 }
             }
             Ok(false) => drop(self.lagging.remove(&conn)),
@@ -342,8 +358,9 @@ impl Peers {
 
     pub(super) fn on_timer(&mut self, now: Boottime) {
         if self.retry_at.is_some_and(|at| at <= now) {
-            let open = self.flow_control == 0;
-            self.wake_held(|peer| open || peer.in_call(now));
+            if self.flow_control == 0 {
+                self.wake_held();
+            }
             self.retry_at = (!self.lagging.is_empty()).then(|| now + RETRY);
         }
         if self.attach_at.is_some_and(|at| at <= now) {
@@ -395,8 +412,8 @@ const RETRY: Span = Span::from_millis(1);
 const LAG_BYTES: usize = 262_144;
 /// Who leaves events lying for so long may be waiting in a call to get a message off.
 const CALL: Span = Span::from_millis(20);
-/// For how long a client that takes nothing at all may do so.
-const LAG_PATIENCE: Span = Span::from_millis(500);
+/// For how long a client that takes nothing at all may do so: libcpg tries to send a large message for a second.
+const LAG_PATIENCE: Span = Span::from_millis(1_500);
 /// How often a new client is looked at until its ring files can be unlinked.
 const ATTACH_POLL: Span = Span::from_millis(10);
 /// For how long.

@@ -1,13 +1,15 @@
 //! The statistics map: `stats.*` under corosync's names where corosync has the number, our own under `stats.holdfast.`.
 //!
-//! It is made when a client reads it, and once a second while somebody tracks it; else it costs nothing.
+//! It is made when a client reads it, and once a second while somebody tracks it; else it costs nothing. Clients that come and
+//! go are told to who tracks it at once, however short they stay.
 
 use std::collections::BTreeSet;
 
 use cmm_ipc::abi::cmap::Value;
+use cmm_ipc::server::Connection;
 use cmm_proto::links::{Count, Traffic};
 use cmm_proto::{Node, RejectReason, limits};
-use holdfast_types::{Boottime, Histogram, LinkId, NodeId, Span};
+use holdfast_types::{Boottime, ConnId, Histogram, LinkId, NodeId, Span};
 
 use super::ClientNode;
 use super::cmap::Cmap;
@@ -34,6 +36,30 @@ pub(super) fn refresh(cmap: &mut Cmap, peers: &mut Peers, sources: &Sources<'_>,
     cmap.stats.retain_under("stats.", |key| keys.contains(key), peers, now);
     for (key, value) in values.0 {
         cmap.stats.set_own(&key, value, peers, now);
+    }
+}
+
+/// The client `conn` has come.
+pub(super) fn client_came(cmap: &mut Cmap, peers: &mut Peers, conn: ConnId, now: Boottime) {
+    let mut values = Values::default();
+    if let Some(peer) = peers.get(conn).filter(|_| cmap.stats.is_tracked()) {
+        client(&mut values, conn, &peer.connection, &peer.name);
+    }
+    for (key, value) in values.0 {
+        cmap.stats.set_own(&key, value, peers, now);
+    }
+}
+
+/// The client `conn` has gone; `connection` was its.
+pub(super) fn client_went(
+    cmap: &mut Cmap,
+    peers: &mut Peers,
+    conn: ConnId,
+    connection: &Connection,
+    now: Boottime,
+) {
+    if cmap.stats.is_tracked() {
+        cmap.stats.retain_under(&client_key(conn, connection), |_| false, peers, now);
     }
 }
 
@@ -226,23 +252,30 @@ fn clients(values: &mut Values, peers: &Peers) {
     values.number("stats.ipcs.global.active", peers.len() as u64);
     values.number("stats.ipcs.global.closed", peers.closed());
     for (conn, connection, name) in peers.iter() {
-        let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
-        let (service, pid) = (connection.service().number(), connection.credentials().pid);
-        let base = format!("stats.ipcs.service{service}.{pid}.{conn}");
-        for (name, n) in [
-            ("requests", counters.requests),
-            ("responses", counters.responses),
-            ("dispatched", counters.events),
-            ("send_retries", counters.event_waits),
-            ("flow_control_count", counters.flow_controls),
-        ] {
-            values.number(format!("{base}.{name}"), n);
-        }
-        values.put(format!("{base}.procname"), Value::str(name));
-        let queued = u32::try_from(queued).unwrap_or(u32::MAX);
-        values.put(format!("{base}.queued"), Value::u32(queued));
-        values.put(format!("{base}.flow_control"), Value::u32(flow_control));
+        client(values, conn, connection, name);
     }
+}
+
+fn client(values: &mut Values, conn: ConnId, connection: &Connection, name: &str) {
+    let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
+    let base = client_key(conn, connection);
+    for (key, n) in [
+        ("requests", counters.requests),
+        ("responses", counters.responses),
+        ("dispatched", counters.events),
+        ("send_retries", counters.event_waits),
+        ("flow_control_count", counters.flow_controls),
+    ] {
+        values.number(format!("{base}{key}"), n);
+    }
+    values.put(format!("{base}procname"), Value::str(name));
+    let queued = u32::try_from(queued).unwrap_or(u32::MAX);
+    values.put(format!("{base}queued"), Value::u32(queued));
+    values.put(format!("{base}flow_control"), Value::u32(flow_control));
+}
+
+fn client_key(conn: ConnId, connection: &Connection) -> String {
+    format!("stats.ipcs.service{}.{}.{conn}.", connection.service().number(), connection.credentials().pid)
 }
 
 /// `1 2 3`.

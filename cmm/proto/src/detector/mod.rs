@@ -202,14 +202,22 @@ impl Detector {
         Some(Beat { echo, first })
     }
 
-    /// Something suggests that this node is gone: it is asked, and has a sixth of the floor to answer, more if its heartbeats
-    /// come irregularly or a packet needs `round_trip` to it and back. Whether that begins now.
-    pub fn hint(&mut self, now: Boottime, node: NodeId, hint: Hint, round_trip: Span) -> bool {
+    /// How long this node has to answer to probes: a sixth of the floor, more if its heartbeats come irregularly or a
+    /// packet needs `round_trip` to it and back.
+    #[must_use]
+    pub fn window(&self, node: NodeId, round_trip: Span) -> Span {
         let Limits { interval, floor, .. } = self.limits;
         let irregular = self.arrivals.get(&node).map_or(Span::ZERO, |a| a.limit(Span::ZERO));
         let window = floor.scale(1, 6).max(interval.scale(1, 2)).max(irregular).max(round_trip.scale(2, 1));
+        window.min(floor)
+    }
+
+    /// Something suggests that this node is gone: it is asked, and has its [window](Self::window) to answer. Whether that
+    /// begins now.
+    pub fn hint(&mut self, now: Boottime, node: NodeId, hint: Hint, round_trip: Span) -> bool {
+        let window = self.window(node, round_trip);
         let peer = self.peers.get_mut(&node).filter(|p| !p.suspected);
-        peer.is_some_and(|peer| peer.probes.hint(now, hint, window.min(floor)))
+        peer.is_some_and(|peer| peer.probes.hint(now, hint, window))
     }
 
     /// Nodes to which a probe is to be sent now.

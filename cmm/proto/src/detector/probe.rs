@@ -18,6 +18,8 @@ pub enum Hint {
     Doubted,
     /// The token is late, and it may be the one that has it.
     TokenLate,
+    /// It has echoed nothing for so long that quorum is about to be lost.
+    EchoLate,
 }
 
 impl Hint {
@@ -29,6 +31,7 @@ impl Hint {
             Self::LinksDown => "no link to it is up",
             Self::Doubted => "another member does not hear it",
             Self::TokenLate => "the token is late",
+            Self::EchoLate => "without its echo the quorum lease ends",
         }
     }
 }
@@ -86,10 +89,10 @@ impl Probes {
     }
 
     /// The hint, once the peer had its time to answer. `gap`: how long this node itself was away before this turn. What
-    /// came meanwhile is not read yet, so it waits once more.
+    /// came meanwhile is not read yet, so it waits once more. Where nobody is heard the probes themselves are all that wakes it.
     pub(super) fn judge(&mut self, now: Boottime, gap: Span) -> Option<Hint> {
         let probe = self.running.as_mut().filter(|p| p.left == 0 && now >= p.next)?;
-        if gap > probe.spacing {
+        if gap > probe.spacing.scale(3, 2) {
             probe.next = now + probe.spacing;
             return None;
         }

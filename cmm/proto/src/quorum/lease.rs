@@ -63,6 +63,12 @@ impl Held {
         }
         Boottime::ZERO
     }
+
+    /// Voters other than `me` whose votes count until `at` at the latest, if they echo nothing more.
+    pub fn lapsing(&self, me: NodeId, voters: &[Voter], at: Boottime) -> impl Iterator<Item = NodeId> {
+        let lapses = move |v: &&Voter| v.node != me && self.ends.get(&v.node).is_none_or(|end| *end <= at);
+        voters.iter().filter(lapses).map(|v| v.node)
+    }
 }
 
 /// Echoes sent, by receiver: the life, and until when an echo sent to it can count.

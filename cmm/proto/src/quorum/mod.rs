@@ -34,6 +34,7 @@ use self::lease::{Held, Promised};
 use self::votes::{Tally, Voter};
 use crate::api::{Event, NodeConfig, NodeVotes, Output, QuorumView, Refusal};
 use crate::service::messages::State;
+use crate::wire::NodeSet;
 
 /// One node's votes, lease and view.
 pub struct Quorum {
@@ -309,6 +310,21 @@ impl Quorum {
     #[must_use]
     pub fn is_leased(&self, now: Boottime) -> bool {
         self.ballot.as_ref().is_some_and(|b| !b.void && now < b.leased_until)
+    }
+
+    /// The lease and when quorum is lost if nobody echoes anything more; none where it is not there, or does not hang on
+    /// echoes.
+    #[must_use]
+    pub fn lease_end(&self) -> Option<(Span, Boottime)> {
+        let ballot = self.ballot.as_ref().filter(|b| self.view.quorate && b.ring == self.ring)?;
+        (ballot.leased_until < Boottime::MAX).then_some((self.lease, ballot.leased_until))
+    }
+
+    /// Members whose missing echoes make the lease end then.
+    #[must_use]
+    pub fn lapsing(&self) -> NodeSet {
+        let Some(ballot) = &self.ballot else { return NodeSet::new() };
+        ballot.held.lapsing(self.me, &ballot.voters, ballot.leased_until).collect()
     }
 
     /// When time alone changes something.

@@ -31,6 +31,23 @@ fn a_node_cut_off_is_not_quorate_before_the_others_announce_quorum_without_it() 
     }
 }
 
+/// Those whose echoes are missing are asked in time: who hears nobody has its own ring when its lease ends.
+#[test]
+fn a_node_that_hears_nobody_tells_the_loss_of_quorum_once_and_with_its_new_ring() {
+    for moment in 0..40 {
+        let mut c = Cluster::formed(3);
+        c.run(Span::from_millis(3 * moment));
+        c.forget();
+        c.cut(&[3], &[1, 2]);
+        c.until("apart", |c| c.settled(&[1, 2]) && c.settled(&[3]));
+        let views = c.told(3).iter().filter_map(|t| match &t.output {
+            Output::Quorum(view) => Some((view.quorate, view.members.len())),
+            _ => None,
+        });
+        assert_eq!(views.collect::<Vec<_>>(), [(false, 1)], "{moment}");
+    }
+}
+
 #[test]
 fn a_paused_node_drops_quorum_before_it_reads_a_packet() {
     let mut c = Cluster::formed(3);

@@ -103,6 +103,12 @@ fn notices(cluster: &Cluster) -> String {
     };
     // It says at once what it finds; from then on it hears.
     has("is now quorate");
+    // It stays connected itself: who goes is the tool.
+    cluster.exec(1, "corosync-cfgtool", &["-n"]).unwrap();
+    cluster.wait_for("corosync-notifyd says that a client went", || {
+        let went = |line: &str| line.contains("disconnected") && line.ends_with(" corosync");
+        cluster.log(1, "notifyd").lines().any(went).then_some(())
+    });
     cluster.power_off(3).unwrap();
     has("ip:10.77.0.3 left");
     has("link 0 to node 3 is now disconnected");
