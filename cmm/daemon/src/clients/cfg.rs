@@ -122,7 +122,8 @@ impl Cfg {
                 self.withdraw(conn, peers, actions);
                 if tracked { Ok(()) } else { Err(CsError::NotExist) }
             }
-            // Answered when this node has done it.
+            // Answered when this node has done it. libcfg waits for that.
+            Request::Reload if self.reloads.contains(&conn) => Err(CsError::TryAgain),
             Request::Reload => match node.submit(*now, cmm_proto::Request::Reload).map_err(refusal) {
                 Err(CsError::TryAgain) => return Answer::Hold,
                 Ok(()) => {
