@@ -242,9 +242,14 @@ fn a_client_that_takes_nothing_makes_the_loop_wait_nowhere() {
         eprintln!("skipped: {file} cannot be read here");
         return;
     }
+    let mut deaf = CpgClient::connect(&place, LIMIT).expect("cpg");
+    deaf.join(b"deaf").expect("join");
+    let mut sender = Connection::connect(&place, Service::Cpg, LIMIT).expect("cpg");
+    let join = cpg::Request::Join { group: b"deaf", pid: 1, flags: 0 }.head();
+    assert_eq!(ask(&mut sender, &join).0, CsError::Ok);
     let over = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&over);
-    // Where the thread sleeps, looked at all the time: one call that waits for the client would last until it is closed.
+    // From now on, since files are made for who connects: where the thread sleeps, looked at all the time: one call that waits for the client would last until it is closed.
     let watcher = std::thread::spawn(move || {
         let (mut slept_in, mut looks) = (BTreeSet::new(), 0_u32);
         while !stop.load(Ordering::SeqCst) {
@@ -258,11 +263,6 @@ fn a_client_that_takes_nothing_makes_the_loop_wait_nowhere() {
         }
         (slept_in, looks)
     });
-    let mut deaf = CpgClient::connect(&place, LIMIT).expect("cpg");
-    deaf.join(b"deaf").expect("join");
-    let mut sender = Connection::connect(&place, Service::Cpg, LIMIT).expect("cpg");
-    let join = cpg::Request::Join { group: b"deaf", pid: 1, flags: 0 }.head();
-    assert_eq!(ask(&mut sender, &join).0, CsError::Ok);
     let payload = vec![7; 100_000];
     let head = cpg::Request::Mcast { guarantee: 2, payload: &payload }.head();
     wait_until("the deaf client is closed", || {
