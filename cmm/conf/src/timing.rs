@@ -73,11 +73,17 @@ impl Timing {
         (self.lease + self.lease_margin).saturating_sub(self.heartbeat_limit)
     }
 
+    /// The time-out that the watchdog is set to; none without one.
+    #[must_use]
+    pub fn watchdog_timeout(&self) -> Option<Span> {
+        self.watchdog_worst.map(|worst| worst.scale(WORST.1, WORST.0))
+    }
+
     /// Takes the times of failfast over.
     pub(crate) fn complete(&mut self, failfast: &Failfast) {
         self.guardian_limit = failfast.guardian_limit;
         self.watchdog_worst =
-            failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(22, 10));
+            failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(WORST.0, WORST.1));
     }
 
     /// What the measured lateness of wake-ups on this machine (99th percentile) breaks, in words, if anything.
@@ -103,6 +109,8 @@ impl Timing {
     }
 }
 
+/// The watchdog's worst case by its time-out: twice, plus a tenth.
+const WORST: (u64, u64) = (22, 10);
 /// Two clocks drift apart by at most this much each.
 const DRIFT_PPM: u64 = 200;
 /// corosync's default token time-out and its addition for each node beyond two.

@@ -388,8 +388,7 @@ impl EventLoop {
     /// Why nothing has changed.
     fn take_over(&mut self, read: Box<Reread>) -> Result<(), String> {
         let limit = read.config.timing.heartbeat_limit_max;
-        let watchdog = self.timing.watchdog_worst.map(|worst| worst.scale(10, 22));
-        if limit >= self.timing.guardian_limit || watchdog.is_some_and(|w| limit >= w) {
+        if limit >= self.timing.guardian_limit || self.timing.watchdog_timeout().is_some_and(|w| limit >= w) {
             return Err(format!(
                 "with heartbeat_limit_max {limit} a silent node would be taken down before it is suspected, since the guardian's limit \
                  and the watchdog's time-out stay as they are; write a smaller one, or start this node anew"

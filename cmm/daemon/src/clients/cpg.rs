@@ -58,7 +58,6 @@ impl Cpg {
             return Answer::None;
         };
         let state = self.conns.entry(conn).or_default();
-        let past_gate = peers.in_call(conn, now);
         let mut multicast = |guarantee, fragment, past_gate, payload: &[u8]| {
             let guarantee = if guarantee == SAFE { Guarantee::Safe } else { Guarantee::Agreed };
             node.submit(now, cmm_proto::Request::CpgMcast { conn, guarantee, fragment, past_gate, payload })
@@ -80,7 +79,7 @@ impl Cpg {
             }
             Request::Leave { .. } => node.submit(now, cmm_proto::Request::CpgLeave { conn }).map_err(refusal),
             Request::Mcast { guarantee, payload } => {
-                peers.got_off(conn, now);
+                peers.has_sent(conn, now);
                 return match multicast(guarantee, None, false, payload) {
                     // It would be lost, and its sender would never know.
                     Err(CsError::TryAgain) => Answer::Hold,
@@ -89,19 +88,19 @@ impl Cpg {
             }
             Request::Fragment { guarantee, fragment, payload } => {
                 let Fragment { whole_len, position } = fragment;
-                let outcome =
-                    multicast(guarantee, Some(CpgFragment { whole_len, position }), past_gate, payload);
+                let place = CpgFragment { whole_len, position };
+                let outcome = multicast(guarantee, Some(place), peers.in_call(conn, now), payload);
                 let more = position != LAST && !matches!(outcome, Err(e) if e != CsError::TryAgain);
                 peers.set_in_fragments(conn, more, now);
                 if position == LAST {
-                    peers.got_off(conn, now);
+                    peers.has_sent(conn, now);
                 }
                 outcome
             }
             Request::ZeroCopyMcast { cookie } => match state.zero_copy.get(&cookie) {
                 None => Err(CsError::NotExist),
                 Some(map) => {
-                    peers.got_off(conn, now);
+                    peers.has_sent(conn, now);
                     zero_copy_payload(map).and_then(|(g, payload)| multicast(g, None, false, &payload))
                 }
             },

@@ -27,8 +27,8 @@ pub(super) struct Peer {
     moved: Boottime,
     /// It is in the middle of a message in fragments.
     in_fragments: bool,
-    /// It has got a message off since it stopped taking events, so it is in no call that waits for that.
-    got_off: bool,
+    /// It has sent something since it stopped taking events, so it is in no call that waits to send.
+    has_sent: bool,
     pub(super) pace: Pace,
 }
 
@@ -63,7 +63,7 @@ impl Peer {
     /// It is in the middle of a message in fragments, or looks as if it waited to send the first one: events wait for it, it
     /// has taken none for a while, and has sent nothing meanwhile.
     fn in_call(&self, now: Boottime) -> bool {
-        self.in_fragments || self.stands_still(now) && !self.got_off
+        self.in_fragments || self.stands_still(now) && !self.has_sent
     }
 
     fn stands_still(&self, now: Boottime) -> bool {
@@ -111,7 +111,7 @@ impl Peers {
                 unannounced: false,
                 moved: now,
                 in_fragments: false,
-                got_off: false,
+                has_sent: false,
                 pace: Pace::default(),
             },
         );
@@ -196,11 +196,11 @@ impl Peers {
         }
     }
 
-    /// The client has got a message off. If it takes no events it hears again that it should not send: then its library
-    /// returns to it.
-    pub(super) fn got_off(&mut self, conn: ConnId, now: Boottime) {
+    /// The client sends a message that goes in one piece, or the last piece of one. If it takes no events it hears again that
+    /// it should not send: then its library returns to it.
+    pub(super) fn has_sent(&mut self, conn: ConnId, now: Boottime) {
         if let Some(peer) = self.open.get_mut(&conn).filter(|p| p.stands_still(now)) {
-            peer.got_off = true;
+            peer.has_sent = true;
             peer.connection.set_in_call(peer.in_call(now));
         }
     }
@@ -230,7 +230,7 @@ impl Peers {
                 }
                 if peer.connection.waiting_bytes() > 0 {
                     if self.lagging.insert(conn) {
-                        (peer.moved, peer.got_off) = (now, false);
+                        (peer.moved, peer.has_sent) = (now, false);
                     }
                     self.retry_at.get_or_insert(now + RETRY);
                 }
@@ -342,7 +342,7 @@ impl Peers {
         match outcome {
             Ok(true) => {
                 if peer.connection.waiting_bytes() < before {
-                    (peer.moved, peer.got_off) = (now, false);
+                    (peer.moved, peer.has_sent) = (now, false);
                 }
             }
             Ok(false) => drop(self.lagging.remove(&conn)),

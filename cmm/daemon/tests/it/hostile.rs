@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use cmm_ipc::abi::{View, cfg, cmap, cpg, quorum, votequorum};
-use cmm_ipc::client::{CfgClient, CmapClient, Connection, CpgClient, QuorumClient};
+use cmm_ipc::client::{CfgClient, CmapClient, Connection, CpgClient, Error, QuorumClient};
 use cmm_ipc::server::QUEUE_BYTES_MAX;
 use cmm_ipc::{CsError, Place, Service};
 use holdfast_types::{NodeId, Votes};
@@ -275,6 +276,37 @@ fn a_client_that_takes_nothing_makes_the_loop_wait_nowhere() {
     assert!(looks > 100 && !slept_in.is_empty(), "{looks} looks");
     let elsewhere: Vec<_> = slept_in.iter().filter(|call| !MAY_SLEEP.contains(&call.as_str())).collect();
     assert!(elsewhere.is_empty(), "the loop slept in system calls {elsewhere:?}");
+}
+
+/// As programs do that send until they hear "try again" and only then take their events: they must hear it, also if they are
+/// so slow at it that they look like one that waits inside a call.
+#[test]
+fn who_sends_and_takes_nothing_hears_try_again_before_it_is_closed() {
+    let cluster = Cluster::new(1);
+    let _daemons = cluster.start_all();
+    let place = Place::Dir(cluster.run_dir(1));
+    let mut client = connect(&place, Service::Cpg);
+    let join = cpg::Request::Join { group: b"own", pid: 1, flags: 0 }.head();
+    assert_eq!(ask(&mut client, &join).0, CsError::Ok);
+    let payload = vec![7; 20_000];
+    let head = cpg::Request::Mcast { guarantee: 2, payload: &payload }.head();
+    let mut sent = 0;
+    loop {
+        match client.send(&[&head, &payload], 2) {
+            Ok(()) => sent += payload.len(),
+            Err(Error::Refused(CsError::TryAgain)) => break,
+            Err(e) => panic!("after {sent} bytes: {e}"),
+        }
+        // Slower than the ring is while clients lag: that is what is tested.
+        std::thread::sleep(Duration::from_millis(4));
+    }
+    let mut taken = 0;
+    wait_until("it has got all that it sent", || {
+        while let Some(event) = client.next_event().expect("it is still connected") {
+            taken += event.len() / payload.len() * payload.len();
+        }
+        (taken == sent).then_some(())
+    });
 }
 
 #[test]

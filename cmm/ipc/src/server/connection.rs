@@ -60,7 +60,7 @@ pub struct Connection {
     lengths: VecDeque<u32>,
     /// What the daemon says to all clients of the service.
     gate: u32,
-    /// What this client is told: the gate, or on its own account to stop multicasts.
+    /// What this client is told: the gate, or on its own account to stop multicasts, or to go on.
     flow_control: u32,
     /// It takes no events until it is rid of what it sends.
     in_call: bool,
@@ -218,10 +218,12 @@ impl Connection {
         let throttled = self.flow_control > self.gate;
         let bound = if throttled { 0 } else { THROTTLE_BYTES };
         let drowns = self.queue.len() > bound;
-        let value = match drowns {
-            _ if self.in_call => 0,
-            true => self.gate.max(STOP_MULTICASTS),
-            false => self.gate,
+        let value = if self.in_call {
+            0
+        } else if drowns {
+            self.gate.max(STOP_MULTICASTS)
+        } else {
+            self.gate
         };
         if value != self.flow_control {
             self.counters.flow_controls += u64::from(self.flow_control == 0);

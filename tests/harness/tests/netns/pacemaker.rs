@@ -164,6 +164,12 @@ fn crm(cluster: &Cluster, node: u32, command: &str) -> String {
     text
 }
 
+fn has_lines(text: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(text.lines().any(|l| l == *line), "{line:?} is missing in\n{text}");
+    }
+}
+
 #[test]
 fn pacemaker_runs_a_group_and_moves_it_by_fencing_when_daemons_are_killed() {
     if skip() {
@@ -171,24 +177,26 @@ fn pacemaker_runs_a_group_and_moves_it_by_fencing_when_daemons_are_killed() {
     }
     let (cluster, old) = shop("pacemaker");
     let status = crm(&cluster, 2, "status");
-    for line in [
-        "  * Stack: corosync",
-        "  * 3 nodes configured",
-        "  * Online: [ n1 n2 n3 ]",
-        "  * Resource Group: shop:",
-    ] {
-        assert!(status.lines().any(|l| l == line), "{line:?} is missing in\n{status}");
-    }
+    has_lines(
+        &status,
+        &[
+            "  * Stack: corosync",
+            "  * 3 nodes configured",
+            "  * Online: [ n1 n2 n3 ]",
+            "  * Resource Group: shop:",
+        ],
+    );
     assert!(status.contains("partition with quorum"), "{status}");
     let configured = crm(&cluster, 3, "configure show");
-    for line in [
-        "node 1: n1",
-        "group shop state service ip",
-        "\tcluster-infrastructure=corosync \\",
-        "\tcluster-name=shop \\",
-    ] {
-        assert!(configured.lines().any(|l| l == line), "{line:?} is missing in\n{configured}");
-    }
+    has_lines(
+        &configured,
+        &[
+            "node 1: n1",
+            "group shop state service ip",
+            "\tcluster-infrastructure=corosync \\",
+            "\tcluster-name=shop \\",
+        ],
+    );
     crm(&cluster, 1, "configure verify");
     // Pacemaker is asked before the ring's daemon is shut down, and says no.
     let (text, _) = ask(&cluster, 2, "corosync-cfgtool -H");

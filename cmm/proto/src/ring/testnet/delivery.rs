@@ -433,15 +433,22 @@ fn the_token_is_held_on_a_quiet_ring_and_let_go_when_somebody_has_something() {
     }
 }
 
+/// A ring that drops who receives nothing after fifty rotations.
+fn impatient(nodes: u32) -> Net {
+    let mut net = Net::formed(nodes, 1);
+    net.timers.fail_recv_rotations = 50;
+    let all: Vec<u32> = (1..=nodes).collect();
+    for n in &all {
+        net.crash(*n);
+        net.start(*n);
+    }
+    net.until_formed(&all);
+    net
+}
+
 #[test]
 fn a_member_that_never_receives_is_dropped() {
-    let mut net = Net::formed(3, 1);
-    net.timers.fail_recv_rotations = 50;
-    for n in 1..=3 {
-        net.crash(n);
-        net.start(n);
-    }
-    net.until_formed(&[1, 2, 3]);
+    let mut net = impatient(3);
     net.veto = loses_data(&[3]);
     net.submit(1, Guarantee::Agreed, 20).unwrap();
     net.until("3 is dropped", |net| net.ring(1).members() == ids(&[1, 2]));
@@ -455,13 +462,7 @@ fn a_member_that_never_receives_is_dropped() {
 /// A fast ring turns fifty times in a few milliseconds; the link that is deaf is found out in a heartbeat limit.
 #[test]
 fn a_member_whose_link_is_deaf_for_a_moment_stays() {
-    let mut net = Net::formed(3, 1);
-    net.timers.fail_recv_rotations = 50;
-    for n in 1..=3 {
-        net.crash(n);
-        net.start(n);
-    }
-    net.until_formed(&[1, 2, 3]);
+    let mut net = impatient(3);
     let before = net.ring(1).ring_id();
     net.veto = loses_data(&[3]);
     let msg = net.submit(1, Guarantee::Agreed, 20).unwrap();
@@ -475,13 +476,7 @@ fn a_member_whose_link_is_deaf_for_a_moment_stays() {
 /// The episode that drops the only other member is over when the visit in which it began goes on: its token is void.
 #[test]
 fn who_drops_the_only_other_member_goes_on_with_a_token_of_its_own() {
-    let mut net = Net::formed(2, 1);
-    net.timers.fail_recv_rotations = 50;
-    for n in 1..=2 {
-        net.crash(n);
-        net.start(n);
-    }
-    net.until_formed(&[1, 2]);
+    let mut net = impatient(2);
     net.veto = loses_data(&[2]);
     let before = net.submit(1, Guarantee::Agreed, 90).unwrap();
     net.until("2 is dropped", |net| net.node(1).events.contains(&Event::FailedToReceive));
