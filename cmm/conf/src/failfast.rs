@@ -16,6 +16,8 @@ pub struct Failfast {
     pub watchdog_device: Option<String>,
     /// `watchdog_timeout`.
     pub watchdog_timeout: Span,
+    /// `watchdog_pretimeout`: so long before the watchdog fires the kernel panics, if it can; zero: it does not.
+    pub watchdog_pretimeout: Span,
     /// `guardian_limit`: how long the event loop may stand still before the guardian takes the node down.
     pub guardian_limit: Span,
     /// `unit { }`.
@@ -89,7 +91,18 @@ pub(crate) fn read(root: &Section, timing: &Timing, found: &mut Diagnostics) -> 
     // The guardian of a test node must outlast a SIGSTOP of the test; that of a real node the longest honest stall.
     // Both must be longer than the silence after which the others suspect this node.
     let at_least = |seconds: u64| Span::from_secs(seconds).max(timing.heartbeat_limit_max.scale(3, 2));
+    let watchdog_timeout =
+        millis("watchdog_timeout").or(corosync_timeout.map(Span::from_millis)).unwrap_or(at_least(10));
+    let limit = timing.heartbeat_limit_max;
+    // A fifth, in the whole seconds that devices know, where that leaves the others the time to suspect this node.
+    let fifth = Span::from_secs(watchdog_timeout.as_millis() / 5_000);
+    let fifth = Some(fifth).filter(|f| watchdog_timeout.saturating_sub(*f) > limit);
+    let watchdog_pretimeout = millis("watchdog_pretimeout").unwrap_or(fifth.unwrap_or(Span::ZERO));
+    // The guardian comes before the watchdog, which knows no reason.
+    let soonest = watchdog_timeout.saturating_sub(watchdog_pretimeout);
+    let before_watchdog = soonest.saturating_sub(soonest.saturating_sub(limit).scale(1, 4));
     let guardian_limit = at_least(if mode == Mode::Exit { 30 } else { 10 });
+    let guardian_limit = if device.is_some() { guardian_limit.min(before_watchdog) } else { guardian_limit };
     Failfast {
         mode,
         exit_scope: match value("exit_scope") {
@@ -97,9 +110,8 @@ pub(crate) fn read(root: &Section, timing: &Timing, found: &mut Diagnostics) -> 
             _ => ExitScope::RunDir,
         },
         watchdog_device: device.map(str::to_owned),
-        watchdog_timeout: millis("watchdog_timeout")
-            .or(corosync_timeout.map(Span::from_millis))
-            .unwrap_or(at_least(10)),
+        watchdog_timeout,
+        watchdog_pretimeout,
         guardian_limit: millis("guardian_limit").unwrap_or(guardian_limit),
         units: root.all("failfast").flat_map(|s| s.all("unit")).filter_map(|s| read_unit(s, found)).collect(),
     }

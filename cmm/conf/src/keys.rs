@@ -1,5 +1,7 @@
 //! The configuration as CMAP keys, named and typed as corosync's clients expect them.
 
+use holdfast_types::Span;
+
 use crate::schema::{self, Kind, Width, parse_number};
 use crate::{Node, Section, Timing, Totem};
 
@@ -22,6 +24,7 @@ pub enum KeyValue {
     U16(u16),
     U32(u32),
     U64(u64),
+    I32(i32),
     Str(String),
 }
 
@@ -61,34 +64,7 @@ pub(crate) fn collect(
         }
     }
     keys.add("nodelist.local_node_pos".into(), KeyValue::U32(local as u32));
-    for (name, span) in [
-        ("token", timing.token),
-        ("token_retransmit", timing.token_retransmit),
-        ("hold", timing.hold),
-        ("join", timing.join),
-        ("consensus", timing.consensus),
-        ("merge", timing.merge),
-        ("heartbeat_interval", timing.heartbeat),
-        ("heartbeat_limit", timing.heartbeat_limit),
-        ("heartbeat_limit_max", timing.heartbeat_limit_max),
-        ("lease", timing.lease),
-        ("lease_margin", timing.lease_margin),
-    ] {
-        let millis = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
-        keys.add(format!("runtime.config.totem.{name}"), KeyValue::U32(millis));
-    }
-    keys.add(
-        "runtime.config.totem.token_retransmits_before_loss_const".into(),
-        KeyValue::U32(timing.retransmits),
-    );
-    for (name, number) in [
-        ("fail_recv_const", timing.fail_recv_rotations),
-        ("window_size", totem.window_size),
-        ("max_messages", totem.max_messages),
-        ("block_unlisted_ips", totem.block_unlisted_ips.into()),
-    ] {
-        keys.add(format!("runtime.config.totem.{name}"), KeyValue::U32(number));
-    }
+    keys.in_force(nodes, timing, totem);
     for row in timing.rows() {
         let base = format!("holdfast.timing.{}", row.name);
         if let Some(value) = row.value {
@@ -109,6 +85,65 @@ pub(crate) fn collect(
 struct Keys(Vec<ConfigKey>);
 
 impl Keys {
+    /// `runtime.config.totem.*`: what is in force. What corosync has a setting for and this protocol does by itself has the value that
+    /// corosync would do the same with.
+    fn in_force(&mut self, nodes: &[Node], timing: &Timing, totem: &Totem) {
+        let base = "runtime.config.totem";
+        let millis = |span: Span| KeyValue::U32(u32::try_from(span.as_millis()).unwrap_or(u32::MAX));
+        for (name, span) in [
+            ("token", timing.token),
+            ("token_retransmit", timing.token_retransmit),
+            ("hold", timing.hold),
+            ("join", timing.join),
+            ("consensus", timing.consensus),
+            ("merge", timing.merge),
+            ("heartbeat_interval", timing.heartbeat),
+            ("heartbeat_limit", timing.heartbeat_limit),
+            ("heartbeat_limit_max", timing.heartbeat_limit_max),
+            ("lease", timing.lease),
+            ("lease_margin", timing.lease_margin),
+        ] {
+            self.add(format!("{base}.{name}"), millis(span));
+        }
+        for (name, number) in [
+            ("token_retransmits_before_loss_const", timing.retransmits),
+            ("fail_recv_const", timing.fail_recv_rotations),
+            ("window_size", totem.window_size),
+            ("max_messages", totem.max_messages),
+            ("block_unlisted_ips", totem.block_unlisted_ips.into()),
+            ("knet_mtu", totem.mtu.and_then(|mtu| u32::try_from(mtu).ok()).unwrap_or(0)),
+            (
+                "knet_pmtud_interval",
+                u32::try_from(totem.mtu_interval.as_millis() / 1_000).unwrap_or(u32::MAX),
+            ),
+            // A late token is told at three quarters of its time-out.
+            ("token_warning", 75),
+            // The token is never held while frames are missing; they are asked for when it shows that they are.
+            ("cancel_token_hold_on_retransmit", 1),
+            ("miss_count_const", 1),
+            // A quiet ring is recognised at once.
+            ("seqno_unchanged_const", 1),
+            // Joins are not put off by chance, interfaces are not polled, the token is no heartbeat.
+            ("send_join", 0),
+            ("downcheck", 0),
+            ("heartbeat_failures_allowed", 0),
+            ("max_network_delay", 0),
+            ("knet_compression_threshold", 0),
+        ] {
+            self.add(format!("{base}.{name}"), KeyValue::U32(number));
+        }
+        self.add(format!("{base}.knet_compression_level"), KeyValue::I32(0));
+        self.add(format!("{base}.knet_compression_model"), KeyValue::Str("none".into()));
+        let links = 0..totem.ping_timeouts.len();
+        for link in links.filter(|link| nodes.iter().any(|n| n.addrs[*link].is_some())) {
+            let base = format!("{base}.interface.{link}");
+            // Beats are heartbeats; a link is down when four are missing, if nothing is configured.
+            let limit = totem.ping_timeouts[link].unwrap_or(timing.heartbeat.scale(4, 1));
+            self.add(format!("{base}.knet_ping_interval"), millis(timing.heartbeat));
+            self.add(format!("{base}.knet_ping_timeout"), millis(limit));
+        }
+    }
+
     fn add(&mut self, name: String, value: KeyValue) {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/:".contains(&b);
         if name.len() <= NAME_MAX && name.bytes().all(plain) {

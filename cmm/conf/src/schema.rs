@@ -147,6 +147,7 @@ impl Spec {
     /// Keys that may stand more than once in one section.
     fn repeats_key(&self, key: &str) -> bool {
         self.name == "uidgid" && matches!(key, "uid" | "gid")
+            || self.name == "disk" && matches!(key, "device" | "label")
     }
 }
 
@@ -300,7 +301,7 @@ const fn open(name: &'static str, effect: Effect) -> Spec {
 const NO_KNET: &str = "Holdfast has its own transport";
 const RELIC: &str = "corosync dropped it long ago";
 const HEARTBEATS: &str = "heartbeats are always on, see totem.heartbeat_limit";
-const STRICTER: &str = "the node counts as if it was off, which is the stricter choice";
+const VOTE_ONLY: &str = "a node that loses the disk or its fitness loses the disk's vote and nothing else; failfast does the rest";
 const PRIORITIES: &[&str] = &["emerg", "alert", "crit", "err", "error", "warning", "notice", "info", "debug"];
 const FACILITIES: &[&str] =
     &["daemon", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"];
@@ -420,18 +421,17 @@ static QUORUM: Spec = section(
         num("votes", 0, 65_535),
         flag("two_node"),
         flag("wait_for_all"),
-        not_yet(flag("auto_tie_breaker"), STRICTER),
+        flag("auto_tie_breaker"),
         text("auto_tie_breaker_node"),
-        not_yet(flag("last_man_standing"), STRICTER),
+        flag("last_man_standing"),
         num("last_man_standing_window", 0, MS_MAX),
-        not_yet(flag("allow_downscale"), STRICTER),
-        not_yet(flag("expected_votes_tracking"), "expected votes start from the configuration each time"),
+        flag("allow_downscale"),
+        flag("expected_votes_tracking"),
         num("leaving_timeout", 0, MS_MAX),
     ],
     &[&DEVICE],
 );
 static DEVICE: Spec = Spec {
-    effect: Effect::NotYet("its votes never count, so every decision is at least as strict as with it"),
     ..repeated(section(
         "device",
         &[
@@ -451,6 +451,9 @@ static DEVICE_NET: Spec = section(
         width(num("port", 1, 65_535), Width::U32),
         word("tls", &["on", "off", "required"]),
         word("algorithm", &["test", "ffsplit", "2nodelms", "lms"]),
+        text("tls_ca"),
+        text("tls_cert"),
+        text("tls_key"),
         text("tie_breaker"),
         num("connect_timeout", 1, MS_MAX),
         word("force_ip_version", &["0", "4", "6"]),
@@ -469,8 +472,40 @@ static HEURISTICS: Spec = section(
     ],
     &[],
 );
-static DEVICE_DISK: Spec = open("disk", Effect::Used);
-static DEVICE_SCSI: Spec = open("scsi", Effect::Used);
+static DEVICE_DISK: Spec = section(
+    "disk",
+    &[
+        text("device"),
+        text("label"),
+        num("interval", 10, 60_000),
+        num("tko", 2, 1_000),
+        inert(num("tko_up", 1, 1_000), "a ballot takes as long as it takes"),
+        inert(num("master_wait", 1, 1_000), "a ballot takes as long as it takes"),
+        num("upgrade_wait", 0, 1_000),
+        num("min_score", 0, 65_535),
+        inert(flag("reboot"), VOTE_ONLY),
+        inert(flag("allow_kill"), VOTE_ONLY),
+        inert(flag("paranoid"), VOTE_ONLY),
+        inert(flag("io_timeout"), VOTE_ONLY),
+        inert(num("max_error_cycles", 0, U32), VOTE_ONLY),
+        inert(flag("stop_cman"), VOTE_ONLY),
+        inert(flag("use_uptime"), "nothing depends on a wall clock"),
+        inert(text("status_file"), "\"holdfast qdisk status\" says more, and nothing waits for a file"),
+    ],
+    &[&DEVICE_HEURISTIC],
+);
+static DEVICE_HEURISTIC: Spec = repeated(section(
+    "heuristic",
+    &[
+        text("program"),
+        num("score", 1, 6_553),
+        num("interval", crate::qdisk::HEURISTIC_MS_MIN, 3_600_000),
+        num("tko", 1, 10_000),
+    ],
+    &[],
+));
+static DEVICE_SCSI: Spec =
+    section("scsi", &[text("device"), num("interval", 10, 60_000), num("tko", 2, 1_000)], &[]);
 
 macro_rules! log_keys {
     ($($more:expr),*) => {
@@ -535,6 +570,7 @@ static FAILFAST: Spec = section(
         word("exit_scope", &["run-dir", "pid-namespace"]),
         text("watchdog_device"),
         num("watchdog_timeout", 1_000, 600_000),
+        num("watchdog_pretimeout", 0, 600_000),
         num("guardian_limit", 100, 600_000),
     ],
     &[&UNIT],

@@ -56,6 +56,8 @@ pub struct Timing {
     pub step_limit: Span,
     /// Worst case of the watchdog: twice its time-out (some devices), plus a tenth; `None` without a device.
     pub watchdog_worst: Option<Span>,
+    /// The soonest that an unfed watchdog takes the node down, with or without notice; `None` without a device.
+    pub watchdog_soonest: Option<Span>,
     /// `failfast.guardian_limit`.
     pub guardian_limit: Span,
 }
@@ -73,17 +75,13 @@ impl Timing {
         (self.lease + self.lease_margin).saturating_sub(self.heartbeat_limit)
     }
 
-    /// The time-out that the watchdog is set to; none without one.
-    #[must_use]
-    pub fn watchdog_timeout(&self) -> Option<Span> {
-        self.watchdog_worst.map(|worst| worst.scale(WORST.1, WORST.0))
-    }
-
     /// Takes the times of failfast over.
     pub(crate) fn complete(&mut self, failfast: &Failfast) {
         self.guardian_limit = failfast.guardian_limit;
-        self.watchdog_worst =
-            failfast.watchdog_device.as_ref().map(|_| failfast.watchdog_timeout.scale(WORST.0, WORST.1));
+        let device = failfast.watchdog_device.as_ref();
+        self.watchdog_worst = device.map(|_| failfast.watchdog_timeout.scale(WORST.0, WORST.1));
+        self.watchdog_soonest =
+            device.map(|_| failfast.watchdog_timeout.saturating_sub(failfast.watchdog_pretimeout));
     }
 
     /// What the measured lateness of wake-ups on this machine (99th percentile) breaks, in words, if anything.
@@ -163,6 +161,7 @@ pub(crate) fn derive(root: &Section, nodes: usize) -> Timing {
         lease_margin,
         step_limit: millis("step_limit").unwrap_or(Span::from_secs(30).max((token + consensus).scale(2, 1))),
         watchdog_worst: None,
+        watchdog_soonest: None,
         guardian_limit: Span::ZERO,
     }
 }
@@ -244,11 +243,13 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
             ),
         ),
         (
-            failfast.watchdog_device.is_none() || failfast.watchdog_timeout > t.heartbeat_limit_max,
-            &["watchdog_timeout"],
+            t.watchdog_soonest.is_none_or(|soonest| soonest > t.heartbeat_limit_max),
+            &["watchdog_pretimeout", "watchdog_timeout"],
             format!(
-                "the watchdog fires after {}, before a member is even suspected ({}); write a larger failfast.watchdog_timeout",
-                failfast.watchdog_timeout, t.heartbeat_limit_max
+                "the watchdog takes the node down after {}, before a member is even suspected ({}); write a larger \
+                 failfast.watchdog_timeout or a smaller failfast.watchdog_pretimeout",
+                failfast.watchdog_timeout.saturating_sub(failfast.watchdog_pretimeout),
+                t.heartbeat_limit_max
             ),
         ),
         (
@@ -287,6 +288,15 @@ pub(crate) fn check(root: &Section, t: &Timing, failfast: &Failfast, found: &mut
             t.lease_wait()
         );
         found.warn(at("lease"), text);
+    }
+    if let Some(soonest) = t.watchdog_soonest.filter(|soonest| *soonest <= failfast.guardian_limit) {
+        let text = format!(
+            "the watchdog takes a node that hangs down after {soonest}, before its guardian does and says why ({}); write a smaller \
+             failfast.guardian_limit",
+            failfast.guardian_limit
+        );
+        let item = root.get(&["failfast"], "guardian_limit");
+        found.warn(item.map_or_else(|| root.at(), crate::Item::at), text);
     }
     if t.heartbeat_limit_max > t.token {
         let text = format!(

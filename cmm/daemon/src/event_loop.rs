@@ -5,7 +5,6 @@
 //! then the other clients; at the end clients are told of their events, many at once, and everything goes out in one batch,
 //! urgent packets first. The thread that runs it never waits for a file, a name, a lock or a client.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -14,25 +13,30 @@ use std::time::Duration;
 use cmm_conf::{Config, ConfigKey, Priority, Timing};
 use cmm_ipc::CsError;
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Event, Hint, Node, Output, Refusal, RejectReason, Request, SettingsTaken, StepPhase};
+use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, SettingsTaken, StepPhase, TableView};
+use cmm_qdisk::{Mail, Order};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::{SIGHUP, Signals};
-use holdfast_types::{Boottime, LinkId, LinkSet, NodeId, Span};
+use holdfast_types::{Boottime, Incarnation, LinkId, LinkSet, NodeId, Span};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clients::{Action, Clients};
+use crate::disks::Disks;
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
+use crate::heuristics::Heuristics;
 use crate::interfaces::Watch;
 use crate::keys::KeyLoader;
 use crate::log::Log;
 use crate::net::{self, Feedback, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
-use crate::reload::{self, Reloaded, Reloader, Reread, VoteChange};
+use crate::reload::{self, Reloaded, Reloader, Reread};
+use crate::reservation::Reservation;
+use crate::servers::{Servers, What};
 use crate::startup;
 
 /// Everything the loop drives.
@@ -46,6 +50,10 @@ pub(crate) struct EventLoop {
     pub(crate) persister: Persister,
     pub(crate) keys: KeyLoader,
     pub(crate) reloader: Reloader,
+    pub(crate) disks: Disks,
+    pub(crate) heuristics: Heuristics,
+    pub(crate) reservation: Reservation,
+    pub(crate) servers: Servers,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
@@ -69,16 +77,18 @@ pub(crate) struct State {
     load_key: bool,
     /// This node has the configuration read anew, everywhere.
     reload_by: Option<NodeId>,
+    reloads: u64,
     /// The configuration in force, as CMAP keys.
     config: Vec<ConfigKey>,
     /// What was read and waits for the other members, and the links that it has brought.
     reread: Option<(Box<Reread>, LinkSet)>,
     /// They are there.
     settings: Option<SettingsTaken>,
-    /// This node has asked for the reload: it is the one that changes votes, for all.
-    asked_here: bool,
-    /// Changes of votes that a reload brings, one after the other.
-    votes: VecDeque<VoteChange>,
+    /// The node table as told last, and whether that is news.
+    table: TableView,
+    new_table: bool,
+    /// When the log says what a change of it waits for, if it still does.
+    waits_at: Option<Boottime>,
     /// Frames asked for again since the last report.
     retransmits: u64,
     report_at: Option<Boottime>,
@@ -94,6 +104,16 @@ pub(crate) struct State {
     interfaces: Vec<(LinkId, IpAddr)>,
     /// Units that CMAP shows.
     units: Vec<UnitName>,
+    /// A member was lost: heuristics are run at once.
+    test_fitness: bool,
+    /// Lives that have gone, for whose last words the quorum disk is asked.
+    gone: Vec<(NodeId, Incarnation)>,
+    /// What the core wants of quorum disks.
+    asked_of_disks: Vec<(usize, Option<Box<cmm_qdisk::Block>>)>,
+    /// And of the disk with reservations.
+    to_target: Option<cmm_scsi::Command>,
+    /// What it wants of the connections to the quorum server.
+    asked_of_server: Vec<cmm_qnet::Output>,
     /// The core says that the node must go down.
     take_down: Option<String>,
 }
@@ -118,14 +138,21 @@ const GUARDIAN: Token = Token(4);
 const ALARM: Token = Token(5);
 /// The kernel tells of interfaces and addresses.
 const INTERFACES: Token = Token(6);
+/// A quorum disk has done something.
+const DISKS: Token = Token(7);
 /// Clients have all tokens from here on.
 const CLIENTS: Token = Token(16);
 /// Clients served in one turn, one run of requests each.
 const CLIENTS_BUDGET: usize = 32;
 
+/// What a change of the node table waits for, for longer than this, is a line of the log.
+const WAITS_TOLD_AFTER: Span = Span::from_secs(3);
+
 const EVENTS_MAX: usize = 256;
 /// Are 1 while the configuration is read anew and taken over.
 const RELOADING: [&str; 2] = ["config.reload_in_progress", "config.totemconfig_reload_in_progress"];
+/// How many times that was done in this life, whatever came of it: who has seen it before knows which one is over.
+const RELOADS: &str = "config.reloads";
 /// What came of the last reload: a `cs_error_t`.
 const RELOAD_STATUS: &str = "config.reload_status";
 /// `rgmd` sets it to 0 while everything it runs is stopped: then nothing here needs quorum.
@@ -139,6 +166,8 @@ const LEAVE_LIMIT: Span = Span::from_secs(2);
 const BUSY_MAX: Span = Span::from_millis(50);
 /// Fewer say nothing about one in a hundred.
 const WAKEUPS_TO_JUDGE: u64 = 1_000;
+/// What the quorum server says is taken in pieces; as many as its queue has room for.
+const SERVER_BUDGET: usize = 256;
 const BREATH: Duration = Duration::from_micros(100);
 
 /// Now, on the clock of decisions.
@@ -160,12 +189,18 @@ impl EventLoop {
         if let Some(fd) = self.interfaces.fd() {
             self.poll.registry().register(&mut SourceFd(&fd), INTERFACES, Interest::READABLE)?;
         }
+        if let Some(fd) = self.disks.fd() {
+            self.poll.registry().register(&mut SourceFd(&fd), DISKS, Interest::READABLE)?;
+        }
         self.watch_guardian();
         let alarm = Alarm::new()?;
         self.poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
         self.state.interfaces = self.net.interfaces();
+        self.node.lend_clock(clock::boottime_nanos);
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
+        // Before the first look at a disk: not fit until a heuristic says so.
+        self.judge_fitness(now());
         loop {
             self.turn(&events);
             if self.state.left {
@@ -197,6 +232,7 @@ impl EventLoop {
                     }
                 }
                 INTERFACES => self.interfaces.set_readable(),
+                DISKS => self.disks.woken(),
                 WAKER | ALARM => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
@@ -215,6 +251,11 @@ impl EventLoop {
             self.node.handle_persisted(at, &record);
             self.drain(at);
         }
+        self.take_disks();
+        while let Some(result) = self.reservation.done() {
+            self.node.handle_scsi(now(), result);
+        }
+        self.take_server();
         while let Some(loaded) = self.keys.done() {
             let at = now();
             let key = loaded.map(|key| {
@@ -284,6 +325,69 @@ impl EventLoop {
         }
     }
 
+    /// What quorum disks have done, and heuristics. A request that fails at once is looked at in the next turn.
+    fn take_disks(&mut self) {
+        let mut news = self.heuristics.take();
+        for _ in 0..cmm_qdisk::DISKS_MAX {
+            let at = now();
+            let Some((disk, result)) = self.disks.done() else { break };
+            self.node.handle_disk(at, disk, result);
+            self.drain(at);
+            news = true;
+        }
+        if news {
+            self.judge_fitness(now());
+        }
+        while let Some(grave) = self.disks.take_grave() {
+            self.failfast.add_grave(grave);
+        }
+        if let Some(mail) = self.disks.take_order() {
+            self.obey_order(&mail);
+        }
+    }
+
+    /// An order from the quorum disk to this life of this node.
+    fn obey_order(&mut self, mail: &Mail) {
+        let from = if mail.from == 0 { "an operator".to_owned() } else { format!("node {}", mail.from) };
+        let what = match mail.order {
+            Order::None | Order::Test => {
+                let text = format!("Quorum disk: a test order from {from} has arrived: {}", mail.why);
+                return self.log.text(Priority::Notice, text);
+            }
+            Order::Reset => "was told to reset",
+            Order::Off => "was told to go down",
+            Order::Evicted => "was evicted",
+        };
+        let why = format!("this node {what} through the quorum disk by {from}: {}", mail.why);
+        self.failfast.condemn(Reason::commanded(&why));
+    }
+
+    /// Tells the core whether this node is fit to have the quorum disk's vote.
+    fn judge_fitness(&mut self, at: Boottime) {
+        let fitness = self.heuristics.judge(at, &self.log);
+        self.node.set_fitness(at, fitness, clock::wall_nanos() / 1_000_000_000);
+        self.drain(at);
+        self.disks.publish(&self.node, fitness.score, self.heuristics.min_score(), |key, value| {
+            self.clients.set_key(key, value, at);
+        });
+    }
+
+    /// What has happened to the connections to the quorum server.
+    fn take_server(&mut self) {
+        for _ in 0..SERVER_BUDGET {
+            let at = now();
+            let Some(happened) = self.servers.next() else { break };
+            let input = match &happened.what {
+                What::Connected => cmm_qnet::Input::Connected,
+                What::Secured => cmm_qnet::Input::Secured,
+                What::Received(bytes) => cmm_qnet::Input::Received(bytes),
+                What::Closed => cmm_qnet::Input::Closed,
+            };
+            self.node.handle_server(at, happened.channel, happened.attempt, input);
+            self.drain(at);
+        }
+    }
+
     fn serve_requests(&mut self) {
         for _ in 0..CLIENTS_BUDGET {
             let at = now();
@@ -323,9 +427,23 @@ impl EventLoop {
 
     /// What the core wants of the rest of the daemon: keys, gasps, and going down, having given up quorum itself.
     fn obey(&mut self) {
+        if std::mem::take(&mut self.state.test_fitness) {
+            self.heuristics.run_now();
+        }
+        for (node, life) in self.state.gone.drain(..) {
+            self.disks.ask_why(node, life);
+        }
+        if let Some(command) = self.state.to_target.take() {
+            self.reservation.send(command);
+        }
+        for (disk, block) in self.state.asked_of_disks.drain(..) {
+            self.disks.ask(disk, block.as_deref());
+        }
+        for order in self.state.asked_of_server.drain(..) {
+            self.servers.ask(order);
+        }
         if let Some(by) = self.state.reload_by.take() {
             self.log.event(DaemonEvent::Reloading { by });
-            self.state.asked_here = by == self.node.me();
             let at = now();
             RELOADING.iter().for_each(|key| self.clients.set_key(key, Value::u8(1), at));
             self.reloader.ask();
@@ -334,6 +452,9 @@ impl EventLoop {
             && let Some((read, links)) = self.state.reread.take()
         {
             self.settle_reload(*read, links, settings);
+        }
+        if std::mem::take(&mut self.state.new_table) {
+            self.forget_nodes();
         }
         if std::mem::take(&mut self.state.load_key) {
             self.keys.ask();
@@ -388,7 +509,7 @@ impl EventLoop {
     /// Why nothing has changed.
     fn take_over(&mut self, read: Box<Reread>) -> Result<(), String> {
         let limit = read.config.timing.heartbeat_limit_max;
-        if limit >= self.timing.guardian_limit || self.timing.watchdog_timeout().is_some_and(|w| limit >= w) {
+        if limit >= self.timing.guardian_limit || self.timing.watchdog_soonest.is_some_and(|w| limit >= w) {
             return Err(format!(
                 "with heartbeat_limit_max {limit} a silent node would be taken down before it is suspected, since the guardian's limit \
                  and the watchdog's time-out stay as they are; write a smaller one, or start this node anew"
@@ -414,30 +535,22 @@ impl EventLoop {
 
     /// Timers and limits of a configuration that was read anew are in force.
     fn settle_reload(&mut self, read: Reread, links: LinkSet, settings: SettingsTaken) {
-        let (guardian_limit, watchdog_worst) = (self.timing.guardian_limit, self.timing.watchdog_worst);
-        self.timing = Timing { guardian_limit, watchdog_worst, ..read.config.timing };
+        // These stay as they are while this process runs.
+        let Timing { guardian_limit, watchdog_worst, watchdog_soonest, .. } = self.timing;
+        self.timing = Timing { guardian_limit, watchdog_worst, watchdog_soonest, ..read.config.timing };
         let changes = reload::take_keys(&mut self.state.config, &read.config.keys);
-        if self.state.asked_here {
-            self.state.votes = reload::votes(&changes, &read.config, &self.node).into();
-        }
         self.clients.set_config(&changes.set, &changes.gone, now());
         self.reloaded(Ok(Reloaded { links, taken: changes.taken(), waiting: changes.waiting, settings }));
     }
 
-    /// Asks the members for the next change of votes, when the one before is made. Each is taken in two phases, as one by
-    /// corosync-quorumtool is.
-    fn change_votes(&mut self, at: Boottime) {
-        let Some(change) = self.state.votes.front().copied() else { return };
-        if self.node.votes_change_pending() {
-            return;
+    /// Packets go no more to those that are no nodes any more.
+    fn forget_nodes(&mut self) {
+        let Some(net) = self.net.without(|id| self.state.table.nodes.contains(&id)) else { return };
+        self.failfast.set_links(&net, &self.log);
+        if let Err(e) = self.net.adopt(net, Vec::new(), self.poll.registry(), NET.0) {
+            let (what, then) = ("a node that was removed is still sent packets", "they are not for anybody");
+            self.log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
         }
-        match self.node.submit(at, change.request()) {
-            Err(Refusal::TryAgain) => return,
-            Ok(()) => {}
-            Err(_) => self.log.event(DaemonEvent::VotesRefused { change: change.to_string() }),
-        }
-        self.state.votes.pop_front();
-        self.drain(at);
     }
 
     /// Tells the log and the clients that a reload is over.
@@ -445,6 +558,8 @@ impl EventLoop {
         let at = now();
         let status = if outcome.is_ok() { CsError::Ok } else { CsError::InvalidParam };
         self.clients.set_key(RELOAD_STATUS, Value::i32(status as i32), at);
+        self.state.reloads += 1;
+        self.clients.set_key(RELOADS, Value::u64(self.state.reloads), at);
         RELOADING.iter().for_each(|key| self.clients.set_key(key, Value::u8(0), at));
         self.clients.reloaded(outcome.is_ok());
         self.log.event(DaemonEvent::Reloaded { outcome });
@@ -452,14 +567,22 @@ impl EventLoop {
 
     /// Takes the links of a configuration that was read anew; says which, or why nothing has changed.
     fn take_links(&mut self, config: &Config) -> Result<LinkSet, String> {
-        let ids = |nodes: &mut dyn Iterator<Item = NodeId>| nodes.collect::<BTreeSet<_>>();
-        let listed = ids(&mut config.nodes.iter().map(|n| n.id));
-        if config.me().id != self.node.me()
-            || listed != ids(&mut self.node.config().nodes.iter().map(|n| n.id))
-        {
-            return Err("nodes were added, removed or renumbered; stop all nodes and start them anew".into());
+        if config.me().id != self.node.me() {
+            return Err(format!(
+                "this node is {} and would be {}; stop it first",
+                self.node.me(),
+                config.me().id
+            ));
         }
-        let (net, links) = (startup::net_config(config), startup::links_config(config));
+        let table = startup::node_table(config);
+        if self.node.config().quorum.device.is_some() && table != *self.node.file_table() {
+            return Err("nodes and votes are not changed at run time while there is a quorum device; \
+                        stop all nodes and start them anew"
+                .into());
+        }
+        let (mut net, links) = (startup::net_config(config), startup::links_config(config));
+        // Nodes that go stay until all members have let them go.
+        self.net.keep_others(&mut net);
         let moved = self.net.moved(&net);
         let sockets =
             self.net.bind_new(&net).map_err(|(local, e)| format!("cannot bind UDP {local}: {e}"))?;
@@ -477,7 +600,9 @@ impl EventLoop {
         let keys = config.keys.iter().filter(|k| k.name.starts_with("nodelist."));
         let keys = keys.map(|k| (k.name.clone(), startup::key_value(&k.value))).collect();
         self.clients.set_nodes(startup::client_nodes(config), keys, at);
+        let taken = self.node.submit(at, Request::SetTable(&table));
         self.drain(at);
+        taken.map_err(|_| "the node list cannot be run; check it with \"cmmd -t\"".to_owned())?;
         Ok(links.all())
     }
 
@@ -519,11 +644,13 @@ impl EventLoop {
         if self.failfast.has_work() {
             self.failfast.on_ready(at);
         }
-        self.change_votes(at);
         let health = Health {
             quorate: self.node.quorum_view().quorate,
             protected: self.clients.has_group_members() && self.clients.number_key(PROTECTED) != Some(0),
         };
+        if self.state.waits_at.take_if(|told_at| *told_at <= at).is_some() {
+            self.log.event(DaemonEvent::NodeTableWaits { why: self.state.table.waits.clone() });
+        }
         if let Some(units) = self.failfast.changed_units() {
             self.publish_units(&units, at);
         }
@@ -593,6 +720,7 @@ impl EventLoop {
             }
             self.net.flush();
         }
+        self.clients.send_failures = self.net.failures();
         self.net.spare().for_each(|packet| self.node.give_back(packet));
         self.net.watch(self.poll.registry(), NET.0);
     }
@@ -667,6 +795,9 @@ fn act(
     match output {
         Output::Transmit { .. } | Output::Probe { .. } => {}
         Output::Persist(record) => persister.push(record),
+        Output::Scsi(command) => state.to_target = Some(command),
+        Output::Disk { disk, block } => state.asked_of_disks.push((disk, block)),
+        Output::Server(order) => state.asked_of_server.push(order),
         Output::LoadKey => state.load_key = true,
         Output::Reload { by } => state.reload_by = Some(by),
         Output::SealGasps => state.reseal = true,
@@ -682,6 +813,7 @@ fn act(
         }
         Output::Event(event) => log.push(Happening::Core(event)),
         Output::NodeList(n) => {
+            state.gone.extend(node.incarnations().into_iter().filter(|(id, _)| n.left.contains(id)));
             log.event(DaemonEvent::NodeList { members: n.members, joined: n.joined, left: n.left });
         }
         Output::Quorum(view) => {
@@ -709,8 +841,17 @@ fn act(
             log.event(DaemonEvent::Confirmed { node, incarnation, why });
         }
         Output::TakeDown(why) => state.take_down = Some(why),
+        Output::Table(view) => {
+            let before = std::mem::replace(&mut state.table, view.clone());
+            state.new_table = true;
+            // Members read their files one after the other: most waits are over at once.
+            let waits = (!view.waits.is_empty()).then_some(at + WAITS_TOLD_AFTER);
+            state.waits_at = if before.waits == view.waits { state.waits_at } else { waits };
+            log.event(DaemonEvent::NodeTable { before: Box::new(before), now: Box::new(view) });
+        }
         Output::Settings(settings) => state.settings = Some(settings),
         Output::Left => state.left = true,
-        Output::Configuration(_) | Output::Cpg { .. } | Output::Gate { .. } | Output::Keys(_) => {}
+        Output::Configuration(change) => state.test_fitness |= !change.left.is_empty(),
+        Output::Cpg { .. } | Output::Gate { .. } | Output::Keys(_) => {}
     }
 }

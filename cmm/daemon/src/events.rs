@@ -2,10 +2,18 @@
 //! search for. Each event has a name, a subsystem, a priority, its text and its fields, and stands here once; the test
 //! compares the whole table with `events.txt`.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use cmm_conf::Priority::{self, Alert, Crit, Debug, Emerg, Err, Info, Notice, Warning};
-use cmm_proto::{ConfigurationKind, Event, HeldOut, KeyEvent, LinkMode, RejectReason, StepPhase};
+use cmm_proto::{
+    ConfigurationKind, Event, HeldOut, KeyEvent, LinkMode, NodeTable, RejectReason, StepPhase, TableView,
+};
+use cmm_qdisk::Event as Device;
+use cmm_qnet::{Channel, Event as Server};
+use cmm_scsi::Event as Reservation;
+use cmm_scsi::command::Holder;
+use failfast_core::Text;
 use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber};
 
 use crate::reload::Reloaded;
@@ -58,8 +66,10 @@ pub(crate) enum DaemonEvent {
     Reloaded { outcome: Result<Reloaded, String> },
     /// A member asked for it.
     Reloading { by: NodeId },
-    /// A change of votes that a reload brings is not allowed.
-    VotesRefused { change: String },
+    /// The node table that counts, or a change of it that has begun.
+    NodeTable { before: Box<TableView>, now: Box<TableView> },
+    /// The file's node list is not in force, and that is so for a while.
+    NodeTableWaits { why: String },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -115,6 +125,142 @@ fn push(
     fields: Vec<(&'static str, String)>,
 ) {
     out.push(Line { name, subsystem, priority, text, fields });
+}
+
+/// News of the quorum disk, in qdiskd's words where it had some.
+fn device(event: &Device, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String, fields| push(out, name, "QDISK", priority, text, fields);
+    match event {
+        Device::Disk { disk, failure: Some(failure) } => {
+            let fields = vec![("disk", disk.to_string())];
+            let text = format!(
+                "Quorum disk {disk} does not count: {failure}; look at its path and what else writes to it"
+            );
+            line("qdisk_failed", Warning, text, fields);
+        }
+        Device::Disk { disk, failure: None } => {
+            let fields = vec![("disk", disk.to_string())];
+            line("qdisk_works", Notice, format!("Quorum disk {disk} works again."), fields);
+        }
+        Device::Decided(decided) => {
+            let (node, term) = (decided.owner.slot, decided.term);
+            let fields = vec![("node", node.to_string()), ("term", term.to_string())];
+            line("qdisk_master", Notice, format!("Node {node} is the master (term {term})"), fields);
+        }
+        Device::Gained { term } => {
+            let text = "Assuming master role: the quorum device's vote counts here";
+            line("qdisk_gained", Notice, text.into(), vec![("term", term.to_string())]);
+        }
+        Device::Lost { term, why } => {
+            let fields = vec![("term", term.to_string())];
+            line("qdisk_lost", Warning, format!("lost contact with quorum device: {why}"), fields);
+        }
+        Device::NotInLast { owner } => {
+            let text = format!(
+                "Quorum device can not be acquired by the current cluster members. This quorum device is held by node {}: it was in the last cluster and this node was not; start it",
+                owner.slot
+            );
+            line("qdisk_not_in_last", Warning, text, vec![("node", owner.slot.to_string())]);
+        }
+        Device::Contradiction { term } => {
+            let text = format!(
+                "Quorum disks contradict each other about term {term}: their vote counts here no more; stop the cluster, and create them anew"
+            );
+            line("qdisk_contradiction", Err, text, vec![("term", term.to_string())]);
+        }
+        Device::LaterLife(life) => {
+            let text = format!(
+                "Quorum disk: a later life of this node (incarnation {life}) has written there; was its state directory put back, or does another node have its id?"
+            );
+            line("qdisk_later_life", Err, text, vec![("incarnation", life.to_string())]);
+        }
+    }
+}
+
+/// News of the disk with reservations, in Sun Cluster's words where it had some.
+fn reservation(event: &Reservation, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String, fields| push(out, name, "QDISK", priority, text, fields);
+    let node = |slot: &u8| vec![("node", slot.to_string())];
+    match event {
+        Reservation::Disk(Some(failure)) => {
+            let text = format!("Erstwhile online quorum device is inaccessible now: {failure}");
+            line("reservation_failed", Warning, text, vec![]);
+        }
+        Reservation::Disk(None) => {
+            line("reservation_works", Notice, "Quorum device is accessible.".into(), vec![])
+        }
+        Reservation::Holder(Holder::Slot(slot)) => {
+            line(
+                "reservation_holder",
+                Notice,
+                format!("Quorum device: owner set to node {slot}."),
+                node(slot),
+            );
+        }
+        Reservation::Holder(Holder::Nobody) => {
+            line("reservation_holder", Notice, "Quorum device: nobody holds its reservation.".into(), vec![]);
+        }
+        Reservation::Holder(Holder::Foreign(key)) | Reservation::Foreign(key) => {
+            let text = format!(
+                "Quorum device is used by another cluster or tool: key {key}; name another disk, or clear it there (sg_persist --in -k shows all keys)"
+            );
+            line("reservation_foreign", Err, text, vec![("key", key.to_string())]);
+        }
+        Reservation::Gained => {
+            let text = "Assuming master role: the quorum device's vote counts here";
+            line("reservation_gained", Notice, text.into(), vec![]);
+        }
+        Reservation::Lost { why } => {
+            line("reservation_lost", Warning, format!("lost contact with quorum device: {why}"), vec![]);
+        }
+        Reservation::Preempted { slot } => {
+            let text = format!(
+                "Preempted node {slot} from quorum device: it is not in this cluster, and cannot write there any more"
+            );
+            line("reservation_preempted", Warning, text, node(slot));
+        }
+        Reservation::Removed => {
+            let text = "Our partition has been preempted: the reason is in the log of the node that owns the quorum device";
+            line("reservation_removed", Warning, text.into(), vec![]);
+        }
+        Reservation::NotInLast { registered } => {
+            let nodes = (1..=64_u8).filter(|slot| registered & 1 << (slot - 1) != 0);
+            let nodes = nodes.map(|slot| slot.to_string()).collect::<Vec<_>>().join(" ");
+            let text = format!(
+                "Quorum device can not be acquired by the current cluster members. This quorum device is held by node {nodes}: it was in the last cluster and this node was not; start it, or, if it is off for good, clear its key: sg_persist --out --register-ignore --param-sark=0x1 DISK && sg_persist --out --clear --param-rk=0x1 DISK"
+            );
+            line("reservation_not_in_last", Warning, text, vec![("nodes", nodes)]);
+        }
+        Reservation::Volatile => {
+            let text = "Quorum device forgets registrations when it loses its power: after that a node that was not in the last cluster is not recognised";
+            line("reservation_volatile", Warning, text.into(), vec![]);
+        }
+    }
+}
+
+/// News of the quorum server.
+fn server(event: &Server, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String| push(out, name, "QDEVICE", priority, text, vec![]);
+    match event {
+        Server::Connected { channel: Channel::Member } => {
+            line("qnet_connected", Notice, "Connected to the quorum server (qnetd)".to_owned());
+        }
+        Server::Disconnected { channel: Channel::Member, why } => {
+            line("qnet_disconnected", Warning, format!("Not connected to the quorum server (qnetd): {why}"));
+        }
+        // A second connection, which comes and goes with the vote.
+        Server::Connected { .. } | Server::Disconnected { .. } => {}
+        Server::Verdict { ring, ack } => {
+            let vote = if *ack { "ACK" } else { "NACK" };
+            line("qnet_vote", Notice, format!("Quorum server: the vote for ring {ring} is {vote}"));
+        }
+        Server::Gained => {
+            line("qnet_gained", Notice, "The quorum device's vote counts here".to_owned());
+        }
+        Server::Lost { why } => {
+            line("qnet_lost", Warning, format!("lost contact with quorum device: {why}"));
+        }
+    }
 }
 
 /// `1 2 3`, as corosync lists nodes.
@@ -193,6 +339,7 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let text = format!("Failed to receive the leave message. failed: {}", list(nodes));
             line("left_silently", Notice, text, vec![("nodes", list(nodes))]);
         }
+        Event::Forced => line("forced", Notice, "Forcing into GATHER state".into(), vec![]),
         Event::CannotForm => {
             let text = "Totem is unable to form a cluster because of an operating system or network fault (reason: totem is \
                         continuously in gather state). The most common cause of this message is that the local firewall \
@@ -225,6 +372,9 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let fields = vec![("node", node.to_string()), ("incarnation", incarnation.to_string())];
             push(out, name, "FAILFAST", Notice, text, fields);
         }
+        Event::Device(event) => device(event, out),
+        Event::Reservation(event) => reservation(event, out),
+        Event::Server(event) => server(event, out),
         Event::Quorate(true) => {
             let text = "This node is within the primary component and will provide service.";
             push(out, "quorum_gained", "QUORUM", Notice, text.into(), vec![]);
@@ -545,7 +695,11 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                     &settings.late,
                     "not read the configuration in time; it takes timers over when it has",
                 ),
-                ("reload_differs", &settings.others, "other timers; make the files equal, and reload again"),
+                (
+                    "reload_differs",
+                    &settings.others,
+                    "other timers or quorum options; make the files equal, and reload again",
+                ),
             ] {
                 for node in nodes {
                     let text = format!("Config reload: node {node} has {what}");
@@ -553,11 +707,49 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                 }
             }
         }
-        DaemonEvent::VotesRefused { change } => {
-            let text = format!(
-                "Config reload: {change} were not set, this partition would lose its quorum by that; start or stop nodes first, and reload again"
-            );
-            line("reload_votes", "VOTEQ", Warning, text, vec![]);
+        DaemonEvent::NodeTable { before, now } => {
+            let nodes =
+                |table: &NodeTable| table.ids().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
+            let other = |a: &NodeTable, b: &NodeTable| {
+                let gone = a.ids().filter(|id| b.votes(*id).is_none());
+                gone.map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
+            };
+            let (old, new) = (&before.tables, &now.tables);
+            if new.is_bound() && (!old.is_bound() || old.table != new.table) {
+                let (list, expected) = (nodes(&new.table), new.table.expected_now());
+                let mut text = format!("Node list in force: {list}; {expected} expected votes");
+                let known = if old.table.nodes.is_empty() { &new.table } else { &old.table };
+                let (added, removed) = (other(&new.table, known), other(known, &new.table));
+                for (what, list) in [("added", &added), ("removed", &removed)] {
+                    if !list.is_empty() {
+                        text.push_str(&format!("; {what}: {list}"));
+                    }
+                }
+                for (what, list) in [
+                    ("not counted until they are back", &new.table.scale.away),
+                    ("in maintenance", &new.table.scale.maintained),
+                ] {
+                    if !list.is_empty() {
+                        let list: Vec<String> = list.iter().map(NodeId::to_string).collect();
+                        text.push_str(&format!("; {what}: {}", list.join(" ")));
+                    }
+                }
+                if let Some(node) = new.table.scale.tie {
+                    text.push_str(&format!("; node {node} breaks ties"));
+                }
+                let fields = vec![("nodes", list), ("added", added), ("removed", removed)];
+                line("node_list", "VOTEQ", Notice, text, fields);
+            }
+            if let Some((_, next)) = new.next.as_ref().filter(|next| Some(*next) != old.next.as_ref()) {
+                let list = nodes(next);
+                let text =
+                    format!("Node list is being changed to: {list}; {} expected votes", next.expected_now());
+                line("node_list_changing", "VOTEQ", Notice, text, vec![("nodes", list)]);
+            }
+        }
+        DaemonEvent::NodeTableWaits { why } => {
+            let text = format!("Node list of the configuration file is not in force yet: {why}");
+            line("node_list_waits", "VOTEQ", Warning, text, vec![]);
         }
         DaemonEvent::Reloaded { outcome: Result::Err(why) } => {
             line(
@@ -593,10 +785,10 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             line("stopped", "MAIN", Notice, "Holdfast cmmd exiting normally".into(), vec![])
         }
         DaemonEvent::Watchdog { fed: false, why } => {
-            line("watchdog_unfed", "WD", Alert, format!("The watchdog is not fed any more: {why}"), vec![]);
+            line("watchdog_unfed", "WD", Alert, watchdog_text(false, why).to_string(), vec![]);
         }
         DaemonEvent::Watchdog { fed: true, why } => {
-            line("watchdog_fed", "WD", Notice, format!("The watchdog is fed: {why}"), vec![]);
+            line("watchdog_fed", "WD", Notice, watchdog_text(true, why).to_string(), vec![]);
         }
         DaemonEvent::Guardian { error: Some(error) } => {
             line(
@@ -631,195 +823,13 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reloaded(taken: &[&str], waiting: &[&str]) -> Reloaded {
-        let links = [0, 1].into_iter().map(LinkId::new).collect();
-        let names = |list: &[&str]| list.iter().map(|&key| key.to_owned()).collect();
-        Reloaded { links, taken: names(taken), waiting: names(waiting), settings: Default::default() }
-    }
-
-    fn id(n: u32) -> NodeId {
-        NodeId::new(n)
-    }
-
-    fn ring() -> RingId {
-        RingId { representative: id(1), seq: 0xa4 }
-    }
-
-    /// One of each kind, in the order of the table.
-    fn all() -> Vec<Happening> {
-        use cmm_proto::{Configuration, Hint};
-        let ms = Span::from_millis;
-        let configuration = |kind| Configuration {
-            kind,
-            ring: ring(),
-            members: vec![id(1), id(2)],
-            joined: vec![id(2)],
-            left: vec![id(3)],
-        };
-        let gasp = |last_word| Event::Gasp {
-            node: id(3),
-            incarnation: Incarnation::new(17),
-            last_word,
-            why: "Failfast: Aborting because \"rgmd\" died 35 seconds ago.".into(),
-        };
-        let key = |n| cmm_proto::wire::ClusterKey::new([n; 32]).fingerprint();
-        let link = LinkId::new;
-        let best = |mode, link: Option<LinkId>| {
-            let links = if link.is_some() { 2 } else { 0 };
-            Event::BestLink { node: id(2), mode, link, priority: 1, links }
-        };
-        let core = vec![
-            Event::EnterGather { cause: 2, text: "The token was lost in the OPERATIONAL state." },
-            Event::EnterCommit,
-            Event::EnterRecovery,
-            Event::EnterOperational,
-            Event::TokenLost { token: ms(1_000) },
-            Event::Suspect { node: id(3), why: "heartbeat", silent: ms(512) },
-            Event::Suspect { node: id(3), why: "gasp", silent: Span::ZERO },
-            Event::Suspect { node: id(3), why: "leave", silent: Span::ZERO },
-            Event::Suspect { node: id(3), why: Hint::Refused.as_str(), silent: ms(53) },
-            Event::Probe { node: id(3), why: Hint::LinksDown.as_str() },
-            Event::NewMembership(configuration(ConfigurationKind::Transitional)),
-            Event::NewMembership(configuration(ConfigurationKind::Regular)),
-            Event::Retransmit { frames: 4 },
-            Event::LeftSilently { nodes: vec![id(2), id(3)] },
-            Event::CannotForm,
-            Event::FailedToReceive,
-            Event::TokenLate { late: ms(750) },
-            Event::Paused { gap: ms(2_345) },
-            Event::Link { node: id(2), link: link(1), up: false, why: "nothing is heard on it" },
-            Event::Link { node: id(2), link: link(1), up: true, why: "" },
-            Event::PathMtu { node: id(2), link: link(1), from: 1_188, to: 1_428 },
-            Event::DataMtu { mtu: 1_428 },
-            best(LinkMode::Passive, Some(link(1))),
-            best(LinkMode::Active, Some(link(0))),
-            best(LinkMode::Passive, None),
-            Event::PacketRejected { why: RejectReason::Seal, claims: None },
-            Event::Key(KeyEvent::Accepted { key: key(2), sealing: key(1) }),
-            Event::Key(KeyEvent::Changed { key: key(2), old: key(1) }),
-            Event::Key(KeyEvent::Forgotten { key: key(2) }),
-            Event::Key(KeyEvent::Unchanged { key: key(2) }),
-            Event::Key(KeyEvent::Missed { wanted: key(2).id(), file: key(1) }),
-            Event::Key(KeyEvent::NotLoaded { why: "/etc/holdfast/authkey: has 7 bytes".into() }),
-            gasp(false),
-            gasp(true),
-            Event::Quorate(true),
-            Event::Quorate(false),
-            Event::HeldOut {
-                members: vec![id(1), id(2)],
-                held_out: vec![
-                    HeldOut { node: id(3), cannot_reach: Some(id(1)) },
-                    HeldOut { node: id(4), cannot_reach: None },
-                ],
-            },
-            Event::HeldOut { members: vec![id(1), id(2), id(3)], held_out: vec![] },
-            Event::StepLate { step: StepNumber::new(3), missing: vec![id(2)] },
-            Event::MessageSkipped { sender: id(2) },
-            Event::VotesNotChanged { why: "the membership did not come to rest in time" },
-        ];
-        let step =
-            |phase| DaemonEvent::Step { epoch: Epoch::new(9), step: StepNumber::new(1), name: "sync", phase };
-        let daemon = vec![
-            DaemonEvent::NodeList { members: vec![id(1), id(2)], joined: vec![id(2)], left: vec![id(3)] },
-            DaemonEvent::Synchronised,
-            step(StepPhase::Begin),
-            step(StepPhase::Done),
-            step(StepPhase::Aborted),
-            DaemonEvent::NoQuorum { reason: "1 of 3 votes, 2 needed".into() },
-            DaemonEvent::LeaseWait { ring: ring() },
-            DaemonEvent::Confirmed { node: id(3), incarnation: Incarnation::new(17), why: "fenced".into() },
-            DaemonEvent::NotScheduled {
-                at: Boottime::from_nanos(77_000_000),
-                late: ms(1_234),
-                limit: ms(800),
-            },
-            DaemonEvent::Timing { broken: "totem.lease_margin 1ms is too little".into() },
-            DaemonEvent::Timing { broken: String::new() },
-            DaemonEvent::Retransmits { frames: 12 },
-            DaemonEvent::Rejected { why: RejectReason::Malformed, count: 5, claims: None },
-            DaemonEvent::Rejected { why: RejectReason::UnknownKey, count: 5, claims: Some(id(3)) },
-            DaemonEvent::Rejected { why: RejectReason::OldKey, count: 5, claims: Some(id(3)) },
-            DaemonEvent::Rejected { why: RejectReason::UnknownSender, count: 5, claims: None },
-            DaemonEvent::Rejected { why: RejectReason::Address, count: 5, claims: Some(id(3)) },
-            DaemonEvent::Rejected { why: RejectReason::Seal, count: 5, claims: None },
-            DaemonEvent::Rejected { why: RejectReason::Replay, count: 5, claims: None },
-            DaemonEvent::Rejected { why: RejectReason::Content, count: 5, claims: None },
-            DaemonEvent::Unlisted { from: ([192, 0, 2, 1], 5_405).into(), count: 2 },
-            DaemonEvent::SendFailed {
-                to: id(2),
-                link: LinkId::new(1),
-                error: std::io::ErrorKind::NetworkUnreachable,
-                count: 8,
-            },
-            DaemonEvent::SendOverflow { link: LinkId::new(0), count: 3 },
-            DaemonEvent::LinkFaulty {
-                link: LinkId::new(1),
-                interface: "10.0.1.1".parse().ok(),
-                faulty: true,
-            },
-            DaemonEvent::LinkFaulty { link: LinkId::new(1), interface: None, faulty: false },
-            DaemonEvent::Reloading { by: id(2) },
-            DaemonEvent::Reloaded { outcome: Ok(reloaded(&[], &[])) },
-            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token", "logging.debug"], &[])) },
-            DaemonEvent::Reloaded {
-                outcome: Ok(Reloaded {
-                    settings: cmm_proto::SettingsTaken { late: vec![id(3)], others: vec![id(2)] },
-                    ..reloaded(&[], &["quorum.two_node"])
-                }),
-            },
-            DaemonEvent::Reloaded { outcome: Ok(reloaded(&["totem.token"], &["totem.transport"])) },
-            DaemonEvent::Reloaded { outcome: Result::Err("c.conf:7: error: no".into()) },
-            DaemonEvent::VotesRefused { change: "9 expected votes".into() },
-            DaemonEvent::PersistFailed {
-                error: "/var/lib/holdfast/ringid_1: No space left on device".into(),
-            },
-            DaemonEvent::PersistRecovered,
-            DaemonEvent::Leaving { why: "sysadmin" },
-            DaemonEvent::LeaveLate,
-            DaemonEvent::Stopped,
-            DaemonEvent::Watchdog { fed: false, why: "not quorate with something to protect" },
-            DaemonEvent::Watchdog { fed: true, why: "the node is fit and quorate" },
-            DaemonEvent::Guardian { error: Some("its process ended".into()) },
-            DaemonEvent::Guardian { error: None },
-            DaemonEvent::UnitNotArmed { name: "dlm".into(), pid: 4_711, why: "cannot watch pid 4711".into() },
-            DaemonEvent::Degraded {
-                what: "memory cannot be locked",
-                error: "Operation not permitted".into(),
-                then: "give cmmd CAP_IPC_LOCK",
-            },
-            DaemonEvent::LogsReopened,
-            DaemonEvent::Client { text: "Denied connection to cpg: pid 4711, uid 1000, gid 1000".into() },
-        ];
-        let unit = failfast_core::UnitName::new("rgmd").expect("a name");
-        let failfast = vec![failfast_core::Event::Disarmed { name: unit }];
-        core.into_iter()
-            .map(Happening::Core)
-            .chain(daemon.into_iter().map(Happening::Daemon))
-            .chain(failfast.into_iter().map(Happening::Failfast))
-            .collect()
-    }
-
-    #[test]
-    fn the_wording_is_the_one_operators_search_for() {
-        let mut out = Vec::new();
-        all().iter().for_each(|h| lines(h, &mut out));
-        let mut table = String::new();
-        for line in out {
-            let fields: Vec<String> = line.fields.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            let (name, priority) = (line.name, line.priority.name());
-            let row =
-                format!("{name} {priority} [{:<6}] {} {{{}}}", line.subsystem, line.text, fields.join(" "));
-            table.push_str(row.trim_end());
-            table.push('\n');
-        }
-        let want = include_str!("events.txt");
-        for (got, want) in table.lines().zip(want.lines()) {
-            assert_eq!(got, want, "the wording is a contract: change events.txt only on purpose");
-        }
-        assert_eq!(table.lines().count(), want.lines().count(), "{table}");
-    }
+/// Whether the watchdog is fed, in words: for the log, and for the black box should this be the node's end.
+pub(crate) fn watchdog_text(fed: bool, why: &'static str) -> Text {
+    let mut text = Text::new();
+    let what = if fed { "is fed" } else { "is not fed any more" };
+    let _ = write!(text, "The watchdog {what}: {why}"); // a Text takes everything
+    text
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,14 @@ use std::thread::{self, Thread};
 use cmm_conf::{Config, Priority};
 use cmm_proto::{GaspKind, Node};
 use crossbeam_queue::ArrayQueue;
+use failfast::black_box::Class;
 use failfast::spawn::Respawn;
-use failfast::watchdog::{Figures, Identity};
-use failfast::{FailfastServer, Guardian, Link, Packets, PanicPath, ServerConfig, Setup, Watchdog};
-use failfast_core::{ArmRequest, Decision, ExitScope, Mode, Output, Reason, UnitName};
+use failfast::watchdog::{Feeder, Figures, Identity, Notice};
+use failfast::{FailfastServer, Grave, Guardian, Link, Packets, PanicPath, ServerConfig, Setup, Watchdog};
+use failfast_core::{ArmRequest, Decision, ExitScope, Mode, Output, Reason, Text, UnitName};
 use holdfast_types::{Boottime, Span};
 
-use crate::events::{DaemonEvent, Happening};
+use crate::events::{DaemonEvent, Happening, watchdog_text};
 use crate::exit::{self, Fatal};
 use crate::log::Log;
 use crate::net::{LinkNet, NetConfig};
@@ -36,6 +37,9 @@ pub(crate) struct Failfast {
     packets_due: bool,
     /// Nor the links.
     links_due: bool,
+    /// Places on quorum disks for the reason, and whether the guardian has not got them yet.
+    graves: Vec<Grave>,
+    graves_due: bool,
     program: PathBuf,
     waker: Arc<mio::Waker>,
     watchdog: WatchdogState,
@@ -51,12 +55,7 @@ enum WatchdogState {
     None,
     /// Found, not armed: that waits for the first quorum.
     Waiting(Arming),
-    Running {
-        device: Watchdog,
-        fed_at: Boottime,
-        every: Span,
-        fed: bool,
-    },
+    Running(Feeder),
 }
 
 /// A helper thread that opens the device: some drivers take seconds for it.
@@ -143,6 +142,8 @@ impl Failfast {
             setup,
             packets_due: false,
             links_due: false,
+            graves: Vec::new(),
+            graves_due: false,
             program,
             waker,
             watchdog,
@@ -197,7 +198,7 @@ impl Failfast {
     /// When [`Self::turn`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Boottime> {
         let feed = match &self.watchdog {
-            WatchdogState::Running { fed_at, every, .. } => Some(*fed_at + *every),
+            WatchdogState::Running(feeder) => feeder.next_timeout(),
             _ => None,
         };
         [self.server.next_timeout(), feed].into_iter().flatten().min()
@@ -238,6 +239,7 @@ impl Failfast {
                 self.guardian_seen = now;
                 // It may have been started before they were sealed anew.
                 (self.packets_due, self.links_due) = (true, true);
+                self.graves_due = !self.graves.is_empty();
                 log.event(DaemonEvent::Guardian { error: None });
                 true
             }
@@ -277,7 +279,18 @@ impl Failfast {
         self.hand_over_packets();
     }
 
+    /// The reason is written there from now on.
+    pub(crate) fn add_grave(&mut self, grave: Grave) {
+        self.graves.push(grave);
+        self.own.set_graves(&self.graves);
+        self.graves_due = true;
+        self.hand_over_packets();
+    }
+
     fn hand_over_packets(&mut self) {
+        if let Some(guardian) = self.guardian.as_ref().filter(|_| self.graves_due) {
+            self.graves_due = guardian.update_graves(&self.graves).is_err();
+        }
         if let Some(guardian) = self.guardian.as_ref().filter(|_| self.links_due) {
             self.links_due = guardian.update_links(&self.setup.links).is_err();
         }
@@ -309,8 +322,10 @@ impl Failfast {
                 None => {}
                 Some(Ok(device)) => {
                     log.event(DaemonEvent::Watchdog { fed: true, why: "armed with the first quorum" });
-                    let every = device.timeout().scale(1, 8).min(Span::from_secs(1));
-                    self.watchdog = WatchdogState::Running { device, fed_at: now, every, fed: true };
+                    if let Notice::Refused(why) = device.notice() {
+                        log.text(Priority::Warning, why.clone());
+                    }
+                    self.watchdog = WatchdogState::Running(Feeder::new(device, now));
                 }
                 Some(Err(error)) => {
                     log.event(DaemonEvent::Degraded {
@@ -323,21 +338,18 @@ impl Failfast {
             }
         }
         let fit = self.server.within_deadlines(now);
-        if let WatchdogState::Running { device, fed_at, every, fed } = &mut self.watchdog {
-            let (feed, why) = match (fit, health.quorate, health.protected) {
-                (false, _, _) => (false, "a unit is over its deadline"),
-                (true, true, _) => (true, "the node is fit and quorate"),
-                (true, false, false) => (true, "not quorate, but nothing here needs protection"),
-                (true, false, true) => (false, "not quorate with something to protect"),
-            };
-            if feed != *fed {
-                *fed = feed;
-                log.event(DaemonEvent::Watchdog { fed: feed, why });
-            }
-            // A device that does not take it will fire, which is what it is for.
-            if feed && now.since(*fed_at) >= *every && device.feed().is_ok() {
-                *fed_at = now;
-            }
+        let WatchdogState::Running(feeder) = &mut self.watchdog else { return };
+        let (feed, why) = match (fit, health.quorate, health.protected) {
+            (false, _, _) => (false, "a unit is over its deadline"),
+            (true, true, _) => (true, "the node is fit and quorate"),
+            (true, false, false) => (true, "not quorate, but nothing here needs protection"),
+            (true, false, true) => (false, "not quorate with something to protect"),
+        };
+        if let Some(fed) = feeder.turn(now, feed) {
+            // Unless it is fed again, that was why this node went down.
+            let class = if fed { Class::Outcome } else { Class::Death };
+            self.own.announce(class, &watchdog_text(fed, why));
+            log.event(DaemonEvent::Watchdog { fed, why });
         }
     }
 
@@ -369,12 +381,15 @@ impl Failfast {
     }
 
     /// An orderly end: the guardian goes, the watchdog stops.
-    pub(crate) fn release(self, log: &Log) {
+    pub(crate) fn release(mut self, log: &Log) {
+        if !self.graves.is_empty() {
+            self.own.say_on_disks(&Text::from("cmmd left the cluster in order"));
+        }
         if let Some(Err(e)) = self.guardian.map(Guardian::release) {
             log.event(DaemonEvent::Guardian { error: Some(e.to_string()) });
         }
-        if let WatchdogState::Running { device, .. } = self.watchdog
-            && let Err(e) = device.disarm()
+        if let WatchdogState::Running(feeder) = self.watchdog
+            && let Err(e) = feeder.disarm()
         {
             let (what, then) = ("the watchdog cannot be stopped", "it will reset this machine");
             log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
@@ -438,7 +453,10 @@ fn find_watchdog(config: &Config, waker: &Arc<mio::Waker>, log: &Log) -> Result<
     if identity.is_software() {
         log.text(Priority::Warning, format!("watchdog {path} is the software one: it dies with the kernel"));
     }
-    let figures = Figures { timeout: config.failfast.watchdog_timeout, pretimeout: Span::ZERO };
+    let figures = Figures {
+        timeout: config.failfast.watchdog_timeout,
+        pretimeout: config.failfast.watchdog_pretimeout,
+    };
     let result = Arc::new(ArrayQueue::new(1));
     let asked = Arc::new(AtomicBool::new(false));
     let (for_thread, asked_there, waker) = (Arc::clone(&result), Arc::clone(&asked), Arc::clone(waker));

@@ -5,21 +5,26 @@
 mod args;
 mod check;
 mod clients;
+mod disks;
 mod event_loop;
 mod events;
 mod exit;
 mod failfast;
+mod heuristics;
 mod interfaces;
 mod keys;
 mod lateness;
 mod log;
 mod net;
+mod node_table;
 mod notify;
 mod outbox;
 mod persist;
 mod realtime;
 mod reload;
+mod reservation;
 mod runtime_files;
+mod servers;
 mod startup;
 mod units;
 
@@ -52,7 +57,11 @@ static ALLOCATOR: holdfast_sys::counting::CountingAllocator =
     holdfast_sys::counting::CountingAllocator::new();
 
 fn main() -> ExitCode {
-    let args = match Args::parse(std::env::args().skip(1)) {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|word| word == heuristics::helper::WORD) {
+        return heuristics::helper::run(&args[1..]);
+    }
+    let args = match Args::parse(args.into_iter()) {
         Ok(args) => args,
         Err(Other::Say(text)) => {
             print!("{text}");
@@ -168,13 +177,24 @@ impl Start {
         })?;
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
-        let persister =
-            Persister::start(persist::Files::of(&paths.state, me.id), Arc::clone(&waker), log.clone())
-                .map_err(|e| os("cannot start the writing thread", e))?;
+        let persister = Persister::start(
+            persist::Files::of(&paths.state, &config.totem.cluster_name, me.id),
+            Arc::clone(&waker),
+            log.clone(),
+        )
+        .map_err(|e| os("cannot start the writing thread", e))?;
         let keys =
             KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
         let reloader = Reloader::start(paths.config.clone(), Arc::clone(&waker))
             .map_err(|e| os("cannot start the reload thread", e))?;
+        let reservation = reservation::Reservation::start(&config, Arc::clone(&waker), &log)
+            .map_err(|e| os("cannot start the thread of the disk with reservations", e))?;
+        let disks = disks::Disks::start(&config, node.config().incarnation, Arc::clone(&waker), &log)
+            .map_err(|e| os("cannot start the thread that opens quorum disks", e))?;
+        let heuristics = heuristics::Heuristics::start(config.quorum.disk(), Arc::clone(&waker), &log)
+            .map_err(|e| os("cannot start the process that runs heuristics", e))?;
+        let servers = servers::Servers::start(&config, Arc::clone(&waker), &log)
+            .map_err(|e| os("cannot start the thread of the quorum server", e))?;
         let mut warnings = Vec::new();
         config.keys.extend(startup::ipc_access(&config, &paths.config, &mut warnings));
         warnings.into_iter().for_each(|text| log.text(Priority::Warning, text));
@@ -213,6 +233,10 @@ impl Start {
             persister,
             keys,
             reloader,
+            disks,
+            heuristics,
+            reservation,
+            servers,
             signals,
             notify,
             poll,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
+use cmm_proto::links::{Traffic, Unsent};
 use cmm_proto::wire::{Header, NodeSet};
 use cmm_proto::{Destination, Node, limits};
 use holdfast_sys::net::{self, ReceiveBatch, Sender, UdpOptions};
@@ -35,6 +36,7 @@ pub(crate) struct Net {
     block_unlisted: bool,
     unlisted: u64,
     unlisted_from: Option<SocketAddr>,
+    failures: u32,
 }
 
 /// One link: its socket and what waits for it.
@@ -43,6 +45,8 @@ struct Link {
     local: IpAddr,
     socket: UdpSocket,
     peers: Vec<Peer>,
+    /// Of each peer, in the same order.
+    troubles: Vec<Trouble>,
     /// Token, membership and heartbeat packets; they go before data.
     urgent: Outbox,
     data: Outbox,
@@ -59,8 +63,12 @@ struct Peer {
     id: NodeId,
     ip: IpAddr,
     addr: SockAddr,
-    /// Packets that could not be sent since the last report.
-    failed: u64,
+}
+
+/// What could not be sent to one peer since the last report, at all or at once.
+#[derive(Default)]
+struct Trouble {
+    unsent: Unsent,
     error: Option<io::ErrorKind>,
 }
 
@@ -129,13 +137,43 @@ impl Net {
             block_unlisted: config.block_unlisted,
             unlisted: 0,
             unlisted_from: None,
+            failures: 0,
         })
     }
 
     /// Links that `config` gives other addresses.
     pub(crate) fn moved(&self, config: &NetConfig) -> LinkSet {
         let old = |new: &LinkNet| self.config.links.iter().find(|l| l.id == new.id);
-        config.links.iter().filter(|new| old(new).is_some_and(|old| old != *new)).map(|l| l.id).collect()
+        let moves = |old: &LinkNet, new: &LinkNet| {
+            let known = |id: NodeId| old.peers.iter().find(|(peer, _)| *peer == id).map(|(_, addr)| *addr);
+            let moved = |(id, addr): &(NodeId, SocketAddr)| known(*id).is_some_and(|before| before != *addr);
+            (old.local, old.ttl) != (new.local, new.ttl) || new.peers.iter().any(moved)
+        };
+        let moved = config.links.iter().filter(|new| old(new).is_some_and(|old| moves(old, new)));
+        moved.map(|l| l.id).collect()
+    }
+
+    /// The links without the addresses of some peers; none if all peers are kept.
+    pub(crate) fn without(&self, keep: impl Fn(NodeId) -> bool) -> Option<NetConfig> {
+        let mut config = self.config.clone();
+        let mut gone = false;
+        for link in &mut config.links {
+            let count = link.peers.len();
+            link.peers.retain(|(id, _)| keep(*id));
+            gone |= link.peers.len() < count;
+        }
+        gone.then_some(config)
+    }
+
+    /// Gives the peers that `config` does not have on its links, and that are known here, a place there.
+    pub(crate) fn keep_others(&self, config: &mut NetConfig) {
+        let named: Vec<NodeId> =
+            config.links.iter().flat_map(|l| l.peers.iter().map(|(id, _)| *id)).collect();
+        for link in &mut config.links {
+            let old = self.config.links.iter().find(|old| old.id == link.id).into_iter();
+            let others = old.flat_map(|old| &old.peers).filter(|(id, _)| !named.contains(id));
+            link.peers.extend(others.copied());
+        }
     }
 
     /// Binds what `config` has and this has not.
@@ -326,7 +364,10 @@ impl Net {
     /// Sends what waits, urgent packets first, until each socket's buffer is full.
     pub(crate) fn flush(&mut self) {
         for link in &mut self.links {
-            link.flush(&mut self.sender, &mut self.spare);
+            if !link.urgent.is_empty() || !link.data.is_empty() {
+                let failures = link.flush(&mut self.sender, &mut self.spare);
+                self.failures = if failures == 0 { 0 } else { self.failures.saturating_add(failures) };
+            }
             if self.sender.take_too_long() {
                 self.feedback.push(Feedback::CutUp(link.id));
             }
@@ -340,6 +381,11 @@ impl Net {
                 self.feedback.push(Feedback::TooLong { to, link: id, len: packet.len() });
             }
         }
+    }
+
+    /// Packets that the system did not take, in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
     }
 
     /// What came of sending that the node should know.
@@ -374,10 +420,13 @@ impl Net {
             log.event(DaemonEvent::Unlisted { from, count: std::mem::take(&mut self.unlisted) });
         }
         for link in &mut self.links {
-            for peer in &mut link.peers {
-                if let Some(error) = peer.error.take() {
-                    let count = std::mem::take(&mut peer.failed);
-                    node.note_unsent(peer.id, link.id, count);
+            for (peer, trouble) in link.peers.iter().zip(&mut link.troubles) {
+                let Trouble { unsent, error } = std::mem::take(trouble);
+                if unsent != Unsent::default() {
+                    node.note_unsent(peer.id, link.id, &unsent);
+                }
+                if let Some(error) = error {
+                    let count = unsent.lost.iter().sum();
                     log.event(DaemonEvent::SendFailed { to: peer.id, link: link.id, error, count });
                 }
             }
@@ -402,18 +451,13 @@ impl Link {
     }
 
     fn new(config: &LinkNet, socket: UdpSocket) -> Self {
-        let peer = |(id, addr): &(NodeId, SocketAddr)| Peer {
-            id: *id,
-            ip: addr.ip(),
-            addr: (*addr).into(),
-            failed: 0,
-            error: None,
-        };
+        let peer = |(id, addr): &(NodeId, SocketAddr)| Peer { id: *id, ip: addr.ip(), addr: (*addr).into() };
         Self {
             id: config.id,
             local: config.local.ip(),
             socket,
             peers: config.peers.iter().map(peer).collect(),
+            troubles: config.peers.iter().map(|_| Trouble::default()).collect(),
             urgent: Outbox::new(QUEUE_MAX / 8),
             data: Outbox::new(QUEUE_MAX),
             readable: false,
@@ -423,23 +467,28 @@ impl Link {
         }
     }
 
-    fn flush(&mut self, sender: &mut Sender, spare: &mut Vec<Vec<u8>>) {
-        let Self { socket, peers, urgent, data, .. } = self;
-        let mut troubles = [None; limits::NODES_MAX];
+    /// Sends what waits; how many packets the system did not take.
+    fn flush(&mut self, sender: &mut Sender, spare: &mut Vec<Vec<u8>>) -> u32 {
+        let Self { socket, peers, troubles, urgent, data, .. } = self;
+        let mut failures = 0;
         for outbox in [urgent, data] {
             let addresses = peers.iter().map(|p| &p.addr);
-            let failed = |peer: usize, why| {
-                let (count, _) = troubles[peer].unwrap_or((0, why));
-                troubles[peer] = Some((count + 1, why));
+            let failed = |peer: usize, why, packet: &[u8]| {
+                let Trouble { unsent, error } = &mut troubles[peer];
+                let traffic = Header::decode(packet).map_or(Traffic::Data, |h| h.kind.into()) as usize;
+                if why == io::ErrorKind::WouldBlock {
+                    unsent.retried[traffic] += 1;
+                } else {
+                    unsent.lost[traffic] += 1;
+                    *error = Some(why);
+                    failures += 1;
+                }
             };
             if outbox.flush(socket, sender, addresses, spare, failed) == Flushed::Full {
                 break;
             }
         }
-        for (peer, (count, why)) in peers.iter_mut().zip(troubles).filter_map(|(p, t)| Some((p, t?))) {
-            peer.failed += count;
-            peer.error = Some(why);
-        }
+        failures
     }
 
     /// Queues a packet for those whom it is for.

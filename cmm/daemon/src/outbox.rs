@@ -60,15 +60,15 @@ impl Outbox {
         !full
     }
 
-    /// Sends until the socket's buffer is full. `peers` is the address of each; `failed` is told of a peer to whom one
-    /// packet could not be sent, and why.
+    /// Sends until the socket's buffer is full. `peers` is the address of each; `failed` is told of a peer to whom this
+    /// packet could not be sent, and why: it is lost, or waits if the buffer is full.
     pub(crate) fn flush<'a>(
         &mut self,
         socket: &UdpSocket,
         sender: &mut Sender,
         peers: impl Iterator<Item = &'a SockAddr> + Clone,
         spare: &mut Vec<Vec<u8>>,
-        mut failed: impl FnMut(usize, io::ErrorKind),
+        mut failed: impl FnMut(usize, io::ErrorKind, &[u8]),
     ) -> Flushed {
         let count = peers.clone().count();
         let chunk = (SEND_MAX / count.max(1)).max(1);
@@ -81,16 +81,20 @@ impl Outbox {
             });
             let sent = match sender.send(socket, list) {
                 Ok(sent) => sent,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Flushed::Full,
                 // What the kernel says may be about an earlier packet to whichever peer: then it is said once.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && others < OTHERS_MAX => {
                     others += 1;
                     continue;
                 }
                 Err(e) => {
+                    let first = waiting.iter().take(chunk).min_by_key(|w| w.to.trailing_zeros());
+                    if let Some(first) = first {
+                        failed(first.to.trailing_zeros() as usize, e.kind(), &first.bytes);
+                    }
+                    if e.kind() == io::ErrorKind::WouldBlock {
+                        return Flushed::Full;
+                    }
                     // Something is wrong with the first one (filtered, no route): the rest must not suffer.
-                    let first = waiting.iter().take(chunk).map(|w| w.to.trailing_zeros()).min().unwrap_or(0);
-                    failed(first as usize, e.kind());
                     1
                 }
             };
@@ -132,7 +136,7 @@ mod tests {
     fn flush(outbox: &mut Outbox, peers: &[SockAddr], spare: &mut Vec<Vec<u8>>) -> (Flushed, Vec<usize>) {
         let (mut failed, socket) = (Vec::new(), socket().0);
         let outcome =
-            outbox.flush(&socket, &mut Sender::default(), peers.iter(), spare, |at, _| failed.push(at));
+            outbox.flush(&socket, &mut Sender::default(), peers.iter(), spare, |at, _, _| failed.push(at));
         (outcome, failed)
     }
 

@@ -15,6 +15,7 @@ use holdfast_types::NodeId;
 use crate::events::DaemonEvent;
 use crate::exit::{self, Fatal};
 use crate::log::Log;
+use crate::node_table;
 
 /// The loop's end of the thread that writes.
 pub(crate) struct Persister {
@@ -62,7 +63,7 @@ impl Persister {
 
 fn run(queues: &Queues, files: &Files, waker: &mio::Waker, log: &Log) {
     let mut failing = false;
-    let mut written: [Option<u64>; 2] = [None; 2];
+    let mut written: [Option<String>; 4] = Default::default();
     loop {
         let mut newest: Option<Record> = None;
         while let Some(record) = queues.jobs.pop() {
@@ -72,11 +73,17 @@ fn run(queues: &Queues, files: &Files, waker: &mio::Waker, log: &Log) {
             thread::park();
             continue;
         };
-        let numbers = [(&files.ring, record.ring_seq_reserved), (&files.promise, record.promised.as_nanos())];
-        for ((path, number), written) in numbers.into_iter().zip(&mut written) {
-            while *written != Some(number) {
-                match write_durably(path, format!("{number}\n").as_bytes()) {
-                    Ok(()) => *written = Some(number),
+        let number = |n: u64| Some(format!("{n}\n"));
+        let contents = [
+            (&files.ring, number(record.ring_seq_reserved)),
+            (&files.promise, number(record.promised.as_nanos())),
+            (&files.expected, record.expected_seen.and_then(|n| number(n.get().into()))),
+            (&files.nodes, record.tables.as_ref().map(|t| node_table::to_text(&files.cluster, t))),
+        ];
+        for ((path, content), written) in contents.into_iter().zip(&mut written) {
+            while let Some(text) = content.as_ref().filter(|_| *written != content) {
+                match write_durably(path, text.as_bytes()) {
+                    Ok(()) => written.clone_from(&content),
                     Err(e) => {
                         if !failing {
                             failing = true;
@@ -137,11 +144,24 @@ pub(crate) struct Files {
     pub(crate) ring: PathBuf,
     /// The longest promise of a lease that may have been made, in nanoseconds.
     pub(crate) promise: PathBuf,
+    /// The node tables that count.
+    pub(crate) nodes: PathBuf,
+    /// The most votes that were ever expected, where that is tracked.
+    pub(crate) expected: PathBuf,
+    /// Whose.
+    cluster: String,
 }
 
 impl Files {
-    pub(crate) fn of(state: &Path, me: NodeId) -> Self {
-        Self { ring: state.join(format!("ringid_{me}")), promise: state.join(format!("promise_{me}")) }
+    pub(crate) fn of(state: &Path, cluster: &str, me: NodeId) -> Self {
+        let file = |kind: &str| state.join(format!("{kind}_{me}"));
+        Self {
+            ring: file("ringid"),
+            promise: file("promise"),
+            nodes: file("nodes"),
+            expected: file("ev_tracking"),
+            cluster: cluster.to_owned(),
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Reading the configuration again while the node runs: on a thread of its own, since files and names may be slow.
 //!
 //! Every member does it when one is asked to. Links, their addresses and priorities, the key file, logging and local users are taken
-//! over as soon as they were read; timers and limits when all members have read theirs (`cmm_proto`, `node/reread.rs`); votes are changed for
-//! all by the member that was asked, as an administrator would, from its file; all else
+//! over as soon as they were read; timers, limits and the options of votequorum when all members have read theirs (`cmm_proto`,
+//! `node/reread.rs`); nodes and votes when all members of a quorate partition have read the same (`node/table.rs` there); all else
 //! waits for the next start, and is named. A file with an error is refused, on that node only.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 
 use cmm_conf::{Config, ConfigKey, Severity};
+use cmm_proto::SettingsTaken;
 use cmm_proto::wire::Fingerprint;
-use cmm_proto::{Node, Request, SettingsTaken};
 use crossbeam_queue::ArrayQueue;
-use holdfast_types::{LinkSet, NodeId, Votes};
+use holdfast_types::LinkSet;
 
 use crate::keys::KeyPlace;
 use crate::startup;
@@ -122,55 +121,6 @@ impl Changes {
     }
 }
 
-/// A change of votes that a reload brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VoteChange {
-    /// Of a node.
-    Node(NodeId, Votes),
-    /// Expected votes.
-    Expected(Votes),
-}
-
-impl VoteChange {
-    pub(crate) fn request(self) -> Request<'static> {
-        match self {
-            Self::Node(node, votes) => Request::SetVotes { node, votes },
-            Self::Expected(votes) => Request::SetExpectedVotes(votes),
-        }
-    }
-}
-
-impl fmt::Display for VoteChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Node(node, votes) => write!(f, "{votes} votes for node {node}"),
-            Self::Expected(votes) => write!(f, "{votes} expected votes"),
-        }
-    }
-}
-
-/// Votes that these changes of the file bring: those of nodes first, then what is expected of all.
-pub(crate) fn votes(changes: &Changes, config: &Config, node: &Node) -> Vec<VoteChange> {
-    let mut names = changes.set.iter().map(|k| &k.name).chain(&changes.gone);
-    if !names.any(|name| is_votes(name)) {
-        return Vec::new();
-    }
-    let view = node.quorum_view();
-    let of = |id| view.nodes.iter().find(|n| n.node == id).map(|n| n.votes);
-    let other = config.nodes.iter().filter(|n| of(n.id) != Some(n.votes));
-    let mut votes: Vec<VoteChange> = other.map(|n| VoteChange::Node(n.id, n.votes)).collect();
-    let sum = config.nodes.iter().fold(0_u32, |sum, n| sum.saturating_add(n.votes.get()));
-    let expected = config.quorum.expected_votes.unwrap_or(Votes::new(sum));
-    if expected != view.highest_expected || !votes.is_empty() {
-        votes.push(VoteChange::Expected(expected));
-    }
-    votes
-}
-
-fn is_votes(name: &str) -> bool {
-    name == "quorum.expected_votes" || name.starts_with("nodelist.") && name.ends_with(".quorum_votes")
-}
-
 /// Brings those of the keys in force up to date that are taken over.
 pub(crate) fn take_keys(in_force: &mut Vec<ConfigKey>, new: &[ConfigKey]) -> Changes {
     let is_in =
@@ -196,21 +146,26 @@ fn is_taken(name: &str) -> bool {
     is_under(name, &TAKEN)
         || is_under(name, &DERIVED)
         || name.strip_prefix("totem.").is_some_and(|key| TIMERS.contains(&key))
-        || is_votes(name)
-        || name.starts_with("nodelist.") && name.ends_with("_addr")
+        || name == "quorum.expected_votes"
 }
 
 /// What is made of other settings.
 const DERIVED: [&str; 2] = ["runtime.config.", "holdfast.timing."];
 /// What is in force as soon as it was read.
-const TAKEN: [&str; 7] = [
+const TAKEN: [&str; 13] = [
     "logging.",
+    "nodelist.",
     "totem.interface.",
     "totem.link_mode",
     "totem.netmtu",
     "totem.knet_mtu",
     "totem.knet_pmtud_interval",
     "uidgid.config.",
+    "quorum.two_node",
+    "quorum.wait_for_all",
+    "quorum.auto_tie_breaker",
+    "quorum.last_man_standing",
+    "quorum.allow_downscale",
 ];
 /// Timers and limits of `totem`, also those of corosync that mean nothing here.
 const TIMERS: [&str; 26] = [

@@ -5,21 +5,24 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue};
+use cmm_conf::{Config, ConfigKey, Diagnostics, Host, KeyValue, ServerTieBreaker, ServerTls};
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::server::Mode;
 use cmm_proto::wire::ClusterKey;
 use cmm_proto::{
-    LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry, QuorumConfig, Settings, Timers, limits,
+    DeviceConfig, DeviceModel, DiskConfig, LinkConfig, LinkMode, LinksConfig, Node, NodeConfig, NodeEntry,
+    NodeTable, QuorumConfig, QuorumOptions, ScsiConfig, Settings, TieBreak, Timers, limits,
 };
+use cmm_qnet::{Algorithm, TieBreaker, Tls};
 use holdfast_sys::{clock, host};
-use holdfast_types::{BootId, Incarnation, LinkId, Span};
+use holdfast_types::{BootId, Incarnation, LinkId, Span, Votes};
 
 use crate::clients::{ClientNode, ClientsConfig};
 use crate::exit::{self, Fatal};
 use crate::failfast;
 use crate::net::{LinkNet, NetConfig};
+use crate::node_table;
 use crate::persist;
 use crate::runtime_files::Paths;
 
@@ -73,15 +76,13 @@ pub(crate) fn boot_id() -> Result<BootId, Fatal> {
 /// # Errors
 /// When the state directory cannot be read or written.
 pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Result<NodeConfig, Fatal> {
-    let mut nodes: Vec<NodeEntry> =
-        config.nodes.iter().map(|n| NodeEntry { id: n.id, votes: n.votes }).collect();
-    nodes.sort_by_key(|n| n.id);
     let me = config.me().id;
-    let files = persist::Files::of(&paths.state, me);
+    let files = persist::Files::of(&paths.state, &config.totem.cluster_name, me);
     Ok(NodeConfig {
         cluster_name: config.totem.cluster_name.clone(),
         me,
-        nodes,
+        nodes: node_table(config).nodes,
+        tables: node_table::read(&files.nodes, &config.totem.cluster_name)?,
         key,
         incarnation: next_incarnation(&persist::incarnation_file(&paths.state, me))?,
         boot_id: boot_id()?,
@@ -92,9 +93,73 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
             expected_votes: config.quorum.expected_votes,
             two_node: config.quorum.two_node,
             wait_for_all: config.quorum.wait_for_all,
+            device: config.quorum.device.as_ref().map(|d| device(d, &config.totem.cluster_name)),
+        },
+        tie_break: tie_break(config),
+        expected_seen: if config.quorum.expected_votes_tracking {
+            let seen = persist::read_number(&files.expected)?.unwrap_or(0);
+            Some(Votes::new(u32::try_from(seen).unwrap_or(u32::MAX)))
+        } else {
+            None
         },
         links: links_config(config),
     })
+}
+
+fn device(device: &cmm_conf::QuorumDevice, cluster_name: &str) -> DeviceConfig {
+    let model = match &device.model {
+        cmm_conf::DeviceModel::Disk(disk) => DeviceModel::Disk(DiskConfig {
+            disks: disk.disks.len(),
+            interval: disk.interval,
+            lease: disk.lease(),
+        }),
+        cmm_conf::DeviceModel::Scsi(scsi) => DeviceModel::Scsi(ScsiConfig {
+            cluster: cmm_scsi::Cluster::of_name(cluster_name),
+            interval: scsi.interval,
+            lease: scsi.lease(),
+        }),
+        cmm_conf::DeviceModel::Net(server) => DeviceModel::Net(server_settings(server)),
+    };
+    DeviceConfig { votes: device.votes, model }
+}
+
+fn server_settings(server: &cmm_conf::QuorumServer) -> cmm_qnet::Settings {
+    cmm_qnet::Settings {
+        algorithm: if server.last_man_standing { Algorithm::Lms } else { Algorithm::FfSplit },
+        tie_breaker: match server.tie_breaker {
+            ServerTieBreaker::Lowest => TieBreaker::Lowest,
+            ServerTieBreaker::Highest => TieBreaker::Highest,
+            ServerTieBreaker::Node(node) => TieBreaker::Node(node),
+        },
+        keep_active: server.keep_active,
+        tls: match server.tls {
+            ServerTls::Off => Tls::Off,
+            ServerTls::On => Tls::On,
+            ServerTls::Required => Tls::Required,
+        },
+        heartbeat: server.heartbeat(),
+        interval: server.interval(),
+        lease: server.lease(),
+        connect_timeout: server.connect_timeout,
+    }
+}
+
+/// The node table of the file.
+pub(crate) fn node_table(config: &Config) -> NodeTable {
+    let entry = |n: &cmm_conf::Node| NodeEntry { id: n.id, votes: n.votes };
+    let mut nodes: Vec<NodeEntry> = config.nodes.iter().map(entry).collect();
+    nodes.sort_by_key(|n| n.id);
+    let table = NodeTable::new(nodes, config.quorum.expected_votes);
+    if config.quorum.device.is_some() { table } else { table.with_tie_break(tie_break(config)) }
+}
+
+fn tie_break(config: &Config) -> TieBreak {
+    match &config.quorum.tie_break {
+        cmm_conf::TieBreak::Off => TieBreak::Off,
+        cmm_conf::TieBreak::Lowest => TieBreak::Lowest,
+        cmm_conf::TieBreak::Highest => TieBreak::Highest,
+        cmm_conf::TieBreak::Listed(list) => TieBreak::Listed(list.clone()),
+    }
 }
 
 /// What a reload may change.
@@ -118,6 +183,12 @@ pub(crate) fn settings(config: &Config) -> Settings {
         },
         window_frames: config.totem.window_size,
         frames_per_visit: config.totem.max_messages,
+        quorum: Some(QuorumOptions {
+            two_node: config.quorum.two_node,
+            wait_for_all: config.quorum.wait_for_all,
+            last_man_standing: config.quorum.last_man_standing,
+            allow_downscale: config.quorum.allow_downscale,
+        }),
     }
 }
 
@@ -188,6 +259,7 @@ pub(crate) fn key_value(value: &KeyValue) -> Value {
         KeyValue::U16(n) => Value::u16(*n),
         KeyValue::U32(n) => Value::u32(*n),
         KeyValue::U64(n) => Value::u64(*n),
+        KeyValue::I32(n) => Value::i32(*n),
         KeyValue::Str(text) => Value::str(text),
     }
 }

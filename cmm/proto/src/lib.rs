@@ -21,4 +21,4 @@ pub use api::*;
 pub use bytes::Bytes;
 pub use detector::Hint;
 pub use links::LinkLoss;
-pub use node::{ConfigError, Node};
+pub use node::{ConfigError, Fitness, Node};

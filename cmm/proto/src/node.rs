@@ -4,6 +4,8 @@
 //! (`turn`). Then the input is handled, and at the end everything it set in motion is carried on until nothing moves
 //! (`settle`): what the ring delivers changes services and steps, which send ordered messages, which the ring takes.
 
+mod device;
+mod fitness;
 mod keys;
 mod lives;
 mod ordered;
@@ -11,7 +13,11 @@ mod packets;
 mod parts;
 mod paths;
 mod reread;
+mod scale;
+mod table;
 mod wish;
+
+pub use self::fitness::Fitness;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +26,8 @@ use holdfast_types::{BootId, Boottime, Incarnation, LinkId, NodeId, RingId};
 use crate::Bytes;
 use crate::api::{
     Configuration, ConfigurationKind, Event, GaspKind, GroupMember, GroupName, Guarantee, HeldOut,
-    NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, TokenTimes,
+    NodeConfig, Output, QuorumView, Record, Refusal, Request, RingChange, Stats, StepNotice, Tables,
+    TokenTimes,
 };
 use crate::detector::{Detector, Hint, Watched};
 use crate::limits;
@@ -29,9 +36,11 @@ use crate::quorum::Quorum;
 use crate::quorum::change::Changes;
 use crate::reconfig::{self, Action, Reconfig};
 use crate::ring::{self, Ring, RingConfig, RingOutput, Suspicion};
+use crate::service::HandlerCount;
+use crate::service::counts::Counts;
 use crate::service::cpg::{Cpg, Events};
 use crate::service::messages::{Message, State};
-use crate::wire::{Gasp, NodeSet, Opener, PacketKind, Sealer, payload_of};
+use crate::wire::{Gasp, NodeSet, Opener, PacketKind, SealTimes, Sealer, payload_of};
 
 /// What is wrong with a [`NodeConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +60,9 @@ pub enum ConfigError {
     /// Votes or quorum options that cannot be.
     #[error("quorum: {0}")]
     Quorum(&'static str),
+    /// A quorum device that cannot be.
+    #[error("quorum device: {0}")]
+    Device(&'static str),
 }
 
 /// One node of the cluster: the whole protocol as a state machine.
@@ -79,12 +91,17 @@ pub struct Node {
     frames_cut: u32,
     reconfig: Reconfig,
     quorum: Quorum,
+    device: Option<device::Device>,
     cpg: Cpg,
     changes: Changes,
     /// A change of votes that was taken here and is not made yet.
     wish: Option<wish::Wish>,
     /// A reload under way.
     reread: reread::Reread,
+    /// The node table in the members' files.
+    files: table::Files,
+    /// Nodes that are missing, or have left.
+    absence: scale::Absence,
     /// What the disk was asked to hold last.
     record: Record,
     /// The record in which the promise changed last.
@@ -109,6 +126,8 @@ pub struct Node {
     confirmed: BTreeMap<NodeId, Incarnation>,
     /// Packets rejected before the ring saw them.
     rejected: Stats,
+    /// Ordered messages, by what they are.
+    counts: Counts,
 }
 
 impl Node {
@@ -119,6 +138,7 @@ impl Node {
     pub fn new(config: NodeConfig, now: Boottime) -> Result<Self, ConfigError> {
         check(&config)?;
         let (me, timers) = (config.me, config.settings.timers);
+        // Those of the table in force beside: see `node/table.rs`.
         let ids: Vec<NodeId> = config.nodes.iter().map(|n| n.id).collect();
         let ring = RingConfig {
             me,
@@ -147,13 +167,18 @@ impl Node {
             frames_cut: 0,
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
+            device: device::Device::new(&config, now),
             cpg: Cpg::new(me),
             changes: Changes::default(),
             wish: None,
             reread: reread::Reread::default(),
+            files: table::Files::new(config.table()),
+            absence: scale::Absence::default(),
             record: Record {
                 ring_seq_reserved: config.ring_seq_reserved,
                 promised: config.promised,
+                tables: config.tables.clone(),
+                expected_seen: config.expected_seen,
                 number: 0,
             },
             promise_number: 0,
@@ -171,6 +196,7 @@ impl Node {
             boots: BTreeMap::from([(me, (config.incarnation, config.boot_id))]),
             confirmed: BTreeMap::new(),
             rejected: Stats::default(),
+            counts: Counts::default(),
             config,
         };
         node.tell_keys();
@@ -244,6 +270,7 @@ impl Node {
             if record.number >= self.promise_number {
                 self.quorum.promised_mut().persisted();
             }
+            self.tables_persisted(record);
             self.settle(now);
         }
     }
@@ -315,7 +342,9 @@ impl Node {
         let renew = self.renew_at().filter(|at| self.now < *at);
         let (reconfig, keys, reread) =
             (self.reconfig.next_timeout(), self.key_timeout(), self.reread.next_timeout());
-        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys, reread, renew]
+        let device = self.device.as_ref().and_then(device::Device::next_timeout);
+        let absence = self.absence.next_timeout();
+        [ring, detector, self.links.next_timeout(), quorum, reconfig, keys, reread, renew, device, absence]
             .into_iter()
             .flatten()
             .min()
@@ -409,6 +438,12 @@ impl Node {
         self.quorum.view()
     }
 
+    /// The node table in force, and the one that it is being changed to.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        self.quorum.tables()
+    }
+
     /// Whether echoes of enough votes are valid, whatever else keeps the node from being quorate.
     #[must_use]
     pub fn lease_valid(&self) -> bool {
@@ -436,6 +471,23 @@ impl Node {
             *all += here;
         }
         stats
+    }
+
+    /// Ordered messages delivered, as corosync counts them.
+    pub fn message_counts(&self) -> impl Iterator<Item = HandlerCount> {
+        self.counts.all()
+    }
+
+    /// Has sealing and opening packets timed by a clock of nanoseconds; for [`Self::seal_times`] and nothing else.
+    pub fn lend_clock(&mut self, clock: fn() -> u64) {
+        self.sealer.lend_clock(clock);
+        self.opener.lend_clock(clock);
+    }
+
+    /// Packets sealed, and packets opened.
+    #[must_use]
+    pub fn seal_times(&self) -> (SealTimes, SealTimes) {
+        (self.sealer.times(), self.opener.times())
     }
 
     /// What the token takes, since start and lately.
@@ -520,18 +572,22 @@ impl Node {
             self.carry_out(now);
             self.pursue_wish(now);
             self.say_reread(now);
+            self.say_table();
+            self.say_absent(now);
             self.say_ready();
             self.flush_queues(now);
             if let Some(output) = self.ring.poll_output() {
                 self.handle_ring(now, output);
                 continue;
             }
+            self.tend_device(now);
             self.quorum.update(now, &mut self.outputs);
             let decided = self.reconfig.step() == Some(reconfig::QUORUM) && self.quorum.is_decided();
             if !(decided && self.reconfig.finished()) {
                 break;
             }
         }
+        self.review_table(now);
         self.persist(now, false);
         self.detector.watch(now, &self.ring.awaited());
         for node in self.links.take_cut_off().iter() {
@@ -603,6 +659,9 @@ impl Node {
     /// Asks for a record if there is something new to be in it.
     fn persist(&mut self, now: Boottime, new: bool) {
         let promised = self.quorum.promised_mut().to_persist(now);
+        let seen = self.quorum.expected_seen();
+        let more = std::mem::replace(&mut self.record.expected_seen, seen) != seen;
+        let new = self.tables_to_persist() || new || more;
         if new || promised.is_some() {
             self.record.number += 1;
             if let Some(promised) = promised {
@@ -658,6 +717,7 @@ impl Node {
             lives: self.boots.iter().map(|(node, (life, boot))| (*node, *life, *boot)).collect(),
             joined: self.cpg.local(),
             participates: self.reconfig.participates(),
+            file: self.files.digest(),
             ..State::default()
         };
         self.quorum.state(&self.members, now, &mut state);
@@ -666,23 +726,23 @@ impl Node {
 }
 
 fn check(config: &NodeConfig) -> Result<(), ConfigError> {
-    let nodes = &config.nodes;
-    if nodes.is_empty() || nodes.len() > limits::NODES_MAX {
-        return Err(ConfigError::Nodes("must name 1 to 64 nodes"));
+    if config.quorum.expected_votes == Some(holdfast_types::Votes::new(0)) {
+        return Err(ConfigError::Quorum("expected votes must not be 0"));
     }
-    if nodes[0].id.get() == 0 {
-        return Err(ConfigError::Nodes("node id 0 is not a node"));
-    }
-    if nodes.windows(2).any(|w| w[0].id >= w[1].id) {
-        return Err(ConfigError::Nodes("must be in ascending order of id, each id once"));
-    }
-    if nodes.binary_search_by_key(&config.me, |n| n.id).is_err() {
+    config.table().check().map_err(ConfigError::Nodes)?;
+    if config.table().votes(config.me).is_none() {
         return Err(ConfigError::NotInList(config.me));
     }
     config.links.check().map_err(ConfigError::Links)?;
     config.settings.check().map_err(ConfigError::Timers)?;
-    if config.quorum.expected_votes == Some(holdfast_types::Votes::new(0)) {
-        return Err(ConfigError::Quorum("expected votes must not be 0"));
+    if let Some(device) = config.quorum.device {
+        device.check().map_err(ConfigError::Device)?;
+        if config.nodes.iter().any(|n| n.id.get() > u32::from(cmm_qdisk::SLOTS_MAX)) {
+            return Err(ConfigError::Device("a disk has room for node ids 1 to 64"));
+        }
+        if config.quorum.two_node {
+            return Err(ConfigError::Device("two_node makes both halves quorate, whoever has its vote"));
+        }
     }
     Ok(())
 }

@@ -42,8 +42,11 @@ impl World {
             boot_id: BootId([me.get() as u8; 16]),
             ring_seq_reserved: 0,
             promised: Span::ZERO,
-            settings: Settings { timers, window_frames: 50, frames_per_visit: 17 },
-            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
+            tables: None,
+            settings: Settings { timers, window_frames: 50, frames_per_visit: 17, quorum: None },
+            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false, device: None },
+            tie_break: cmm_proto::TieBreak::Off,
+            expected_seen: None,
             links: LinksConfig::equal(1, LinkMode::Passive),
         };
         let nodes = ids.clone().map(|me| Node::new(config(me), now).expect("runs")).collect();

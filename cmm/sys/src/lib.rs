@@ -1,6 +1,7 @@
 //! The only unsafe code of Holdfast: thin safe wrappers over system calls, one module a concern.
 
 pub mod alarm;
+pub mod block;
 pub mod clock;
 pub mod counting;
 pub mod daemonize;
@@ -15,9 +16,11 @@ pub mod pidfd;
 pub mod process_tree;
 pub mod realtime;
 pub mod refused;
+pub mod sg;
 pub mod shm;
 pub mod spawn;
 pub mod stamp;
 pub mod terminal;
 pub mod timezone;
+pub mod uring;
 pub mod watchdog;

@@ -113,16 +113,25 @@ impl Spawned {
     /// # Errors
     /// What `kill` says; a group that is already empty is not an error.
     pub fn kill_group(&self) -> io::Result<()> {
-        let group = libc::pid_t::try_from(self.child.id()).map_err(io::Error::other)?;
-        // SAFETY: plain system call with a process group that we made and whose leader is not reaped.
-        if unsafe { libc::kill(-group, libc::SIGKILL) } < 0 {
-            let error = io::Error::last_os_error();
-            if error.raw_os_error() != Some(libc::ESRCH) {
-                return Err(error);
-            }
-        }
-        Ok(())
+        kill_group(&self.child)
     }
+}
+
+/// SIGKILL to the process group that a child leads. Call it before the child is reaped: until then its number cannot have gone to
+/// someone else.
+///
+/// # Errors
+/// What `kill` says; a group that is already empty is not an error.
+pub fn kill_group(leader: &Child) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader.id()).map_err(io::Error::other)?;
+    // SAFETY: plain system call with a process group whose leader is a child that is not reaped.
+    if unsafe { libc::kill(-group, libc::SIGKILL) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {

@@ -19,8 +19,6 @@ pub struct Support {
 pub const CAN_SET_TIMEOUT: u32 = 0x0080;
 /// Closing it after a `V` stops it.
 pub const HAS_MAGIC_CLOSE: u32 = 0x0100;
-/// It can give notice before it fires.
-pub const HAS_PRETIMEOUT: u32 = 0x0200;
 
 #[repr(C)]
 struct WatchdogInfo {
@@ -84,7 +82,8 @@ pub fn timeout(fd: BorrowedFd<'_>) -> io::Result<u32> {
     unsigned(value)
 }
 
-/// Asks for notice that many seconds before the device fires (0: none); gives what it took.
+/// Asks for notice that many seconds before the device fires (0: none); gives what it took. Asking is the way to know: where the
+/// kernel's own timer gives the notice, `WDIOF_PRETIMEOUT` is not among the options.
 ///
 /// # Errors
 /// `EINVAL`, `EOPNOTSUPP`, `ENOTTY`.

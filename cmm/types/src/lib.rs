@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod device;
 mod histogram;
 mod ids;
 mod time;
 
+pub use device::{Ended, Hold, Wish};
 pub use histogram::Histogram;
 pub use ids::{
     BootId, ConnId, Epoch, Incarnation, LinkId, LinkSet, MsgSeq, NodeId, RingId, StepNumber, TokenSeq, Votes,

@@ -222,6 +222,7 @@ impl Guard {
                             // With what it has it still reaches those whose addresses stay.
                             let _ = self.path.set_links(&links, &mut Vec::new());
                         }
+                        Some(ToGuardian::Graves(graves)) => self.path.set_graves(&graves),
                         // One set-up is enough, and what does not decode changes nothing.
                         Some(ToGuardian::Setup(_) | ToGuardian::TakeDown { .. }) | None => {}
                     }

@@ -12,9 +12,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use cmm_qdisk::Layout;
 use failfast_core::{ExitScope, Mode, Reason, ReasonKind, Text};
-use holdfast_types::Span;
+use holdfast_types::{Incarnation, Span};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
+
+use crate::grave::Grave;
 
 /// All that the guardian, or any panic path, must know in advance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub enum ToGuardian {
     Packets(Packets),
     /// Other links and peers from now on.
     Links(Vec<Link>),
+    /// Places on quorum disks for the reason, from now on.
+    Graves(Vec<Grave>),
     /// Take the node down now.
     TakeDown {
         /// Why.
@@ -112,6 +117,7 @@ impl ToGuardian {
             Self::Setup(setup) => out.setup(setup),
             Self::Packets(packets) => out.byte(2).and_then(|()| out.packets(packets)),
             Self::Links(links) => out.byte(5).and_then(|()| out.links(links)),
+            Self::Graves(graves) => out.byte(6).and_then(|()| out.graves(graves)),
             Self::TakeDown { reason, gasp } => out.take_down(reason, gasp),
             Self::Release => out.byte(4),
         };
@@ -133,6 +139,7 @@ impl ToGuardian {
             }
             4 => Self::Release,
             5 => Self::Links(from.links()?),
+            6 => Self::Graves(from.graves()?),
             _ => return None,
         };
         from.0.is_empty().then_some(message)
@@ -324,6 +331,20 @@ impl Writer<'_> {
     }
 }
 
+impl Writer<'_> {
+    fn graves(&mut self, graves: &[Grave]) -> Option<()> {
+        self.byte(u8::try_from(graves.len()).ok()?)?;
+        for Grave { path, id, layout, slot, life } in graves {
+            self.path(Some(path))?;
+            self.put(id)?;
+            self.put(&layout.sector().to_le_bytes())?;
+            self.put(&[layout.slots(), *slot])?;
+            self.put(&life.get().to_le_bytes())?;
+        }
+        Some(())
+    }
+}
+
 /// Reads what [`Writer`] has written.
 struct Reader<'a>(&'a [u8]);
 
@@ -401,6 +422,24 @@ impl<'a> Reader<'a> {
         })
     }
 
+    fn graves(&mut self) -> Option<Vec<Grave>> {
+        let mut graves = Vec::new();
+        for _ in 0..self.byte()? {
+            let (path, id) = (self.path()??, self.array()?);
+            let sector = u32::from_le_bytes(self.array()?);
+            let [slots, slot] = self.array()?;
+            let layout = Layout::new(sector, slots).filter(|l| (1..=l.slots()).contains(&slot))?;
+            graves.push(Grave {
+                path,
+                id,
+                layout,
+                slot,
+                life: Incarnation::new(u64::from_le_bytes(self.array()?)),
+            });
+        }
+        Some(graves)
+    }
+
     fn links(&mut self) -> Option<Vec<Link>> {
         let mut links = Vec::new();
         for _ in 0..self.count()? {
@@ -459,6 +498,13 @@ mod tests {
             ToGuardian::Setup(Box::new(setup())),
             ToGuardian::Packets(setup().packets),
             ToGuardian::Links(setup().links),
+            ToGuardian::Graves(vec![Grave {
+                path: "/dev/sdb1".into(),
+                id: [3; 16],
+                layout: Layout::new(4_096, 16).unwrap(),
+                slot: 16,
+                life: Incarnation::new(1 << 60),
+            }]),
             ToGuardian::TakeDown { reason, gasp: vec![7; PACKET_MAX] },
             ToGuardian::Release,
         ];
@@ -517,7 +563,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(kind in 0u8..7, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn no_bytes_panic(kind in 0u8..8, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let bytes = [&[kind][..], &bytes].concat();
             let _ = ToGuardian::decode(&bytes);
             let _ = FromGuardian::decode(&bytes);

@@ -7,6 +7,7 @@
 //! | [`spawn`] | starts the guardian and talks to it | `cmmd` |
 //! | [`guardian`] | what the two say to each other | `cmmd`, `holdfast-guardian` |
 //! | [`panic_path`] | how a node goes down, prepared in advance | `holdfast-guardian`, `cmmd` without one |
+//! | [`grave`] | the reason on the quorum disks | `holdfast-guardian`, `cmmd` |
 //! | [`black_box`] | last events and reasons on disk | all |
 //! | [`watchdog`] | the watchdog device | `cmmd` |
 //!
@@ -49,6 +50,7 @@
 
 pub mod black_box;
 pub mod client;
+pub mod grave;
 pub mod guardian;
 pub mod panic_path;
 mod scribe;
@@ -58,6 +60,7 @@ pub mod watchdog;
 
 pub use client::Client;
 pub use failfast_core as core;
+pub use grave::Grave;
 pub use guardian::{Link, Packets, Setup};
 pub use panic_path::{Outcome, PanicPath};
 pub use server::{FailfastServer, ServerConfig};

@@ -3,7 +3,7 @@
 //!
 //! The order, see [`PanicPath::execute`]:
 //! 1. the reason goes to the kernel log at emergency level, then (bounded, by a thread of its own) to the black box,
-//!    standard error and the log file;
+//!    standard error, the log file and the quorum disks;
 //! 2. `cmmd`, where it is another process, is killed and its event loop seen dead: it held the quorum lease, and a gasp
 //!    says that it has given that up;
 //! 3. the gasp goes out on every link;
@@ -30,8 +30,9 @@ use holdfast_sys::process_tree::{Killed, ProcessTree, Scope, Tag};
 use holdfast_sys::{kmsg, pidfd, realtime};
 
 use crate::black_box::Class;
+use crate::grave::{Grave, Graves};
 use crate::guardian::{Link, PACKET_MAX, Packets, Setup};
-use crate::scribe::Scribe;
+use crate::scribe::{Scribe, write_kernel_log};
 
 /// The run directory of a machine that is one node.
 pub const RUN_DIR_DEFAULT: &str = "/run/holdfast";
@@ -42,6 +43,7 @@ pub struct PanicPath {
     mode: Mode,
     kernel_log: Option<File>,
     scribe: Scribe,
+    graves: Graves,
     daemon: Option<Daemon>,
     targets: Vec<Target>,
     packets: Sealed,
@@ -144,12 +146,14 @@ impl PanicPath {
                 None
             }
         });
+        let for_scribe = kernel_log.as_ref().map(File::try_clone).transpose()?;
         let targets = targets(&setup.links, warnings)?;
         let daemon = daemon.map(|pidfd| Daemon::watch(pidfd, warnings));
         let mut this = Self {
             mode: setup.mode,
             kernel_log,
-            scribe: Scribe::start(setup, trigger.is_some(), warnings)?,
+            scribe: Scribe::start(setup, for_scribe, trigger.is_some(), warnings)?,
+            graves: Graves::start()?,
             daemon,
             targets,
             packets: Sealed {
@@ -202,6 +206,7 @@ impl PanicPath {
         self.log(&reason.text);
         // The reason is on its way; while it is written the gasp leaves, and before anything is done it is there.
         let written = self.scribe.hand_over(Class::Death, reason.kind.code(), &reason.text);
+        self.graves.hand_over(&reason.text);
         let daemon_dead = self.stop_daemon();
         if daemon_dead {
             self.gasp(reason.kind, gasp);
@@ -210,9 +215,11 @@ impl PanicPath {
             // What follows may take long, and a guardian under realtime scheduling must not. Never refused.
             let _ = realtime::schedule_ordinary();
         }
+        let (start, limit) = (Instant::now(), self.write_limit());
         if written {
-            self.scribe.wait(self.write_limit());
+            self.scribe.wait(limit);
         }
+        self.graves.wait(limit.saturating_sub(start.elapsed()));
         let outcome = match self.mode {
             Mode::Off => Outcome::Logged,
             Mode::Exit => self.kill_tree(),
@@ -227,15 +234,25 @@ impl PanicPath {
         outcome
     }
 
+    /// Has written down what may be this node's last word, or not: the watchdog is not fed any more, or again. Waits for nothing.
+    pub fn announce(&mut self, class: Class, text: &Text) {
+        self.scribe.announce(class, ReasonKind::Commanded.code(), text);
+    }
+
+    /// Other places on quorum disks from now on. Waits for nothing.
+    pub fn set_graves(&mut self, graves: &[Grave]) {
+        self.graves.name(graves.to_vec());
+    }
+
+    /// An orderly end stands on the quorum disks as well, where that does not take long.
+    pub fn say_on_disks(&mut self, text: &Text) {
+        self.graves.hand_over(text);
+        self.graves.wait(WRITE_LIMIT);
+    }
+
     fn log(&self, text: &Text) {
         if let Some(kernel_log) = &self.kernel_log {
-            let mut line = [0; 16 + failfast_core::limits::TEXT_MAX];
-            let mut at = 0;
-            for part in [kmsg::EMERGENCY, "holdfast: ", text.as_str()] {
-                line[at..at + part.len()].copy_from_slice(part.as_bytes());
-                at += part.len();
-            }
-            let _ = nix::unistd::write(kernel_log, &line[..at]); // the other places are still to come
+            write_kernel_log(kernel_log, text);
         }
     }
 

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use failfast_core::Text;
-use holdfast_sys::clock;
+use holdfast_sys::{clock, kmsg};
 use holdfast_types::{Boottime, WallTime};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -22,11 +22,15 @@ use crate::guardian::{self, Setup};
 #[derive(Debug)]
 pub(crate) struct Scribe {
     channel: OwnedFd,
-    unanswered: bool,
+    /// Lines handed over and not answered yet.
+    unanswered: usize,
+    /// The last wait was in vain.
+    hangs: bool,
 }
 
 struct Desk {
     channel: OwnedFd,
+    kernel_log: Option<File>,
     black_box: Option<BlackBox>,
     log_file: Option<File>,
     sync: bool,
@@ -35,11 +39,21 @@ struct Desk {
 /// The thread's stack: locked memory where all memory is locked.
 const STACK: usize = 128 << 10;
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// Flags, and the detail of the record.
 const HEAD: usize = 2;
+/// The record is an outcome, not a death.
+const OUTCOME: u8 = 1;
+/// To the kernel's log, and not to standard error and the log file.
+const ANNOUNCE: u8 = 2;
 
 impl Scribe {
     /// Opens the files and starts the thread. What cannot be opened is added to `warnings` and left out.
-    pub(crate) fn start(setup: &Setup, sync: bool, warnings: &mut Vec<String>) -> io::Result<Self> {
+    pub(crate) fn start(
+        setup: &Setup,
+        kernel_log: Option<File>,
+        sync: bool,
+        warnings: &mut Vec<String>,
+    ) -> io::Result<Self> {
         let (channel, theirs) = guardian::channel()?;
         let mut warn = |what: &str, e: io::Error| warnings.push(format!("Failfast: {what}: {e}"));
         let black_box = setup.black_box.as_deref().and_then(|path| {
@@ -49,7 +63,7 @@ impl Scribe {
             let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
             file.map_err(|e| warn(&format!("no log file {}", path.display()), e)).ok()
         });
-        let desk = Desk { channel: theirs, black_box, log_file, sync };
+        let desk = Desk { channel: theirs, kernel_log, black_box, log_file, sync };
         std::thread::Builder::new().name("scribe".into()).stack_size(STACK).spawn(move || desk.run())?;
         // Its first word: from here on it runs and needs nothing more.
         if !wait_readable(&channel, START_LIMIT) {
@@ -58,7 +72,7 @@ impl Scribe {
                 "the thread that writes the black box does not run",
             ));
         }
-        let mut this = Self { channel, unanswered: false };
+        let mut this = Self { channel, unanswered: 0, hangs: false };
         this.take_answers();
         Ok(this)
     }
@@ -72,24 +86,50 @@ impl Scribe {
 
     /// Hands a line over. `false`: it is lost, the thread hangs with lines behind it.
     pub(crate) fn hand_over(&mut self, class: Class, detail: u8, text: &Text) -> bool {
+        self.send(if class == Class::Outcome { OUTCOME } else { 0 }, detail, text)
+    }
+
+    /// Has a line written to the black box and the kernel's log, where that may take its time: what may be this node's last
+    /// word, or not.
+    pub(crate) fn announce(&mut self, class: Class, detail: u8, text: &Text) {
+        let class = if class == Class::Outcome { OUTCOME } else { 0 };
+        self.send(class | ANNOUNCE, detail, text);
+    }
+
+    fn send(&mut self, flags: u8, detail: u8, text: &Text) -> bool {
         let mut message = [0; HEAD + failfast_core::limits::TEXT_MAX];
-        message[0] = u8::from(class == Class::Outcome);
-        message[1] = detail;
+        (message[0], message[1]) = (flags, detail);
         message[HEAD..HEAD + text.len()].copy_from_slice(text.as_bytes());
         // A full channel: the line is lost there, not elsewhere.
-        guardian::send(self.channel.as_fd(), &message[..HEAD + text.len()]).is_ok()
+        let sent = guardian::send(self.channel.as_fd(), &message[..HEAD + text.len()]).is_ok();
+        self.unanswered += usize::from(sent);
+        sent
     }
 
-    /// Waits until the line that was handed over is written, or the limit is over.
+    /// Waits until all that was handed over is written, or the limit is over.
     pub(crate) fn wait(&mut self, limit: Duration) {
-        // Answers to earlier lines are not this one's, but the thread answers in order: take all there are.
-        let limit = if self.unanswered { Duration::ZERO } else { limit };
-        self.unanswered = !wait_readable(&self.channel, limit);
-        self.take_answers();
+        let start = Instant::now();
+        let limit = if self.hangs { Duration::ZERO } else { limit };
+        loop {
+            let runs = self.take_answers();
+            self.hangs = self.unanswered > 0;
+            let left = limit.saturating_sub(start.elapsed());
+            if !self.hangs || !runs || !wait_readable(&self.channel, left) {
+                return;
+            }
+        }
     }
 
-    fn take_answers(&mut self) {
-        while matches!(guardian::receive(self.channel.as_fd(), &mut [0; 4]), Ok(1..)) {}
+    /// Takes the answers there are. `false`: the thread has ended.
+    fn take_answers(&mut self) -> bool {
+        loop {
+            match guardian::receive(self.channel.as_fd(), &mut [0; 4]) {
+                Ok(1..) => self.unanswered = self.unanswered.saturating_sub(1),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return false,
+            }
+        }
     }
 }
 
@@ -120,13 +160,25 @@ impl Desk {
             boottime: Boottime::from_nanos(clock::boottime_nanos()),
             wall: WallTime((clock::wall_nanos() / 1_000).cast_signed()),
             pid: std::process::id(),
-            class: if message[0] == 0 { Class::Death } else { Class::Outcome },
+            class: if message[0] & OUTCOME == 0 { Class::Death } else { Class::Outcome },
             detail: message[1],
             text,
         };
         if let Some(black_box) = &mut self.black_box {
             let _ = black_box.write(&record);
         }
+        if message[0] & ANNOUNCE == 0 {
+            self.write_log(&text);
+        } else if let Some(kernel_log) = &self.kernel_log {
+            write_kernel_log(kernel_log, &text);
+        }
+        if self.sync {
+            let _ = self.black_box.as_ref().map(BlackBox::sync);
+            let _ = self.log_file.as_ref().map(File::sync_data);
+        }
+    }
+
+    fn write_log(&self, text: &Text) {
         let mut line = [0; failfast_core::limits::TEXT_MAX + 1];
         line[..text.len()].copy_from_slice(text.as_bytes());
         line[text.len()] = b'\n';
@@ -135,11 +187,18 @@ impl Desk {
         if let Some(file) = &self.log_file {
             let _ = nix::unistd::write(file, line);
         }
-        if self.sync {
-            let _ = self.black_box.as_ref().map(BlackBox::sync);
-            let _ = self.log_file.as_ref().map(File::sync_data);
-        }
     }
+}
+
+/// One record at emergency level. Nothing can be done where it fails; there are other places.
+pub(crate) fn write_kernel_log(kernel_log: &File, text: &Text) {
+    let mut line = [0; 16 + failfast_core::limits::TEXT_MAX];
+    let mut at = 0;
+    for part in [kmsg::EMERGENCY, "holdfast: ", text.as_str()] {
+        line[at..at + part.len()].copy_from_slice(part.as_bytes());
+        at += part.len();
+    }
+    let _ = nix::unistd::write(kernel_log, &line[..at]);
 }
 
 /// Waits until there is something to read, for at most `limit`; says whether there is.
@@ -181,7 +240,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("holdfast-scribe-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let mut warnings = Vec::new();
-        let mut scribe = Scribe::start(&setup(&dir), true, &mut warnings).unwrap();
+        let mut scribe = Scribe::start(&setup(&dir), None, true, &mut warnings).unwrap();
         scribe.write(Class::Death, 1, &Text::from("why"), Duration::from_secs(60));
         scribe.write(Class::Outcome, 0, &Text::from("gone"), Duration::from_secs(60));
         let records = crate::black_box::read(&dir.join("blackbox")).unwrap();
@@ -194,10 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_goes_to_the_kernels_log_and_the_box_and_nobody_waits_for_it() {
+        let dir = std::env::temp_dir().join(format!("holdfast-announce-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let kernel_log = File::create(dir.join("kmsg")).unwrap();
+        let mut scribe = Scribe::start(&setup(&dir), Some(kernel_log), true, &mut Vec::new()).unwrap();
+        scribe.announce(Class::Death, 6, &Text::from("unfed"));
+        // Waiting for a line is waiting for those before it, not for their answers.
+        scribe.write(Class::Death, 1, &Text::from("why"), Duration::from_secs(60));
+        let records = crate::black_box::read(&dir.join("blackbox")).unwrap();
+        let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
+        let (kernel_log, log) = (read("kmsg"), read("log"));
+        let _ = std::fs::remove_dir_all(&dir);
+        assert_eq!((kernel_log.as_str(), log.as_str()), ("<0>holdfast: unfed", "why\n"));
+        let read: Vec<_> = records.iter().map(|r| (r.class, r.detail, r.text.as_str())).collect();
+        assert_eq!(read, [(Class::Death, 6, "unfed"), (Class::Death, 1, "why")]);
+    }
+
+    #[test]
     fn a_place_that_cannot_be_opened_is_a_warning() {
         let mut warnings = Vec::new();
         let dir = std::path::Path::new("/nonexistent/holdfast");
-        let mut scribe = Scribe::start(&setup(dir), false, &mut warnings).unwrap();
+        let mut scribe = Scribe::start(&setup(dir), None, false, &mut warnings).unwrap();
         scribe.write(Class::Death, 1, &Text::from("why"), Duration::from_secs(60));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
     }

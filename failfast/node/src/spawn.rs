@@ -13,6 +13,7 @@ use holdfast_sys::stamp::{Side, Stamps};
 use holdfast_sys::{fdpass, pidfd, process_tree};
 use holdfast_types::{Boottime, Span};
 
+use crate::grave::Grave;
 use crate::guardian::{self, FromGuardian, Link, MESSAGE_MAX, Packets, Setup, ToGuardian};
 use crate::panic_path::PanicPath;
 use crate::scribe::wait_readable;
@@ -151,6 +152,14 @@ impl Guardian {
     /// As [`Self::update_packets`].
     pub fn update_links(&self, links: &[Link]) -> io::Result<()> {
         guardian::send(self.channel.as_fd(), &ToGuardian::Links(links.to_vec()).encode()?)
+    }
+
+    /// Places on quorum disks from now on. Never waits.
+    ///
+    /// # Errors
+    /// As [`Self::update_packets`].
+    pub fn update_graves(&self, graves: &[Grave]) -> io::Result<()> {
+        guardian::send(self.channel.as_fd(), &ToGuardian::Graves(graves.to_vec()).encode()?)
     }
 
     /// Tells the guardian to take the node down: it begins by killing this process. Never waits, allocates nothing.

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use holdfast_sys::watchdog as ioctl;
-use holdfast_types::Span;
+use holdfast_types::{Boottime, Span};
 
 /// An armed watchdog. Dropping it does *not* disarm it: a `cmmd` that ends without [`Self::disarm`] is reset.
 #[derive(Debug)]
@@ -20,7 +20,27 @@ pub struct Watchdog {
     device: File,
     identity: Identity,
     timeout: Span,
-    pretimeout: Option<Span>,
+    notice: Notice,
+}
+
+/// Feeds an armed watchdog: now and then while the node is fit, not at all while it is not.
+#[derive(Debug)]
+pub struct Feeder {
+    device: Watchdog,
+    every: Span,
+    /// `None` while it is not fed: there is nothing to wake up for then.
+    due: Option<Boottime>,
+}
+
+/// What comes before it fires.
+#[derive(Debug)]
+pub enum Notice {
+    /// Nothing: none was asked for.
+    None,
+    /// The kernel panics this long before: its last words are kept where it has a place for them.
+    Panic(Span),
+    /// Nothing, or nothing but a line in the kernel's log, and why.
+    Refused(String),
 }
 
 /// What is known of a device without opening it.
@@ -28,6 +48,8 @@ pub struct Watchdog {
 pub struct Identity {
     /// E.g. `/dev/watchdog0`.
     pub path: PathBuf,
+    /// Where the kernel shows it.
+    sysfs: PathBuf,
     /// What the driver calls it, e.g. `Software Watchdog`, `iTCO_wdt`.
     pub name: String,
     /// Whether it is running.
@@ -41,7 +63,7 @@ pub struct Identity {
 pub struct Figures {
     /// It fires this long after the last feed. Rounded up to whole seconds, since devices know no others.
     pub timeout: Span,
-    /// Wanted notice (an NMI or a panic with a dump) before it fires; zero: none.
+    /// The kernel is to panic this long before it fires; zero: not.
     pub pretimeout: Span,
 }
 
@@ -96,6 +118,7 @@ impl Identity {
         let name = Some(attribute("identity")).filter(|n| !n.is_empty());
         Self {
             path: path.into(),
+            sysfs: sysfs.into(),
             name: name.unwrap_or_else(|| "unknown".into()),
             active: attribute("state") == "active",
             no_way_out: attribute("nowayout") == "1",
@@ -137,21 +160,48 @@ impl Watchdog {
                 return Err(WatchdogError::Timeout { path, asked, got });
             }
         }
-        let support = ioctl::support(device.as_fd()).ok();
-        if let Some(support) = &support
-            && identity.name == "unknown"
+        if identity.name == "unknown"
+            && let Ok(support) = ioctl::support(device.as_fd())
         {
-            identity.name.clone_from(&support.identity);
+            identity.name = support.identity;
         }
+        let notice = Self::ask_for_notice(&device, &identity, figures);
+        let this = Self { device, identity, timeout: Span::from_secs(asked.into()), notice };
+        // The kernel's timer for the notice starts with the next feeding: a daemon that hangs before its first one would be reset without
+        // a word. If it cannot be fed, whoever feeds it next finds out.
+        let _ = this.feed();
+        Ok(this)
+    }
+
+    /// Has the kernel panic before the device fires: a reset alone leaves no trace.
+    fn ask_for_notice(device: &File, identity: &Identity, figures: Figures) -> Notice {
         let wanted = whole_seconds(figures.pretimeout);
-        let can = support.is_some_and(|s| s.options & ioctl::HAS_PRETIMEOUT != 0);
-        let pretimeout = (can && figures.pretimeout > Span::ZERO && wanted < asked)
-            .then(|| {
-                ioctl::set_pretimeout(device.as_fd(), wanted).and_then(|_| ioctl::pretimeout(device.as_fd()))
-            })
-            .and_then(Result::ok)
-            .map(|s| Span::from_secs(s.into()));
-        Ok(Self { device, identity, timeout: Span::from_secs(asked.into()), pretimeout })
+        if figures.pretimeout == Span::ZERO || wanted >= whole_seconds(figures.timeout) {
+            return Notice::None;
+        }
+        let path = identity.path.display();
+        let trace = "a reset by it leaves no trace in the kernel's last words";
+        let device = device.as_fd();
+        match ioctl::set_pretimeout(device, wanted).and_then(|_| ioctl::pretimeout(device)) {
+            Ok(got) if got == wanted => {}
+            Ok(got) => {
+                return Notice::Refused(format!(
+                    "watchdog {path} took {got} s for {wanted} s of notice: {trace}"
+                ));
+            }
+            Err(e) => {
+                return Notice::Refused(format!(
+                    "watchdog {path} gives no notice before it fires ({e}): {trace}"
+                ));
+            }
+        }
+        match std::fs::write(identity.sysfs.join("pretimeout_governor"), "panic") {
+            Ok(()) => Notice::Panic(Span::from_secs(wanted.into())),
+            Err(e) => Notice::Refused(format!(
+                "the kernel does not panic before watchdog {path} fires ({e}): {trace}; run modprobe pretimeout_panic \
+                 before cmmd starts"
+            )),
+        }
     }
 
     /// Feeds it: it fires no earlier than its time-out from now.
@@ -187,10 +237,10 @@ impl Watchdog {
         self.timeout
     }
 
-    /// The notice in force; `None` where the device cannot, or none was asked for.
+    /// What comes before it fires.
     #[must_use]
-    pub fn pretimeout(&self) -> Option<Span> {
-        self.pretimeout
+    pub fn notice(&self) -> &Notice {
+        &self.notice
     }
 
     /// At the latest this long after the last feed the machine is down: some devices fire at twice their time-out (two
@@ -198,6 +248,42 @@ impl Watchdog {
     #[must_use]
     pub fn worst_case(&self) -> Span {
         self.timeout.scale(22, 10)
+    }
+}
+
+impl Feeder {
+    /// For one that was armed just now.
+    #[must_use]
+    pub fn new(device: Watchdog, now: Boottime) -> Self {
+        let every = device.timeout().scale(1, 8).min(Span::from_secs(1));
+        Self { device, every, due: Some(now + every) }
+    }
+
+    /// When [`Self::turn`] has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Boottime> {
+        self.due
+    }
+
+    /// Feeds it if it is due and the node is fit. Gives `fit` where that has changed.
+    pub fn turn(&mut self, now: Boottime, fit: bool) -> Option<bool> {
+        let changed = fit != self.due.is_some();
+        if !fit {
+            self.due = None;
+        } else if self.due.is_none_or(|due| now >= due) {
+            // A device that does not take it will fire, which is what it is for.
+            let _ = self.device.feed();
+            self.due = Some(now + self.every);
+        }
+        changed.then_some(fit)
+    }
+
+    /// As [`Watchdog::disarm`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn disarm(self) -> io::Result<()> {
+        self.device.disarm()
     }
 }
 
@@ -249,7 +335,13 @@ mod tests {
     use super::*;
 
     fn identity(active: bool) -> Identity {
-        Identity { path: "/dev/none".into(), name: "test".into(), active, no_way_out: false }
+        Identity {
+            path: "/dev/none".into(),
+            sysfs: "/nonexistent".into(),
+            name: "test".into(),
+            active,
+            no_way_out: false,
+        }
     }
 
     fn figures() -> Figures {
@@ -263,7 +355,7 @@ mod tests {
     }
 
     fn over(device: File) -> Watchdog {
-        Watchdog { device, identity: identity(false), timeout: Span::from_secs(10), pretimeout: None }
+        Watchdog { device, identity: identity(false), timeout: Span::from_secs(10), notice: Notice::None }
     }
 
     #[test]
@@ -274,6 +366,28 @@ mod tests {
         watchdog.feed().unwrap();
         drop(watchdog);
         assert_eq!(written(reader), b"\0\0", "dropping must not stop it");
+    }
+
+    /// Whoever asks the loop for a turn at once, and again in that turn, has it spin at realtime priority until it is killed.
+    #[test]
+    fn an_unfed_watchdog_asks_for_no_turn_and_a_fed_one_for_a_later_one() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let at = |ms: u64| Boottime::ZERO + Span::from_millis(ms);
+        let mut feeder = Feeder::new(over(File::from(OwnedFd::from(writer))), at(0));
+        assert_eq!(feeder.next_timeout(), Some(at(1_000)));
+        assert_eq!(feeder.turn(at(500), true), None);
+        assert_eq!(feeder.turn(at(1_000), true), None);
+        assert_eq!(feeder.next_timeout(), Some(at(2_000)));
+        assert_eq!(feeder.turn(at(1_500), false), Some(false));
+        assert_eq!((feeder.turn(at(3_000), false), feeder.next_timeout()), (None, None));
+        assert_eq!((feeder.turn(at(4_000), true), feeder.next_timeout()), (Some(true), Some(at(5_000))));
+        drop(feeder);
+        assert_eq!(written(reader), b"\0\0", "one in time, one when it was fit again");
+        // A device that takes nothing is asked again later, not at once.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut feeder = Feeder::new(over(File::from(OwnedFd::from(writer))), at(0));
+        assert_eq!((feeder.turn(at(1_000), true), feeder.next_timeout()), (None, Some(at(2_000))));
     }
 
     #[test]

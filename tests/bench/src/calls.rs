@@ -1,4 +1,5 @@
-//! Calls of the predecessor's own libraries: how long one takes, while nothing else happens.
+//! Calls of the predecessor's own libraries: how long one takes, while nothing else happens; and what two processes take to wake
+//! each other up in the same way with nothing to do, below which no daemon can be.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,9 +8,10 @@ use anyhow::{Result, ensure};
 use harness::Cluster;
 
 /// What is called.
-pub(crate) const CALLS: [&str; 3] = ["cmap_get", "quorum_getquorate", "votequorum_getinfo"];
+pub(crate) const CALLS: [&str; 5] =
+    ["wake-ups", "wake-ups-apart", "cmap_get", "quorum_getquorate", "votequorum_getinfo"];
 
-/// Microseconds of each call on node 2, with a pause behind each.
+/// Microseconds of each call on node 2 (or the only one), with a pause behind each.
 pub(crate) fn measure(
     cluster: &Cluster,
     run: &str,
@@ -20,8 +22,9 @@ pub(crate) fn measure(
     let program = compile(cluster)?;
     let log = format!("calls-{run}");
     let args = ["calls", call, &pause_us.to_string(), &seconds.to_string()];
-    cluster.start_as(NODE, &log, &program.to_string_lossy(), &args)?;
-    let found = cluster.wait_for("the calls' times", || result(&cluster.log(NODE, &log)));
+    let node = cluster.all().len().min(NODE) as u32;
+    cluster.start_as(node, &log, &program.to_string_lossy(), &args)?;
+    let found = cluster.wait_for("the calls' times", || result(&cluster.log(node, &log)));
     ensure!(!found.is_empty(), "no call was made");
     Ok(found)
 }
@@ -44,5 +47,5 @@ pub(crate) fn result(log: &str) -> Option<Vec<f64>> {
     log.ends_with('\n').then(|| line.split(' ').filter_map(|n| n.parse().ok()).collect())
 }
 
-const NODE: u32 = 2;
+const NODE: usize = 2;
 const LIBRARIES: [&str; 4] = ["-lcpg", "-lcmap", "-lquorum", "-lvotequorum"];

@@ -1,8 +1,11 @@
+#define _GNU_SOURCE
 /*
  * The bench's client on the predecessor's own libraries.
  *
  *   libraries client GROUP NODES ROLE SIZE SECONDS   as `bench client`: ROLE is send, receive or talk
- *   libraries calls WHAT PAUSE SECONDS               one call after the other with PAUSE microseconds between
+ *   libraries calls WHAT PAUSE SECONDS               one call after the other with PAUSE microseconds between; WHAT is a function,
+ *                                                    or "wake-ups": what the machine takes for the same with no daemon at all;
+ *                                                    "wake-ups-apart": the same, the two processes on different CPUs
  *
  * Prints "result" and numbers: messages received and seconds, or microseconds of each message or call.
  */
@@ -10,11 +13,19 @@
 #include <corosync/cpg.h>
 #include <corosync/quorum.h>
 #include <corosync/votequorum.h>
+#include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,6 +141,53 @@ static int client(char **arg)
 	return 0;
 }
 
+/*
+ * What libqb and a daemon do for a call, and nothing else: a byte on a socket wakes a realtime process that sleeps in epoll,
+ * a semaphore wakes the caller. Below this no daemon can be.
+ */
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void answer(int fd, sem_t *done)
+{
+	struct sched_param param = { .sched_priority = sched_get_priority_max(SCHED_RR) };
+	struct rlimit leash = { 1000000, 1000000 };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int epoll = epoll_create1(0);
+	char byte;
+
+	setrlimit(RLIMIT_RTTIME, &leash);
+	sched_setscheduler(0, SCHED_RR, &param);
+	epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+	for (;;) {
+		ssize_t n;
+
+		epoll_wait(epoll, &event, 1, -1);
+		while ((n = recv(fd, &byte, 1, MSG_DONTWAIT)) == 1)
+			sem_post(done);
+		if (n == 0 || (errno != EAGAIN && errno != EINTR))
+			_exit(0);
+	}
+}
+
+static void wake(int fd, sem_t *done)
+{
+	struct timespec limit;
+
+	clock_gettime(CLOCK_REALTIME, &limit);
+	limit.tv_sec += 2;
+	if (send(fd, "", 1, MSG_NOSIGNAL) != 1 || sem_timedwait(done, &limit) != 0) {
+		printf("wake-ups: error %d\n", errno);
+		exit(1);
+	}
+}
+
 static int calls(char **arg)
 {
 	useconds_t pause = strtoul(arg[1], NULL, 10);
@@ -139,16 +197,34 @@ static int calls(char **arg)
 	quorum_handle_t quorum = 0;
 	votequorum_handle_t votes = 0;
 	uint32_t type, value;
-	int quorate;
+	int quorate, pair[2];
+	int floor = strncmp(arg[0], "wake-ups", 8) == 0, apart = strcmp(arg[0], "wake-ups-apart") == 0;
+	sem_t *done = NULL;
+	pid_t child = 0;
 	size_t n = 0;
 
+	if (floor) {
+		done = mmap(NULL, sizeof(*done), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		sem_init(done, 1, 0);
+		socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+		child = fork();
+		if (apart)
+			pin(child == 0);
+		if (child == 0) {
+			close(pair[0]);
+			answer(pair[1], done);
+		}
+		close(pair[1]);
+	}
 	check(cmap_initialize(&map), "cmap_initialize");
 	check(quorum_initialize(&quorum, NULL, &type), "quorum_initialize");
 	check(votequorum_initialize(&votes, NULL), "votequorum_initialize");
 	for (began = now(); now() - began < limit && n < SAMPLES_MAX;) {
 		double at = now();
 
-		if (strcmp(arg[0], "cmap_get") == 0)
+		if (floor)
+			wake(pair[0], done);
+		else if (strcmp(arg[0], "cmap_get") == 0)
 			check(cmap_get_uint32(map, "runtime.votequorum.this_node_id", &value), "cmap_get_uint32");
 		else if (strcmp(arg[0], "quorum_getquorate") == 0)
 			check(quorum_getquorate(quorum, &quorate), "quorum_getquorate");
@@ -157,6 +233,10 @@ static int calls(char **arg)
 		samples[n++] = now() - at;
 		if (pause > 0)
 			usleep(pause);
+	}
+	if (floor) {
+		close(pair[0]);
+		waitpid(child, NULL, 0);
 	}
 	show(n);
 	return 0;

@@ -6,6 +6,7 @@
 
 mod calls;
 mod daemon;
+mod disk;
 mod fail_over;
 mod idle;
 mod membership;
@@ -40,6 +41,8 @@ Examples:
   cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
   cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
   cargo run --release -p bench -- calls
+  cargo run --release -p bench -- disk
+  cargo run --release -p bench -- disk arbitration --delay 20 --times 5
   cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
     #[command(subcommand)]
@@ -150,6 +153,11 @@ enum Bench {
         #[arg(long)]
         daemon: Vec<Daemon>,
     },
+    /// Quorum disks: an idle daemon with one, arbitration of the vote, the ring while it stalls
+    Disk(disk::How),
+    /// Inside of a node: times of writes to a quorum disk's last block and reads behind them
+    #[command(hide = true)]
+    DiskRoundTrips { path: std::path::PathBuf },
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
@@ -223,6 +231,8 @@ impl Rig {
 fn main() -> ExitCode {
     let result = match Cli::parse().bench {
         Bench::Probe => probe::run(),
+        Bench::Disk(how) => disk::run(&how),
+        Bench::DiskRoundTrips { path } => disk::round_trips(&path),
         Bench::Hostile => {
             let mut table = Table::new("one packet of 1.3 KB after another, checked by one core: packets/s");
             for (what, rate) in seal::measure() {

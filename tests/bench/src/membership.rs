@@ -149,13 +149,13 @@ pub(crate) fn notices(cluster: &Cluster, node: u32) -> Vec<Notice> {
     probe::read(&cluster.log(node, "probe"))
 }
 
-fn probe(cluster: &Cluster, node: u32) -> Result<()> {
+pub(crate) fn probe(cluster: &Cluster, node: u32) -> Result<()> {
     let me = std::env::current_exe()?;
     cluster.start_as(node, "probe", me.to_str().context("path of this program")?, &["probe"])
 }
 
 /// Waits until the last notice of each node says all members and quorate; when the last of them said so.
-fn wait_all(cluster: &Cluster) -> Result<u64> {
+pub(crate) fn wait_all(cluster: &Cluster) -> Result<u64> {
     let all = cluster.all();
     let complete = |n: &u32| {
         let last = notices(cluster, *n).pop()?;

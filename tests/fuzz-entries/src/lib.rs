@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod qdisk;
+mod qnet;
 mod rings;
 
 use std::net::IpAddr;
@@ -17,6 +19,8 @@ use cmm_proto::wire::{
 use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
+pub use qdisk::qdisk;
+pub use qnet::qnet;
 pub use rings::rings;
 
 /// A datagram from the network: the seal must refuse it, and each decoder behind the seal must survive it.
@@ -92,6 +96,7 @@ pub fn ring_config(me: u32) -> RingConfig {
             timers: Timers::from_token(Span::from_millis(1_000)),
             window_frames: 50,
             frames_per_visit: 17,
+            quorum: None,
         },
         frame_payload_max: 256,
         ring_seq_reserved: 0,

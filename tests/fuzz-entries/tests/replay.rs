@@ -37,6 +37,16 @@ fn client_messages() {
 }
 
 #[test]
+fn quorum_disks() {
+    replay("qdisk", fuzz_entries::qdisk);
+}
+
+#[test]
+fn quorum_servers() {
+    replay("qnet", fuzz_entries::qnet);
+}
+
+#[test]
 fn rings_of_hostile_clients() {
     replay("rings", fuzz_entries::rings);
     // The corpus is young: steps by chance besides, always the same.

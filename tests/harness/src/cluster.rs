@@ -1,24 +1,28 @@
 //! A cluster of real daemons, each node in namespaces of its own.
 
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use cmm_qdisk::format::Text;
+use cmm_qdisk::{Area, Block, Header, Slot as DiskSlot};
 use nix::sys::signal::Signal;
 use status::{ClusterStatus, RingReport};
 
-use crate::config::{Cib, Options, corosync_conf, node_name};
+use crate::config::{Cib, DiskKind, Options, corosync_conf, disk_path, image_path, node_name};
+use crate::dice::Dice;
+use crate::faulty_disk::{DiskFault, DiskRequests, FaultyDisk};
 use crate::fence::{FenceCall, FenceDevice, FencePolicy};
-use crate::network::Switch;
+use crate::namespace::Namespace;
+use crate::network::{ROUTER, Switch};
 use crate::node::{Nodes, Slot};
 use crate::processes::Process;
 use crate::relay::{Relay, Weather};
 use crate::witness::Witness;
+use crate::work::{Turn, WorkDir, patience, random_bytes};
 
 /// Nodes, the switch between them, their fence device and the witness. Dropping it ends all of it.
 ///
@@ -39,8 +43,11 @@ pub struct Cluster {
     relay: Option<Relay>,
     nodes: Arc<Nodes>,
     switch: Mutex<Switch>,
+    router: Mutex<Option<Namespace>>,
     witness: Witness,
     bin_dir: Option<PathBuf>,
+    // The kernel takes them away with the last that has them open.
+    _loops: Vec<File>,
     dir: WorkDir,
     _turn: Turn,
 }
@@ -68,27 +75,83 @@ impl Cluster {
         let turn = Turn::take()?;
         let dir = WorkDir::new(name)?;
         let key = random_bytes(256)?;
-        for node in 1..=options.nodes {
-            let conf = corosync_conf(name, &options, node);
-            let dir = dir.path.join(node_name(node));
+        let machines = options.nodes + u32::from(options.spare);
+        for node in 1..=machines {
+            let conf = corosync_conf(name, &options, node, dir.path());
+            let dir = dir.path().join(node_name(node));
             for sub in ["etc", "state", "log"] {
                 fs::create_dir_all(dir.join(sub))?;
             }
             fs::write(dir.join("etc/holdfast.conf"), &conf)?;
             fs::write(dir.join("etc/authkey"), &key)?;
         }
-        let slots = (1..=options.nodes).map(|id| Slot::new(id, dir.path.join(node_name(id))));
+        let mut loops = Vec::new();
+        for disk in 0..options.disks {
+            let (path, image) = (disk_path(dir.path(), disk), image_path(dir.path(), disk));
+            let fresh = fresh_disk(name)?;
+            match options.disk_kind {
+                DiskKind::File => fs::write(path, fresh)?,
+                DiskKind::Loop => {
+                    fs::write(&image, fresh)?;
+                    loops.push(loop_device(&image, &path)?);
+                }
+                DiskKind::Faulty => {
+                    fs::write(image, fresh)?;
+                    // What each node mounts over.
+                    fs::write(path, "")?;
+                }
+            }
+        }
+        let slots = (1..=machines).map(|id| Slot::new(id, dir.path().join(node_name(id))));
         let nodes = Arc::new(Nodes::new(slots.collect()));
-        let switch = Switch::new(options.links, options.ipv6, &dir.path)?;
+        let switch = Switch::new(options.links, options.ipv6, dir.path())?;
         let relay = if options.relay { Some(switch.relay(options.nodes)?) } else { None };
         let switch = Mutex::new(switch);
-        let fence = FenceDevice::new(&dir.path, Arc::clone(&nodes) as _)?;
-        let witness = Witness::new(&dir.path)?;
+        let fence = FenceDevice::new(dir.path(), Arc::clone(&nodes) as _)?;
+        let witness = Witness::new(dir.path())?;
         let service = witness.program();
         let cib = cib.xml(options.nodes).replace(crate::config::SERVICE, &service.to_string_lossy());
-        fs::write(dir.path.join("cib.xml"), cib)?;
+        fs::write(dir.path().join("cib.xml"), cib)?;
         let name = name.to_owned();
-        Ok(Self { name, options, fence, relay, nodes, switch, witness, bin_dir, dir, _turn: turn })
+        Ok(Self {
+            name,
+            options,
+            fence,
+            relay,
+            nodes,
+            switch,
+            router: Mutex::new(None),
+            witness,
+            bin_dir,
+            _loops: loops,
+            dir,
+            _turn: turn,
+        })
+    }
+
+    /// The file that is a quorum disk, or that is behind it.
+    #[must_use]
+    pub fn quorum_disk(&self, disk: u32) -> PathBuf {
+        let path = if self.options.disk_kind == DiskKind::File { disk_path } else { image_path };
+        path(self.dir.path(), disk)
+    }
+
+    /// A quorum disk as nodes see it.
+    #[must_use]
+    pub fn disk_path(&self, disk: u32) -> PathBuf {
+        disk_path(self.dir.path(), disk)
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The id of the machine that is no node.
+    #[must_use]
+    pub fn spare(&self) -> u32 {
+        self.options.nodes + 1
     }
 
     /// All node ids.
@@ -105,7 +168,68 @@ impl Cluster {
         let slot = self.slot(node);
         let switch = lock(&self.switch);
         switch.unplug(node);
-        slot.power_on(|space| switch.plug(node, space)).with_context(|| format!("switching n{node} on"))
+        let connect = |space: &Namespace| {
+            switch.plug(node, space)?;
+            if self.options.disk_kind == DiskKind::Faulty {
+                self.mount_disks(node, space)
+            } else {
+                Ok(Vec::new())
+            }
+        };
+        slot.power_on(connect).with_context(|| format!("switching n{node} on"))
+    }
+
+    fn mount_disks(&self, node: u32, space: &Namespace) -> Result<Vec<FaultyDisk>> {
+        let dir = self.dir.path();
+        let mount = |disk| {
+            let dice = Dice::new(u64::from(node) << 32 | u64::from(disk));
+            FaultyDisk::mount(space, &image_path(dir, disk), &disk_path(dir, disk), dice)
+        };
+        (0..self.options.disks).map(mount).collect()
+    }
+
+    /// Changes what happens to a node's requests to a disk, until the node is switched off.
+    ///
+    /// # Panics
+    /// With other disks than [`DiskKind::Faulty`].
+    pub fn set_disk(&self, node: u32, disk: u32, fault: DiskFault) {
+        assert!(self.options.disk_kind == DiskKind::Faulty, "this cluster's disks have no faults");
+        self.slot(node).set_disk(disk, fault);
+    }
+
+    /// What a node has asked of a disk since it was switched on, with [`DiskKind::Faulty`].
+    #[must_use]
+    pub fn disk_requests(&self, node: u32, disk: u32) -> DiskRequests {
+        self.slot(node).disk_requests(disk)
+    }
+
+    /// The blocks of a disk that can be read, by node.
+    ///
+    /// # Panics
+    /// When the disk cannot be read.
+    #[must_use]
+    pub fn disk_blocks(&self, disk: u32) -> Vec<(u32, Block)> {
+        let path = self.quorum_disk(disk);
+        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let header = Header::find(&bytes).expect("a quorum disk");
+        let mut area = Area::default();
+        area.read(header.layout, &header.id, &bytes).expect("a quorum disk");
+        let block = |(slot, found): (u8, &DiskSlot)| match found {
+            DiskSlot::Block(block) => Some((slot.into(), *block)),
+            DiskSlot::Damaged(_) => None,
+        };
+        area.slots().filter_map(block).collect()
+    }
+
+    /// The node that owns the vote as far as this disk knows, if it has not given it back.
+    #[must_use]
+    pub fn disk_owner(&self, disk: u32) -> Option<u32> {
+        let blocks = self.disk_blocks(disk);
+        let decided = blocks.iter().map(|(_, b)| b.decided).max_by_key(|d| d.term)?;
+        let (owner, life) = (u32::from(decided.owner.slot), decided.owner.life);
+        let released =
+            |(node, b): &(u32, Block)| *node == owner && b.life == life && b.decided == decided && b.released;
+        (decided.term > 0 && !blocks.iter().any(released)).then_some(owner)
     }
 
     /// Whether a node has power.
@@ -134,7 +258,7 @@ impl Cluster {
         self.wait_for(&format!("the ring's daemon of n{node} serves clients"), || {
             self.status(node).ok().filter(|s| s.answered.cmmd)
         });
-        let cib = self.dir.path.join("cib.xml");
+        let cib = self.dir.path().join("cib.xml");
         self.start(node, "rgmd", &["-f", "--cib", &cib.to_string_lossy()])
     }
 
@@ -151,7 +275,7 @@ impl Cluster {
             let serves = |n: &u32| self.status(*n).is_ok_and(|s| s.answered.cmmd);
             self.all().iter().all(serves).then_some(())
         });
-        let cib = self.dir.path.join("cib.xml");
+        let cib = self.dir.path().join("cib.xml");
         for node in self.all() {
             self.start(node, "rgmd", &["-f", "--cib", &cib.to_string_lossy()])?;
         }
@@ -261,6 +385,18 @@ impl Cluster {
                 self.cut_one_way(*b, *a);
             }
         }
+    }
+
+    /// Puts a router on the switch: a machine that answers pings at [`ROUTER_ADDRESS`](crate::ROUTER_ADDRESS), and does nothing else.
+    pub fn add_router(&self) {
+        let space = Namespace::new("", &[], &self.dir.path().join("router.log")).unwrap();
+        lock(&self.switch).plug(ROUTER, &space).unwrap();
+        *lock(&self.router) = Some(space);
+    }
+
+    /// Cuts a node off from the router, both ways, until [`Self::heal`].
+    pub fn cut_router(&self, node: u32) {
+        self.cut(&[node], &[ROUTER]);
     }
 
     /// Separates a node from all others.
@@ -467,7 +603,7 @@ impl Cluster {
     /// Everything that helps to understand a failure: status, processes and the end of the logs of each node.
     #[must_use]
     pub fn report(&self) -> String {
-        let mut out = format!("cluster {} in {}\n", self.name, self.dir.path.display());
+        let mut out = format!("cluster {} in {}\n", self.name, self.dir.path().display());
         for node in self.all() {
             out.push_str(&format!("==== n{node}\n"));
             if !self.slot(node).is_on() {
@@ -479,7 +615,8 @@ impl Cluster {
                 let names = self.processes(node).into_iter().map(|p| format!("{}={}", p.name, p.inner_pid));
                 out.push_str(&format!("processes: {}\n", names.collect::<Vec<_>>().join(" ")));
             }
-            for name in self.log_names(node) {
+            // What samplers say is for those that read all of it.
+            for name in self.log_names(node).into_iter().filter(|n| n != "sampler") {
                 let log = self.log(node, &name);
                 let lines: Vec<_> = log.lines().collect();
                 let end = &lines[lines.len().saturating_sub(60)..];
@@ -498,7 +635,7 @@ impl Cluster {
         let bin = self.bin_dir.as_deref().unwrap_or(Path::new("/usr/bin")).to_string_lossy().into_owned();
         command.env_clear();
         command.env("PATH", format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
-        command.env("HOLDFAST_FENCE_PATH", self.dir.path.join("agents")).env("RUST_BACKTRACE", "1");
+        command.env("HOLDFAST_FENCE_PATH", self.dir.path().join("agents")).env("RUST_BACKTRACE", "1");
         if self.options.exit_scope == "run-dir" {
             command.env("HOLDFAST_RUN_DIR", "/run/holdfast").env("HOLDFAST_STATE_DIR", "/var/lib/holdfast");
         }
@@ -528,75 +665,32 @@ impl Drop for Cluster {
     }
 }
 
-/// How long a test waits for one event: a minute and a half, times `$HOLDFAST_TEST_PATIENCE`.
-#[must_use]
-pub fn patience() -> Duration {
-    let factor = std::env::var("HOLDFAST_TEST_PATIENCE").ok().and_then(|v| v.parse().ok());
-    Duration::from_secs(90).saturating_mul(factor.unwrap_or(1))
-}
-
-/// The folder of a cluster, removed in the end unless `HOLDFAST_KEEP` is set.
-struct WorkDir {
-    path: PathBuf,
-}
-
-impl WorkDir {
-    fn new(name: &str) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let base = std::env::temp_dir();
-        sweep(&base);
-        let path = base.join(format!("{PREFIX}{}-{number}-{name}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        if std::env::var_os("HOLDFAST_KEEP").is_some() {
-            eprintln!("harness: kept {}", self.path.display());
-        } else if let Err(e) = fs::remove_dir_all(&self.path) {
-            eprintln!("harness: {}: {e}", self.path.display());
-        }
-    }
-}
-
-/// Removes folders of runs that were killed.
-fn sweep(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let pid =
-            name.strip_prefix(PREFIX).and_then(|n| n.split('-').next()).and_then(|p| p.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-const PREFIX: &str = "holdfast-harness-";
-
-/// Clusters take turns, across test programs too: many realtime daemons at once would only starve each other.
-struct Turn {
-    _file: File,
-}
-
-impl Turn {
-    fn take() -> Result<Self> {
-        let path = std::env::temp_dir().join("holdfast-harness.lock");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        file.lock().context("waiting for the turn")?;
-        Ok(Self { _file: file })
-    }
-}
-
-fn random_bytes(count: usize) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; count];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// A test that failed with the lock held has been reported already; its cluster must still be cleaned up.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes `path` a loop device over `image`, with direct I/O. It lasts as long as somebody has it open.
+fn loop_device(image: &Path, path: &Path) -> Result<File> {
+    let run = |program: &str, args: &[&std::ffi::OsStr]| {
+        let out = Command::new(program).args(args).output().with_context(|| format!("running {program}"))?;
+        ensure!(out.status.success(), "{program}: {out:?}");
+        Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let options = ["--find", "--show", "--direct-io=on"].map(std::ffi::OsStr::new);
+    let device = run("losetup", &[&options[..], &[image.as_os_str()]].concat())?;
+    let opened = File::options().read(true).write(true).open(&device);
+    // It goes when it is closed.
+    run("losetup", &["--detach".as_ref(), device.as_ref()])?;
+    run("cp", &["-a".as_ref(), device.as_ref(), path.as_os_str()])?;
+    opened.with_context(|| format!("opening {device}"))
+}
+
+/// What a quorum disk holds before anybody has written to it.
+fn fresh_disk(cluster: &str) -> Result<Vec<u8>> {
+    let mut id = [0; 16];
+    id.copy_from_slice(&random_bytes(16)?);
+    let layout = cmm_qdisk::Layout::new(512, 16).context("a layout")?;
+    let (label, host, cluster) = (Text::new("test"), Text::new("harness"), Text::new(cluster));
+    Ok(Header { id, layout, created: 0, generation: 1, label, host, cluster }.fresh())
 }

@@ -1,6 +1,7 @@
 //! Configuration files of a test cluster.
 
 use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use crate::network::node_address;
 use crate::relay::seen_from;
@@ -24,12 +25,47 @@ pub struct Options {
     pub exit_scope: &'static str,
     /// `failfast.guardian_limit`: how long `cmmd` may make no progress before its guardian takes the node down.
     pub guardian_limit_ms: Option<u32>,
+    /// Quorum disks: files that all nodes see. 0: none.
+    pub disks: u32,
+    /// What they are.
+    pub disk_kind: DiskKind,
+    /// How often each node writes to them, in milliseconds, and after how many times it is given up. A short lease, so that a test
+    /// does not wait long.
+    pub disk_interval_ms: u32,
+    /// See there.
+    pub disk_tko: u32,
+    /// More lines for the `disk` section of the quorum device.
+    pub disk: &'static str,
+    /// A machine more, in no node list and with the id behind the last one's: for a server that the nodes ask.
+    pub spare: bool,
     /// More lines for the `totem` section.
     pub totem: &'static str,
     /// More lines for the `quorum` section.
     pub quorum: &'static str,
     /// More text for the configuration file.
     pub more: &'static str,
+}
+
+/// What quorum disks are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskKind {
+    /// Files.
+    #[default]
+    File,
+    /// Loop devices with direct I/O to files.
+    Loop,
+    /// Files to each of which every node has a way of its own, for [`crate::Cluster::set_disk`]. Needs FUSE.
+    Faulty,
+}
+
+impl std::fmt::Display for DiskKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Loop => "loop device",
+            Self::Faulty => "FUSE",
+        })
+    }
 }
 
 impl Default for Options {
@@ -43,6 +79,12 @@ impl Default for Options {
             daemon: "cmmd",
             exit_scope: "pid-namespace",
             guardian_limit_ms: None,
+            disks: 0,
+            disk_kind: DiskKind::File,
+            disk_interval_ms: 200,
+            disk_tko: 5,
+            disk: "",
+            spare: false,
             totem: "",
             quorum: "",
             more: "",
@@ -57,7 +99,7 @@ pub fn node_name(node: u32) -> String {
 }
 
 /// The configuration file of a node: the same for every one, unless a relay stands between them.
-pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
+pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32, dir: &Path) -> String {
     let mut text = format!("totem {{\n    version: 2\n    cluster_name: {name}\n    transport: knet\n");
     if o.daemon == "corosync" {
         text.push_str("    crypto_cipher: aes256\n    crypto_hash: sha256\n");
@@ -79,7 +121,7 @@ pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     let _ = write!(
         text,
         "}}\nquorum {{\n    provider: corosync_votequorum\n{}}}\nlogging {{\n    to_stderr: yes\n    to_syslog: no\n}}\n",
-        o.quorum
+        quorum_device(o, dir) + o.quorum
     );
     if o.daemon == "cmmd" {
         let scope = o.exit_scope;
@@ -92,6 +134,30 @@ pub(crate) fn corosync_conf(name: &str, o: &Options, viewer: u32) -> String {
     }
     text.push_str(o.more);
     text
+}
+
+fn quorum_device(o: &Options, dir: &Path) -> String {
+    if o.disks == 0 {
+        return String::new();
+    }
+    let mut text = format!(
+        "    device {{\n        model: disk\n        disk {{\n            interval: {}\n            tko: {}\n",
+        o.disk_interval_ms, o.disk_tko
+    );
+    for disk in 0..o.disks {
+        let _ = writeln!(text, "            device: {}", disk_path(dir, disk).display());
+    }
+    text + o.disk + "        }\n    }\n"
+}
+
+/// The quorum disk, as nodes see it.
+pub(crate) fn disk_path(dir: &Path, disk: u32) -> PathBuf {
+    dir.join(format!("qdisk{disk}"))
+}
+
+/// The file behind it, where it is not that itself.
+pub(crate) fn image_path(dir: &Path, disk: u32) -> PathBuf {
+    dir.join(format!("qdisk{disk}.image"))
 }
 
 /// Stands in a CIB for the program of [`crate::Cluster::service`], whose place is known only when the cluster is made.
@@ -158,7 +224,9 @@ impl Cib {
         self
     }
 
-    pub(crate) fn xml(&self, nodes: u32) -> String {
+    /// The whole of it, for so many nodes.
+    #[must_use]
+    pub fn xml(&self, nodes: u32) -> String {
         let mut properties = String::new();
         for (name, value) in &self.properties {
             let _ = writeln!(properties, "<nvpair id=\"option-{name}\" name=\"{name}\" value=\"{value}\"/>");

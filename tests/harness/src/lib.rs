@@ -4,7 +4,7 @@
 //! `/var/lib/holdfast`, a boot id of its own, and no way to reboot, reset or log to the machine below. A switch in
 //! yet another namespace connects the nodes; links are cut there, lose packets, or
 //! are narrow; a relay delays and reorders. A fence device takes the power from a node from
-//! outside. An independent witness notices when a service runs twice.
+//! outside. Quorum disks are files, or ways to a file that fail, stall and lose what each node writes. An independent witness notices when a service runs twice.
 //!
 //! Needs root, iproute2, util-linux and nftables; [`skip`] deals with their absence. Everything ends with the test,
 //! whatever ends the test. `HOLDFAST_KEEP=1` keeps the folder with all logs, `HOLDFAST_TEST_PATIENCE=N` multiplies
@@ -12,10 +12,14 @@
 
 #![forbid(unsafe_code)]
 
+mod believers;
 mod binaries;
 mod cluster;
 mod config;
+mod dice;
+mod faulty_disk;
 mod fence;
+mod fuse;
 mod namespace;
 mod network;
 mod node;
@@ -23,13 +27,18 @@ mod processes;
 mod relay;
 mod requirements;
 mod witness;
+mod work;
 
+pub use believers::{Belief, Believers};
 pub use binaries::bin_dir;
-pub use cluster::{Cluster, patience};
-pub use config::{Cib, Member, Options, SERVICE, node_name};
+pub use cluster::Cluster;
+pub use config::{Cib, DiskKind, Member, Options, SERVICE, node_name};
+pub use dice::Dice;
+pub use faulty_disk::{DiskFault, DiskRequests};
 pub use fence::{FENCE_AGENT, FenceCall, FencePolicy};
-pub use network::address;
+pub use network::{ROUTER_ADDRESS, address};
 pub use nix::sys::signal::Signal;
 pub use processes::Process;
 pub use relay::Weather;
-pub use requirements::{missing, skip};
+pub use requirements::{lacks, missing, missing_for_disks, skip, skip_where};
+pub use work::{Turn, WorkDir, patience, random_bytes};

@@ -171,6 +171,11 @@ impl Switch {
     }
 }
 
+/// The router, where a test has one: a machine on the switch that is no node.
+pub(crate) const ROUTER: u32 = 254;
+/// Its address on the first link.
+pub const ROUTER_ADDRESS: &str = "10.77.0.254";
+
 /// The address of a node on a link.
 #[must_use]
 pub fn address(node: u32, link: u8) -> Ipv4Addr {

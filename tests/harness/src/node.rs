@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cluster::lock;
 use crate::config::node_name;
+use crate::faulty_disk::{DiskFault, DiskRequests, FaultyDisk};
 use crate::fence::Power;
 use crate::namespace::Namespace;
 use crate::processes::Process;
@@ -76,6 +77,8 @@ pub(crate) struct Slot {
 
 #[derive(Default)]
 struct Life {
+    // Dropped before the namespace: whoever waits for a disk that stalls does not die.
+    disks: Vec<FaultyDisk>,
     space: Option<Namespace>,
     daemons: Vec<(String, Child)>,
 }
@@ -94,7 +97,7 @@ impl Slot {
     }
 
     /// Makes the namespaces of a new boot and connects them.
-    pub(crate) fn power_on(&self, connect: impl FnOnce(&Namespace) -> Result<()>) -> Result<()> {
+    pub(crate) fn power_on(&self, connect: impl FnOnce(&Namespace) -> Result<Vec<FaultyDisk>>) -> Result<()> {
         let mut life = lock(&self.life);
         ensure!(life.space.is_none(), "it is on already");
         // A machine that boots has a new boot id, and nothing may reach the kernel below: not its console, not its
@@ -108,7 +111,7 @@ impl Slot {
         // Real sbd and Pacemaker reach for what resets a machine.
         let danger = space.command("sh").args(["-euc", DANGER]).output().context("running sh")?;
         ensure!(danger.status.success() && danger.stdout.is_empty(), "could harm this machine: {danger:?}");
-        connect(&space)?;
+        life.disks = connect(&space)?;
         life.space = Some(space);
         Ok(())
     }
@@ -117,13 +120,27 @@ impl Slot {
         let mut life = lock(&self.life);
         // A namespace ends only when its dead have been waited for.
         life.wake_parents();
+        // Nor while somebody in it waits for a disk.
+        life.disks.iter().for_each(FaultyDisk::release);
         if let Some(mut space) = life.space.take() {
             space.kill().with_context(|| format!("switching {} off", self.name))?;
         }
+        life.disks.clear();
         for (_, mut child) in life.daemons.drain(..) {
             let _ = child.wait();
         }
         Ok(())
+    }
+
+    /// Changes what happens on the way to a disk. Nothing while the node is off.
+    pub(crate) fn set_disk(&self, disk: u32, fault: DiskFault) {
+        if let Some(disk) = lock(&self.life).disks.get(disk as usize) {
+            disk.set(fault);
+        }
+    }
+
+    pub(crate) fn disk_requests(&self, disk: u32) -> DiskRequests {
+        lock(&self.life).disks.get(disk as usize).map(FaultyDisk::requests).unwrap_or_default()
     }
 
     pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {

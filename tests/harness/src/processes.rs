@@ -26,7 +26,9 @@ impl Process {
     /// When it is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let now = stat(self.pid).with_context(|| format!("{} ({}) is gone", self.name, self.pid))?;
-        anyhow::ensure!(now.start_time == self.start_time, "{} ({}) is gone", self.name, self.pid);
+        // A zombie takes signals, and is gone all the same.
+        let gone = now.start_time != self.start_time || matches!(now.state, 'Z' | 'X');
+        anyhow::ensure!(!gone, "{} ({}) is gone", self.name, self.pid);
         let pid = Pid::from_raw(i32::try_from(self.pid)?);
         kill(pid, signal).with_context(|| format!("signalling {} ({})", self.name, self.pid))
     }

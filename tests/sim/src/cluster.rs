@@ -4,20 +4,27 @@
 use std::rc::Rc;
 
 use cmm_proto::wire::ClusterKey;
-use cmm_proto::{Destination, Hint, Node, Output, Record, Request, Settings, StepNotice, StepPhase};
-use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId, Span};
+use cmm_proto::{
+    Destination, Hint, Node, NodeTable, Output, Record, Request, Settings, StepNotice, StepPhase, Tables,
+};
+use holdfast_types::{Boottime, Incarnation, LinkSet, NodeId, RingId, Span, Votes};
+
+use cmm_scsi::target::{Nexus, Target};
 
 use crate::agenda::Agenda;
 use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS};
 use crate::coverage::{self, Coverage, Input};
+use crate::disks::{self, DiskEvent, Disks, Io};
 use crate::faults::{StrikeId, Undo};
 use crate::network::{BUFFER_MAX, Damage, Flight, Heard, Network};
 use crate::options::Options;
 use crate::oracle::{Life, LifeIndex, Oracle, Violation, ViolationKind, What};
+use crate::qnetd::{Qnetd, ServerEvent};
 use crate::random::{Random, Stream};
 use crate::sabotage::{Bug, Saboteur};
 use crate::sniffer::{Content, Sniffer};
+use crate::target::{self, Sent, TargetEvent};
 use crate::trace::{Mode, Trace};
 
 /// Name of the simulated cluster.
@@ -41,6 +48,11 @@ pub struct Cluster {
     pub coverage: Coverage,
     pub(crate) machines: Vec<Machine>,
     pub(crate) agenda: Agenda<Event>,
+    pub(crate) disks: Disks,
+    /// The disk with reservations, if that is the quorum device; and how many commands were sent to it.
+    pub(crate) target: Target,
+    pub(crate) scsi_commands: u64,
+    pub(crate) qnetd: Qnetd,
     pub(crate) faults: Random,
     pub(crate) load: Random,
     pub(crate) chance: Random,
@@ -92,7 +104,12 @@ pub(crate) struct Machine {
     pub(crate) durable: u64,
     /// The longest promise that its disk knows of.
     pub(crate) promised: Span,
+    /// The node tables that its disk holds.
+    pub(crate) tables: Option<Tables>,
+    /// The most expected votes that its disk knows of.
+    pub(crate) expected_seen: Votes,
     /// What its configuration file says.
+    pub(crate) table: NodeTable,
     pub(crate) file: Settings,
     /// Which of the run's keys its key file holds.
     pub(crate) key_file: usize,
@@ -102,6 +119,9 @@ pub(crate) struct Machine {
     pub(crate) paused: Option<Instant>,
     pub(crate) inbox: Vec<Flight>,
     pub(crate) inbox_bytes: usize,
+    /// Its path to the disk with reservations, and whether it held the reservation once.
+    pub(crate) nexus: Nexus,
+    pub(crate) held: bool,
     /// While its daemon is dead it is up itself: its kernel refuses packets for the daemon.
     pub(crate) refuses: bool,
 }
@@ -116,6 +136,10 @@ pub(crate) struct Running {
     /// A millisecond and the turns in it that had no input: many are a loop that spins.
     pub(crate) spins: (u64, u32),
     pub(crate) writes: Vec<Record>,
+    /// Requests to quorum disks, by disk.
+    pub(crate) io: Vec<Option<Io>>,
+    /// The command that is outstanding at the disk with reservations.
+    pub(crate) sent: Option<Sent>,
     pub(crate) clients: Clients,
     pub(crate) gasps: [Rc<[u8]>; 3],
     pub(crate) participant: bool,
@@ -170,6 +194,22 @@ pub(crate) enum Event {
         node: usize,
         life: LifeIndex,
     },
+    Disk(disks::Request, DiskEvent),
+    /// A command to the disk with reservations.
+    Scsi(target::Request, TargetEvent),
+    /// A command of a dead daemon is executed all the same.
+    LateCommand {
+        nexus: Nexus,
+        command: cmm_scsi::Command,
+    },
+    /// What a dead daemon had written lands after all.
+    LateWrite {
+        disk: usize,
+        node: usize,
+        block: Box<cmm_qdisk::Block>,
+    },
+    /// Something happens on this connection to the quorum server.
+    Server(u64, ServerEvent),
     Strike(StrikeId, Box<Random>),
     Undo(Undo),
     Connect {
@@ -245,6 +285,10 @@ impl Cluster {
             coverage: Coverage::default(),
             machines,
             agenda: Agenda::default(),
+            disks: Disks::new(&options.quorum, options.nodes.len()),
+            target: Target::new(seed.is_multiple_of(3)),
+            scsi_commands: 0,
+            qnetd: Qnetd::new(options.quorum.server().is_some(), options.nodes.len()),
             faults: Random::new(seed, Stream::Faults),
             load: Random::new(seed, Stream::Load),
             chance,
@@ -388,6 +432,17 @@ impl Cluster {
                 self.tell(node, |node, now| node.hint(now, about, Hint::Refused))
             }
             Event::Die { node, life } if self.lives(node, life) => self.die(node),
+            Event::Disk(request, event) => self.disk_event(request, event),
+            Event::Scsi(request, event) => self.scsi_event(request, event),
+            Event::LateCommand { nexus, command } => {
+                self.late_command(nexus, command);
+                Ok(())
+            }
+            Event::Server(conn, event) => self.server_event(conn, event),
+            Event::LateWrite { disk, node, block } => {
+                self.late_write(disk, node, *block);
+                Ok(())
+            }
             Event::Strike(strike, rng) => self.strike(strike, *rng),
             Event::Undo(undo) => self.undo(undo),
             Event::Connect { node, life } if self.lives(node, life) => self.connect(node),
@@ -531,6 +586,8 @@ impl Cluster {
             if let Some((_, own)) = flight.heard[n].filter(|(of, _)| *of == life) {
                 let echoed = &mut self.oracle.history.lives[life].echoed[flight.from];
                 *echoed = (*echoed).max(Some(own + flight.lease));
+                let device = &mut self.oracle.history.lives[life].device_echoed;
+                *device = (*device).max(flight.device.then_some(own + flight.lease));
             }
             self.drain(n)?;
         } else {
@@ -560,6 +617,8 @@ impl Cluster {
         let record = running.writes.remove(0);
         machine.durable = machine.durable.max(record.ring_seq_reserved);
         machine.promised = record.promised;
+        machine.tables.clone_from(&record.tables);
+        machine.expected_seen = record.expected_seen.unwrap_or_default();
         running.state = coverage::state(&running.node);
         running.node.handle_persisted(now, &record);
         self.coverage.ring(running.state, Input::Persisted, coverage::state(&running.node));
@@ -602,7 +661,19 @@ impl Cluster {
             running.wake_at = self.now;
         }
         let life = running.life;
+        self.note_hold(n);
         self.observe(life, What::Turn)
+    }
+
+    /// Until when the daemon of machine `n` owns the quorum device's vote.
+    pub(crate) fn note_hold(&mut self, n: usize) {
+        let now = self.local(n);
+        if let Some(running) =
+            self.machines[n].running.as_ref().filter(|_| self.options.quorum.device.is_some())
+        {
+            let hold = running.node.device_hold(now).map(|h| h.until);
+            self.oracle.history.lives[running.life].hold = hold;
+        }
     }
 
     pub(crate) fn observe(&mut self, life: LifeIndex, what: What<'_>) -> Result<(), Violation> {
@@ -628,6 +699,8 @@ impl Cluster {
         self.trace
             .line(now, Some(self.machines[n].id.get()), || format!("sends {} to {to:?}", describe(content)));
         let lease = self.machines[n].running.as_ref().map_or(Span::ZERO, |r| r.lease);
+        let hold = self.oracle.history.lives[life].hold;
+        let device = hold.is_some_and(|until| self.machines[n].clock.local(now) < until);
         let heard = match self.machines[n].running.as_mut() {
             Some(running) => {
                 Rc::clone(running.heard_shared.get_or_insert_with(|| running.heard.as_slice().into()))
@@ -654,6 +727,7 @@ impl Cluster {
                     sent: self.machines[n].clock.local(now),
                     heard: Rc::clone(&heard),
                     lease,
+                    device,
                 };
                 let agenda = &mut self.agenda;
                 self.network.send(now, flight, |at, flight| agenda.at(at, Event::Arrive(flight)));

@@ -119,6 +119,41 @@ impl Coverage {
             Event::Retransmit { .. } => self.reach("event", "retransmit", state, ""),
             Event::FailedToReceive => self.reach("event", "failed to receive", state, ""),
             Event::StepLate { .. } => self.reach("event", "step late", state, ""),
+            Event::Reservation(event) => {
+                let word = match event {
+                    cmm_scsi::Event::Disk(Some(_)) => "disk fails",
+                    cmm_scsi::Event::Disk(None) => "disk works",
+                    cmm_scsi::Event::Holder(_) => "holder",
+                    cmm_scsi::Event::Gained => "gained",
+                    cmm_scsi::Event::Lost { why } => why,
+                    cmm_scsi::Event::Preempted { .. } => "preempted another",
+                    cmm_scsi::Event::Removed => "removed",
+                    cmm_scsi::Event::NotInLast { .. } => "not in last",
+                    cmm_scsi::Event::Foreign(_) => "foreign",
+                    cmm_scsi::Event::Volatile => "volatile",
+                };
+                self.reach("reservation", word, "", "");
+            }
+            Event::Device(cmm_qdisk::Event::Gained { .. }) => self.reach("quorum disk", "gained", state, ""),
+            Event::Device(cmm_qdisk::Event::Lost { why, .. }) => self.reach("quorum disk", "lost", why, ""),
+            Event::Device(cmm_qdisk::Event::NotInLast { .. }) => {
+                self.reach("quorum disk", "not in last", "", "")
+            }
+            Event::Device(cmm_qdisk::Event::Disk { failure, .. }) => {
+                let why = failure.map_or("works", |f| match f {
+                    cmm_qdisk::Failure::Io(_) => "error",
+                    cmm_qdisk::Failure::Lost => "lost write",
+                    cmm_qdisk::Failure::Unreadable { .. } => "unreadable",
+                    cmm_qdisk::Failure::Stale(_) => "stale",
+                    _ => "otherwise",
+                });
+                self.reach("quorum disk", "disk", why, "");
+            }
+            Event::Server(cmm_qnet::Event::Gained) => self.reach("quorum server", "gained", state, ""),
+            Event::Server(cmm_qnet::Event::Lost { why }) => self.reach("quorum server", "lost", why, ""),
+            Event::Server(cmm_qnet::Event::Disconnected { why, .. }) => {
+                self.reach("quorum server", "disconnected", why, "");
+            }
             Event::MessageSkipped { .. } => self.reach("event", "message skipped", state, ""),
             Event::PacketRejected { why, .. } => self.reach("rejected", why.name(), state, ""),
             _ => {} // told in other tables
@@ -230,6 +265,7 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::CancelWaitForAll => "cancel wait_for_all",
         Request::Reload => "reload",
         Request::Reread(_) => "file read again",
+        Request::SetTable(_) => "node table",
         Request::ConfirmDeath { .. } => "confirm death",
         Request::StepDone { .. } => "step done",
         Request::StepParticipant(_) => "participant",
@@ -237,6 +273,7 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::Leave => "leave",
         Request::SetLinks { .. } => "links",
         Request::ChangeKey => "change key",
+        Request::FormAnew => "form anew",
         #[allow(unreachable_patterns, reason = "requests of others are welcome before they have a name here")]
         _ => "other",
     }

@@ -5,11 +5,15 @@
 //! between many nodes can go wrong between few. A few are long, a few have up to 64 nodes. Intervals of faults never exceed the
 //! length of the run: what is on happens. Why these shares: decision 11.
 
-use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Timers, limits};
+use cmm_proto::{
+    DeviceConfig, DeviceModel, DiskConfig, LinkMode, LinksConfig, NodeEntry, QuorumConfig, ScsiConfig,
+    TieBreak, Timers, limits,
+};
+use cmm_qnet::{Algorithm, TieBreaker};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::MS;
-use crate::options::{Bucket, FaultOptions, LoadOptions, NetworkOptions, Options};
+use crate::options::{Bucket, FaultOptions, LoadOptions, NetworkOptions, Options, Scaling};
 use crate::random::{Random, Stream};
 
 /// Packets of heartbeats that a run of each length may cost: a bound on the length of runs of many nodes.
@@ -58,11 +62,32 @@ impl Options {
             expected_votes: None,
             two_node: count == 2 && rng.chance(300_000),
             wait_for_all: rng.chance(200_000),
+            device: None,
         };
         let nodes = draw_nodes(&mut rng, count, quorum.two_node);
-        let faults = FaultOptions::draw(&mut rng, token_ns, duration, n);
+        let mut faults = FaultOptions::draw(&mut rng, token_ns, duration, n);
         let mut load = LoadOptions::draw(&mut rng, token_ns, duration, n, MESSAGES[length]);
-        load.draw_operators(&mut Random::new(seed, Stream::Operators), duration);
+        let mut operators = Random::new(seed, Stream::Operators);
+        load.draw_operators(&mut operators, duration);
+        let mut rng_device = Random::new(seed, Stream::Device);
+        let device = draw_device(&mut rng_device, &nodes, quorum, &timers, load.timers_every > 0);
+        let mut rng_server = Random::new(seed, Stream::Server);
+        let server = || draw_server(&mut rng_server, &nodes, quorum, &timers, load.timers_every > 0);
+        let device = device.or_else(server);
+        let quorum = QuorumConfig { device, ..quorum };
+        if device.is_some() {
+            faults.draw_disks(&mut rng_device, token_ns, duration, timers.heartbeat);
+        }
+        // A node that leaves the table stops, and others have reasons of their own to wait for it, or to count anew.
+        let plain = !quorum.two_node && !quorum.wait_for_all && device.is_none();
+        if plain && load.votes_every == 0 && !faults.calm() && operators.chance(200_000) {
+            load.nodes_every = operators.log_uniform(duration / 16, duration / 2);
+        }
+        let mut rng_scaling = Random::new(seed, Stream::Scaling);
+        let scaling = draw_scaling(&mut rng_scaling, &nodes, quorum, load.votes_every > 0, &timers);
+        if device.is_none() && !quorum.two_node && load.votes_every == 0 && rng_scaling.chance(150_000) {
+            load.maintain_every = rng_scaling.log_uniform(duration / 16, duration);
+        }
         let spread = rng.pick(&[0, token_ns / 10, token_ns / 2, 2 * token_ns]);
         let links = draw_links(&mut rng);
         Self {
@@ -73,6 +98,7 @@ impl Options {
             window_frames: rng.pick(&[50, 50, 50, 17, 300, 1_000, 4]),
             frames_per_visit: rng.pick(&[17, 17, 17, 1, 50, 200]),
             quorum,
+            scaling,
             start_spread: if faults.calm() { spread.min(100 * MS) } else { spread },
             duration,
             patience: rng.pick(&[3, 3, 3, 3, 3, 3, 10, 40]),
@@ -85,6 +111,110 @@ impl Options {
             strikes: None,
         }
     }
+}
+
+/// For four of ten clusters without a device. Operators who change votes at run time change the same numbers: not together.
+fn draw_scaling(
+    rng: &mut Random,
+    nodes: &[NodeEntry],
+    quorum: QuorumConfig,
+    votes_change: bool,
+    timers: &Timers,
+) -> Scaling {
+    if votes_change {
+        return Scaling { track: rng.chance(500_000), ..Scaling::default() };
+    }
+    if quorum.two_node || quorum.device.is_some() || !rng.chance(400_000) {
+        return Scaling::default();
+    }
+    let sum: u32 = nodes.iter().map(|n| n.votes.get()).sum();
+    let order = rng.shuffled(nodes.len());
+    let listed: Vec<NodeId> = order.into_iter().map(|n| nodes[n].id).collect();
+    let tie_break = match rng.below(6) {
+        0..2 => TieBreak::Off,
+        2 => TieBreak::Highest,
+        3 => TieBreak::Listed(listed[..=rng.index(listed.len())].to_vec()),
+        _ => TieBreak::Lowest,
+    };
+    let window = rng.log_uniform(timers.heartbeat.as_nanos(), 2 * timers.token.as_nanos());
+    let least = u32::try_from(rng.below(u64::from(sum) + 1)).unwrap_or(0);
+    Scaling {
+        tie_break,
+        last_man_standing: rng.chance(500_000).then_some(Span::from_nanos(window)),
+        allow_downscale: rng.chance(400_000).then_some(Votes::new(least)),
+        track: rng.chance(200_000),
+    }
+}
+
+/// A disk, or several, or one with reservations, for four of ten clusters of two to four nodes: last man standing, or one vote.
+fn draw_device(
+    rng: &mut Random,
+    nodes: &[NodeEntry],
+    quorum: QuorumConfig,
+    timers: &Timers,
+    timers_change: bool,
+) -> Option<DeviceConfig> {
+    let in_order = nodes.iter().zip(1..).all(|(n, id)| n.id.get() == id);
+    if !in_order || nodes.len() > 4 || quorum.two_node || !rng.chance(400_000) {
+        return None;
+    }
+    let all: u32 = nodes.iter().map(|n| n.votes.get()).sum();
+    let votes = if rng.chance(600_000) { all.saturating_sub(1).max(1) } else { 1 };
+    let interval = timers.heartbeat.scale(rng.pick(&[1, 2, 4]), 2);
+    let mut least = interval + interval + timers.lease + timers.lease_margin;
+    if timers_change {
+        // Heartbeats may come five times as seldom: the vote is handed on with them.
+        least += (timers.heartbeat.scale(3, 1) + timers.lease_margin).scale(5, 1);
+    }
+    let lease = least.max(interval.scale(3, 1)).scale(rng.pick(&[3, 4, 8]), 2);
+    let disk = DiskConfig { disks: rng.pick(&[1, 1, 3]), interval, lease };
+    let model = if rng.chance(300_000) {
+        // A cycle is four ways there and back.
+        let lease = lease + timers.heartbeat;
+        DeviceModel::Scsi(ScsiConfig {
+            cluster: cmm_scsi::Cluster::of_name(crate::cluster::CLUSTER_NAME),
+            interval,
+            lease,
+        })
+    } else {
+        DeviceModel::Disk(disk)
+    };
+    Some(DeviceConfig { votes: Votes::new(votes), model })
+}
+
+/// A server for half of the small clusters that have no disk.
+fn draw_server(
+    rng: &mut Random,
+    nodes: &[NodeEntry],
+    quorum: QuorumConfig,
+    timers: &Timers,
+    timers_change: bool,
+) -> Option<DeviceConfig> {
+    let in_order = nodes.iter().zip(1..).all(|(n, id)| n.id.get() == id);
+    if !in_order || nodes.len() > 4 || quorum.two_node || !rng.chance(500_000) {
+        return None;
+    }
+    let all: u32 = nodes.iter().map(|n| n.votes.get()).sum();
+    let algorithm = rng.pick(&[Algorithm::FfSplit, Algorithm::Lms]);
+    let votes = if algorithm == Algorithm::Lms { all.saturating_sub(1).max(1) } else { 1 };
+    let interval = timers.heartbeat.scale(rng.pick(&[1, 2, 4]), 2);
+    let mut least = interval + interval + timers.lease + timers.lease_margin;
+    if timers_change {
+        least += (timers.heartbeat.scale(3, 1) + timers.lease_margin).scale(5, 1);
+    }
+    let lease = least.max(interval.scale(3, 1)).scale(rng.pick(&[3, 4, 8]), 2);
+    let heartbeat = Span::from_millis(lease.scale(rng.pick(&[1, 2, 3]), 2).as_millis().max(1));
+    let settings = cmm_qnet::Settings {
+        algorithm,
+        tie_breaker: rng.pick(&[TieBreaker::Lowest, TieBreaker::Highest, TieBreaker::Node(NodeId::new(2))]),
+        keep_active: rng.chance(500_000),
+        tls: rng.pick(&[cmm_qnet::Tls::Off, cmm_qnet::Tls::On]),
+        heartbeat,
+        interval,
+        lease,
+        connect_timeout: heartbeat + timers.heartbeat,
+    };
+    Some(DeviceConfig { votes: Votes::new(votes), model: DeviceModel::Net(settings) })
 }
 
 fn draw_count(rng: &mut Random) -> usize {
@@ -194,7 +324,27 @@ impl FaultOptions {
             lateness: if rng.chance(on) { rng.log_uniform(10_000, token / 200) } else { 0 },
             link_every: every(rng, 2, 20),
             hint_every: if rng.chance(on) { rng.log_uniform(token / 400, 4 * token) } else { 0 },
+            ..Self::default()
         }
+    }
+}
+
+impl FaultOptions {
+    /// What happens to the quorum disks. Where nothing may change a membership they only take their time.
+    fn draw_disks(&mut self, rng: &mut Random, token: u64, duration: u64, beat: Span) {
+        self.disk_latency = rng.log_uniform(5_000, beat.as_nanos() / 10);
+        if self.calm() {
+            return;
+        }
+        let mut ppm = |low, high| {
+            if rng.chance(400_000) { u32::try_from(rng.log_uniform(low, high)).unwrap_or(0) } else { 0 }
+        };
+        (self.disk_stall, self.disk_lost, self.disk_error) =
+            (ppm(1_000, 100_000), ppm(1_000, 100_000), ppm(1_000, 100_000));
+        self.disk_stall_max = rng.log_uniform(10 * MS, 4 * token);
+        self.disk_cut_every = if rng.chance(500_000) { rng.log_uniform(duration / 8, duration) } else { 0 };
+        self.disk_cut_errors = rng.chance(500_000);
+        self.heuristics = rng.chance(400_000);
     }
 }
 
@@ -220,17 +370,21 @@ impl LoadOptions {
             key_every: if rng.chance(250_000) { rng.log_uniform(duration / 10, duration) } else { 0 },
             participant: rng.pick(&[0, 0, 500_000, 1_000_000]),
             links_every: 0,
+            nodes_every: 0,
+            maintain_every: 0,
             timers_every: 0,
             lag_every: 0,
+            gather_every: 0,
         }
     }
 
-    /// What no membership may notice, whatever else the run is like.
+    /// What no membership may notice, whatever else the run is like; and a ring that is formed anew, which a calm run has not.
     fn draw_operators(&mut self, rng: &mut Random, duration: u64) {
         let every = |rng: &mut Random| rng.log_uniform(duration / 8, duration);
         self.links_every = if rng.chance(150_000) { every(rng) } else { 0 };
         self.lag_every = if rng.chance(150_000) { every(rng) } else { 0 };
         self.timers_every = if rng.chance(150_000) { every(rng) } else { 0 };
+        self.gather_every = if rng.chance(150_000) { every(rng) } else { 0 };
     }
 }
 

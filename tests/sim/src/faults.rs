@@ -54,6 +54,14 @@ pub enum Strike {
     Hint,
     /// An operator changes timers.
     Timers,
+    /// An operator has the ring formed anew.
+    Gather,
+    /// Quorum disks are out of reach, or the quorum server is.
+    Disk,
+    /// An operator changes the node table.
+    Nodes,
+    /// An operator takes votes out of the count, or puts them back.
+    Maintain,
 }
 
 /// What ends later.
@@ -67,6 +75,10 @@ pub(crate) enum Undo {
     Cut { pair: (usize, usize) },
     /// Extra delay, a thin pipe or a storm between these pairs.
     Slow { pairs: Vec<(usize, usize)> },
+    /// These disks were out of reach for these machines.
+    Disks { cuts: Vec<(usize, usize)> },
+    /// The quorum server was out of reach for these machines, or down.
+    Server { cuts: Vec<usize>, down: bool },
     /// A link was removed everywhere.
     Links,
     /// Clients of this node do not keep up.
@@ -96,6 +108,10 @@ impl Strike {
             Self::Lag => "lagging clients",
             Self::Hint => "false hint",
             Self::Timers => "operator changes timers",
+            Self::Gather => "operator has the ring formed anew",
+            Self::Disk => "cut of quorum disks or server",
+            Self::Nodes => "operator changes the node table",
+            Self::Maintain => "operator takes votes out of the count",
         }
     }
 }
@@ -153,6 +169,13 @@ impl Cluster {
             Strike::Lag => l.lag_every,
             Strike::Hint => f.hint_every,
             Strike::Timers => l.timers_every,
+            Strike::Gather => l.gather_every,
+            Strike::Disk if self.disks.paths() > 0 || self.options.quorum.server().is_some() => {
+                f.disk_cut_every
+            }
+            Strike::Disk => 0,
+            Strike::Nodes => l.nodes_every,
+            Strike::Maintain => l.maintain_every,
         };
         if every > 0 {
             let mut rng = Random::of_strike(self.options.seed, id.0 as u64, id.1);
@@ -257,6 +280,11 @@ impl Cluster {
             Strike::Votes => self.change_votes()?,
             Strike::Links => self.change_links()?,
             Strike::Timers => self.change_timers()?,
+            Strike::Gather => self.form_anew()?,
+            Strike::Disk if self.options.quorum.server().is_some() => self.strike_server(),
+            Strike::Disk => self.cut_disks(),
+            Strike::Nodes => self.change_nodes()?,
+            Strike::Maintain => self.maintain()?,
             Strike::Lag => {
                 let victim = self.faults.index(n);
                 let length = self.faults.log_uniform(MS, 2 * self.options.timers.token.as_nanos());
@@ -338,6 +366,8 @@ impl Cluster {
         self.healed = true;
         self.trace.line(self.now, None, || "faults stop".to_owned());
         self.network.heal();
+        self.disks.heal();
+        self.qnetd.heal();
         let last = self.now + self.options.timers.token.as_nanos();
         self.agenda.purge(|at, event| match event {
             Event::Strike(..) | Event::Undo(_) | Event::Restart { .. } => true,
@@ -365,6 +395,7 @@ impl Cluster {
         }
         self.all_links()?;
         self.first_settings()?;
+        self.first_tables()?;
         self.agree_on_key()
     }
 
@@ -393,6 +424,8 @@ impl Cluster {
                 }
             }
             Undo::Cut { pair } => self.network.cut(pair.0, pair.1),
+            Undo::Disks { cuts } => self.mend_disks(&cuts),
+            Undo::Server { cuts, down } => self.mend_server(&cuts, down),
             Undo::Links => self.all_links()?,
             Undo::Lag { node } => self.lag(node, false)?,
             Undo::Slow { pairs } => {

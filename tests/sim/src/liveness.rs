@@ -37,6 +37,9 @@ impl Cluster {
             if !self.wait(end, Self::nothing_waits)? {
                 return Err(self.liveness("L3", "each queued message goes out", self.state_of_all()));
             }
+            if !self.end_maintenance()? {
+                continue;
+            }
             took = self.now - began;
             // What was under way when the faults stopped, and a silence just before, may still do something.
             let installs = self.counters.installs;
@@ -54,9 +57,19 @@ impl Cluster {
             return Err(self.liveness("L3", "a fresh message from each node arrives everywhere", seen));
         }
         self.keys_agree()?;
+        // What was on its way when he looked last has come by now.
+        self.end_maintenance()?;
+        if !self.wait(self.now + self.bound(), Self::tables_agree)? {
+            let claim = "the node table that all files have is in force in the end";
+            return Err(self.liveness("L3", claim, self.state_of_all()));
+        }
         if !self.wait(self.now + self.bound(), Self::settings_agree)? {
             let claim = "what was read at a reload is in force in the end";
             return Err(self.liveness("L3", claim, self.state_of_all()));
+        }
+        if !self.wait(self.now + self.bound(), Self::device_is_owned)? {
+            let claim = "once faults stop somebody owns the quorum device's vote";
+            return Err(self.liveness("L2 (device)", claim, self.state_of_all()));
         }
         self.stays_quiet()?;
         self.groups_agree()?;
@@ -84,7 +97,15 @@ impl Cluster {
         // Who is not heard any more when timers are put back is waited for some seconds.
         let reload = if self.options.load.timers_every > 0 { 6 * SEC } else { 0 };
         let lease = self.oracle.history.lease + t.lease_margin.scale(5, 1);
-        12 * (t.token + t.consensus).as_nanos() + 4 * lease.as_nanos() + 10 * SEC + reload
+        let device = self.options.quorum.device.map_or(0, |d| 4 * d.lease().as_nanos());
+        // A server has to find out first who is dead.
+        let server = self
+            .options
+            .quorum
+            .server()
+            .map_or(0, |s| (s.lease + s.heartbeat + s.connect_timeout).as_nanos());
+        let device = device + 3 * server;
+        12 * (t.token + t.consensus).as_nanos() + 4 * lease.as_nanos() + 10 * SEC + reload + device
     }
 
     /// After this long each timer that watches over somebody has run out.
@@ -116,6 +137,10 @@ impl Cluster {
     /// No message waits for the token: one that kills a node, say, and was asked for when there were faults.
     fn nothing_waits(&self) -> bool {
         self.machines.iter().filter_map(|m| m.running.as_ref()).all(|r| r.node.queue_room().0 == 0)
+    }
+
+    fn device_is_owned(&self) -> bool {
+        self.options.quorum.device.is_none() || self.device_owner().is_some()
     }
 
     /// One safe message of each node's observer.
@@ -221,6 +246,10 @@ impl Cluster {
                 life.view.reason,
                 running.writes.len(),
             );
+            let tables = node.tables();
+            if tables.table != machine.table || tables.next.is_some() {
+                text += &format!("\n    counts by {tables:?}, its file says {:?}", machine.table);
+            }
         }
         text
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use cmm_proto::{Destination, GaspKind, Node, NodeConfig, Output, QuorumView, Record, Request};
-use holdfast_types::{BootId, Incarnation, NodeId, Span};
+use holdfast_types::{BootId, Incarnation, NodeId, Span, Votes};
 
 use crate::clients::Clients;
 use crate::clock::{Clock, Instant, MS, SEC};
@@ -47,6 +47,9 @@ impl Machine {
             incarnation: 0,
             durable: 0,
             promised: Span::ZERO,
+            tables: None,
+            expected_seen: Votes::new(0),
+            table: options.table(),
             file: options.settings(),
             key_file: 0,
             running: None,
@@ -54,6 +57,8 @@ impl Machine {
             inbox: Vec::new(),
             inbox_bytes: 0,
             refuses: false,
+            nexus: id.get().into(),
+            held: false,
         };
         machine.boot(0, options, chance);
         machine
@@ -86,6 +91,7 @@ impl Cluster {
         if self.machines[n].running.is_some() {
             return Ok(());
         }
+        self.choose_path(n);
         let now = self.local(n);
         let life = self.oracle.history.lives.len();
         let machine = &mut self.machines[n];
@@ -94,7 +100,8 @@ impl Cluster {
         let config = NodeConfig {
             cluster_name: CLUSTER_NAME.to_owned(),
             me: machine.id,
-            nodes: self.options.nodes.clone(),
+            nodes: machine.table.nodes.clone(),
+            tables: machine.tables.clone(),
             key: self.keys[machine.key_file].clone(),
             incarnation: Incarnation::new(machine.incarnation),
             boot_id: machine.boot,
@@ -102,6 +109,8 @@ impl Cluster {
             promised: machine.promised,
             settings: machine.file,
             quorum: self.options.quorum,
+            tie_break: machine.table.tie_break.clone(),
+            expected_seen: self.options.scaling.track.then_some(machine.expected_seen),
             links: self.options.links.clone(),
         };
         let mut node = Node::new(config, now).expect("the simulator draws configurations that can run");
@@ -114,6 +123,8 @@ impl Cluster {
             wake_at: Instant::MAX,
             spins: (0, 0),
             writes: Vec::new(),
+            io: (0..self.disks.count()).map(|_| None).collect(),
+            sent: None,
             clients: Clients::default(),
             gasps,
             participant: false,
@@ -142,9 +153,12 @@ impl Cluster {
             synced: None,
             settled: None,
             view: QuorumView::default(),
+            next: None,
             paused: false,
             echoed: vec![None; size],
             granted: BTreeMap::new(),
+            hold: None,
+            device_echoed: None,
             gave_up: false,
             observer_joined: None,
             segment: crate::oracle::Segment::default(),
@@ -180,12 +194,27 @@ impl Cluster {
         for record in &running.writes[..done] {
             machine.durable = machine.durable.max(record.ring_seq_reserved);
             machine.promised = record.promised;
+            machine.tables.clone_from(&record.tables);
+            machine.expected_seen = record.expected_seen.unwrap_or_default();
         }
+        self.lose_disk_writes(n, running.io);
+        self.lose_command(n, running.sent);
+        self.lose_connections(running.life);
+        let machine = &mut self.machines[n];
         if self.saboteur.strikes(Bug::ForgetRecord, 1_000_000) {
             machine.durable = 0;
         }
         if self.saboteur.strikes(Bug::ForgetPromise, 1_000_000) {
             machine.promised = Span::ZERO;
+        }
+        if self.saboteur.strikes(Bug::ForgetTables, 1_000_000) {
+            machine.tables = None;
+        }
+        let id = machine.id;
+        if let Some(tables) = machine.tables.as_mut().filter(|t| t.table.scale.tie.is_some())
+            && self.saboteur.strikes(Bug::OwnTie, 1_000_000)
+        {
+            tables.table.scale.tie = Some(id);
         }
         self.saboteur.forget(n);
         let id = machine.id;
@@ -239,7 +268,8 @@ impl Cluster {
     /// The end of a node whose unit died: nothing of it is left.
     pub(crate) fn die(&mut self, n: usize) -> Result<(), Violation> {
         self.crash(n, Death::Gasp)?;
-        if !self.options.scripted {
+        // When faults have stopped nobody stays down.
+        if !self.options.scripted || self.healed {
             let delay = self.restart_delay();
             self.restart_after(n, delay, false);
         }

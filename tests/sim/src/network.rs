@@ -40,6 +40,8 @@ pub struct Flight {
     pub heard: Rc<[Heard]>,
     /// How long the sender vouches for whom it has heard: what was configured there when it was sent.
     pub lease: Span,
+    /// The sender owned the quorum device's vote when it was sent.
+    pub device: bool,
 }
 
 /// The newest packet read from a node: the life that sent it, and when, on that life's clock.

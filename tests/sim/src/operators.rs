@@ -2,8 +2,8 @@
 //! for is never an order to split: expected votes never fall below what is configured, a node's votes never rise above
 //! it. (Both can be asked for; a restarted node has forgotten, and two majorities of two tables need not share a voter.)
 
-use cmm_proto::{LinksConfig, Request, Settings};
-use holdfast_types::{LinkSet, Votes};
+use cmm_proto::{LinksConfig, NodeTable, QuorumOptions, Request, Settings};
+use holdfast_types::{LinkSet, NodeId, Votes};
 
 use crate::clock::{MS, SEC};
 use crate::cluster::{Accepted, Cluster, Event};
@@ -29,11 +29,20 @@ impl Cluster {
                 self.set_votes(by, whose, votes)?;
             }
             _ => {
-                let votes = self.options.votes_total() + u32::try_from(self.faults.below(3)).unwrap_or(0);
+                let votes = self.options.expected_votes() + u32::try_from(self.faults.below(3)).unwrap_or(0);
                 self.set_expected(by, votes)?;
             }
         }
         Ok(())
+    }
+
+    /// An operator has the ring formed anew.
+    pub(crate) fn form_anew(&mut self) -> Result<(), Violation> {
+        let n = self.faults.index(self.machines.len());
+        if self.options.calm() || self.machines[n].paused.is_some() {
+            return Ok(());
+        }
+        self.submit(n, Request::FormAnew).map(drop)
     }
 
     fn set_votes(&mut self, by: usize, whose: usize, votes: u32) -> Result<(), Violation> {
@@ -53,7 +62,7 @@ impl Cluster {
     /// Each change that a daemon takes is made: no more of them are needed than there are numbers to put back, after
     /// those that others had asked for before. False: the configuration broke up, and he has to come again.
     pub(crate) fn restore_votes(&mut self) -> Result<bool, Violation> {
-        let (sum, before) = (self.options.votes_total(), self.votes_asked);
+        let (sum, before) = (self.options.expected_votes(), self.votes_asked);
         let enough = before + self.options.nodes.len() as u32 + 2;
         let deadline = self.now + self.bound();
         while !self.votes_as_configured() {
@@ -64,8 +73,8 @@ impl Cluster {
             let other = view.nodes.iter().enumerate().find_map(other);
             match other {
                 // Where there is no quorum votes cannot be set: first those present have to be enough.
-                Some(_) if !view.quorate && view.highest_expected != view.total => {
-                    self.set_expected(0, view.total.get())?;
+                Some(_) if !view.quorate && view.highest_expected.get() != present(&view) => {
+                    self.set_expected(0, present(&view))?;
                 }
                 Some(whose) => self.set_votes(0, whose, self.options.nodes[whose].votes.get())?,
                 None => self.set_expected(0, sum)?,
@@ -92,7 +101,7 @@ impl Cluster {
                 let same = |(v, c): (&cmm_proto::NodeVotes, &cmm_proto::NodeEntry)| v.votes == c.votes;
                 !node.votes_change_pending()
                     && view.nodes.iter().zip(&self.options.nodes).all(same)
-                    && view.highest_expected.get() == self.options.votes_total()
+                    && view.highest_expected.get() == self.options.expected_votes()
             })
         })
     }
@@ -142,7 +151,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// An operator writes other timers into the files of all machines or of some, and has them read, or does not: whoever
+    /// An operator writes other timers, now and then other options of votequorum, into the files of all machines or of some, and has them read, or does not: whoever
     /// starts meanwhile begins with them. They are longer than those of the run, by different factors, or these again: on a calm day
     /// what was drawn for the network still fits.
     pub(crate) fn change_timers(&mut self) -> Result<(), Violation> {
@@ -171,8 +180,32 @@ impl Cluster {
             t.lease = t.lease.scale(lease, 1);
             new.window_frames = self.faults.pick(&[first.window_frames, 30, 100]);
         }
+        if self.faults.chance(300_000) {
+            // With a node of two that an operator has left without a vote, `two_node` is not to be taken away: see the limits.
+            let two = self.machines.len() == 2 && self.options.quorum.device.is_none();
+            let switch = two && self.options.load.votes_every == 0;
+            let two_node = self.faults.chance(500_000);
+            let two_node = if switch { two_node } else { self.options.quorum.two_node };
+            let scaling = &self.options.scaling;
+            let other = self.faults.chance(500_000);
+            new.quorum = Some(QuorumOptions {
+                two_node,
+                wait_for_all: self.faults.chance(400_000),
+                last_man_standing: scaling.last_man_standing.filter(|_| !other),
+                allow_downscale: scaling.allow_downscale,
+            });
+        }
         let n = self.machines.len();
-        let everywhere = self.options.calm() || self.faults.chance(600_000);
+        let calm = self.options.calm();
+        let everywhere = calm || self.faults.chance(600_000);
+        let reloads = |c: &Self| {
+            c.one_configuration()
+                && c.machines.iter().all(|m| m.running.as_ref().is_some_and(|r| r.node.gate_open()))
+        };
+        if calm && !reloads(self) {
+            // Whoever starts with other timers than the rest has, and the rest is not told, has made a fault.
+            return Ok(());
+        }
         for machine in 0..n {
             if everywhere || self.faults.chance(500_000) {
                 self.put_settings(machine, new);
@@ -225,6 +258,9 @@ impl Cluster {
         let refused = self.files_fail() && self.chance.chance(50_000);
         let settings = (!refused).then_some(machine.file);
         self.timers_first(n)?;
+        if !refused {
+            self.hand_in_table(n)?;
+        }
         self.hand_in(n, settings)
     }
 
@@ -254,6 +290,129 @@ impl Cluster {
         Ok(())
     }
 
+    /// An operator takes a node out of the node table, puts one back, or gives one other votes: writes all files or some, and has them read, or
+    /// does not. A node that goes is stopped before, mostly, and starts again with the file that it has.
+    pub(crate) fn change_nodes(&mut self) -> Result<(), Violation> {
+        let n = self.machines.len();
+        let whose = self.faults.index(n);
+        // Machines that were never part of a quorate cluster, with different files, are two clusters by intent.
+        if self.machines.iter().any(|m| m.tables.is_none()) {
+            return Ok(());
+        }
+        let id = self.machines[whose].id;
+        let mut table = self.machines[self.faults.index(n)].table.clone();
+        let votes = Votes::new(u32::try_from(self.faults.below(4)).unwrap_or(0));
+        let change = self.faults.chance(250_000);
+        let goes = table.votes(id).is_some() && !change;
+        match table.nodes.iter_mut().find(|node| node.id == id) {
+            Some(node) if change => node.votes = votes,
+            Some(_) => table.nodes.retain(|node| node.id != id),
+            None => {
+                table.nodes.push(self.options.nodes[whose].clone());
+                table.nodes.sort_by_key(|node| node.id);
+            }
+        }
+        let table = NodeTable::new(table.nodes, None).with_tie_break(table.tie_break);
+        if table.expected.get() == 0 {
+            return Ok(());
+        }
+        if goes && self.faults.chance(800_000) {
+            self.leave(whose)?;
+        }
+        let everywhere = self.faults.chance(700_000);
+        for machine in 0..n {
+            if everywhere || self.faults.chance(500_000) {
+                self.put_table(machine, &table);
+            }
+        }
+        let by = self.faults.index(n);
+        if self.machines[by].paused.is_none() && self.faults.chance(800_000) {
+            self.reload(by)?;
+        }
+        Ok(())
+    }
+
+    /// Writes another node table into the file of machine `n`, if it is one for it.
+    pub fn put_table(&mut self, n: usize, table: &NodeTable) {
+        let id = self.machines[n].id;
+        if table.votes(id).is_some() {
+            self.machines[n].table = table.clone();
+            self.trace.line(self.now, Some(id.get()), || format!("its file says {table:?} now"));
+        }
+    }
+
+    /// An operator takes the votes of a node out of the count, or puts them back, or those of all.
+    pub(crate) fn maintain(&mut self) -> Result<(), Violation> {
+        let n = self.machines.len();
+        let (by, whose) = (self.faults.index(n), self.faults.index(n));
+        if self.machines[by].paused.is_some() {
+            return Ok(());
+        }
+        let on = self.faults.chance(600_000);
+        let all = !on && self.faults.chance(300_000);
+        let node = if all { NodeId::default() } else { self.machines[whose].id };
+        self.submit(by, Request::Maintain { node, on }).map(drop)
+    }
+
+    /// Everybody's votes count again. What is ordered may be void in the next ring, or find another change under way: he asks again.
+    pub(crate) fn end_maintenance(&mut self) -> Result<bool, Violation> {
+        let deadline = self.now + self.bound();
+        let maintained = |c: &Self| {
+            c.machines.iter().filter_map(|m| m.running.as_ref()).any(|r| {
+                let tables = r.node.tables();
+                let next = tables.next.iter().map(|(_, table)| table);
+                next.chain([&tables.table]).any(|t| !t.scale.maintained.is_empty())
+            })
+        };
+        while maintained(self) {
+            if self.now >= deadline {
+                let claim = "an operator can end maintenance when all nodes are there";
+                return Err(self.liveness("L3", claim, self.state_of_all()));
+            }
+            if !self.one_configuration() {
+                return Ok(false);
+            }
+            let _ = self.submit(0, Request::Maintain { node: NodeId::default(), on: false })?;
+            let until = self.now + 50 * MS;
+            self.run_until(until)?;
+        }
+        Ok(true)
+    }
+
+    fn hand_in_table(&mut self, n: usize) -> Result<(), Violation> {
+        if self.machines[n].running.as_ref().is_none_or(|r| r.leaving) {
+            return Ok(());
+        }
+        let table = self.machines[n].table.clone();
+        let taken = self.submit(n, Request::SetTable(&table))?;
+        assert_eq!(taken, Accepted(true), "the simulator writes tables that can run");
+        Ok(())
+    }
+
+    /// All files have all nodes, and every daemon has read its own.
+    pub(crate) fn first_tables(&mut self) -> Result<(), Violation> {
+        let first = self.options.table();
+        for n in 0..self.machines.len() {
+            if self.options.load.nodes_every > 0 {
+                self.put_table(n, &first);
+                self.hand_in_table(n)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the table of all files is in force on every node. With a quorum device tables do not change.
+    #[must_use]
+    pub fn tables_agree(&self) -> bool {
+        self.options.quorum.device.is_some()
+            || self.machines.iter().all(|m| {
+                m.running.as_ref().is_some_and(|r| {
+                    let tables = r.node.tables();
+                    tables.table == m.table && tables.next.is_none()
+                })
+            })
+    }
+
     /// Whether every daemon runs with what its file says.
     #[must_use]
     pub fn settings_agree(&self) -> bool {
@@ -273,4 +432,10 @@ impl Cluster {
         self.drain(n)?;
         self.end_turn(n)
     }
+}
+
+/// Votes of the nodes that are there, and of the quorum device.
+fn present(view: &cmm_proto::QuorumView) -> u32 {
+    let absent = view.device.filter(|d| !d.counts).map_or(0, |d| d.votes.get());
+    view.total.get() + absent
 }

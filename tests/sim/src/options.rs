@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cmm_proto::{LinkMode, LinksConfig, NodeEntry, QuorumConfig, Settings, Timers};
+use cmm_proto::{
+    LinkMode, LinksConfig, NodeEntry, NodeTable, QuorumConfig, QuorumOptions, Settings, TieBreak, Timers,
+};
 use holdfast_types::{NodeId, Span, Votes};
 
 use crate::clock::{MS, SEC};
@@ -23,6 +25,8 @@ pub struct Options {
     pub frames_per_visit: u32,
     /// Quorum options of every node.
     pub quorum: QuorumConfig,
+    /// Which votes are expected, and who breaks ties.
+    pub scaling: Scaling,
     /// Links of every node.
     pub links: LinksConfig,
     /// All machines start within this time, in nanoseconds.
@@ -45,6 +49,19 @@ pub struct Options {
     pub scripted: bool,
     /// Of what would strike, only these do; `None`: all.
     pub strikes: Option<BTreeSet<StrikeId>>,
+}
+
+/// Options of votequorum that change which votes are expected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scaling {
+    /// `auto_tie_breaker`.
+    pub tie_break: TieBreak,
+    /// `last_man_standing` with its window.
+    pub last_man_standing: Option<Span>,
+    /// `allow_downscale`, down to so many.
+    pub allow_downscale: Option<Votes>,
+    /// `expected_votes_tracking`.
+    pub track: bool,
 }
 
 /// The network when nothing is wrong.
@@ -140,6 +157,22 @@ pub struct FaultOptions {
     pub persist_mean: u64,
     /// Chance that a write takes seconds.
     pub persist_stall: u32,
+    /// Mean time that a quorum disk takes for a sector.
+    pub disk_latency: u64,
+    /// Chance that it takes up to `disk_stall_max` more.
+    pub disk_stall: u32,
+    /// The longest stall.
+    pub disk_stall_max: u64,
+    /// Chance that a write to a quorum disk is lost, though the disk says that it is not.
+    pub disk_lost: u32,
+    /// Chance that a request to a quorum disk fails; its write may be there or not, or half of it.
+    pub disk_error: u32,
+    /// Nodes have heuristics: they are fit for the quorum disk's vote or not, and were found so lately or not.
+    pub heuristics: bool,
+    /// Quorum disks are out of reach for some machines.
+    pub disk_cut_every: u64,
+    /// Requests then fail at once; else they wait.
+    pub disk_cut_errors: bool,
     /// Timers fire late by this much on average (a machine with load).
     pub lateness: u64,
 }
@@ -165,8 +198,14 @@ pub struct LoadOptions {
     pub links_every: u64,
     /// An operator changes timers.
     pub timers_every: u64,
+    /// An operator takes nodes out of the node table and puts them back.
+    pub nodes_every: u64,
+    /// An operator takes votes out of the count and puts them back.
+    pub maintain_every: u64,
     /// Clients of a node do not keep up for a while.
     pub lag_every: u64,
+    /// An operator has the ring formed anew.
+    pub gather_every: u64,
     /// Share of node starts whose userland takes part in steps.
     pub participant: u32,
 }
@@ -196,8 +235,10 @@ pub enum Class {
     Confirm,
     /// Orderly leaves.
     Leave,
-    /// Slow writes.
+    /// Slow writes, and all that happens to quorum disks.
     Disk,
+    /// The quorum device itself.
+    Device,
     /// Late timers.
     Lateness,
     /// Clients that come and go.
@@ -212,8 +253,16 @@ pub enum Class {
     Links,
     /// Changes of timers.
     Timers,
+    /// Changes of the node table.
+    Nodes,
+    /// Nodes in maintenance.
+    Maintain,
+    /// Tie-breaker, last man standing, downscaling.
+    Scaling,
     /// Clients that do not keep up.
     Lag,
+    /// The ring is formed anew because an operator wants it.
+    Gather,
     /// Participants in steps.
     Participant,
     /// False hints.
@@ -231,7 +280,8 @@ impl Options {
             timers: Timers::from_token(Span::from_secs(1)),
             window_frames: 50,
             frames_per_visit: 17,
-            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
+            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false, device: None },
+            scaling: Scaling::default(),
             links: LinksConfig::equal(1, LinkMode::Passive),
             start_spread: SEC,
             duration: 0,
@@ -250,7 +300,10 @@ impl Options {
                 key_every: 0,
                 links_every: 0,
                 timers_every: 0,
+                nodes_every: 0,
+                maintain_every: 0,
                 lag_every: 0,
+                gather_every: 0,
                 participant: 0,
             },
             scripted: true,
@@ -302,7 +355,12 @@ impl Options {
                 f.fence = 0;
             }
             Class::Leave => f.leave_every = 0,
-            Class::Disk => f.persist_stall = 0,
+            Class::Disk => {
+                f.persist_stall = 0;
+                (f.disk_stall, f.disk_lost, f.disk_error, f.disk_cut_every) = (0, 0, 0, 0);
+                f.heuristics = false;
+            }
+            Class::Device => self.quorum.device = None,
             Class::Lateness => f.lateness = 0,
             Class::Churn => l.churn_every = 0,
             Class::Mcast => l.mcast_every = 0,
@@ -310,7 +368,11 @@ impl Options {
             Class::Key => l.key_every = 0,
             Class::Links => l.links_every = 0,
             Class::Timers => l.timers_every = 0,
+            Class::Nodes => l.nodes_every = 0,
+            Class::Maintain => l.maintain_every = 0,
+            Class::Scaling => self.scaling = Scaling::default(),
             Class::Lag => l.lag_every = 0,
+            Class::Gather => l.gather_every = 0,
             Class::Participant => l.participant = 0,
             Class::Hint => f.hint_every = 0,
         }
@@ -324,7 +386,7 @@ impl Options {
         other != *self
     }
 
-    /// Leaves out all but the first nodes; at least two stay, and a vote among them.
+    /// Leaves out all but the first nodes; at least two stay, and a vote among them. Slots of quorum disks are node ids.
     pub fn first_nodes(&mut self, nodes: usize) {
         self.nodes.truncate(nodes.max(2));
         if self.votes_total() == 0 {
@@ -345,7 +407,39 @@ impl Options {
             timers: self.timers,
             window_frames: self.window_frames,
             frames_per_visit: self.frames_per_visit,
+            quorum: Some(QuorumOptions {
+                two_node: self.quorum.two_node,
+                wait_for_all: self.quorum.wait_for_all,
+                last_man_standing: self.scaling.last_man_standing,
+                allow_downscale: self.scaling.allow_downscale,
+            }),
         }
+    }
+
+    /// Votes of the quorum device, 0 without one.
+    #[must_use]
+    pub fn device_votes(&self) -> u32 {
+        self.quorum.device.map_or(0, |d| d.votes.get())
+    }
+
+    /// All votes that there can be.
+    #[must_use]
+    pub fn expected_votes(&self) -> u32 {
+        self.votes_total() + self.device_votes()
+    }
+
+    /// The node table of every configuration file at first.
+    #[must_use]
+    pub fn table(&self) -> NodeTable {
+        NodeTable::new(self.nodes.clone(), self.quorum.expected_votes)
+            .with_tie_break(self.scaling.tie_break.clone())
+    }
+
+    /// Whose votes count changes in this run, or half of them may be enough.
+    #[must_use]
+    pub fn tables_change(&self) -> bool {
+        let scaling = Scaling { track: false, ..self.scaling.clone() };
+        self.load.nodes_every > 0 || self.load.maintain_every > 0 || scaling != Scaling::default()
     }
 
     /// Sum of the configured votes.

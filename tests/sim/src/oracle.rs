@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cmm_proto::wire::{Echo, Heartbeat};
 use cmm_proto::{
-    Configuration, ConfigurationKind, GroupMember, GroupReason, Guarantee, NodeListNotice, QuorumView,
-    StepNotice,
+    Configuration, ConfigurationKind, GroupMember, GroupReason, Guarantee, NodeListNotice, NodeTable,
+    QuorumView, StepNotice,
 };
 use holdfast_types::{BootId, Boottime, ConnId, Incarnation, NodeId, RingId, Span};
 
@@ -85,13 +85,19 @@ pub struct Life {
     pub settled: Option<RingId>,
     /// What clients were told last.
     pub view: QuorumView,
+    /// The node table that its own is being changed to.
+    pub next: Option<NodeTable>,
     /// Standing still: it cannot act on what it believes.
     pub paused: bool,
     /// For each node, until when a packet from that node can vouch for this life, on this life's clock.
     pub echoed: Vec<Option<Boottime>>,
     /// For each node and each ring that it was in, until when the heartbeats sent by that node in that ring vouch for this
-    /// life, arrived or not.
-    pub granted: BTreeMap<(usize, RingId), Boottime>,
+    /// life, arrived or not; and until when with the device's vote.
+    pub granted: BTreeMap<(usize, RingId), (Boottime, Option<Boottime>)>,
+    /// Until when it owns the quorum device's vote, on its clock.
+    pub hold: Option<Boottime>,
+    /// Until when a packet from an owner of the device's vote hands it on to this life.
+    pub device_echoed: Option<Boottime>,
     /// It has said that it leaves, and holds no lease from then on.
     pub gave_up: bool,
     /// The observer's item that made it a member of the main group.
@@ -176,10 +182,12 @@ pub struct History {
     pub fenced: BTreeSet<(NodeId, Incarnation)>,
     /// Ids and votes of the nodes.
     pub votes: Vec<(NodeId, u32)>,
-    /// Votes that are more than half of all configured ones.
-    pub majority: u32,
-    /// `two_node`: the named exception to one quorum.
-    pub two_node: bool,
+    /// Votes of the quorum device.
+    pub device: u32,
+    /// Votes that are more than half of all configured ones, the device's included.
+    majority: u32,
+    /// Node tables change: a majority is what a node's clients were told of its own.
+    pub tables_change: bool,
     /// The longest lease that was ever configured anywhere.
     pub lease: Span,
     /// How late a timer may fire in this run.
@@ -189,7 +197,7 @@ pub struct History {
     /// All nodes were together once.
     pub formed: bool,
     /// The grants noted last: granter, ring, lives in that ring, and what was named.
-    granted_last: ((usize, RingId, usize, Span), Vec<Echo>),
+    granted_last: ((usize, RingId, usize, Span, Span), Vec<Echo>),
 }
 
 /// What happened just now, at one life.
@@ -329,8 +337,9 @@ impl Oracle {
             anonymous: BTreeSet::new(),
             fenced: BTreeSet::new(),
             votes: options.nodes.iter().map(|n| (n.id, n.votes.get())).collect(),
-            majority: options.votes_total() / 2 + 1,
-            two_node: options.quorum.two_node,
+            device: options.device_votes(),
+            majority: options.expected_votes() / 2 + 1,
+            tables_change: options.tables_change(),
             lease: options.timers.lease,
             lateness_max,
             calm: options.calm(),
@@ -390,10 +399,33 @@ impl History {
         self.votes.iter().position(|(n, _)| *n == id).and_then(|i| self.running[i])
     }
 
-    /// Votes of the node with this index.
+    /// Votes of the node with this index, as `life` has to count them.
     #[must_use]
-    pub fn votes_of(&self, node: usize) -> u32 {
-        self.votes[node].1
+    pub fn votes_of(&self, life: &Life, node: usize) -> u32 {
+        if !self.tables_change || life.view.nodes.is_empty() {
+            return self.votes[node].1;
+        }
+        let id = self.votes[node].0;
+        life.view.nodes.iter().find(|n| n.node == id).map_or(0, |n| n.votes.get())
+    }
+
+    /// Half votes that `life` needs: one more than are expected, if half of the expected votes are enough with the node that
+    /// breaks ties; and else twice a majority.
+    #[must_use]
+    pub fn need(&self, life: &Life) -> u32 {
+        let told = self.tables_change && !life.view.nodes.is_empty();
+        match life.view.tie {
+            Some(_) if told => life.view.highest_expected.get() + 1,
+            None if told => 2 * life.view.quorum.get(),
+            _ => 2 * self.majority,
+        }
+    }
+
+    /// Half votes of a node.
+    #[must_use]
+    pub fn weight_of(&self, life: &Life, node: usize) -> u32 {
+        let votes = self.votes_of(life, node);
+        2 * votes + u32::from(votes > 0 && life.view.tie == Some(self.votes[node].0))
     }
 
     /// What `life` did in the ring it is in.
@@ -407,7 +439,7 @@ impl History {
     pub(crate) fn note_grants(&mut self, granter: usize, heartbeat: &Heartbeat) {
         let Some(ring) = self.rings.get(&heartbeat.ring) else { return };
         // What goes to one member after another says the same to each, until another life comes into the ring.
-        let seen = (granter, heartbeat.ring, ring.stays.len(), heartbeat.lease);
+        let seen = (granter, heartbeat.ring, ring.stays.len(), heartbeat.lease, heartbeat.device);
         if self.granted_last.0 == seen && self.granted_last.1 == heartbeat.echoes {
             return;
         }
@@ -415,8 +447,10 @@ impl History {
             // Whoever was in this ring by that name: another life of that node has nothing from it.
             let Some(life) = ring.lives.get(&echo.node) else { continue };
             let end = echo.send_time + heartbeat.lease;
-            let granted = self.lives[*life].granted.entry((granter, heartbeat.ring)).or_insert(end);
-            *granted = (*granted).max(end);
+            let granted = self.lives[*life].granted.entry((granter, heartbeat.ring)).or_insert((end, None));
+            granted.0 = granted.0.max(end);
+            granted.1 =
+                granted.1.max((heartbeat.device > Span::ZERO).then_some(echo.send_time + heartbeat.device));
         }
         self.granted_last.0 = seen;
         self.granted_last.1.clone_from(&heartbeat.echoes);

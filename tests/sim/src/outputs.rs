@@ -18,6 +18,7 @@ impl Cluster {
     /// Takes all outputs of daemon `n`; says how many were more than events for the log.
     pub(crate) fn drain(&mut self, n: usize) -> Result<usize, Violation> {
         let mut deeds = 0;
+        self.note_hold(n);
         for _ in 0..OUTPUTS_MAX {
             let Some(running) = self.machines[n].running.as_mut() else { return Ok(deeds) };
             let Some(output) = running.node.poll_output() else {
@@ -131,6 +132,13 @@ impl Cluster {
                 if let Some(running) = self.machines[n].running.as_mut() {
                     running.lease = running.staged.take().map_or(running.lease, |s| s.timers.lease);
                 }
+            }
+            Output::Scsi(command) => self.send_scsi(n, command),
+            Output::Server(output) => self.ask_server(n, output),
+            Output::Disk { disk, block } => self.ask_disk(n, disk, block.map(|b| *b)),
+            Output::Table(view) => {
+                self.trace.line(self.now, Some(id), || format!("{view:?}"));
+                self.oracle.history.lives[life].next = view.tables.next.map(|(_, table)| table);
             }
             Output::LoadKey => self.load_key(n),
             Output::Keys(view) => self.trace.line(self.now, Some(id), || format!("{view:?}")),

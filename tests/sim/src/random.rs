@@ -24,6 +24,12 @@ pub enum Stream {
     Timers = 7,
     /// What operators do besides.
     Operators = 8,
+    /// The quorum device and its disks.
+    Device = 9,
+    /// Which votes are expected.
+    Scaling = 10,
+    /// The quorum server.
+    Server = 11,
 }
 
 /// One stream of randomness.

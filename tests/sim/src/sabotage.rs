@@ -28,6 +28,10 @@ pub enum Bug {
     ForgetRecord,
     /// A node that starts has forgotten how long a lease its earlier lives gave.
     ForgetPromise,
+    /// A node that starts has forgotten which node table counts.
+    ForgetTables,
+    /// A node that starts takes itself for the one that breaks ties.
+    OwnTie,
     /// A member is missing from a configuration.
     LoseMember,
     /// The node itself is missing from a configuration.
@@ -54,6 +58,16 @@ pub enum Bug {
     ForgetMessages,
     /// An echo is counted that was never sent: leases never end. Heartbeats are older than they say.
     StaleQuorum,
+    /// Blocks on a quorum disk say that their owners' leases are shorter than they are.
+    ShortDiskLease,
+    /// Whoever held the reservation of a disk once sees itself as its holder for ever.
+    StaleReservation,
+    /// The quorum server gives its word to everybody.
+    GenerousServer,
+    /// Something on the way answers echo requests though the quorum server is not connected any more.
+    HollowEchoes,
+    /// A quorum disk loses writes, and shows them to whoever wrote them.
+    LostWrites,
 }
 
 /// Where and how often a bug strikes.

@@ -13,9 +13,9 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
   test    Install what the tests need from the distribution (as root, where apt is there), build everything in release
-          mode, and run every test: units, simulator, real daemons in namespaces, the demo, the client-ABI kit.
-          Says what it skips and why; as root a skipped namespace test fails the run.
-          --quick   leave out the namespaces, the demo and the kit
+          mode, and run every test: units, simulator, real daemons in namespaces and in virtual machines, the
+          demo, the client-ABI kit. Says what it skips and why; as root a skipped test of a cluster fails the run.
+          --quick   leave out namespaces, virtual machines, the demo and the kit
   tidy    Check dependency arrows, unsafe code, module comments and stray machine paths.
 
 Examples:

@@ -16,27 +16,43 @@ pub(crate) enum Extent {
     Quick,
 }
 
-/// The distribution's packages that tests use: the predecessors' clients, real agents, network tools.
+/// The distribution's packages that tests use: the predecessors' clients, real agents, network tools, virtual machines. (The
+/// machines' kernel is downloaded by their harness, and not installed.)
 const PACKAGES: &[&str] = &[
+    "binutils",
     "corosync",
     "corosync-notifyd",
+    "corosync-qdevice",
+    "corosync-qnetd",
     "crmsh",
     "dlm-controld",
+    "e2fsprogs",
     "gcc",
+    "gfs2-utils",
     "iproute2",
+    "iputils-ping",
+    "kmod",
     "libcfg-dev",
     "libcmap-dev",
     "libcpg-dev",
+    "libdlm-dev",
+    "libnss3-tools",
     "libquorum-dev",
     "libvotequorum-dev",
     "nftables",
+    "openssl",
     "pacemaker",
     "pacemaker-cli-utils",
     "procps",
     "python3",
+    "qemu-block-extra",
+    "qemu-system-x86",
     "resource-agents",
     "sbd",
+    "sg3-utils",
+    "tgt",
     "util-linux",
+    "xz-utils",
 ];
 
 pub(crate) fn run(extent: Extent) -> Result<()> {
@@ -53,10 +69,16 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     tests.env("HOLDFAST_BIN_DIR", crate::root().join("target/release"));
     if !packages || extent == Extent::Quick {
         tests.env("HOLDFAST_ALLOW_SKIP", "1");
-        suite.skipped.push("namespace tests: need root and the distribution's packages".into());
+        suite
+            .skipped
+            .push("namespaces and virtual machines: need root and the distribution's packages".into());
     }
     suite.step("tests", tests)?;
     if extent == Extent::Everything {
+        // Ignored above, where they are built for debugging.
+        let soak =
+            ["test", "--release", "-p", "cmm-qdisk", "-p", "cmm-scsi", "--lib", "q4_soak", "--", "--ignored"];
+        suite.step("20,000 worlds of each quorum device", cargo(&soak))?;
         suite.step("demo", program(crate::root().join("target/release/holdfast"), ["demo"]))?;
         suite.kit(packages)?;
     }

@@ -20,6 +20,26 @@ impl Io {
         }
     }
 
+    /// What is typed, and all that is said on either stream: for tests.
+    #[cfg(test)]
+    pub(crate) fn captured(input: &str) -> (Self, std::sync::Arc<std::sync::Mutex<Vec<u8>>>) {
+        /// Both streams in one.
+        struct Both(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Both {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().expect("no test panicked with it").extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let said = std::sync::Arc::default();
+        let both = || Box::new(Both(std::sync::Arc::clone(&said)));
+        let input = Box::new(io::Cursor::new(input.as_bytes().to_vec()));
+        (Self { input, out: both(), err: both() }, said)
+    }
+
     /// Writes to standard output. A reader that has gone away is no error of ours.
     pub(crate) fn say(&mut self, text: Arguments<'_>) {
         let _ = self.try_say(text);
@@ -36,6 +56,16 @@ impl Io {
     /// Writes to standard error.
     pub(crate) fn complain(&mut self, text: Arguments<'_>) {
         let _ = self.err.write_fmt(text).and_then(|()| self.err.flush());
+    }
+
+    /// One line of standard input, without its end: what is typed in answer to a question.
+    pub(crate) fn read_line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while (line.len() as u64) < INPUT_MAX && self.input.read(&mut byte)? == 1 && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
     /// All of standard input, up to a bound that no honest caller reaches.

@@ -13,6 +13,8 @@ mod gather;
 mod io;
 mod key;
 mod link;
+mod qdisk;
+mod qnet;
 mod ring;
 mod show;
 
@@ -47,6 +49,12 @@ enum Applet {
     /// corosync's key generator.
     #[command(name = "corosync-keygen")]
     CorosyncKeygen(key::Keygen),
+    /// Make quorum disks, find them, see what is on them.
+    Qdisk(qdisk::Args),
+    /// Bring the certificates for the quorum server.
+    Qnet(qnet::Args),
+    /// The quorum disk command of the Red Hat Cluster Suite.
+    Mkqdisk(qdisk::Mkqdisk),
     /// Make symlinks, so that the commands people know are found by their own names.
     Link(link::Args),
     /// Watch a cluster of real nodes on this machine survive two deaths.
@@ -78,12 +86,19 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(args) => key::keygen(&args, io),
             Err(e) => refuse(&e, io),
         },
+        Some("mkqdisk") => match qdisk::Mkqdisk::try_parse_from(args) {
+            Ok(args) => qdisk::mkqdisk(&args, io),
+            Err(e) => refuse(&e, io),
+        },
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
             Ok(Cli { applet: Applet::Key(args) }) => key::run(&args, io),
             Ok(Cli { applet: Applet::CorosyncKeygen(args) }) => key::keygen(&args, io),
+            Ok(Cli { applet: Applet::Qdisk(args) }) => qdisk::run(&args, io),
+            Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
+            Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
             Ok(Cli { applet: Applet::Demo(args) }) => demo::run(&args, io),
             Ok(Cli { applet: Applet::FenceDemo(args) }) => fence_demo::run(&args, io),
@@ -112,6 +127,7 @@ Examples:
   holdfast ring --watch           links, latencies and the token, live
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast key change             change to the key that was copied to all nodes
+  holdfast qdisk list             quorum disks of this machine
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute
 

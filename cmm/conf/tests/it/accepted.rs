@@ -1,7 +1,10 @@
 //! Configurations as they are found in the field, and what becomes of them.
 
-use cmm_conf::{ConfigKey, Debug, ExitScope, KeyValue, Mode, Priority, Scheduling, Severity, Timing};
-use holdfast_types::{Span, Votes};
+use cmm_conf::{
+    ConfigKey, Debug, DiskName, ExitScope, KeyValue, Mode, Priority, Scheduling, ServerTieBreaker, ServerTls,
+    Severity, Timing,
+};
+use holdfast_types::{NodeId, Span, Votes};
 
 use crate::{read, three};
 
@@ -138,6 +141,15 @@ fn failfast_defaults_to_exit_and_takes_corosyncs_watchdog() {
     let failfast = read(&three("", more)).0.expect("runs").failfast;
     assert_eq!(failfast.watchdog_device.as_deref(), Some("/dev/watchdog1"));
     assert_eq!(failfast.watchdog_timeout, Span::from_millis(8_000));
+    assert_eq!(failfast.watchdog_pretimeout, Span::from_secs(1));
+    let soonest = failfast.watchdog_timeout.saturating_sub(failfast.watchdog_pretimeout);
+    assert!(failfast.guardian_limit < soonest, "the guardian says why, the watchdog does not");
+    let more = "failfast {\n  watchdog_device: /dev/watchdog1\n  watchdog_timeout: 8000\n  guardian_limit: 9000\n}\n";
+    let (config, found) = read(&three("", more));
+    assert!(
+        config.is_some() && found.to_string().contains("before its guardian does and says why"),
+        "{found}"
+    );
     let more = "failfast {\n  mode: reset\n  exit_scope: pid-namespace\n  watchdog_device: off\n  unit {\n    name: dlm\n    delay: 2000\n    pidfile: /run/dlm.pid\n  }\n}\nresources {\n  watchdog_device: /dev/watchdog\n}\n";
     let (config, found) = read(&three("", more));
     let failfast = config.unwrap_or_else(|| panic!("{found}")).failfast;
@@ -190,6 +202,72 @@ fn the_secret_itself_is_no_key() {
 }
 
 #[test]
+fn a_quorum_disk_has_the_votes_of_all_nodes_but_one_and_may_be_several() {
+    let disk = |lines: &str| {
+        let nodes: String =
+            (1..=4).map(|n| format!("node {{\n nodeid: {n}\n ring0_addr: 10.0.0.{n}\n}}\n")).collect();
+        let text = format!(
+            "totem {{\n version: 2\n cluster_name: c\n nodeid: 1\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n provider: corosync_votequorum\n\
+             device {{\n model: disk\n{lines}}}\n}}\n"
+        );
+        let (config, found) = read(&text);
+        assert_eq!(found.to_string(), "");
+        let quorum = config.unwrap().quorum;
+        (quorum.device.as_ref().unwrap().votes, quorum.disk().unwrap().clone())
+    };
+    let (votes, one) = disk("disk {\n device: /dev/sdb1\n}\n");
+    assert_eq!((votes, one.lease()), (Votes::new(3), Span::from_secs(4)));
+    let (votes, three) = disk(
+        "votes: 1\ndisk {\n device: /dev/a\n device: /dev/b\n device: /dev/c\n interval: 500\n tko: 10\n}\n",
+    );
+    assert_eq!((three.disks.len(), votes, three.lease()), (3, Votes::new(1), Span::from_secs(5)));
+    assert_eq!((one.max_score(), one.min_score, one.upgrade_wait), (1, 1, 2), "every node is fit");
+    let found = disk("disk {\n label: web\n device: /dev/a\n label: other\n}\n").1.disks;
+    let label = |l: &str| DiskName::Label(l.into());
+    assert_eq!(found, [label("web"), DiskName::Path("/dev/a".into()), label("other")]);
+
+    // Heuristics: those of qdiskd by default.
+    let heuristic = |timers: &str, keys: &str| {
+        let text =
+            format!("disk {{\n device: /dev/a\n{timers} heuristic {{\n program: true\n{keys} }}\n}}\n");
+        disk(&text).1.heuristics[0].clone()
+    };
+    for (tko, interval, heuristic_tko) in [(4, 1_000, 3), (6, 2_000, 2), (24, 3_000, 7), (60, 5_000, 11)] {
+        let heuristic = heuristic(&format!(" tko: {tko}\n"), "");
+        assert_eq!(
+            (heuristic.score, heuristic.interval, heuristic.tko),
+            (1, Span::from_millis(interval), heuristic_tko),
+            "tko {tko}"
+        );
+    }
+    let short = heuristic(" interval: 400\n tko: 5\n", "");
+    assert_eq!((short.interval, short.tko), (Span::from_millis(800), 2), "fits into the lease");
+    let set = heuristic("", " score: 7\n interval: 250\n tko: 9\n");
+    assert_eq!((set.score, set.interval, set.tko), (7, Span::from_millis(250), 9));
+    let several = "disk {\n device: /dev/a\n heuristic {\n program: ping -c1 a && true\n score: 3\n }\n \
+                   heuristic {\n program: b\n }\n}\n";
+    let (_, several) = disk(several);
+    assert_eq!((several.max_score(), several.min_score), (4, 3), "more than half");
+    assert_eq!(several.heuristics[0].program, "ping -c1 a && true");
+}
+
+#[test]
+fn a_disk_with_reservations_is_named_by_its_path() {
+    let text = "totem {\n version: 2\n cluster_name: c\n nodeid: 1\n}\nnodelist {\nnode {\n nodeid: 1\n ring0_addr: 10.0.0.1\n}\nnode {\n nodeid: 2\n ring0_addr: 10.0.0.2\n}\n}\n\
+                quorum {\n provider: corosync_votequorum\n device {\n model: scsi\n scsi {\n device: /dev/disk/by-id/wwn-0x1\n}\n}\n}\n";
+    let (config, found) = read(text);
+    assert_eq!(found.to_string(), "");
+    let quorum = config.unwrap().quorum;
+    let scsi = quorum.scsi().unwrap();
+    assert_eq!((scsi.path.as_str(), scsi.lease()), ("/dev/disk/by-id/wwn-0x1", Span::from_secs(2)));
+    assert_eq!((quorum.device.as_ref().unwrap().votes, quorum.disk()), (Votes::new(1), None));
+    let (_, found) = read(&text.replace("/dev/disk/by-id/wwn-0x1", "sda"));
+    assert!(found.to_string().contains("write \"scsi { device: /dev/disk/by-id/… }\""), "{found}");
+    let (_, found) = read(&text.replace("scsi {", "scsi {\n interval: 100\n tko: 2"));
+    assert!(found.to_string().contains("raise tko"), "{found}");
+}
+
+#[test]
 fn the_defaults_are_safe_for_every_size_and_token() {
     for nodes in [1, 2, 3, 8, 32, 64] {
         for token in [20, 100, 1_000, 3_000, 60_000] {
@@ -206,4 +284,27 @@ fn the_defaults_are_safe_for_every_size_and_token() {
             assert_eq!(config.expect("it runs").timing.lease_wait(), Span::ZERO);
         }
     }
+}
+
+#[test]
+fn a_quorum_server_has_the_defaults_of_corosync_qdevice() {
+    let server = |lines: &str| {
+        let nodes: String =
+            (1..=2).map(|n| format!("node {{\n nodeid: {n}\n ring0_addr: 10.0.0.{n}\n}}\n")).collect();
+        let text = format!(
+            "totem {{\n version: 2\n cluster_name: c\n}}\nnodelist {{\n{nodes}}}\nquorum {{\n provider: corosync_votequorum\n device {{\n  model: net\n{lines}}}\n}}\n"
+        );
+        read(&text).0.unwrap().quorum
+    };
+    let quorum = server("net {\n host: q\n}\n");
+    let one = quorum.server().unwrap();
+    assert_eq!((one.port, one.tls, one.last_man_standing), (5403, ServerTls::On, false));
+    assert_eq!((one.heartbeat(), one.lease()), (Span::from_secs(8), Span::from_secs(5)));
+    assert_eq!(one.connect_timeout, Span::from_secs(8));
+    assert!(one.keep_active && quorum.wait_for_all && quorum.disk().is_none());
+    assert_eq!(quorum.device.as_ref().unwrap().votes, Votes::new(1), "ffsplit: one half of a split");
+    let quorum = server("net {\n host: q\n tls: required\n algorithm: lms\n tie_breaker: 2\n}\n");
+    let one = quorum.server().unwrap();
+    assert_eq!((one.tls, one.last_man_standing), (ServerTls::Required, true));
+    assert_eq!(one.tie_breaker, ServerTieBreaker::Node(NodeId::new(2)));
 }

@@ -1,7 +1,8 @@
 //! CMAP: the maps, and the keys by which root reaches the core.
 //!
 //! Keys under `holdfast.` are this daemon's; a root client that sets one of a few of them asks for something: to confirm
-//! a death, to take part in steps, to end a step, to change the cluster key. `quorum.cancel_wait_for_all` does what it does in corosync.
+//! a death, to take part in steps, to end a step, to change the cluster key. `quorum.cancel_wait_for_all` and `runtime.force_gather` do what they do in
+//! corosync.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +96,7 @@ impl Cmap {
                 Ok(ok(1))
             }
             Request::Get { key, buffer } => {
+                self.count_messages(key, on_stats, node);
                 let value = self.map(on_stats).get(checked(key)?).ok_or(CsError::NotExist)?;
                 if buffer != 0 && buffer < value.bytes().len() as u64 {
                     return Err(CsError::InvalidParam);
@@ -112,6 +114,7 @@ impl Cmap {
                 Ok(ok(3))
             }
             Request::IterationInit { prefix } => {
+                self.count_messages(prefix, on_stats, node);
                 let handle = self.new_handle();
                 let iterations = &mut self.conns.entry(conn).or_default().iterations;
                 if iterations.len() >= ITERATIONS_MAX {
@@ -191,8 +194,17 @@ impl Cmap {
             let root = peers.get(conn).is_some_and(|p| p.connection.credentials().is_root_or_own());
             return if root { self.ask(conn, own, &value, node, now) } else { Err(CsError::Access) };
         }
+        if key.starts_with("runtime.blackbox.") {
+            // Nobody should look for a file that is not written.
+            return Err(CsError::NotSupported);
+        }
         if key == "quorum.cancel_wait_for_all" && value.as_u64() == Some(1) {
             node.submit(now, cmm_proto::Request::CancelWaitForAll).map_err(refusal)?;
+        }
+        if key == FORCE_GATHER && value.as_str() != Some("no") {
+            node.submit(now, cmm_proto::Request::FormAnew).map_err(refusal)?;
+            self.config.set_for_client(key, value, peers, now)?;
+            return self.config.set_for_client(key, Value::str("no"), peers, now);
         }
         self.config.set_for_client(key, value, peers, now)
     }
@@ -218,6 +230,20 @@ impl Cmap {
             }
             "key.change" if value.as_u64() == Some(1) => node.submit(now, cmm_proto::Request::ChangeKey),
             "key.change" => return Err(CsError::InvalidParam),
+            "quorum.reset" if value.as_u64() == Some(1) => {
+                node.submit(now, cmm_proto::Request::Maintain { node: NodeId::default(), on: false })
+            }
+            "quorum.reset" => return Err(CsError::InvalidParam),
+            _ if key.starts_with("quorum.maintenance.") => {
+                let id = key.strip_prefix("quorum.maintenance.").and_then(|id| id.parse().ok());
+                let id = id.map(NodeId::new).filter(|id| id.get() > 0).ok_or(CsError::InvalidParam)?;
+                let on = match value.as_u64() {
+                    Some(1) => true,
+                    Some(0) => false,
+                    _ => return Err(CsError::InvalidParam),
+                };
+                node.submit(now, cmm_proto::Request::Maintain { node: id, on })
+            }
             _ => {
                 let id = key.strip_prefix("confirmed.").ok_or(CsError::Access)?;
                 let id: u32 = id.parse().map_err(|_| CsError::InvalidParam)?;
@@ -231,6 +257,20 @@ impl Cmap {
             }
         }
         .map_err(refusal)
+    }
+
+    /// Brings the counters under `runtime.services.` up to date, if `prefix` is about to show them. Trackers hear nothing of them,
+    /// as in corosync: they change with each message.
+    fn count_messages(&mut self, prefix: &[u8], on_stats: bool, node: &Node) {
+        let shows = prefix.starts_with(MESSAGES.as_bytes()) || MESSAGES.as_bytes().starts_with(prefix);
+        if on_stats || !shows {
+            return;
+        }
+        for count in node.message_counts() {
+            for (end, n) in [("rx", count.rx), ("tx", count.tx)] {
+                self.config.load(format!("{MESSAGES}{}.{end}", count.name), Value::u64(n), true);
+            }
+        }
     }
 
     fn map(&self, on_stats: bool) -> &Store {
@@ -292,6 +332,10 @@ fn epoch_and_step(text: &str) -> Option<(Epoch, StepNumber)> {
     Some((Epoch::new(epoch), StepNumber::new(step)))
 }
 
+/// Set to anything but `no`, it has the ring formed anew.
+pub(super) const FORCE_GATHER: &str = "runtime.force_gather";
+/// What counters of ordered messages begin with.
+const MESSAGES: &str = "runtime.services.";
 /// What our own keys begin with.
 const OWN: &str = "holdfast.";
 /// Iterations of one connection.

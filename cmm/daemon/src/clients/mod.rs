@@ -141,6 +141,8 @@ pub(crate) struct Clients {
     reply: Vec<u8>,
     /// How late the event loop is: it counts, clients read.
     pub(crate) lateness: Lateness,
+    /// Packets that the system did not take, in a row: the same.
+    pub(crate) send_failures: u32,
 }
 
 impl Clients {
@@ -178,6 +180,7 @@ impl Clients {
             let key = format!("runtime.services.{}.service_id", service.name());
             cmap.config.load(key, Value::u16(number), true);
         }
+        cmap.config.load(cmap::FORCE_GATHER.to_owned(), Value::str("no"), false);
         Ok(Self {
             place: config.place,
             mode: config.mode,
@@ -208,6 +211,7 @@ impl Clients {
             spare: Vec::new(),
             reply: Vec::new(),
             lateness: Lateness::default(),
+            send_failures: 0,
         })
     }
 
@@ -392,7 +396,13 @@ impl Clients {
             Output::Keys(view) => {
                 published::keys(view, |key, value| cmap.config.set_own(key, value, peers, now))
             }
+            Output::Table(view) => {
+                published::table(view, |key, value| cmap.config.set_own(key, value, peers, now))
+            }
             Output::LoadKey
+            | Output::Disk { .. }
+            | Output::Scsi(_)
+            | Output::Server(_)
             | Output::SealGasps
             | Output::Transmit { .. }
             | Output::Probe { .. }
@@ -512,8 +522,13 @@ impl Clients {
         {
             self.refresh_stats(node, now);
         }
-        let answer =
-            self.dispatch(service, conn, request, node, now).unwrap_or_else(|e| Answer::Error(e.into()));
+        let answer = self.dispatch(service, conn, request, node, now);
+        let invalid = answer.is_err();
+        let answer = answer.unwrap_or_else(|e| Answer::Error(e.into()));
+        if let Some(peer) = self.peers.get_mut(conn) {
+            peer.invalid += u64::from(invalid);
+            peer.refused += u64::from(matches!(answer, Answer::Hold | Answer::Error(CsError::TryAgain)));
+        }
         if std::mem::take(&mut self.cmap.clear_missed) {
             self.lateness.forget_missed();
             self.refresh_stats(node, now);
@@ -593,7 +608,12 @@ impl Clients {
 
     fn refresh_stats(&mut self, node: &Node, now: Boottime) {
         self.stats_at = now;
-        let sources = stats::Sources { node, nodes: &self.nodes, lateness: &self.lateness };
+        let sources = stats::Sources {
+            node,
+            nodes: &self.nodes,
+            lateness: &self.lateness,
+            send_failures: self.send_failures,
+        };
         stats::refresh(&mut self.cmap, &mut self.peers, &sources, now);
     }
 

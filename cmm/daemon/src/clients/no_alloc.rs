@@ -42,12 +42,16 @@ impl Rig {
             boot_id: BootId([1; 16]),
             ring_seq_reserved: 0,
             promised: Span::ZERO,
+            tables: None,
             settings: Settings {
                 timers: Timers::from_token(Span::from_secs(1)),
                 window_frames: 50,
                 frames_per_visit: 17,
+                quorum: None,
             },
-            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false },
+            quorum: QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false, device: None },
+            tie_break: cmm_proto::TieBreak::Off,
+            expected_seen: None,
             links: LinksConfig::equal(1, LinkMode::Passive),
         };
         let mut clients = Clients::new(ClientsConfig {

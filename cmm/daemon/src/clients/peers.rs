@@ -30,6 +30,9 @@ pub(super) struct Peer {
     /// It has sent something since it stopped taking events, so it is in no call that waits to send.
     has_sent: bool,
     pub(super) pace: Pace,
+    /// Its requests that were none, and those that had to wait or to be tried again.
+    pub(super) invalid: u64,
+    pub(super) refused: u64,
 }
 
 /// How fast multicasts come. A client in full flow is a *stream*: its socket is not watched, since a wake-up for each
@@ -113,6 +116,8 @@ impl Peers {
                 in_fragments: false,
                 has_sent: false,
                 pace: Pace::default(),
+                invalid: 0,
+                refused: 0,
             },
         );
         self.unattached.insert(conn);
@@ -128,8 +133,8 @@ impl Peers {
         self.open.get_mut(&conn)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Connection, &str)> {
-        self.open.iter().map(|(conn, peer)| (*conn, &peer.connection, &*peer.name))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Peer)> {
+        self.open.iter().map(|(conn, peer)| (*conn, peer))
     }
 
     pub(super) fn len(&self) -> usize {

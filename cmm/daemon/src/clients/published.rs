@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Configuration, KeyView, Node, QuorumView, StepNotice, StepPhase};
+use cmm_proto::{
+    Configuration, KeyView, Node, NodeTable, QuorumView, StepNotice, StepPhase, TableView, TieBreak,
+};
 use holdfast_types::NodeId;
 
 use super::ClientNode;
@@ -47,7 +49,15 @@ impl Published {
 pub(super) fn quorum(view: &QuorumView, node: &Node, mut set: impl FnMut(&str, Value)) {
     set("runtime.votequorum.this_node_id", Value::u32(node.me().get()));
     set("runtime.votequorum.two_node", Value::u8(view.two_node.into()));
-    set("runtime.votequorum.ev_barrier", Value::u32(view.expected.get()));
+    let tie_break = match node.tables().table.tie_break {
+        TieBreak::Off => 0,
+        TieBreak::Lowest => 1,
+        TieBreak::Highest => 2,
+        TieBreak::Listed(_) => 3,
+    };
+    set("runtime.votequorum.atb_type", Value::u32(tie_break));
+    set("runtime.votequorum.ev_barrier", Value::u32(view.ev_barrier.get()));
+    set("holdfast.quorum.tie_breaker", Value::u32(view.tie.map_or(0, NodeId::get)));
     set("runtime.votequorum.wait_for_all_status", Value::u8(view.wait_for_all_status.into()));
     if let (Some(lowest), Some(highest)) = (view.members.first(), view.members.last()) {
         set("runtime.votequorum.lowest_node_id", Value::u32(lowest.get()));
@@ -70,6 +80,18 @@ pub(super) fn keys(view: &KeyView, mut set: impl FnMut(&str, Value)) {
     set("holdfast.key.error", Value::str(&view.error));
     // Last: whoever waits for it finds the rest as it was after that load.
     set("holdfast.key.loads", Value::u64(view.loads));
+}
+
+/// `holdfast.nodelist.*`: the node list that counts, and what a change of it waits for.
+pub(super) fn table(view: &TableView, mut set: impl FnMut(&str, Value)) {
+    let list = |table: &NodeTable| table.ids().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
+    let next = view.tables.next.as_ref().map(|(_, table)| list(table)).unwrap_or_default();
+    set("holdfast.nodelist.in_force", Value::str(&list(&view.tables.table)));
+    set("holdfast.nodelist.next", Value::str(&next));
+    set("holdfast.nodelist.waits", Value::str(&view.waits));
+    let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
+    set("holdfast.quorum.away", Value::str(&ids(&view.tables.table.scale.away)));
+    set("holdfast.quorum.maintained", Value::str(&ids(&view.tables.table.scale.maintained)));
 }
 
 /// What changes without an output of its own: ring state, lease, known lives.

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use cmm_ipc::abi::cmap::Value;
 use cmm_ipc::server::Connection;
 use cmm_proto::links::{Count, Traffic};
+use cmm_proto::wire::{SEAL_LEN, SealTimes};
 use cmm_proto::{Node, RejectReason, limits};
 use holdfast_types::{Boottime, ConnId, Histogram, LinkId, NodeId, Span};
 
 use super::ClientNode;
 use super::cmap::Cmap;
-use super::peers::Peers;
+use super::peers::{Peer, Peers};
 use crate::lateness::Lateness;
 
 /// Where the numbers come from.
@@ -21,14 +22,17 @@ pub(super) struct Sources<'a> {
     pub(super) node: &'a Node,
     pub(super) nodes: &'a [ClientNode],
     pub(super) lateness: &'a Lateness,
+    /// Packets that the system did not take, in a row.
+    pub(super) send_failures: u32,
 }
 
 /// Brings the map up to date. What is not there any more goes.
 pub(super) fn refresh(cmap: &mut Cmap, peers: &mut Peers, sources: &Sources<'_>, now: Boottime) {
     let mut values = Values::default();
-    srp(&mut values, sources.node);
+    srp(&mut values, sources);
     pg(&mut values, sources.node);
     holdfast(&mut values, sources);
+    seals(&mut values, sources.node);
     links(&mut values, sources);
     schedmiss(&mut values, sources.lateness);
     clients(&mut values, peers);
@@ -43,7 +47,7 @@ pub(super) fn refresh(cmap: &mut Cmap, peers: &mut Peers, sources: &Sources<'_>,
 pub(super) fn client_came(cmap: &mut Cmap, peers: &mut Peers, conn: ConnId, now: Boottime) {
     let mut values = Values::default();
     if let Some(peer) = peers.get(conn).filter(|_| cmap.stats.is_tracked()) {
-        client(&mut values, conn, &peer.connection, &peer.name);
+        client(&mut values, conn, peer);
     }
     for (key, value) in values.0 {
         cmap.stats.set_own(&key, value, peers, now);
@@ -90,7 +94,8 @@ impl Values {
 }
 
 /// The ring, in corosync's words, types and units.
-fn srp(values: &mut Values, node: &Node) {
+fn srp(values: &mut Values, sources: &Sources<'_>) {
+    let node = sources.node;
     let s = node.stats();
     for (name, n) in [
         ("orf_token_rx", s.token_rx),
@@ -127,6 +132,7 @@ fn srp(values: &mut Values, node: &Node) {
     let since = times.since_last.unwrap_or(Span::ZERO).as_millis();
     values.number("stats.srp.time_since_token_last_received", since);
     values.put("stats.srp.continuous_gather", Value::u32(s.continuous_gather));
+    values.put("stats.srp.continuous_sendmsg_failures", Value::u32(sources.send_failures));
     let blocked = s.continuous_gather > limits::CONTINUOUS_GATHER_MAX;
     values.put("stats.srp.firewall_enabled_or_nic_failure", Value::u8(blocked.into()));
 }
@@ -176,6 +182,27 @@ fn holdfast(values: &mut Values, sources: &Sources<'_>) {
     }
 }
 
+/// `stats.knet.handle.*`: all packets are sealed, one in some is timed (nanoseconds, as in corosync), none is compressed.
+fn seals(values: &mut Values, node: &Node) {
+    let (sealed, opened) = node.seal_times();
+    let times = |values: &mut Values, what: &str, t: &SealTimes| {
+        let base = format!("stats.knet.handle.{what}_time");
+        values.number(format!("{base}_ave"), t.total.as_nanos().checked_div(t.timed).unwrap_or(0));
+        values.number(format!("{base}_max"), t.max.as_nanos());
+        values.number(format!("{base}_min"), if t.timed == 0 { u64::MAX } else { t.min.as_nanos() });
+    };
+    for (dir, seals) in [("tx", &sealed), ("rx", &opened)] {
+        times(values, &format!("{dir}_crypt"), seals);
+        times(values, &format!("{dir}_compress"), &SealTimes::default());
+        values.number(format!("stats.knet.handle.{dir}_crypt_packets"), seals.packets);
+        for what in ["packets", "original_bytes", "size_bytes"] {
+            values.number(format!("stats.knet.handle.{dir}_compressed_{what}"), 0);
+        }
+    }
+    values.number("stats.knet.handle.tx_crypt_byte_overhead", sealed.packets * SEAL_LEN as u64);
+    values.number("stats.knet.handle.tx_uncompressed_packets", 0);
+}
+
 fn links(values: &mut Values, sources: &Sources<'_>) {
     for n in sources.nodes {
         for (link, _) in &n.addresses {
@@ -214,8 +241,10 @@ fn link(values: &mut Values, node: &Node, id: NodeId, link: LinkId) {
         ("tx_ping_packets", Value::u64(beat_tx.packets)),
         ("rx_ping_bytes", Value::u64(beat_rx.bytes)),
         ("tx_ping_bytes", Value::u64(beat_tx.bytes)),
-        ("rx_pong_packets", Value::u64(s.answers_rx)),
-        ("tx_pong_packets", Value::u64(s.answers_tx)),
+        ("rx_pong_packets", Value::u64(s.answers_rx.packets)),
+        ("tx_pong_packets", Value::u64(s.answers_tx.packets)),
+        ("rx_pong_bytes", Value::u64(s.answers_rx.bytes)),
+        ("tx_pong_bytes", Value::u64(s.answers_tx.bytes)),
         ("rx_pmtu_packets", Value::u64(probe_rx.packets)),
         ("tx_pmtu_packets", Value::u64(probe_tx.packets)),
         ("rx_pmtu_bytes", Value::u64(probe_rx.bytes)),
@@ -224,11 +253,19 @@ fn link(values: &mut Values, node: &Node, id: NodeId, link: LinkId) {
         ("tx_total_packets", Value::u64(tx.packets)),
         ("rx_total_bytes", Value::u64(rx.bytes)),
         ("tx_total_bytes", Value::u64(tx.bytes)),
-        ("tx_total_errors", Value::u64(s.errors_tx + s.probe_errors)),
-        ("tx_pmtu_errors", Value::u64(s.probe_errors)),
-        ("tx_pmtu_retries", Value::u64(s.probe_retries)),
+        ("tx_total_errors", Value::u64(s.unsent.lost.iter().sum())),
+        // Of what is sent, though corosync names it so.
+        ("rx_total_retries", Value::u64(s.unsent.retried.iter().sum())),
+        // A beat that did not go out is counted as a ping, whether it answers one or not.
+        ("tx_pong_errors", Value::u32(0)),
+        ("tx_pong_retries", Value::u32(0)),
     ] {
         values.put(format!("{base}.{key}"), value);
+    }
+    for (name, traffic) in [("data", Traffic::Data), ("ping", Traffic::Beat), ("pmtu", Traffic::Probe)] {
+        let count = |n: u64| Value::u32(u32::try_from(n).unwrap_or(u32::MAX));
+        values.put(format!("{base}.tx_{name}_errors"), count(s.unsent.lost[traffic as usize]));
+        values.put(format!("{base}.tx_{name}_retries"), count(s.unsent.retried[traffic as usize]));
     }
     // Ours: of 32 beats, in percent.
     let percent = |lost: u8| Value::u8(u8::try_from(u32::from(lost) * 100 / 32).unwrap_or(100));
@@ -251,12 +288,13 @@ fn schedmiss(values: &mut Values, lateness: &Lateness) {
 fn clients(values: &mut Values, peers: &Peers) {
     values.number("stats.ipcs.global.active", peers.len() as u64);
     values.number("stats.ipcs.global.closed", peers.closed());
-    for (conn, connection, name) in peers.iter() {
-        client(values, conn, connection, name);
+    for (conn, peer) in peers.iter() {
+        client(values, conn, peer);
     }
 }
 
-fn client(values: &mut Values, conn: ConnId, connection: &Connection, name: &str) {
+fn client(values: &mut Values, conn: ConnId, peer: &Peer) {
+    let Peer { connection, name, invalid, refused, .. } = peer;
     let (counters, (queued, flow_control)) = (connection.counters(), connection.waiting());
     let base = client_key(conn, connection);
     for (key, n) in [
@@ -265,12 +303,18 @@ fn client(values: &mut Values, conn: ConnId, connection: &Connection, name: &str
         ("dispatched", counters.events),
         ("send_retries", counters.event_waits),
         ("flow_control_count", counters.flow_controls),
+        ("invalid_request", *invalid),
+        ("overload", *refused),
+        // What is announced is there, or the connection ends.
+        ("recv_retries", 0),
     ] {
         values.number(format!("{base}{key}"), n);
     }
     values.put(format!("{base}procname"), Value::str(name));
-    let queued = u32::try_from(queued).unwrap_or(u32::MAX);
-    values.put(format!("{base}queued"), Value::u32(queued));
+    let count = |n: u64| Value::u32(u32::try_from(n).unwrap_or(u32::MAX));
+    values.put(format!("{base}queued"), count(queued as u64));
+    values.put(format!("{base}queueing"), Value::i32((queued > 0).into()));
+    values.put(format!("{base}sent"), count(counters.events));
     values.put(format!("{base}flow_control"), Value::u32(flow_control));
 }
 

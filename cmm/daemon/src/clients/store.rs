@@ -84,10 +84,12 @@ impl Store {
         self.put(key, value, read_only, peers, now);
     }
 
-    /// Puts a key of the configuration in, before there are clients.
+    /// Puts a key in that nobody is told of: of the configuration, before there are clients, or a counter.
     pub(super) fn load(&mut self, key: String, value: Value, read_only: bool) {
         self.bytes += value.bytes().len();
-        self.entries.insert(key, Entry { value, read_only });
+        if let Some(old) = self.entries.insert(key, Entry { value, read_only }) {
+            self.bytes -= old.value.bytes().len();
+        }
     }
 
     pub(super) fn delete_for_client(

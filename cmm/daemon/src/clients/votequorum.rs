@@ -118,8 +118,18 @@ impl Votequorum {
     }
 }
 
+/// The quorum device, where a node is asked for (`VOTEQUORUM_QDEVICE_NODEID`).
+const QDEVICE: NodeId = NodeId::new(0);
+
 fn info(view: &QuorumView, asked: NodeId) -> Option<Info> {
-    let entry = view.nodes.iter().find(|n| n.node == asked)?;
+    let of_device = view.device.filter(|_| asked == QDEVICE).map(|device| cmm_proto::NodeVotes {
+        node: QDEVICE,
+        state: if device.counts { 1 } else { 2 },
+        votes: device.votes,
+        expected: view.expected,
+        incarnation: None,
+    });
+    let entry = of_device.or_else(|| view.nodes.iter().find(|n| n.node == asked).copied())?;
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     Some(Info {
         node: asked,
@@ -131,8 +141,14 @@ fn info(view: &QuorumView, asked: NodeId) -> Option<Info> {
         quorum: view.quorum,
         flags: flag(view.two_node, flags::TWO_NODE)
             | flag(view.quorate, flags::QUORATE)
-            | flag(view.wait_for_all, flags::WAIT_FOR_ALL),
-        ..Info::default()
+            | flag(view.wait_for_all, flags::WAIT_FOR_ALL)
+            | flag(view.last_man_standing, flags::LAST_MAN_STANDING)
+            | flag(view.tie.is_some(), flags::AUTO_TIE_BREAKER)
+            | flag(view.allow_downscale, flags::ALLOW_DOWNSCALE)
+            | flag(view.device.is_some(), flags::QDEVICE_REGISTERED)
+            | flag(view.has_device(), flags::QDEVICE_ALIVE | flags::QDEVICE_CAST_VOTE),
+        qdevice_votes: view.device.map_or(Votes::new(0), |d| d.votes),
+        qdevice_name: view.device.map_or(String::new(), |d| d.name.to_owned()),
     })
 }
 

@@ -187,6 +187,36 @@ const STATS_SRP: [(Kind, &[&str]); 3] = [
 ];
 
 #[test]
+fn messages_are_counted_by_service_and_a_forced_ring_is_one_more_exchange() {
+    let cluster = Cluster::new(2);
+    let daemons = cluster.start_all();
+    let mut map = cmap(&cluster, 1);
+    let mut member = cpg(&cluster, 1);
+    member.join(b"counted").expect("join");
+    next(&mut member);
+    member.mcast(b"one").expect("mcast");
+    next(&mut member);
+    let count = |map: &mut CmapClient, key: &str| map.get_u64(key).expect("get").expect("a counter");
+    assert_eq!(count(&mut map, "runtime.services.cpg.0.tx"), 1, "one join");
+    assert_eq!(count(&mut map, "runtime.services.cpg.3.rx"), 1, "one message");
+    let entries = map.entries("runtime.services.").expect("entries");
+    assert!(entries.iter().any(|(key, n)| key == "runtime.services.cpg.3.tx" && n.as_u64() == Some(1)));
+    refused(map.set("runtime.services.cpg.3.tx", &Value::u64(0)), CsError::Access);
+
+    let states = count(&mut map, "runtime.services.votequorum.0.rx");
+    assert_eq!(map.get_str("runtime.force_gather").expect("get").as_deref(), Some("no"));
+    map.set("runtime.force_gather", &Value::str("no")).expect("it does nothing");
+    map.set("runtime.force_gather", &Value::str("yes")).expect("set");
+    assert_eq!(map.get_str("runtime.force_gather").expect("get").as_deref(), Some("no"), "it is back");
+    daemons[0].wait_for("Forcing into GATHER state");
+    wait_until("the states of both, once more", || {
+        (count(&mut map, "runtime.services.votequorum.0.rx") == states + 2).then_some(())
+    });
+    assert_eq!(map.get_str("runtime.members.2.status").expect("get").as_deref(), Some("joined"));
+    refused(map.set("runtime.blackbox.dump_flight_data", &Value::str("1")), CsError::NotSupported);
+}
+
+#[test]
 fn a_group_spans_the_nodes_and_keeps_one_order() {
     let cluster = Cluster::new(3);
     let mut daemons = cluster.start_all();

@@ -169,8 +169,8 @@ impl Connection {
     /// [`Error::Disconnected`] when the server is gone and all events were taken.
     pub fn next_event(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let mut event = Vec::new();
-        // Twice: a byte without a chunk before means that the chunk is there now.
-        for _ in 0..2 {
+        let mut announced = false;
+        loop {
             if self.event.pop(&mut event, self.grant)? {
                 self.due += 1;
                 self.read_due();
@@ -186,12 +186,17 @@ impl Connection {
                         Err(Error::Disconnected)
                     };
                 }
-                Ok(_) => {}
+                // Of an event that was taken before its byte came: that is read first, and there are no more of them than such events.
+                Ok(_) if self.due > 0 => {}
+                Ok(_) if announced => {
+                    return Err(Error::Protocol("an event was announced that is not there".into()));
+                }
+                // The chunk comes before its byte: it is there now.
+                Ok(_) => announced = true,
                 Err(Errno::EAGAIN | Errno::EINTR) => return Ok(None),
                 Err(_) => return Err(Error::Disconnected),
             }
         }
-        Err(Error::Protocol("an event was announced that is not there".into()))
     }
 
     /// Waits until [`Connection::next_event`] may have something, or the server is gone; false when `limit` is over.

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -235,6 +235,45 @@ fn events_wait_for_a_slow_client_and_lose_nothing() {
     }
     assert_eq!(client.dispatch().expect("dispatch"), None);
     drop(client);
+    server.join().expect("thread").expect("no error");
+}
+
+/// The byte that announces an event follows it: a client that does not wait takes events before their bytes are there, and finds bytes
+/// of events that it has.
+#[test]
+fn events_that_come_one_by_one_while_they_are_looked_for_are_all_found() {
+    const EVENTS: u32 = 20_000;
+    let dir = RunDir::new("racing");
+    let listener = Listener::bind(&dir.place(), Service::Cpg).expect("bind");
+    let taken = Arc::new(AtomicU32::new(0));
+    let (place, seen) = (dir.place(), Arc::clone(&taken));
+    let server = std::thread::spawn(move || {
+        let mut connection = let_in(&listener, &place);
+        for k in 0..EVENTS {
+            // Never far ahead, so that the client finds nothing again and again.
+            while seen.load(Ordering::Relaxed) + 2 < k {
+                std::thread::yield_now();
+            }
+            let head = cpg::deliver_head(b"g", NodeId::new(1), 1, None, 4);
+            connection.send_event(&[&head, &k.to_ne_bytes()])?;
+            connection.notify();
+        }
+        while seen.load(Ordering::Relaxed) < EVENTS {
+            connection.flush()?;
+            std::thread::yield_now();
+        }
+        Ok::<_, Gone>(())
+    });
+    let mut client = CpgClient::connect(&dir.place(), PATIENCE).expect("connect");
+    for k in 0..EVENTS {
+        let event = loop {
+            if let Some(event) = client.dispatch().expect("dispatch") {
+                break event;
+            }
+        };
+        assert!(matches!(event, CpgEvent::Deliver { payload, .. } if payload[..4] == k.to_ne_bytes()));
+        taken.store(k + 1, Ordering::Relaxed);
+    }
     server.join().expect("thread").expect("no error");
 }
 

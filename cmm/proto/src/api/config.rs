@@ -2,6 +2,7 @@
 
 use holdfast_types::{BootId, Incarnation, LinkId, LinkSet, NodeId, Span, Votes};
 
+use super::table::{NodeTable, Tables, TieBreak, fnv1a};
 use crate::wire::ClusterKey;
 
 /// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
@@ -11,8 +12,10 @@ pub struct NodeConfig {
     pub cluster_name: String,
     /// This node.
     pub me: NodeId,
-    /// All configured nodes, this one included, in ascending order of id.
+    /// The nodes of the configuration file, this one included, in ascending order of id.
     pub nodes: Vec<NodeEntry>,
+    /// The node table that was in force in earlier lives (as persisted: [`Record::tables`](crate::Record::tables)).
+    pub tables: Option<Tables>,
     /// Secret that seals packets: from the key file, or made from the cluster name.
     pub key: ClusterKey,
     /// This life of the daemon; greater than that of every earlier start on this node.
@@ -27,8 +30,23 @@ pub struct NodeConfig {
     pub settings: Settings,
     /// Votes and quorum options.
     pub quorum: QuorumConfig,
+    /// Who breaks a tie. Part of the node table: it counts when the files of all members say it.
+    pub tie_break: TieBreak,
+    /// `expected_votes_tracking`: the most votes that were ever expected here (as persisted:
+    /// [`Record::expected_seen`](crate::Record::expected_seen)); `None`: they are not tracked.
+    pub expected_seen: Option<Votes>,
     /// Links and how they are used.
     pub links: LinksConfig,
+}
+
+impl NodeConfig {
+    /// The node table of the configuration file.
+    #[must_use]
+    pub fn table(&self) -> NodeTable {
+        let table = NodeTable::new(self.nodes.clone(), self.quorum.expected_votes);
+        // The device decides where there is one.
+        if self.quorum.device.is_some() { table } else { table.with_tie_break(self.tie_break.clone()) }
+    }
 }
 
 /// What a reload may change at run time, on all members at once.
@@ -40,6 +58,8 @@ pub struct Settings {
     pub window_frames: u32,
     /// Frames one member may send a token visit (`totem.max_messages`).
     pub frames_per_visit: u32,
+    /// Options of votequorum(5); `None`: those in force, at start those of [`QuorumConfig`].
+    pub quorum: Option<QuorumOptions>,
 }
 
 impl Settings {
@@ -62,10 +82,13 @@ impl Settings {
             t.step_limit,
         ];
         let numbers = [t.fail_recv_rotations, self.window_frames, self.frames_per_visit].map(u64::from);
-        let all = spans.iter().map(|s| s.as_nanos()).chain(numbers);
-        // FNV-1a.
-        all.flat_map(u64::to_le_bytes)
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+        let options = self.quorum.map_or([0; 3], |q| {
+            let downscale = q.allow_downscale.map_or(0, |least| 1 + u64::from(least.get()));
+            let window = q.last_man_standing.map_or(0, |window| 1 + window.as_nanos());
+            [1 + 2 * u64::from(q.two_node) + 4 * u64::from(q.wait_for_all), downscale, window]
+        });
+        let all = spans.iter().map(|s| s.as_nanos()).chain(numbers).chain(options);
+        fnv1a(all)
     }
 
     /// What is wrong with them, if anything.
@@ -266,8 +289,128 @@ impl Timers {
 pub struct QuorumConfig {
     /// `quorum.expected_votes`; `None`: the sum of the node list's votes.
     pub expected_votes: Option<Votes>,
+    /// As in [`QuorumOptions`].
+    pub two_node: bool,
+    /// As in [`QuorumOptions`].
+    pub wait_for_all: bool,
+    /// `quorum.device`.
+    pub device: Option<DeviceConfig>,
+}
+
+impl QuorumConfig {
+    /// How many quorum disks there are.
+    #[must_use]
+    pub fn disks(&self) -> usize {
+        self.device.map_or(0, |device| match device.model {
+            DeviceModel::Disk(disk) => disk.disks,
+            DeviceModel::Scsi(_) | DeviceModel::Net(_) => 0,
+        })
+    }
+
+    /// How the quorum server is used, if there is one.
+    #[must_use]
+    pub fn server(&self) -> Option<cmm_qnet::Settings> {
+        self.device.and_then(|device| match device.model {
+            DeviceModel::Disk(_) | DeviceModel::Scsi(_) => None,
+            DeviceModel::Net(settings) => Some(settings),
+        })
+    }
+}
+
+/// Options of votequorum(5) that a reload may change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuorumOptions {
     /// Two nodes, each quorate alone: the named exception to "one quorum"; takeover needs confirmed death.
     pub two_node: bool,
     /// Quorate for the first time only when all nodes have been seen together.
     pub wait_for_all: bool,
+    /// `last_man_standing`: after this long without a node in a quorate partition nobody expects its votes any more, until it is back.
+    pub last_man_standing: Option<Span>,
+    /// `allow_downscale`: nor after it has left in order, down to so many expected votes.
+    pub allow_downscale: Option<Votes>,
+}
+
+/// A quorum device. Slots are node ids, so none may be above [`cmm_qdisk::SLOTS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Its votes.
+    pub votes: Votes,
+    /// What it is made of.
+    pub model: DeviceModel,
+}
+
+/// What a quorum device is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceModel {
+    /// Blocks that the nodes write.
+    Disk(DiskConfig),
+    /// A disk with SCSI-3 persistent reservations.
+    Scsi(ScsiConfig),
+    /// A server that all nodes ask.
+    Net(cmm_qnet::Settings),
+}
+
+/// A disk whose reservation is the vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScsiConfig {
+    /// Whose keys on it count.
+    pub cluster: cmm_scsi::Cluster,
+    /// One look at the reservation in this time.
+    pub interval: Span,
+    /// How long the vote counts from a look: `interval` times `tko`.
+    pub lease: Span,
+}
+
+/// A quorum disk, or several of which a majority counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// How many disks.
+    pub disks: usize,
+    /// One write and one read in this time.
+    pub interval: Span,
+    /// How long the vote counts from the beginning of a write: `interval` times `tko`.
+    pub lease: Span,
+}
+
+impl DeviceConfig {
+    /// As clients of votequorum see it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self.model {
+            DeviceModel::Disk(_) | DeviceModel::Scsi(_) => "Disk",
+            DeviceModel::Net(_) => "Qdevice",
+        }
+    }
+
+    /// How long the vote counts for its owner from the beginning of what renewed it.
+    #[must_use]
+    pub fn lease(&self) -> Span {
+        match self.model {
+            DeviceModel::Disk(disk) => disk.lease,
+            DeviceModel::Scsi(scsi) => scsi.lease,
+            DeviceModel::Net(net) => net.lease,
+        }
+    }
+
+    /// What is wrong with it, if anything.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.votes.get() == 0 {
+            return Err("votes must not be 0");
+        }
+        let interval = match self.model {
+            DeviceModel::Disk(disk) if !(1..=cmm_qdisk::DISKS_MAX).contains(&disk.disks) => {
+                return Err("one to seven disks");
+            }
+            DeviceModel::Disk(disk) => disk.interval,
+            DeviceModel::Scsi(scsi) => scsi.interval,
+            DeviceModel::Net(net) => return net.check(),
+        };
+        if interval == Span::ZERO {
+            return Err("interval must not be 0");
+        }
+        if self.lease() < interval + interval {
+            return Err("tko must be at least 2");
+        }
+        Ok(())
+    }
 }

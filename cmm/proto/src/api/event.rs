@@ -28,6 +28,12 @@ pub enum Event {
         /// The limit that ran out.
         token: Span,
     },
+    /// News of the quorum disk.
+    Device(cmm_qdisk::Event),
+    /// The disk with reservations.
+    Reservation(cmm_scsi::Event),
+    /// News of the quorum server.
+    Server(cmm_qnet::Event),
     /// A member has been silent for longer than the limit, or there is firm news of it.
     Suspect {
         /// Who.
@@ -51,6 +57,8 @@ pub enum Event {
         /// Who.
         nodes: Vec<NodeId>,
     },
+    /// `Forcing into GATHER state`: an administrator wants the ring formed anew.
+    Forced,
     /// `Totem is unable to form a cluster because of …`: all agree on a ring, again and again, and it never comes.
     CannotForm,
     /// `Retransmit List: …`.

@@ -5,9 +5,11 @@ mod event;
 mod output;
 mod request;
 mod stats;
+mod table;
 
 pub use config::*;
 pub use event::*;
 pub use output::*;
 pub use request::*;
 pub use stats::*;
+pub use table::{NodeTable, Scale, TableId, TableView, Tables, TieBreak};

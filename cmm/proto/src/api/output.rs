@@ -4,6 +4,7 @@ use holdfast_types::{ConnId, Epoch, Incarnation, LinkId, LinkSet, NodeId, RingId
 
 use super::event::Event;
 use super::request::{CpgFragment, GroupName};
+use super::table::{TableView, Tables};
 use crate::Bytes;
 use crate::wire::Fingerprint;
 
@@ -126,6 +127,18 @@ pub enum Output {
         /// Who.
         by: NodeId,
     },
+    /// Write this block to a quorum disk, if there is one, and when that has come back without an error read the header and all
+    /// blocks of that disk; then `handle_disk`. One at a time for each disk.
+    Disk {
+        /// Which, as configured.
+        disk: usize,
+        /// What to write.
+        block: Option<Box<cmm_qdisk::Block>>,
+    },
+    /// Send this to the disk with reservations; then `handle_scsi`. One at a time.
+    Scsi(cmm_scsi::Command),
+    /// What is to be done with a connection to the quorum server; what happens to it comes back by `handle_server`. Never an event.
+    Server(cmm_qnet::Output),
     /// Read the key file, off the loop; then `handle_key`.
     LoadKey,
     /// The keys are others than before, or what is known of those of the members.
@@ -134,6 +147,8 @@ pub enum Output {
     SealGasps,
     /// What [`Request::Reread`](crate::Request::Reread) handed in is in force, or what was in force before stays.
     Settings(SettingsTaken),
+    /// The node table, who is sent packets, or what a change waits for: others than before.
+    Table(TableView),
     /// The node must go down, and this is why (a killed node, a broken invariant).
     TakeDown(String),
     /// The leave is out; the daemon may exit.
@@ -150,6 +165,10 @@ pub struct Record {
     /// No echo of this life, or of one before that can still count, counts for longer than this from its arrival, margin
     /// included ([`NodeConfig::promised`](crate::NodeConfig::promised)).
     pub promised: Span,
+    /// The node tables that count, if any do ([`NodeConfig::tables`](crate::NodeConfig::tables)).
+    pub tables: Option<Tables>,
+    /// The most votes that were ever expected here, if that is tracked. Nothing waits for it.
+    pub expected_seen: Option<Votes>,
     /// Counts records, from 1 in each life: the last one asked for is the one that has to stay.
     pub number: u64,
 }
@@ -231,14 +250,43 @@ pub struct QuorumView {
     pub quorum: Votes,
     /// `two_node` is in force.
     pub two_node: bool,
+    /// `auto_tie_breaker`: half of the expected votes are enough with this node.
+    pub tie: Option<NodeId>,
+    /// `last_man_standing` is configured.
+    pub last_man_standing: bool,
+    /// `allow_downscale` is configured.
+    pub allow_downscale: bool,
+    /// Expected votes do not fall below this by themselves.
+    pub ev_barrier: Votes,
     /// `wait_for_all` is configured.
     pub wait_for_all: bool,
     /// Still waiting for all.
     pub wait_for_all_status: bool,
     /// Votes would do, but a lost member's lease may still run: when this is set the partition waits.
     pub waits_for_lease: bool,
+    /// The quorum device, if one is configured.
+    pub device: Option<DeviceView>,
     /// Why the node is not quorate, in words, e.g. `lease ran out`, `1 of 3 votes, 2 needed`.
     pub reason: String,
+}
+
+impl QuorumView {
+    /// Whether the quorum device's vote counts.
+    #[must_use]
+    pub fn has_device(&self) -> bool {
+        self.device.is_some_and(|d| d.counts)
+    }
+}
+
+/// The quorum device's vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceView {
+    /// As clients of votequorum see it.
+    pub name: &'static str,
+    /// How many.
+    pub votes: Votes,
+    /// They count in the configuration of the view.
+    pub counts: bool,
 }
 
 /// One node's votes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Votes};
 
 use super::config::{LinksConfig, Settings};
+use super::table::NodeTable;
 
 /// How strictly a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,14 @@ pub enum Request<'a> {
         /// Those among them that have other addresses than before, here or on another node.
         moved: LinkSet,
     },
+    /// The votes of a node are neither counted nor expected from now on, or again; node 0 and off: those of all nodes count as the
+    /// files say. Refused with `NameNotFound` where there is no such node, with `InvalidParam` where too few votes would be present.
+    Maintain {
+        /// Whose.
+        node: NodeId,
+        /// In maintenance.
+        on: bool,
+    },
     /// `corosync_cfg_kill_node`.
     KillNode {
         /// Who.
@@ -104,12 +113,19 @@ pub enum Request<'a> {
         /// In words.
         why: &'a str,
     },
+    /// The ring is formed anew, with whoever is there: `cmap runtime.force_gather`. Nothing happens while one is being formed. Never
+    /// refused.
+    FormAnew,
     /// Every member reads its configuration anew: told to all, in order; each gets [`Output::Reload`](crate::Output::Reload).
     Reload,
     /// This node has read its configuration, as [`Output::Reload`](crate::Output::Reload) asked: these settings are to be in force;
     /// `None`: it keeps those that are. They are taken when all members have read theirs, at the latest some seconds from now;
     /// then comes [`Output::Settings`](crate::Output::Settings). Refused with `InvalidParam` where they cannot be run.
     Reread(Option<Settings>),
+    /// The node table of this node's file, read anew. Packets go to its nodes from now on; it is in force when all members of a quorate
+    /// partition have said that theirs is the same, and it can be: what comes of it is in [`crate::Output::Table`]. Refused with
+    /// `InvalidParam` where it cannot be run, or does not name this node; with `Busy` where it is another one and there is a quorum device.
+    SetTable(&'a NodeTable),
     /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`crate::Output::Keys`].
     ChangeKey,
     /// Orderly leave: give up quorum, send the leave, then [`crate::Output::Left`].

@@ -61,6 +61,8 @@ struct Peer {
     newest: Option<Boottime>,
     /// When that one arrived here: it was sent before, so what its echo is worth ends a lease from here at the latest.
     arrived: Boottime,
+    /// What its last echo is worth.
+    lease: Option<Span>,
 }
 
 /// What a heartbeat of the same ring brought.
@@ -114,6 +116,11 @@ impl Detector {
         self.peers.values_mut().for_each(|peer| peer.heard = now);
         self.arrivals.values_mut().for_each(Arrivals::pause);
         self.next_beat = now;
+    }
+
+    /// Forgets nodes that are none any more.
+    pub fn retain(&mut self, keep: impl Fn(NodeId) -> bool) {
+        self.arrivals.retain(|node, _| keep(*node));
     }
 
     /// A turn of the event loop. Returns the gap since the last one if it was so long that this node was deaf.
@@ -202,6 +209,15 @@ impl Detector {
         Some(Beat { echo, first })
     }
 
+    /// The echoes of a member are worth so much: heartbeats go to it often enough for that, also where this node runs with longer
+    /// timers, as after a reload that has not reached all.
+    pub fn leased(&mut self, now: Boottime, from: NodeId, lease: Span) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.lease.replace(lease) != Some(lease) {
+            self.next_beat = self.next_beat.min(now + self.interval(now));
+        }
+    }
+
     /// How long this node has to answer to probes: a sixth of the floor, more if its heartbeats come irregularly or a
     /// packet needs `round_trip` to it and back.
     #[must_use]
@@ -283,7 +299,10 @@ impl Detector {
     /// Between two heartbeats of this node, now.
     fn interval(&self, now: Boottime) -> Span {
         let (until, hurried) = self.hurried;
-        if now < until { self.limits.interval.min(hurried) } else { self.limits.interval }
+        let own = if now < until { self.limits.interval.min(hurried) } else { self.limits.interval };
+        // Who runs with shorter timers gives leases that would end between two heartbeats.
+        let given = self.peers.values().filter_map(|peer| peer.lease).min();
+        given.filter(|lease| *lease < own.scale(2, 1)).map_or(own, |lease| lease.scale(1, 3))
     }
 
     /// All that it waits for, ascending.
@@ -348,6 +367,7 @@ impl Peer {
             life: None,
             newest: None,
             arrived: now,
+            lease: None,
         }
     }
 }
@@ -407,6 +427,19 @@ mod tests {
     }
     fn echo(id: u32, ms: u64) -> Echo {
         Echo { node: node(id), send_time: at(ms) }
+    }
+
+    #[test]
+    fn who_gives_short_leases_hears_often() {
+        let mut d = detector();
+        let own = d.limits.interval;
+        d.beat_sent(at(0));
+        d.leased(at(1), node(2), own.scale(5, 1));
+        assert_eq!(d.next_beat, at(0) + own, "as long as they last for two of them");
+        d.leased(at(1), node(3), own.scale(3, 2));
+        assert_eq!(d.next_beat, at(1) + own.scale(1, 2), "sooner, and so from then on");
+        d.beat_sent(at(100));
+        assert_eq!(d.next_beat, at(100) + own.scale(1, 2));
     }
 
     #[test]

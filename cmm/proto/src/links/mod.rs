@@ -26,7 +26,7 @@ use crate::wire::{LinkBeat, NodeSet, PacketKind, frame_of};
 use crate::{Event, LinkMode, LinksConfig, Refusal};
 use mtu::Step;
 use path::{Change, Path};
-pub use path::{Count, PathStats, Traffic};
+pub use path::{Count, PathStats, Traffic, Unsent};
 
 /// Why a link cannot carry anything, as this machine itself knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,22 @@ struct Peer {
     next_beat: Boottime,
 }
 
+impl Peer {
+    /// Of whom nothing is known; a beat is due.
+    fn new(id: NodeId, config: &LinksConfig, now: Boottime) -> Self {
+        Self {
+            id,
+            paths: Default::default(),
+            up: LinkSet::EMPTY,
+            urgent: config.all(),
+            data: config.best_of(config.all()).map_or(LinkSet::EMPTY, LinkSet::of),
+            best: None,
+            answered: Boottime::default(),
+            next_beat: now,
+        }
+    }
+}
+
 impl Links {
     /// To all `peers`; nothing is known of any link, and beats are due.
     #[must_use]
@@ -100,17 +116,7 @@ impl Links {
         heartbeat: Span,
         now: Boottime,
     ) -> Self {
-        let peer = |id| Peer {
-            id,
-            paths: Default::default(),
-            up: LinkSet::EMPTY,
-            urgent: config.all(),
-            data: config.best_of(config.all()).map_or(LinkSet::EMPTY, LinkSet::of),
-            best: None,
-            answered: Boottime::default(),
-            next_beat: now,
-        };
-        let mut peers: Vec<Peer> = peers.into_iter().map(peer).collect();
+        let mut peers: Vec<Peer> = peers.into_iter().map(|id| Peer::new(id, &config, now)).collect();
         peers.sort_by_key(|p| p.id);
         Self {
             config,
@@ -128,6 +134,20 @@ impl Links {
             cut_off: NodeSet::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// These are all peers from now on; what is known of those that stay, stays.
+    pub fn set_peers(&mut self, now: Boottime, peers: impl IntoIterator<Item = NodeId>) {
+        let mut before = std::mem::take(&mut self.peers);
+        let config = &self.config;
+        let mut keep = |id: NodeId| {
+            let at = before.iter().position(|p| p.id == id);
+            at.map_or_else(|| Peer::new(id, config, now), |at| before.swap_remove(at))
+        };
+        self.peers = peers.into_iter().map(&mut keep).collect();
+        self.peers.sort_by_key(|p| p.id);
+        self.cut_off = self.cut_off.iter().filter(|id| self.place(*id).is_some()).collect();
+        (self.rerouted, self.resize) = (true, true);
     }
 
     /// A turn of the event loop. After one that came late nobody is held silent: what was sent may be waiting.
@@ -316,10 +336,10 @@ impl Links {
         self.peers.iter_mut().for_each(|p| p.count(links, kind, len));
     }
 
-    /// The system did not take so many packets for `node` on this link.
-    pub fn unsent(&mut self, node: NodeId, link: LinkId, count: u64) {
+    /// Packets for `node` were not taken by the system on this link; they are lost, or wait.
+    pub fn unsent(&mut self, node: NodeId, link: LinkId, unsent: &Unsent) {
         if let Some(path) = self.path(node, link) {
-            path.stats.errors_tx += count;
+            path.stats.unsent.add(unsent);
         }
     }
 
@@ -353,7 +373,7 @@ impl Links {
                     *resize = true;
                     match path.mtu.step(now, link.packet_max, wait, config.mtu_interval) {
                         Step::Ask { len, again } => {
-                            path.stats.probe_retries += u64::from(again);
+                            path.stats.unsent.retried[Traffic::Probe as usize] += u64::from(again);
                             self.probe_after = now + PROBE_PACE;
                             return Some((peer.id, link.id, len));
                         }
@@ -380,7 +400,7 @@ impl Links {
     /// A probe of so many bytes was not sent: it is longer than the interface takes.
     pub fn probe_refused(&mut self, now: Boottime, node: NodeId, link: LinkId, len: usize) {
         if let Some(path) = self.path(node, link) {
-            path.stats.probe_errors += 1;
+            path.stats.unsent.lost[Traffic::Probe as usize] += 1;
             path.mtu.refused(now, len);
             self.resize = true;
         }
@@ -564,7 +584,7 @@ impl Peer {
 
     fn count(&mut self, links: LinkSet, kind: PacketKind, len: usize) {
         for link in links.iter() {
-            self.paths[usize::from(link.get())].stats.tx[Traffic::from(kind) as usize].add(len);
+            self.paths[usize::from(link.get())].sent(Traffic::from(kind), len);
         }
     }
 }

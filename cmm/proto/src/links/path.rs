@@ -30,22 +30,35 @@ pub struct PathStats {
     pub lost_in: u8,
     /// Of our last [`LinkBeat::WINDOW`] beats so many were lost on the way there, as it says.
     pub lost_out: u8,
-    /// Beats sent that are the first to answer one of the peer's.
-    pub answers_tx: u64,
+    /// Beats sent that are the first to answer one of the peer's. They are among [`Self::tx`], too.
+    pub answers_tx: Count,
     /// Beats heard that are the first to answer one of ours.
-    pub answers_rx: u64,
-    /// Probes of the path MTU sent once more, since no answer came.
-    pub probe_retries: u64,
-    /// Probes that the interface did not take.
-    pub probe_errors: u64,
-    /// Packets that the system did not take.
-    pub errors_tx: u64,
+    pub answers_rx: Count,
+    /// What did not go out, at all or at once.
+    pub unsent: Unsent,
     /// The longest packet that is known to get there whole, its frame's bytes.
     pub mtu: usize,
     /// Packets handed to the driver for this link, by [`Traffic`].
     pub tx: [Count; Traffic::KINDS],
     /// Packets that came in on this link and opened, by [`Traffic`].
     pub rx: [Count; Traffic::KINDS],
+}
+
+/// What did not go out to one peer on one link, by [`Traffic`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsent {
+    /// Packets that the system did not take, and probes that are longer than the interface takes.
+    pub lost: [u64; Traffic::KINDS],
+    /// Times that a packet had to wait since the socket's buffer was full, and probes of the path MTU that were sent once more since
+    /// no answer came.
+    pub retried: [u64; Traffic::KINDS],
+}
+
+impl Unsent {
+    pub(super) fn add(&mut self, more: &Self) {
+        let both = self.lost.iter_mut().chain(&mut self.retried);
+        both.zip(more.lost.iter().chain(&more.retried)).for_each(|(all, more)| *all += more);
+    }
 }
 
 /// Packets and their bytes.
@@ -117,6 +130,10 @@ pub(super) struct Path {
     answered: Option<Boottime>,
     /// Send time of the own beat whose echo was measured last.
     measured: Option<Boottime>,
+    /// The beat composed last answers one, and is not counted yet.
+    answering: bool,
+    /// Bytes of the packet that came last.
+    last_len: usize,
     /// Beats in a row without a gap that say that we are heard.
     good: u8,
     /// So many bring it back up.
@@ -140,7 +157,7 @@ impl Path {
     /// The next beat for it.
     pub(super) fn compose(&mut self, now: Boottime, interval: Span, heartbeat: bool) -> LinkBeat {
         self.seq = self.seq.wrapping_add(1).max(1);
-        self.stats.answers_tx += u64::from(self.echo.map(|(sent, _)| sent) > self.answered);
+        self.answering = self.echo.map(|(sent, _)| sent) > self.answered;
         self.answered = self.echo.map(|(sent, _)| sent).max(self.answered);
         LinkBeat {
             seq: self.seq,
@@ -157,12 +174,21 @@ impl Path {
     /// Any packet of the peer came in on it: a life sign, if it is one that was heard before.
     pub(super) fn packet(&mut self, now: Boottime, traffic: Traffic, len: usize) {
         self.stats.rx[traffic as usize].add(len);
+        self.last_len = len;
         if self.hearing {
             self.heard = now;
         }
     }
 
-    /// A beat. `true`: it is the first one of a link with no failure behind it, and wants an answer at once.
+    /// A packet goes out on it.
+    pub(super) fn sent(&mut self, traffic: Traffic, len: usize) {
+        self.stats.tx[traffic as usize].add(len);
+        if traffic == Traffic::Beat && std::mem::take(&mut self.answering) {
+            self.stats.answers_tx.add(len);
+        }
+    }
+
+    /// A beat, in the packet that came last. `true`: it is the first one of a link with no failure behind it, and wants an answer at once.
     pub(super) fn beat(&mut self, now: Boottime, beat: &LinkBeat) -> bool {
         let ahead = beat.seq.wrapping_sub(self.newest);
         if self.newest != 0 && (ahead == 0 || ahead > u32::MAX / 2) {
@@ -197,7 +223,7 @@ impl Path {
             return;
         };
         self.measured = Some(sent);
-        self.stats.answers_rx += 1;
+        self.stats.answers_rx.add(self.last_len);
         let round = now.since(sent).saturating_sub(held);
         let s = &mut self.stats;
         s.latency_samples = s.latency_samples.saturating_add(1);

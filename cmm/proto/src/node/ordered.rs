@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_types::{Boottime, NodeId};
+use holdfast_types::{Boottime, Incarnation, NodeId};
 
 use super::Node;
 use crate::Bytes;
@@ -54,6 +54,7 @@ impl Node {
                 let message = Message::CancelWaitForAll { ring: self.ring_id };
                 self.order(&message)?;
             }
+            Request::Maintain { node, on } => self.ask_to_maintain(node, on)?,
             Request::ConfirmDeath { node, incarnation, why } => {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
                     return Err(Refusal::NameNotFound);
@@ -81,8 +82,10 @@ impl Node {
                 }
                 self.pending.push_back(Message::KillNode { node, why }.encode());
             }
+            Request::FormAnew => self.ring.form_anew(now),
             Request::Reload => self.order(&Message::Reload)?,
             Request::Reread(settings) => self.reread(now, settings)?,
+            Request::SetTable(table) => self.set_table(table)?,
             Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
@@ -116,7 +119,7 @@ impl Node {
     }
 
     /// Queues a client's message.
-    fn order(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
+    pub(super) fn order(&mut self, message: &Message<'_>) -> Result<(), Refusal> {
         self.ready()?;
         self.ring.enqueue(Guarantee::Agreed, |out| message.encode_into(out))
     }
@@ -155,6 +158,7 @@ impl Node {
         let Ok(message) = Message::decode(&payload) else {
             return self.event(Event::MessageSkipped { sender });
         };
+        self.counts.note(&message, sender == self.config.me);
         match message {
             Message::State(state) => self.reconfig.deliver_state(sender, state),
             Message::StepDone { ring, epoch, step } => {
@@ -209,6 +213,9 @@ impl Node {
             Message::Reread { ring, number, digest } if synchronised && ring == self.ring_id => {
                 self.reread_delivered(now, sender, number, digest);
             }
+            Message::Table { ring, digest } if synchronised && ring == self.ring_id => {
+                self.table_delivered(sender, digest);
+            }
             Message::SetExpected { ring, votes } if synchronised && ring == self.ring_id => {
                 self.prepare(sender, Change::Expected(votes));
             }
@@ -219,10 +226,19 @@ impl Node {
                 if let Some(change) = self.changes.ready(number, sender, &self.members) {
                     self.quorum.commit(now, change, &mut self.outputs);
                     self.wish_made(change);
+                    self.table_changed();
+                    self.consider_table();
                 }
+            }
+            Message::Absent { ring, least, ref who } if synchronised && ring == self.ring_id => {
+                self.absent_delivered(least, who);
+            }
+            Message::Maintain { ring, node, on } if synchronised && ring == self.ring_id => {
+                self.maintain_delivered(node, on);
             }
             Message::CancelWaitForAll { ring } if synchronised && ring == self.ring_id => {
                 self.quorum.cancel_wait_for_all(now, &mut self.outputs);
+                self.consider_table();
             }
             _ => self.event(Event::MessageSkipped { sender }),
         }
@@ -243,7 +259,7 @@ impl Node {
 
     /// Says of changes of votes that they are prepared here, once no older configuration counts any more.
     pub(super) fn say_ready(&mut self) {
-        if !self.quorum.is_decided() {
+        if !self.quorum.is_decided() || !self.quorum.tables_on_disk() {
             return;
         }
         if let Some(number) = self.changes.take_unsaid() {
@@ -265,6 +281,7 @@ impl Node {
         self.tell_clients(&mut events);
         self.quorum.synchronised(now, self.ring_id, states);
         self.synced_ring = Some(self.ring_id);
+        self.tables_stated(states);
         self.outputs.push_back(Output::NodeList(NodeListNotice {
             ring: self.ring_id,
             members: self.members.clone(),
@@ -288,11 +305,13 @@ impl Node {
             self.note_boot(*node, state.incarnation, state.boot_id);
         }
         for state in states.values() {
-            for (node, life) in &state.confirmed {
+            let listed = |(node, ..): &&(NodeId, Incarnation)| self.is_listed(*node);
+            let confirmed: Vec<_> = state.confirmed.iter().filter(listed).collect();
+            for (node, life) in confirmed {
                 self.confirm(now, *node, *life, "known to other members");
             }
             for (node, life, boot) in &state.lives {
-                if self.lives.get(node) < Some(life) {
+                if self.is_listed(*node) && self.lives.get(node) < Some(life) {
                     self.note_life(*node, *life);
                     self.note_boot(*node, *life, *boot);
                 }

@@ -44,7 +44,7 @@ impl Node {
         self.reject(RejectReason::Address, Some(claims));
     }
 
-    fn is_listed(&self, node: NodeId) -> bool {
+    pub(super) fn is_listed(&self, node: NodeId) -> bool {
         self.config.nodes.binary_search_by_key(&node, |n| n.id).is_ok()
     }
 
@@ -160,7 +160,8 @@ impl Node {
         // Only what this life sent can come back. A member of the same ring could not echo anything else, but a lease
         // is nothing to take on trust.
         if let Some(sent) = news.echo.filter(|sent| (self.started..=now).contains(sent)) {
-            self.quorum.echo(sender, sent, beat.lease);
+            self.quorum.echo(sender, sent, beat.lease, beat.device);
+            self.detector.leased(now, sender, beat.lease);
         }
         if news.first {
             self.send_heartbeat(now, &[sender], false);
@@ -230,6 +231,9 @@ impl Node {
         let ring = self.detector.ring() != RingId::default();
         let echoes = if ring { self.detector.echoes() } else { Vec::new() };
         for node in nodes {
+            if !self.is_listed(*node) {
+                continue; // no node any more
+            }
             let echo = echoes.binary_search_by_key(node, |e| e.node).ok().map(|at| echoes[at]);
             let heartbeat = ring.then(|| self.heartbeat(now, echo).encode());
             for link in self.links.all().iter() {
@@ -280,6 +284,7 @@ impl Node {
             boot_id: self.config.boot_id,
             watchdog: Span::ZERO,
             lease: self.quorum.promised().lease(),
+            device: self.quorum.hands_on(now),
             echoes: echo.into_iter().collect(),
         }
     }

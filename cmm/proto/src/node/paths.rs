@@ -5,6 +5,7 @@ use holdfast_types::{Boottime, LinkId, LinkSet, NodeId};
 use super::{ANY_LINK, Node};
 use crate::api::{Destination, Output};
 use crate::limits::PACKET_CONTROL_MAX;
+use crate::links::Unsent;
 use crate::wire::{FrameKind, PacketKind, Part, Probe, frame_of, payload_of};
 
 impl Node {
@@ -26,9 +27,9 @@ impl Node {
         }
     }
 
-    /// The system did not take so many packets for a peer.
-    pub fn note_unsent(&mut self, to: NodeId, link: LinkId, count: u64) {
-        self.links.unsent(to, link, count);
+    /// The system did not take packets for a peer.
+    pub fn note_unsent(&mut self, to: NodeId, link: LinkId, unsent: &Unsent) {
+        self.links.unsent(to, link, unsent);
     }
 
     /// Sends the probes that are due.

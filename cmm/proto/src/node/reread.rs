@@ -121,6 +121,9 @@ impl Node {
             self.links.set_heartbeat(now, timers.heartbeat);
             self.reconfig.set_step_limit(timers.step_limit);
             self.quorum.set_lease(timers.lease, timers.lease_margin);
+            if let Some(options) = settings.quorum {
+                self.quorum.set_options(options);
+            }
         }
         let own = self.config.settings.digest();
         let words = &self.reread.words;

@@ -63,6 +63,7 @@ impl Node {
         let message = match wish.change {
             Change::Expected(votes) => Message::SetExpected { ring, votes },
             Change::Votes { node, votes } => Message::SetVotes { ring, node, votes },
+            Change::Table => return,
         };
         self.control.push_back((ring, Guarantee::Agreed, message.encode()));
         self.wish.iter_mut().for_each(|w| w.asked = Some(ring));

@@ -17,47 +17,72 @@ use std::collections::BTreeMap;
 use arrayvec::ArrayVec;
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
-use super::votes::Voter;
+use super::votes::{Need, Voter};
 use crate::limits::NODES_MAX;
 
-/// Echoes received: until when each member's vote counts.
+/// Echoes received: until when each member's vote counts, and the quorum device's where a member hands it on.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     ends: BTreeMap<NodeId, Boottime>,
+    device: BTreeMap<NodeId, Boottime>,
 }
 
 impl Held {
-    /// `from` echoed the heartbeat that this node sent at `send_time`, for a lease.
-    pub fn echo(&mut self, from: NodeId, send_time: Boottime, lease: Span) {
+    /// `from` echoed the heartbeat that this node sent at `send_time`, for a lease; for how long with the vote of the quorum
+    /// device that it owns.
+    pub fn echo(&mut self, from: NodeId, send_time: Boottime, lease: Span, device: Span) {
         let end = self.ends.entry(from).or_insert(Boottime::ZERO);
         *end = (*end).max(send_time + lease);
+        if device > Span::ZERO {
+            let end = self.device.entry(from).or_insert(Boottime::ZERO);
+            *end = (*end).max(send_time + device);
+        }
+    }
+
+    /// Until when the vote of the quorum device counts that one of `voters` hands on.
+    #[must_use]
+    pub fn device(&self, voters: &[Voter]) -> Boottime {
+        let ends = voters.iter().filter_map(|v| self.device.get(&v.node));
+        ends.copied().max().unwrap_or(Boottime::ZERO)
     }
 
     /// Forgets echoes of all but these nodes.
     pub fn retain(&mut self, keep: impl Fn(NodeId) -> bool) {
         self.ends.retain(|node, _| keep(*node));
+        self.device.retain(|node, _| keep(*node));
     }
 
     /// Until when the votes that count make `quorum` if no more echoes come: those of every voter whose lease has not ended,
-    /// and this node's own, always. [`Boottime::ZERO`]: they never did; [`Boottime::MAX`]: its own are enough.
+    /// this node's own, always, and those of the quorum device, until when and how many. [`Boottime::ZERO`]: they never did;
+    /// [`Boottime::MAX`]: its own are enough.
     #[must_use]
-    pub fn until(&self, me: NodeId, voters: &[Voter], quorum: Votes) -> Boottime {
-        let mut votes =
-            voters.iter().filter(|v| v.node == me).fold(0, |sum, v| v.votes.get().saturating_add(sum));
-        if votes >= quorum.get() {
+    pub fn until(
+        &self,
+        me: NodeId,
+        voters: &[Voter],
+        quorum: impl Into<Need>,
+        device: (Boottime, Votes),
+    ) -> Boottime {
+        let need: Need = quorum.into();
+        let own = voters.iter().filter(|v| v.node == me);
+        let mut weight = own.fold(0, |sum, v| need.weight_of(v).saturating_add(sum));
+        if weight >= need.weight {
             return Boottime::MAX;
         }
-        let mut ends: ArrayVec<(Boottime, u32), NODES_MAX> = ArrayVec::new();
+        let mut ends: ArrayVec<(Boottime, u32), { NODES_MAX + 1 }> = ArrayVec::new();
+        if device.0 > Boottime::ZERO {
+            ends.push((device.0, device.1.get().saturating_mul(2)));
+        }
         for voter in voters.iter().filter(|v| v.node != me) {
             if let Some(end) = self.ends.get(&voter.node) {
-                ends.push((*end, voter.votes.get()));
+                ends.push((*end, need.weight_of(voter)));
             }
         }
         // Longest first: the vote that completes the quorum is the one that ends it.
         ends.sort_unstable_by(|a, b| b.cmp(a));
         for (end, more) in ends {
-            votes = votes.saturating_add(more);
-            if votes >= quorum.get() {
+            weight = weight.saturating_add(more);
+            if weight >= need.weight {
                 return end;
             }
         }
@@ -109,6 +134,18 @@ impl Promised {
         };
         new.take_wanted();
         new
+    }
+
+    /// What is added to the lease of an echo.
+    #[must_use]
+    pub fn margin(&self) -> Span {
+        self.margin
+    }
+
+    /// The longest promise of this life: of an echo sent now, at most.
+    #[must_use]
+    pub fn longest(&self) -> Span {
+        self.peak.max(self.before)
     }
 
     /// The disk is to hold a promise this long. Whether it does.
@@ -178,10 +215,21 @@ impl Promised {
         self.ended.get(&node).is_some_and(|known| *known >= life)
     }
 
+    /// Forgets nodes that are none any more.
+    pub fn retain(&mut self, now: Boottime, keep: impl Fn(&NodeId) -> bool) {
+        self.last.retain(|node, (_, end)| keep(node) || *end > now);
+        self.ended.retain(|node, _| keep(node));
+    }
+
+    /// All firm news.
+    pub fn ends(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
+        self.ended.iter().map(|(node, life)| (*node, *life))
+    }
+
     /// All firm news.
     #[must_use]
     pub fn ended(&self) -> Vec<(NodeId, Incarnation)> {
-        self.ended.iter().map(|(node, life)| (*node, *life)).collect()
+        self.ends().collect()
     }
 
     /// Echoes to nodes outside `members` that can still count, and for how long.
@@ -235,6 +283,7 @@ mod tests {
 
     const LEASE: Span = Span::from_millis(400);
     const MARGIN: Span = Span::from_millis(50);
+    const NO_DEVICE: (Boottime, Votes) = (Boottime::ZERO, Votes::new(0));
 
     fn node(id: u32) -> NodeId {
         NodeId::new(id)
@@ -261,20 +310,37 @@ mod tests {
         let votes = one_vote(3);
         let mut held = Held::default();
         // Sent at 0, echoed and received whenever: the echo is worth nothing from 400 on.
-        held.echo(node(2), at(0), LEASE);
-        assert_eq!(held.until(node(1), &votes, Votes::new(2)), at(400));
+        held.echo(node(2), at(0), LEASE, Span::ZERO);
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), NO_DEVICE), at(400));
         // An older echo that comes late takes nothing away and adds nothing.
-        held.echo(node(2), at(100), LEASE);
-        held.echo(node(2), at(50), LEASE);
-        assert_eq!(held.until(node(1), &votes, Votes::new(2)), at(500));
+        held.echo(node(2), at(100), LEASE, Span::ZERO);
+        held.echo(node(2), at(50), LEASE, Span::ZERO);
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), NO_DEVICE), at(500));
     }
 
     #[test]
     fn echoes_of_strangers_count_for_nothing() {
         let votes = one_vote(3);
         let mut held = Held::default();
-        held.echo(node(7), at(0), LEASE);
-        assert_eq!(held.until(node(1), &votes, Votes::new(2)), Boottime::ZERO);
+        held.echo(node(7), at(0), LEASE, Span::ZERO);
+        assert_eq!(held.until(node(1), &votes, Votes::new(2), NO_DEVICE), Boottime::ZERO);
+    }
+
+    #[test]
+    fn a_devices_vote_counts_as_long_as_the_echo_that_hands_it_on() {
+        let votes = one_vote(2);
+        let mut held = Held::default();
+        held.echo(node(2), at(0), LEASE, Span::from_millis(300));
+        held.echo(node(2), at(100), LEASE, Span::ZERO);
+        assert_eq!(held.device(&votes), at(300), "handed on once");
+        assert_eq!(held.device(&votes[..1]), Boottime::ZERO, "by no voter");
+        let until =
+            |held: &Held, quorum, end| held.until(node(1), &votes, Votes::new(quorum), (end, Votes::new(2)));
+        assert_eq!(until(&held, 4, at(400)), at(400), "1, 2 and the device");
+        assert_eq!(until(&held, 3, at(900)), at(900), "1 and the device");
+        assert_eq!(until(&held, 4, at(900)), at(500), "2 is the vote that it takes");
+        held.retain(|_| false);
+        assert_eq!(held.device(&votes), Boottime::ZERO);
     }
 
     #[test]
@@ -282,13 +348,21 @@ mod tests {
         let votes = one_vote(5);
         let mut held = Held::default();
         for (n, sent) in [(2, 100), (3, 50), (4, 10)] {
-            held.echo(node(n), at(sent), LEASE);
+            held.echo(node(n), at(sent), LEASE, Span::ZERO);
         }
         let quorum = Votes::new(3);
-        let end = held.until(node(1), &votes, quorum);
+        let end = held.until(node(1), &votes, quorum, NO_DEVICE);
         assert_eq!(end, at(450), "2 holds until 500, 3 until 450: with 1 that is three until 450");
-        assert_eq!(held.until(node(1), &votes, Votes::new(1)), Boottime::MAX, "its own vote is enough");
-        assert_eq!(held.until(node(1), &votes, Votes::new(5)), Boottime::ZERO, "nothing is heard of 5");
+        assert_eq!(
+            held.until(node(1), &votes, Votes::new(1), NO_DEVICE),
+            Boottime::MAX,
+            "its own vote is enough"
+        );
+        assert_eq!(
+            held.until(node(1), &votes, Votes::new(5), NO_DEVICE),
+            Boottime::ZERO,
+            "nothing is heard of 5"
+        );
     }
 
     #[test]
@@ -300,12 +374,12 @@ mod tests {
             let votes = votes_of(code);
             let mut held = Held::default();
             for n in 2..=4 {
-                held.echo(node(n), at(u64::from(n) * 10), LEASE);
+                held.echo(node(n), at(u64::from(n) * 10), LEASE, Span::ZERO);
             }
             let valid = |v: &Voter, ms: u64| v.node == node(1) || ms < u64::from(v.node.get()) * 10 + 400;
             let count = |ms| votes.iter().filter(|v| valid(v, ms)).map(|v| v.votes.get()).sum::<u32>();
             for quorum in 1..=8 {
-                let end = held.until(node(1), &votes, Votes::new(quorum));
+                let end = held.until(node(1), &votes, Votes::new(quorum), NO_DEVICE);
                 for ms in [0, 50, 419, 420, 421, 429, 430, 431, 439, 440, 441, 10_000] {
                     assert_eq!(at(ms) < end, count(ms) >= quorum, "{votes:?}, {quorum} at {ms}");
                 }

@@ -12,6 +12,7 @@
 //! | any | time | lease of the ballot out: not quorate, said in that turn |
 //! | any | transitional configuration | the ballot stops to take echoes from those that do not come along |
 //! | any | regular configuration | the candidate is void |
+//! | any | the device's vote is gained, lost, renewed | counts for every ballot up to the configuration that the disk knows |
 //! | synchronised | step `quorum` begins | not enough votes: told at once. Else waits, then told |
 //! | waiting | lease of the old ballot out | not quorate, and not by the old ballot any more |
 //!
@@ -19,7 +20,11 @@
 //! `z`, in both. If `z` installed `c` first: what `p` counts of `z` was echoed before `z` parted from `p`'s line, so
 //! before `z` stated itself in `d` unless `d` contains `p`. Then `d` waited for that echo to end, and `p` counts it no
 //! more. So the later configuration always contains whoever still acts by an earlier one. A new life of `z` waits for
-//! everything its earlier life may have promised. (Not so with `two_node`, where one vote is enough on both sides.)
+//! everything its earlier life may have promised. If the voter that they share is the quorum device: one life of one node owns its
+//! vote at a time, and only that life counts it or hands it on with its echoes. So both count it through the same node, which is
+//! then a voter that they share. Who breaks ties has half a vote more ([`votes::Need`]); whose votes are expected is part of the node table,
+//! which is changed so that quora of the old and of the new one share a voter as well (decisions 16 and 20). (Not so with `two_node`, where one vote is enough on both sides. A
+//! reload may switch it: [`Quorum::set_options`].)
 
 pub mod change;
 pub mod lease;
@@ -27,29 +32,42 @@ pub mod votes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_types::{Boottime, Incarnation, NodeId, RingId, Span, Votes};
+use holdfast_types::{Boottime, Hold, Incarnation, NodeId, RingId, Span, Votes, Wish};
 
-use self::change::Change;
 use self::lease::{Held, Promised};
 use self::votes::{Tally, Voter};
-use crate::api::{Event, NodeConfig, NodeVotes, Output, QuorumView, Refusal};
+use crate::api::{
+    DeviceView, Event, NodeConfig, NodeTable, NodeVotes, Output, QuorumConfig, QuorumOptions, QuorumView,
+    TableId, Tables,
+};
 use crate::service::messages::State;
 use crate::wire::NodeSet;
 
 /// One node's votes, lease and view.
 pub struct Quorum {
     me: NodeId,
-    two_node: bool,
-    wait_for_all: bool,
+    /// In force.
+    options: QuorumOptions,
+    /// Other options, to be taken when the current configuration has been told.
+    new_options: Option<QuorumOptions>,
+    /// `expected_votes_tracking`: the most that were ever expected.
+    expected_seen: Option<Votes>,
     lease: Span,
     votes: Votes,
     expected: Votes,
+    /// Who counts how much, and whether the disk holds that.
+    tables: Tables,
+    on_disk: bool,
     /// `wait_for_all` holds: at start, and after each configuration with too few votes.
     armed: bool,
     /// The ring installed last.
     ring: RingId,
     records: BTreeMap<NodeId, Record>,
     held: Held,
+    /// Votes of the quorum device, 0 without one; and its vote, while this node owns it.
+    device: Votes,
+    device_name: &'static str,
+    hold: Option<Hold>,
     promised: Promised,
     ballot: Option<Ballot>,
     candidate: Option<Ballot>,
@@ -74,11 +92,20 @@ enum NodeState {
     Leaving = 3,
 }
 
+/// What this node counts without any echo: its own votes, and the device's while it owns them.
+#[derive(Clone, Copy)]
+struct Own {
+    me: NodeId,
+    device: Votes,
+    hold: Option<Hold>,
+}
+
 /// What one configuration decided.
 struct Ballot {
     ring: RingId,
-    voters: Vec<Voter>,
-    tally: Tally,
+    count: Count,
+    /// By the table that is under way: it has to do as well.
+    next: Option<Count>,
     /// Leases of nodes outside this configuration end here at the latest.
     wait_until: Boottime,
     /// Set when step `quorum` begins: without enough echoes by then it is told as not quorate.
@@ -92,24 +119,67 @@ struct Ballot {
     void: bool,
 }
 
+/// The members with their votes by one table, and what they have together.
+struct Count {
+    voters: Vec<Voter>,
+    tally: Tally,
+}
+
+impl Count {
+    fn of(voters: Vec<Voter>, two_node: bool, device: Votes, tie: Option<NodeId>) -> Self {
+        Self { tally: Tally::of(&voters, two_node, device).with_tie(&voters, tie), voters }
+    }
+
+    /// Of these members by the votes of this table. There are no such tables with a quorum device.
+    fn by(table: &NodeTable, members: &[Voter], two_node: bool) -> Self {
+        let votes = |v: &Voter| table.votes(v.node).unwrap_or(Votes::new(0));
+        let total = members.iter().fold(0_u32, |sum, v| sum.saturating_add(votes(v).get()));
+        let expected = table.expected_now().max(Votes::new(total));
+        let voter = |v: &Voter| Voter { votes: votes(v), expected, quorate: false, ..*v };
+        Self::of(members.iter().map(voter).collect(), two_node, Votes::new(0), table.scale.tie)
+    }
+}
+
 impl Ballot {
     fn members(&self) -> Vec<NodeId> {
-        self.voters.iter().map(|v| v.node).collect()
+        self.count.voters.iter().map(|v| v.node).collect()
+    }
+
+    /// By the table in force, and by the one under way.
+    fn counts(&self) -> impl Iterator<Item = &Count> {
+        std::iter::once(&self.count).chain(&self.next)
+    }
+
+    fn suffices(&self) -> bool {
+        self.counts().all(|count| count.tally.suffices())
+    }
+
+    /// Why the votes are not enough, in words.
+    fn reason(&self) -> Option<String> {
+        self.counts().find(|count| !count.tally.suffices()).map(|count| count.tally.reason())
     }
 
     /// Whether a candidate can be told: too few votes at once, enough of them when leases allow it.
-    fn is_ripe(&self, me: NodeId, held: &Held, resigned: bool, now: Boottime) -> bool {
+    fn is_ripe(&self, own: Own, held: &Held, resigned: bool, now: Boottime) -> bool {
         let Some(give_up) = self.give_up else { return false };
-        let free = now >= self.wait_until && (now >= give_up || now < self.until(me, held));
-        free || resigned || !self.tally.suffices()
+        let free = now >= self.wait_until && (now >= give_up || now < self.until(own, held));
+        free || resigned || !self.suffices()
     }
 
-    fn until(&self, me: NodeId, held: &Held) -> Boottime {
-        held.until(me, &self.voters, self.tally.quorum)
+    fn until(&self, own: Own, held: &Held) -> Boottime {
+        let device = (self.device_until(own, held), own.device);
+        let of = |count: &Count| held.until(own.me, &count.voters, count.tally.need(), device);
+        self.counts().map(of).min().unwrap_or(Boottime::ZERO)
     }
 
-    fn reckon(&mut self, me: NodeId) {
-        self.leased_until = self.until(me, &self.held);
+    /// Until when the device's vote counts here: the disk knows this configuration or a later one of the owner.
+    fn device_until(&self, own: Own, held: &Held) -> Boottime {
+        let hold = own.hold.filter(|h| h.ring >= self.ring).map_or(Boottime::ZERO, |h| h.until);
+        hold.max(held.device(&self.count.voters))
+    }
+
+    fn reckon(&mut self, own: Own) {
+        self.leased_until = self.until(own, &self.held);
     }
 }
 
@@ -117,30 +187,53 @@ impl Quorum {
     /// At this node's start: not quorate.
     #[must_use]
     pub fn new(config: &NodeConfig, now: Boottime) -> Self {
-        let sum = config.nodes.iter().fold(0_u32, |sum, n| sum.saturating_add(n.votes.get()));
-        let expected = config.quorum.expected_votes.unwrap_or(Votes::new(sum));
-        let record = |votes| Record { state: NodeState::Dead, votes, expected, life: None };
-        let records: BTreeMap<_, _> = config.nodes.iter().map(|n| (n.id, record(n.votes))).collect();
+        let device = config.quorum.device.map_or(Votes::new(0), |d| d.votes);
+        let mut tables = Tables::of_file(config.table());
+        if device.get() > 0 {
+            // Not less than all of them with a device: quora would not share it.
+            let sum = NodeTable::new(config.nodes.clone(), None).expected.get();
+            let table = &mut tables.table;
+            table.expected = Votes::new(sum.saturating_add(device.get())).max(table.expected);
+        } else if let Some(known) = &config.tables {
+            tables.clone_from(known);
+        }
         let timers = &config.settings.timers;
+        let QuorumConfig { two_node, wait_for_all, .. } = config.quorum;
+        let options = config.settings.quorum.unwrap_or(QuorumOptions {
+            two_node,
+            wait_for_all,
+            ..QuorumOptions::default()
+        });
+        // Who was more once is not a majority of fewer, as long as no quorate partition says otherwise: as one does where nodes
+        // do not count.
+        let seen = config.expected_seen.filter(|_| !tables.table.is_scaled()).unwrap_or_default();
+        let expected = tables.table.expected_now().max(seen);
         let mut quorum = Self {
             me: config.me,
-            two_node: config.quorum.two_node && config.nodes.len() <= 2,
-            wait_for_all: config.quorum.wait_for_all,
+            options,
+            new_options: None,
+            expected_seen: config.expected_seen,
             lease: timers.lease,
-            votes: records.get(&config.me).map_or(Votes::new(0), |r| r.votes),
+            votes: tables.table.votes(config.me).unwrap_or(Votes::new(0)),
             expected,
-            armed: config.quorum.wait_for_all,
+            on_disk: true,
+            tables,
+            armed: options.wait_for_all,
             ring: RingId::default(),
-            records,
+            records: BTreeMap::new(),
             held: Held::default(),
+            device,
+            device_name: config.quorum.device.map_or("", |d| d.name()),
+            hold: None,
             promised: Promised::new(timers.lease, timers.lease_margin, config.promised, now),
             ballot: None,
             candidate: None,
             resigned: None,
             view: QuorumView::default(),
         };
+        quorum.align_records(&[]);
         quorum.note_life(config.me, config.incarnation);
-        quorum.rebuild_view(false, "no configuration yet".to_owned());
+        quorum.rebuild_view(now, false, "no configuration yet".to_owned());
         quorum
     }
 
@@ -161,12 +254,47 @@ impl Quorum {
         &mut self.promised
     }
 
+    /// The node table in force, and the one under way.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Whether the disk holds the tables.
+    #[must_use]
+    pub fn tables_on_disk(&self) -> bool {
+        self.on_disk
+    }
+
+    /// Options in force.
+    #[must_use]
+    pub fn options(&self) -> &QuorumOptions {
+        &self.options
+    }
+
+    /// The most votes that were ever expected here, if that is tracked.
+    #[must_use]
+    pub fn expected_seen(&self) -> Option<Votes> {
+        self.expected_seen
+    }
+
+    /// Nodes that have left in order, and are no members.
+    pub fn left(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.records.iter().filter(|(_, r)| r.state == NodeState::Leaving).map(|(node, _)| *node)
+    }
+
+    /// The disk holds the tables.
+    pub fn tables_persisted(&mut self) {
+        self.on_disk = true;
+    }
+
     /// Fills in this node's part of the exchange.
     pub fn state(&self, members: &[NodeId], now: Boottime, state: &mut State) {
         state.votes = self.votes;
         state.expected = self.expected;
+        *state.tables = self.tables.clone();
         state.quorate = self.view.quorate;
-        state.wait_for_all = self.wait_for_all;
+        state.wait_for_all = self.options.wait_for_all;
         state.waits_for_all = self.armed;
         state.start_wait = self.promised.start_wait(now);
         state.promised = self.promised.outstanding(members, now);
@@ -193,13 +321,82 @@ impl Quorum {
         self.promised.change(lease, margin);
     }
 
-    /// A member of the current ring echoed the heartbeat that this life sent at `send_time`, for a lease of this length.
-    pub fn echo(&mut self, from: NodeId, send_time: Boottime, lease: Span) {
-        self.held.echo(from, send_time, lease);
-        if let Some(ballot) = self.ballot.as_mut().filter(|b| b.together.contains(&from)) {
-            ballot.held.echo(from, send_time, lease);
-            ballot.reckon(self.me);
+    /// Other options. No order is needed among members: while some have `two_node` and others have not, those that have it are the
+    /// named exception to "one quorum", and the others count as ever. Nor are they mixed with a configuration that is not told
+    /// yet: they come behind it.
+    pub fn set_options(&mut self, options: QuorumOptions) {
+        self.new_options = Some(options);
+    }
+
+    /// Takes other options, if there are any. Whether something has changed.
+    fn take_options(&mut self) -> bool {
+        let Some(new) = self.new_options.take() else { return false };
+        let wait_for_all = new.wait_for_all;
+        let two_nodes = self.is_two_node_table(&self.tables.table);
+        let effective = |o: &QuorumOptions| QuorumOptions { two_node: o.two_node && two_nodes, ..*o };
+        let changed = effective(&new) != effective(&self.options);
+        self.options = new;
+        if !changed {
+            return false;
         }
+        match self.ballot.as_ref().map(|b| b.count.voters.clone()) {
+            Some(mut voters) => {
+                let own = voters.iter_mut().filter(|v| v.node == self.me);
+                own.for_each(|v| v.waits_for_all &= wait_for_all);
+                self.replace(voters, self.tie());
+            }
+            None => self.armed = wait_for_all,
+        }
+        true
+    }
+
+    /// A member of the current ring echoed the heartbeat that this life sent at `send_time`, for a lease of this length.
+    /// `device`: for so long with the vote of the quorum device that it owns.
+    pub fn echo(&mut self, from: NodeId, send_time: Boottime, lease: Span, device: Span) {
+        let own = self.own();
+        self.held.echo(from, send_time, lease, device);
+        if let Some(ballot) = self.ballot.as_mut().filter(|b| b.together.contains(&from)) {
+            ballot.held.echo(from, send_time, lease, device);
+            ballot.reckon(own);
+        }
+    }
+
+    /// The device's vote, as far as this node may count it.
+    pub fn set_hold(&mut self, hold: Option<Hold>) {
+        if self.hold != hold {
+            self.hold = hold;
+            let own = self.own();
+            if let Some(ballot) = &mut self.ballot {
+                ballot.reckon(own);
+            }
+        }
+    }
+
+    /// How long an echo sent now hands the device's vote on, from the send time of what it echoes: it counts for the receiver no longer
+    /// than here.
+    #[must_use]
+    pub fn hands_on(&self, now: Boottime) -> Span {
+        let hold = self.hold.filter(|h| h.ring == self.ring && self.resigned.is_none());
+        let rest = hold.map_or(Span::ZERO, |h| h.until.since(now));
+        rest.saturating_sub(self.promised.margin()).min(self.promised.lease())
+    }
+
+    /// Whether the configuration synchronised last is quorate if it has the device's vote; and its ring and members.
+    #[must_use]
+    pub fn device_wish(&self) -> Wish {
+        let Some(ballot) = self.current() else { return Wish::default() };
+        let bit = |v: &Voter| v.node.get().checked_sub(1).and_then(|n| 1_u64.checked_shl(n)).unwrap_or(0);
+        Wish {
+            wanted: ballot.suffices() && self.resigned.is_none(),
+            ring: ballot.ring,
+            members: ballot.count.voters.iter().fold(0, |all, v| all | bit(v)),
+        }
+    }
+
+    /// Whether a member of the configuration synchronised last hands the device's vote on to this node.
+    #[must_use]
+    pub fn is_handed_device(&self, now: Boottime) -> bool {
+        self.current().is_some_and(|ballot| now < self.held.device(&ballot.count.voters))
     }
 
     /// Only these go on together.
@@ -214,6 +411,7 @@ impl Quorum {
     pub fn installed(&mut self, ring: RingId, members: &[NodeId]) {
         self.ring = ring;
         self.candidate = None;
+        self.align_records(members);
         for (node, record) in &mut self.records {
             if members.contains(node) {
                 record.state = NodeState::Member;
@@ -226,47 +424,74 @@ impl Quorum {
     /// The exchange of `ring` is complete. The same on every member but for this node's own options.
     pub fn synchronised(&mut self, now: Boottime, ring: RingId, states: &BTreeMap<NodeId, State>) {
         let members: Vec<NodeId> = states.keys().copied().collect();
-        let voter = |(node, s): (&NodeId, &State)| Voter {
-            node: *node,
-            votes: s.votes,
-            expected: s.expected,
-            quorate: s.quorate,
-            waits_for_all: s.waits_for_all,
+        // The latest tables of all count. A member that had others has said its votes by those.
+        let latest = states.values().map(|s| &*s.tables).max_by_key(|t| t.rank());
+        let latest = latest.cloned().unwrap_or_default();
+        if latest.is_bound() && self.device.get() == 0 && latest != self.tables {
+            self.set_tables(latest.clone(), &members);
+        }
+        let voter = |(node, s): (&NodeId, &State)| {
+            let same = s.tables.id == latest.id;
+            let votes = match latest.table.votes(*node) {
+                Some(votes) if !same => votes,
+                None if latest.is_bound() => Votes::new(0),
+                _ => s.votes,
+            };
+            Voter {
+                node: *node,
+                votes,
+                expected: if same { s.expected } else { latest.table.expected_now() },
+                quorate: same && s.quorate,
+                waits_for_all: s.waits_for_all,
+            }
         };
         let mut voters: Vec<Voter> = states.iter().map(voter).collect();
-        let tally = Tally::of(&voters, self.two_node);
+        let file = &self.tables.table;
+        let alike = states.values().all(|s| s.tables.table == *file);
+        // Files that differ could name two of them.
+        let tie = file.scale.tie.filter(|_| latest.is_bound() || alike);
+        let tally = Tally::of(&voters, self.is_two_node(file), self.device).with_tie(&voters, tie);
         let adopt = voters.iter().any(|v| v.quorate);
         for voter in &mut voters {
             // A partition's expected votes are taken over with its quorum; otherwise everyone keeps its own, but never
             // below what is here.
-            voter.expected = if adopt { tally.expected } else { voter.expected.max(tally.total) };
+            voter.expected = if adopt { tally.expected } else { voter.expected.max(tally.with_device()) };
             voter.quorate = false;
             voter.waits_for_all = !tally.suffices() && states[&voter.node].wait_for_all;
             if let Some(record) = self.records.get_mut(&voter.node) {
                 (record.votes, record.expected) = (voter.votes, voter.expected);
             }
         }
+        let next = latest.next.as_ref().map(|(_, t)| Count::by(t, &voters, self.is_two_node(t)));
+        if let Some(me) = voters.iter().find(|v| v.node == self.me) {
+            (self.votes, self.expected) = (me.votes, me.expected);
+        }
+        // By a file that all have, a majority of it: from now on it counts, whatever files say.
+        if !latest.is_bound() && self.device.get() == 0 && tally.suffices() && alike {
+            let id = TableId { ring: ring.seq, number: 0 };
+            self.set_tables(Tables { id, ..self.tables.clone() }, &members);
+        }
         let mut ended: BTreeMap<NodeId, Incarnation> = BTreeMap::new();
         for (node, life) in states.values().flat_map(|s| s.ended.iter().chain(&s.confirmed)) {
             let known = ended.entry(*node).or_insert(*life);
             *known = (*life).max(*known);
         }
-        for (node, life) in &ended {
+        for (node, life) in ended.iter().filter(|(node, _)| self.records.contains_key(node)) {
             self.promised.end(*node, *life);
         }
-        let all = self.records.keys().all(|node| members.contains(node));
+        // Of an earlier life nobody knows whom it echoed: those of its table, if that was never another one.
+        let all = self.records.keys().all(|node| members.contains(node)) && self.tables.is_first();
         let stated = states.values().map(|s| (&s.promised[..], s.start_wait));
         let wait = lease::wait_for(all, &members, stated, &ended);
-        self.expected = voters.iter().find(|v| v.node == self.me).map_or(self.expected, |v| v.expected);
         self.candidate = Some(Ballot {
             ring,
-            tally,
+            count: Count { voters, tally },
+            next,
             wait_until: now + wait,
             give_up: None,
             together: members.into_iter().collect(),
             held: Held::default(),
             leased_until: Boottime::ZERO,
-            voters,
             void: false,
         });
         self.arm();
@@ -287,20 +512,25 @@ impl Quorum {
 
     /// Brings the view up to date. Call it first in every turn, and after every input.
     pub fn update(&mut self, now: Boottime, outputs: &mut impl Extend<Output>) {
-        let told =
-            match self.candidate.take_if(|c| c.is_ripe(self.me, &self.held, self.resigned.is_some(), now)) {
-                Some(candidate) => {
-                    let ballot = self.ballot.insert(Ballot { held: self.held.clone(), ..candidate });
-                    ballot.reckon(self.me);
-                    true
-                }
-                None => false,
-            };
+        let own = self.own();
+        let (held, resigned, on_disk) = (&self.held, self.resigned.is_some(), self.on_disk);
+        let ripe =
+            |c: &mut Ballot| (on_disk || resigned || !c.suffices()) && c.is_ripe(own, held, resigned, now);
+        let told = match self.candidate.take_if(ripe) {
+            Some(candidate) => {
+                let ballot = self.ballot.insert(Ballot { held: self.held.clone(), ..candidate });
+                ballot.reckon(own);
+                true
+            }
+            None => false,
+        };
+        let told = self.candidate.is_none() && self.take_options() || told;
         let quorate = self.quorate(now);
         if let Some(ballot) = self.ballot.as_mut().filter(|b| !quorate && b.ring != self.ring) {
             ballot.void = true;
         }
-        if told || quorate != self.view.quorate {
+        let device = self.candidate.is_none() && self.device_counts(now) != self.view.has_device();
+        if told || device || quorate != self.view.quorate {
             self.tell(now, quorate, outputs);
         }
         self.view.waits_for_lease = self.waits(now);
@@ -324,13 +554,13 @@ impl Quorum {
     #[must_use]
     pub fn lapsing(&self) -> NodeSet {
         let Some(ballot) = &self.ballot else { return NodeSet::new() };
-        ballot.held.lapsing(self.me, &ballot.voters, ballot.leased_until).collect()
+        ballot.held.lapsing(self.me, &ballot.count.voters, ballot.leased_until).collect()
     }
 
     /// When time alone changes something.
     #[must_use]
     pub fn next_timeout(&self, now: Boottime) -> Option<Boottime> {
-        let candidate = self.candidate.as_ref().and_then(|c| {
+        let candidate = self.candidate.as_ref().filter(|_| self.on_disk).and_then(|c| {
             let give_up = c.give_up?;
             Some(if now < c.wait_until { c.wait_until } else { give_up })
         });
@@ -338,7 +568,10 @@ impl Quorum {
             let change = if self.view.quorate { b.leased_until } else { b.wait_until };
             (now < change && change < Boottime::MAX).then_some(change)
         });
-        [candidate, ballot].into_iter().flatten().min()
+        // Trackers are told when the device's vote goes, even if quorum stays.
+        let device = self.ballot.as_ref().filter(|_| self.view.has_device());
+        let device = device.map(|b| b.device_until(self.own(), &b.held)).filter(|at| now < *at);
+        [candidate, ballot, device].into_iter().flatten().min()
     }
 
     /// Gives up quorum for good: this life leaves or goes down.
@@ -349,56 +582,7 @@ impl Quorum {
     /// Whether the votes of the configuration synchronised last are enough. The lease has its own say.
     #[must_use]
     pub fn suffices(&self) -> bool {
-        self.current().is_some_and(|b| b.tally.suffices())
-    }
-
-    /// Checks a change of votes against the configuration synchronised last.
-    ///
-    /// # Errors
-    /// `NameNotFound`: no such node. `InvalidParam`: expected votes of zero or below those present; or the partition
-    /// would lose its quorum, on the way or in the end; or a node's votes where there is no quorum: the rest of the
-    /// cluster would not know of it.
-    pub fn check(&self, change: Change) -> Result<(), Refusal> {
-        let ballot = self.current().ok_or(Refusal::TryAgain)?;
-        let sound = |voters: &[Voter]| {
-            let tally = Tally::of(voters, self.two_node);
-            tally.total >= tally.quorum
-        };
-        let stays = sound(&prepared(ballot, change)) && sound(&committed(ballot, change));
-        let sane = match change {
-            Change::Expected(expected) => {
-                expected.get() > 0 && expected >= ballot.tally.total && (stays || !ballot.tally.suffices())
-            }
-            Change::Votes { node, .. } if !self.records.contains_key(&node) => {
-                return Err(Refusal::NameNotFound);
-            }
-            Change::Votes { votes, .. } => stays && ballot.tally.suffices() && votes.get() <= VOTES_MAX,
-        };
-        if sane { Ok(()) } else { Err(Refusal::InvalidParam) }
-    }
-
-    /// First phase of a change, in its place of the order. `false`: it is not sane by now, for all alike.
-    pub fn prepare(&mut self, change: Change) -> bool {
-        let sane = self.check(change).is_ok();
-        if let Some(ballot) = self.current().filter(|_| sane) {
-            let voters = prepared(ballot, change);
-            if let Change::Votes { node, votes } = change {
-                self.set_votes(node, |before| before.min(votes));
-            }
-            self.replace(voters);
-        }
-        sane
-    }
-
-    /// Second phase, in its place of the order.
-    pub fn commit(&mut self, now: Boottime, change: Change, outputs: &mut impl Extend<Output>) {
-        let Some(voters) = self.current().map(|ballot| committed(ballot, change)) else { return };
-        match change {
-            Change::Expected(expected) => self.expected = expected,
-            Change::Votes { node, votes } => self.set_votes(node, |_| votes),
-        }
-        self.replace(voters);
-        self.tell_numbers(now, outputs);
+        self.current().is_some_and(Ballot::suffices)
     }
 
     /// The administrator ends waiting for all, in its place of the order. Where votes are too few even so, the wait is
@@ -407,9 +591,13 @@ impl Quorum {
         let cancel = |voters: &[Voter]| -> Vec<Voter> {
             voters.iter().map(|v| Voter { waits_for_all: false, ..*v }).collect()
         };
-        let Some(voters) = self.current().map(|b| cancel(&b.voters)) else { return };
-        if Tally::of(&voters, self.two_node).suffices() {
-            self.replace(voters);
+        let Some(voters) = self.current().map(|b| cancel(&b.count.voters)) else { return };
+        let tie = self.tie();
+        if Tally::of(&voters, self.is_two_node(&self.tables.table), self.device)
+            .with_tie(&voters, tie)
+            .suffices()
+        {
+            self.replace(voters, tie);
             self.tell_numbers(now, outputs);
         }
     }
@@ -419,23 +607,73 @@ impl Quorum {
         self.candidate.as_ref().or(self.ballot.as_ref())
     }
 
+    /// Who breaks a tie in it.
+    fn tie(&self) -> Option<NodeId> {
+        self.current().and_then(|ballot| ballot.count.tally.tie)
+    }
+
+    fn own(&self) -> Own {
+        Own { me: self.me, device: self.device, hold: self.hold }
+    }
+
+    /// Whether the device's vote counts in the ballot announced.
+    fn device_counts(&self, now: Boottime) -> bool {
+        let until = |b: &Ballot| b.device_until(self.own(), &b.held);
+        self.device.get() > 0 && self.ballot.as_ref().is_some_and(|b| now < until(b))
+    }
+
+    /// `two_node` can hold where the table has no more; and not with a device: both halves must not be quorate.
+    fn is_two_node_table(&self, table: &NodeTable) -> bool {
+        table.nodes.len() <= 2 && self.device.get() == 0
+    }
+
+    /// `two_node` holds.
+    fn is_two_node(&self, table: &NodeTable) -> bool {
+        self.options.two_node && self.is_two_node_table(table)
+    }
+
+    fn set_tables(&mut self, tables: Tables, members: &[NodeId]) {
+        self.tables = tables;
+        self.on_disk = false;
+        self.align_records(members);
+    }
+
+    /// Keeps records of the nodes of the tables, and of members that are in none.
+    fn align_records(&mut self, members: &[NodeId]) {
+        let table = &self.tables.table;
+        let mut ids = self.tables.ids();
+        ids.extend(members);
+        self.records.retain(|node, _| ids.contains(node));
+        for id in ids {
+            let state = if members.contains(&id) { NodeState::Member } else { NodeState::Dead };
+            let votes = table.votes(id).unwrap_or(Votes::new(0));
+            self.records.entry(id).or_insert(Record {
+                state,
+                votes,
+                expected: table.expected_now(),
+                life: None,
+            });
+        }
+    }
+
     fn set_votes(&mut self, node: NodeId, votes: impl FnOnce(Votes) -> Votes) {
-        if let Some(record) = self.records.get_mut(&node) {
-            record.votes = votes(record.votes);
-            if node == self.me {
-                self.votes = record.votes;
-            }
+        let record = self.records.get_mut(&node);
+        let new = votes(record.as_ref().map_or(self.votes, |r| r.votes));
+        if let Some(record) = record {
+            record.votes = new;
+        }
+        if node == self.me {
+            self.votes = new;
         }
     }
 
     /// The configuration synchronised last counts by these from now on.
-    fn replace(&mut self, voters: Vec<Voter>) {
-        let two_node = self.two_node;
+    fn replace(&mut self, voters: Vec<Voter>, tie: Option<NodeId>) {
+        let (two_node, own) = (self.is_two_node(&self.tables.table), self.own());
         let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
-        ballot.tally = Tally::of(&voters, two_node);
-        ballot.voters = voters;
-        ballot.reckon(self.me);
-        for voter in &ballot.voters {
+        ballot.count = Count::of(voters, two_node, own.device, tie);
+        ballot.reckon(own);
+        for voter in &ballot.count.voters {
             if let Some(record) = self.records.get_mut(&voter.node) {
                 record.expected = voter.expected;
             }
@@ -455,40 +693,55 @@ impl Quorum {
 
     /// With enough votes the wait for all is over, with too few it is armed.
     fn arm(&mut self) {
-        self.armed = self.wait_for_all && !self.suffices();
+        self.armed = self.options.wait_for_all && !self.suffices();
     }
 
     fn quorate(&self, now: Boottime) -> bool {
         let Some(ballot) = &self.ballot else { return false };
         self.resigned.is_none()
+            && self.is_in_table()
             && !ballot.void
-            && ballot.tally.suffices()
+            && ballot.suffices()
             && now >= ballot.wait_until
             && now < ballot.leased_until
     }
 
+    /// Who is not in the table in force is no part of the cluster yet, or any more.
+    fn is_in_table(&self) -> bool {
+        self.tables.table.votes(self.me).is_some()
+    }
+
     fn waits(&self, now: Boottime) -> bool {
-        self.resigned.is_none() && self.current().is_some_and(|b| b.tally.suffices() && now < b.wait_until)
+        self.resigned.is_none() && self.current().is_some_and(|b| b.suffices() && now < b.wait_until)
     }
 
     fn tell(&mut self, now: Boottime, quorate: bool, outputs: &mut impl Extend<Output>) {
+        let short = self.ballot.as_ref().and_then(Ballot::reason);
+        let tally = self.ballot.as_ref().map(|b| b.count.tally).filter(|t| !t.has_enough(false));
         let reason = match (&self.resigned, &self.ballot) {
             _ if quorate => String::new(),
             (Some(why), _) => why.clone(),
-            (None, Some(ballot)) if !ballot.tally.suffices() => ballot.tally.reason(),
-            (None, Some(_)) if self.waits(now) => "waits for the leases of absent nodes".to_owned(),
-            (None, Some(_)) => "lease ran out".to_owned(),
             (None, None) => "no configuration yet".to_owned(),
+            (None, Some(_)) if !self.is_in_table() => "this node is not in the node table".to_owned(),
+            (None, Some(_)) => match (short, tally) {
+                (Some(short), _) => short,
+                (None, _) if self.waits(now) => "waits for the leases of absent nodes".to_owned(),
+                (None, Some(Tally { total, expected, quorum, .. })) => {
+                    format!("{total} of {expected} votes, {quorum} needed, without the quorum device's")
+                }
+                (None, None) => "lease ran out".to_owned(),
+            },
         };
         let changed = quorate != self.view.quorate;
-        self.rebuild_view(quorate, reason);
+        self.rebuild_view(now, quorate, reason);
         outputs.extend([Output::Quorum(self.view.clone())]);
         if changed {
             outputs.extend([Output::Event(Event::Quorate(quorate))]);
         }
     }
 
-    fn rebuild_view(&mut self, quorate: bool, reason: String) {
+    fn rebuild_view(&mut self, now: Boottime, quorate: bool, reason: String) {
+        let counts = self.device_counts(now);
         let node = |(node, r): (&NodeId, &Record)| NodeVotes {
             node: *node,
             state: r.state as u32,
@@ -498,51 +751,36 @@ impl Quorum {
         };
         let nodes = self.records.iter().map(node).collect();
         let ballot = self.ballot.as_ref();
-        let tally = ballot.map(|b| b.tally);
+        let tally = ballot.map(|b| b.count.tally);
+        let expected = tally.map_or(self.expected, |t| t.expected);
+        self.expected_seen = self.expected_seen.map(|seen| seen.max(expected));
         self.view = QuorumView {
             quorate,
             ring: ballot.map(|b| b.ring).unwrap_or_default(),
             members: ballot.map(Ballot::members).unwrap_or_default(),
             nodes,
             expected: self.expected,
-            highest_expected: tally.map_or(self.expected, |t| t.expected),
-            total: tally.map_or(Votes::new(0), |t| t.total),
+            highest_expected: expected,
+            total: tally.map_or(Votes::new(0), |t| if counts { t.with_device() } else { t.total }),
+            device: (self.device.get() > 0).then_some(DeviceView {
+                name: self.device_name,
+                votes: self.device,
+                counts,
+            }),
             quorum: tally.map_or(Votes::new(self.expected.get() / 2 + 1), |t| t.quorum),
-            two_node: self.two_node && ballot.is_none_or(|b| b.voters.len() <= 2),
-            wait_for_all: self.wait_for_all,
+            two_node: self.is_two_node(&self.tables.table)
+                && ballot.is_none_or(|b| b.count.voters.len() <= 2),
+            tie: tally.and_then(|t| t.need().tie),
+            last_man_standing: self.options.last_man_standing.is_some(),
+            allow_downscale: self.options.allow_downscale.is_some(),
+            ev_barrier: self.options.allow_downscale.unwrap_or(self.tables.table.expected),
+            wait_for_all: self.options.wait_for_all,
             wait_for_all_status: self.armed,
             waits_for_lease: false,
             reason,
         };
     }
 }
-
-/// The voters of a ballot while a change is under way: as hard as it gets, see [`change`].
-fn prepared(ballot: &Ballot, change: Change) -> Vec<Voter> {
-    let after = Tally::of(&committed(ballot, change), false).expected;
-    let expected = ballot.tally.expected.max(after);
-    let before = ballot.voters.iter().map(|v| match change {
-        Change::Votes { node, votes } if node == v.node => Voter { votes: v.votes.min(votes), ..*v },
-        _ => *v,
-    });
-    before.map(|v| Voter { expected, ..v }).collect()
-}
-
-/// The voters of a ballot when a change is over. Expected votes are never below those present.
-fn committed(ballot: &Ballot, change: Change) -> Vec<Voter> {
-    let after = |v: &Voter| match change {
-        Change::Expected(expected) => Voter { expected, ..*v },
-        Change::Votes { node, votes } if node == v.node => Voter { votes, ..*v },
-        Change::Votes { .. } => *v,
-    };
-    let mut voters: Vec<Voter> = ballot.voters.iter().map(after).collect();
-    let total = Tally::of(&voters, false).total;
-    voters.iter_mut().for_each(|v| v.expected = v.expected.max(total));
-    voters
-}
-
-/// Most votes of one node.
-const VOTES_MAX: u32 = 65_535;
 
 #[cfg(test)]
 mod tests;

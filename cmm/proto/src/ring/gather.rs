@@ -77,7 +77,7 @@ pub(super) struct Word {
     pub(super) heard: NodeSet,
 }
 
-/// Why Gather is entered: corosync's numbers and texts, and two of our own at the end.
+/// Why Gather is entered: corosync's numbers and texts, and three of our own at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     Start,
@@ -97,6 +97,7 @@ pub(super) enum Cause {
     JoinRecovery,
     Suspect,
     Leave,
+    Forced,
 }
 
 impl Cause {
@@ -119,6 +120,7 @@ impl Cause {
             Self::Start => (15, "interface change"),
             Self::Suspect => (16, "member suspected"),
             Self::Leave => (17, "member left"),
+            Self::Forced => (18, "an administrator wants it"),
         }
     }
 }
@@ -345,7 +347,7 @@ impl Ring {
         if self.gather.gone.contains(from) || self.gather.deaf.contains(from) {
             return changed;
         }
-        for id in join.proc.iter().filter(|id| self.nodes.contains(*id)).collect::<NodeSet>().iter() {
+        for id in join.proc.iter() {
             changed |= self.consider(now, id);
         }
         if join.gone.contains(self.me) {
@@ -379,6 +381,10 @@ impl Ring {
         if new {
             let peer = self.peers.entry(id).or_default();
             (peer.word, peer.silent_since, peer.considered) = (None, now, now);
+            // In somebody's node table and not in ours: it is there, and we do not hear it.
+            if !self.nodes.contains(id) {
+                self.gather.deaf.insert(id);
+            }
         }
         new
     }

@@ -352,6 +352,20 @@ impl Ring {
         }
     }
 
+    /// These are all nodes from now on. Members, and those with whom a ring is being formed, are among them.
+    pub fn set_nodes(&mut self, now: Boottime, nodes: &[NodeEntry]) {
+        self.config.nodes = nodes.to_vec();
+        self.nodes = nodes.iter().map(|node| node.id).collect();
+        let (nodes, installed) = (&self.nodes, &self.installed.members);
+        assert!(installed.is_subset(nodes), "a member is no node any more");
+        self.peers.retain(|id, _| nodes.contains(*id));
+        self.held_out.retain(|out| nodes.contains(out.node));
+        self.better = Better::default();
+        if self.state == State::Operational {
+            self.timers.set(Timer::Merge, now + self.config.settings.timers.merge);
+        }
+    }
+
     /// Whether local clients do not keep up with what is delivered. While they do not, nobody on the ring adds more than a
     /// trickle, and the token rests here for a moment at each visit, so that they get the processor.
     pub fn set_lagging(&mut self, now: Boottime, lagging: bool) {
@@ -373,6 +387,15 @@ impl Ring {
     /// members nor considered for the ring that is being formed.
     pub fn suspect(&mut self, now: Boottime, peers: &[NodeId], suspicion: Suspicion) {
         self.hold_failed(now, peers, suspicion == Suspicion::Gone, Cause::Suspect);
+    }
+
+    /// The administrator wants the ring formed anew. Where none turns, one is being formed.
+    pub fn form_anew(&mut self, now: Boottime) {
+        if self.state == State::Operational {
+            self.event(Event::Forced);
+            self.open_gather(now);
+            self.enter_gather(now, Cause::Forced);
+        }
     }
 
     /// Says goodbye to all and falls silent. Messages still queued are lost.

@@ -71,7 +71,7 @@ impl Ring {
         for row in &join.rows {
             // What was heard from the node itself is newer, or from before this episode.
             let direct = self.peers.get(&row.node).map(|p| RowVersion::new(p.incarnation, p.counter));
-            let known = row.node == self.me || !self.nodes.contains(row.node) || direct >= Some(row.version);
+            let known = row.node == self.me || direct >= Some(row.version);
             if !known {
                 news |= self.take_row(row.clone());
             }
@@ -201,9 +201,9 @@ impl Ring {
         graph
     }
 
-    /// Votes of a node, as configured.
+    /// Votes of a node, as configured; of one that only others know, what nodes have that say nothing of it.
     pub(super) fn votes(&self, id: NodeId) -> u32 {
-        self.nodes.position(id).map_or(0, |place| self.config.nodes[place].votes.get())
+        self.nodes.position(id).map_or(1, |place| self.config.nodes[place].votes.get())
     }
 
     /// Whether all of `live` hear each other, by what they have said.

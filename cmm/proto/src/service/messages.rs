@@ -5,7 +5,7 @@
 
 use holdfast_types::{BootId, Epoch, Incarnation, NodeId, RingId, Span, StepNumber, Votes};
 
-use crate::api::{CpgFragment, GroupReason};
+use crate::api::{CpgFragment, GroupReason, NodeEntry, NodeTable, Scale, TableId, Tables, TieBreak};
 use crate::limits::{GROUP_NAME_MAX, NODES_MAX};
 use crate::wire::{Put, Reader, WireError};
 
@@ -108,6 +108,31 @@ pub enum Message<'a> {
         /// [`Settings::digest`](crate::Settings::digest) of what it wants to be in force.
         digest: u64,
     },
+    /// A member has another node table in its file than it has said before.
+    Table {
+        /// Ring it is said in; void in any other, whose states say it anew.
+        ring: RingId,
+        /// [`NodeTable::digest`] of it.
+        digest: u64,
+    },
+    /// The votes of these nodes are to count again when they are members again: they have left, or are missing for long.
+    Absent {
+        /// Ring it was looked at in; void in any other.
+        ring: RingId,
+        /// Expected votes do not fall below this.
+        least: Votes,
+        /// Who. Ascending.
+        who: Vec<NodeId>,
+    },
+    /// The administrator takes the votes of a node out of the count, or puts them back.
+    Maintain {
+        /// Ring it was asked and checked in; void in any other.
+        ring: RingId,
+        /// Whose; node 0: of all nodes.
+        node: NodeId,
+        /// Out of the count.
+        on: bool,
+    },
     /// The administrator takes a node down.
     KillNode {
         /// Who.
@@ -140,6 +165,10 @@ pub struct State {
     pub wait_for_all: bool,
     /// It still waits for all.
     pub waits_for_all: bool,
+    /// The node tables that it counts by.
+    pub tables: Box<Tables>,
+    /// [`NodeTable::digest`] of the one in its file.
+    pub file: u64,
     /// Its userland takes part in steps.
     pub participates: bool,
     /// The ring whose synchronisation it completed last.
@@ -173,6 +202,9 @@ mod kind {
     pub(super) const VOTES_READY: u8 = 12;
     pub(super) const RELOAD: u8 = 13;
     pub(super) const REREAD: u8 = 14;
+    pub(super) const TABLE: u8 = 15;
+    pub(super) const ABSENT: u8 = 16;
+    pub(super) const MAINTAIN: u8 = 17;
 }
 
 impl<'a> Message<'a> {
@@ -254,6 +286,23 @@ impl<'a> Message<'a> {
                 w.put_u64(*number);
                 w.put_u64(*digest);
             }
+            Self::Table { ring, digest } => {
+                w.put_u8(kind::TABLE);
+                w.put_ring(*ring);
+                w.put_u64(*digest);
+            }
+            Self::Absent { ring, least, who } => {
+                w.put_u8(kind::ABSENT);
+                w.put_ring(*ring);
+                w.put_u32(least.get());
+                w.put_ids(who);
+            }
+            Self::Maintain { ring, node, on } => {
+                w.put_u8(kind::MAINTAIN);
+                w.put_ring(*ring);
+                w.put_u32(node.get());
+                w.put_u8((*on).into());
+            }
             Self::KillNode { node, why } => {
                 w.put_u8(kind::KILL_NODE);
                 w.put_u32(node.get());
@@ -307,6 +356,17 @@ impl<'a> Message<'a> {
             kind::CANCEL_WAIT_FOR_ALL => Self::CancelWaitForAll { ring: r.ring()? },
             kind::RELOAD => Self::Reload,
             kind::REREAD => Self::Reread { ring: r.ring()?, number: r.u64()?, digest: r.u64()? },
+            kind::TABLE => Self::Table { ring: r.ring()?, digest: r.u64()? },
+            kind::ABSENT => Self::Absent { ring: r.ring()?, least: Votes::new(r.u32()?), who: ids(&mut r)? },
+            kind::MAINTAIN => Self::Maintain {
+                ring: r.ring()?,
+                node: NodeId::new(r.u32()?),
+                on: match r.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(WireError::BadValue("on or off")),
+                },
+            },
             kind::KILL_NODE => {
                 let node = r.node()?;
                 return Ok(Self::KillNode { node, why: text(r)? });
@@ -329,6 +389,8 @@ impl State {
         w.put_u32(self.expected.get());
         let flags = [self.quorate, self.wait_for_all, self.waits_for_all, self.participates];
         w.put_u8(flags.iter().enumerate().fold(0, |byte, (bit, on)| byte | u8::from(*on) << bit));
+        w.put_tables(&self.tables);
+        w.put_u64(self.file);
         w.put_ring(self.previous);
         w.put_u64(self.start_wait.as_nanos());
         w.put_count(self.promised.len());
@@ -381,6 +443,8 @@ impl State {
             wait_for_all: flags & 2 != 0,
             waits_for_all: flags & 4 != 0,
             participates: flags & 8 != 0,
+            tables: Box::new(tables(r)?),
+            file: r.u64()?,
             previous: r.ring()?,
             start_wait: Span::from_nanos(r.u64()?),
             promised: list(r, |r| Ok((r.node()?, Incarnation::new(r.u64()?), Span::from_nanos(r.u64()?))))?,
@@ -413,12 +477,91 @@ trait PutMore: Put {
         self.put_count(name.len());
         self.put(name);
     }
+
+    fn put_table(&mut self, id: TableId, table: &NodeTable) {
+        self.put_u64(id.ring);
+        self.put_u32(id.number);
+        self.put_u32(table.expected.get());
+        self.put_count(table.nodes.len());
+        for node in &table.nodes {
+            self.put_u32(node.id.get());
+            self.put_u32(node.votes.get());
+        }
+        let (rule, list): (u8, &[NodeId]) = match &table.tie_break {
+            TieBreak::Off => (0, &[]),
+            TieBreak::Lowest => (1, &[]),
+            TieBreak::Highest => (2, &[]),
+            TieBreak::Listed(list) => (3, list),
+        };
+        self.put_u8(rule);
+        self.put_ids(list);
+        self.put_ids(&table.scale.away);
+        self.put_ids(&table.scale.maintained);
+        self.put_u32(table.scale.least.get());
+        self.put_u32(table.scale.tie.map_or(0, NodeId::get));
+    }
+
+    fn put_ids(&mut self, ids: &[NodeId]) {
+        self.put_count(ids.len());
+        ids.iter().for_each(|id| self.put_u32(id.get()));
+    }
+
+    fn put_tables(&mut self, tables: &Tables) {
+        self.put_table(tables.id, &tables.table);
+        self.put_u8(u8::from(tables.next.is_some()));
+        if let Some((id, table)) = &tables.next {
+            self.put_table(*id, table);
+        }
+    }
 }
 impl PutMore for Vec<u8> {}
 
 fn group<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
     let len = r.count("bytes of a group name", GROUP_NAME_MAX)?;
     r.bytes(len)
+}
+
+fn table(r: &mut Reader<'_>) -> Result<(TableId, NodeTable), WireError> {
+    let id = TableId { ring: r.ring_seq()?, number: r.u32()? };
+    let expected = Votes::new(r.u32()?);
+    let nodes = list(r, |r| Ok(NodeEntry { id: r.node()?, votes: Votes::new(r.u32()?) }))?;
+    if nodes.windows(2).any(|w| w[0].id >= w[1].id) {
+        return Err(WireError::BadValue("order of node ids"));
+    }
+    let (rule, listed) = (r.u8()?, list(r, |r| r.node())?);
+    let tie_break = match rule {
+        0 => TieBreak::Off,
+        1 => TieBreak::Lowest,
+        2 => TieBreak::Highest,
+        3 => TieBreak::Listed(listed),
+        _ => return Err(WireError::BadValue("tie-breaker")),
+    };
+    let scale = Scale {
+        away: ids(r)?,
+        maintained: ids(r)?,
+        least: Votes::new(r.u32()?),
+        tie: Some(NodeId::new(r.u32()?)).filter(|node| node.get() > 0),
+    };
+    Ok((id, NodeTable { nodes, expected, tie_break, scale }))
+}
+
+/// Node ids in ascending order.
+fn ids(r: &mut Reader<'_>) -> Result<Vec<NodeId>, WireError> {
+    let ids = list(r, |r| r.node())?;
+    if ids.windows(2).any(|w| w[0] >= w[1]) {
+        return Err(WireError::BadValue("order of node ids"));
+    }
+    Ok(ids)
+}
+
+fn tables(r: &mut Reader<'_>) -> Result<Tables, WireError> {
+    let (id, in_force) = table(r)?;
+    let next = match r.u8()? {
+        0 => None,
+        1 => Some(table(r)?),
+        _ => return Err(WireError::BadValue("number of tables")),
+    };
+    Ok(Tables { id, table: in_force, next })
 }
 
 fn text(r: Reader<'_>) -> Result<&str, WireError> {
@@ -460,6 +603,24 @@ mod tests {
                 wait_for_all: false,
                 waits_for_all: true,
                 participates: true,
+                tables: Box::new(Tables {
+                    id: TableId { ring: 4, number: 1 },
+                    table: NodeTable::new(vec![NodeEntry { id: node, votes: Votes::new(2) }], None),
+                    next: Some((
+                        TableId { ring: 8, number: 2 },
+                        NodeTable {
+                            tie_break: TieBreak::Listed(vec![NodeId::new(4), node]),
+                            scale: Scale {
+                                away: vec![node, NodeId::new(4)],
+                                maintained: vec![NodeId::new(5)],
+                                least: Votes::new(2),
+                                tie: Some(node),
+                            },
+                            ..NodeTable::new(Vec::new(), Some(Votes::new(3)))
+                        },
+                    )),
+                }),
+                file: 99,
                 previous: ring(4),
                 start_wait: Span::from_millis(3),
                 promised: vec![(node, life, Span::from_millis(9))],
@@ -486,6 +647,9 @@ mod tests {
             Message::Reload,
             Message::Reread { ring: ring(4), number: 2, digest: u64::MAX - 7 },
             Message::VotesReady { ring: ring(8), number: 7 },
+            Message::Table { ring: ring(8), digest: 1 << 63 },
+            Message::Absent { ring: ring(8), least: Votes::new(2), who: vec![node, NodeId::new(4)] },
+            Message::Maintain { ring: ring(8), node: NodeId::default(), on: true },
             Message::KillNode { node, why: "operator" },
         ]
     }

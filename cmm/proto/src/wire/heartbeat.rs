@@ -20,6 +20,9 @@ pub struct Heartbeat {
     /// How long each of the echoes counts at most, from the send time of what it echoes. Microseconds on the wire, at most
     /// 71 minutes.
     pub lease: Span,
+    /// How long each of the echoes hands on the quorum device's vote, which the sender owns; zero: it does not. Microseconds on the
+    /// wire.
+    pub device: Span,
     /// Newest send time received from members of `ring`, in ascending order of node: of the one it is sent to, as nobody
     /// else has any use for it.
     pub echoes: Vec<Echo>,
@@ -48,6 +51,7 @@ impl Heartbeat {
         out.put(&self.boot_id.0);
         out.put_u32(u32::try_from(self.watchdog.as_millis()).unwrap_or(u32::MAX));
         out.put_u32(u32::try_from(self.lease.as_micros()).unwrap_or(u32::MAX));
+        out.put_u32(u32::try_from(self.device.as_micros()).unwrap_or(u32::MAX));
         out.put_count(self.echoes.len());
         for echo in &self.echoes {
             out.put_u32(echo.node.get());
@@ -64,6 +68,7 @@ impl Heartbeat {
         let boot_id = BootId(r.id16()?);
         let watchdog = Span::from_millis(u64::from(r.u32()?));
         let lease = Span::from_micros(u64::from(r.u32()?));
+        let device = Span::from_micros(u64::from(r.u32()?));
         let count = r.count("echoes", NODES_MAX)?;
         let mut echoes: Vec<Echo> = Vec::with_capacity(count);
         for _ in 0..count {
@@ -74,11 +79,11 @@ impl Heartbeat {
             echoes.push(echo);
         }
         r.end()?;
-        Ok(Self { ring, send_time, boot_id, watchdog, lease, echoes })
+        Ok(Self { ring, send_time, boot_id, watchdog, lease, device, echoes })
     }
 }
 
-const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 4 + 1;
+const FIXED_LEN: usize = 12 + 8 + 16 + 4 + 4 + 4 + 1;
 const ECHO_LEN: usize = 12;
 const _: () = assert!(super::LinkBeat::LEN + FIXED_LEN + NODES_MAX * ECHO_LEN <= super::FRAME_CONTROL_MAX);
 
@@ -94,6 +99,7 @@ mod tests {
             boot_id: BootId(*b"0123456789abcdef"),
             watchdog: Span::from_millis(66_000),
             lease: Span::from_micros(199_999),
+            device: Span::from_micros(u64::from(echoes) * 1_000),
             echoes: (1..=echoes)
                 .map(|n| Echo { node: NodeId::new(n), send_time: Boottime::from_nanos(u64::from(n) * 7) })
                 .collect(),

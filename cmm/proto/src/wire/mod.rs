@@ -14,6 +14,7 @@ mod heartbeat;
 mod join;
 mod key;
 mod mcast;
+mod meter;
 mod nodeset;
 mod part;
 mod probe;
@@ -34,10 +35,11 @@ pub use key::{ClusterKey, Fingerprint, KeyId};
 pub use mcast::{
     CHUNK_HEADER_LEN, Chunk, Chunks, FRAME_PAYLOAD_MAX, MCAST_HEADER_LEN, Mcast, put_chunk_header,
 };
+pub use meter::SealTimes;
 pub use nodeset::NodeSet;
 pub use part::Part;
 pub use probe::Probe;
-pub use seal::{Keys, Opened, Opener, Sealer, TAG_LEN};
+pub use seal::{Keys, Opened, Opener, SEAL_LEN, Sealer, TAG_LEN};
 pub use token::{RecoveryProgress, Token};
 
 use crate::limits::{PACKET_CONTROL_MAX, PACKET_MAX, PACKET_SAFE};
@@ -50,7 +52,7 @@ pub const FRAME_CONTROL_MAX: usize = frame_of(PACKET_CONTROL_MAX);
 /// Bytes of the frame that a packet of so many bytes carries.
 #[must_use]
 pub const fn frame_of(packet: usize) -> usize {
-    packet - HEADER_LEN - TAG_LEN
+    packet - SEAL_LEN
 }
 
 /// Bytes of chunks in a data frame whose packet has at most so many bytes.

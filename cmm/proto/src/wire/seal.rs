@@ -20,12 +20,15 @@ use holdfast_types::{Incarnation, LinkId, NodeId};
 
 use super::header::{HEADER_LEN, Header, PacketKind};
 use super::key::{ClusterKey, Domain, Fingerprint, KeyId, Root};
+use super::meter::{Meter, SealTimes};
 use super::replay::ReplayWindow;
 use crate::RejectReason;
 use crate::limits::{KEYS_MAX, PACKET_MAX};
 
 /// Bytes of the tag behind a sealed body.
 pub const TAG_LEN: usize = 16;
+/// Bytes that a packet has more than its body.
+pub const SEAL_LEN: usize = HEADER_LEN + TAG_LEN;
 /// Packets under one AES key: far below what GCM bears for packets of this length.
 const SERIES_BITS: u32 = 24;
 
@@ -37,6 +40,7 @@ pub struct Sealer {
     next_key: Option<KeyId>,
     packets: Series,
     gasps: Series,
+    meter: Meter,
 }
 
 /// A counter and the key of the series it is in.
@@ -55,7 +59,7 @@ impl Sealer {
         let root = Root::new(key, cluster_name);
         let series = |domain| Series { domain, counter: 0, key: root.packet_key(me, incarnation, domain, 0) };
         let (packets, gasps) = (series(Domain::Packets), series(Domain::Gasps));
-        Self { me, incarnation, root, next_key: None, packets, gasps }
+        Self { me, incarnation, root, next_key: None, packets, gasps, meter: Meter::default() }
     }
 
     /// Seals with another key from now on. Counters go on, so nothing is lost should a key ever come back.
@@ -70,6 +74,17 @@ impl Sealer {
     /// Says in every packet from now on that this key is accepted here, and wanted next.
     pub fn announce(&mut self, next_key: Option<KeyId>) {
         self.next_key = next_key;
+    }
+
+    /// Sealing is timed from now on, by a clock of nanoseconds.
+    pub fn lend_clock(&mut self, clock: fn() -> u64) {
+        self.meter.lend(clock);
+    }
+
+    /// Packets sealed.
+    #[must_use]
+    pub fn times(&self) -> SealTimes {
+        self.meter.times()
     }
 
     /// The key in use.
@@ -93,7 +108,8 @@ impl Sealer {
     /// # Panics
     /// As there.
     pub fn seal_into(&mut self, kind: PacketKind, link: LinkId, body: &[u8], packet: &mut Vec<u8>) {
-        assert!(HEADER_LEN + body.len() + TAG_LEN <= PACKET_MAX, "{} bytes do not fit a packet", body.len());
+        assert!(body.len() + SEAL_LEN <= PACKET_MAX, "{} bytes do not fit a packet", body.len());
+        let began = self.meter.start();
         let Self { me, incarnation, root, next_key, .. } = &*self;
         let (sender, incarnation, key, next_key) = (*me, *incarnation, root.id(), *next_key);
         let series = match domain_of(kind) {
@@ -114,6 +130,7 @@ impl Sealer {
             .seal_in_place_separate_tag(nonce(counter), Aad::from(clear), sealed)
             .expect("a body this short always seals");
         packet.extend_from_slice(tag.as_ref());
+        self.meter.stop(began);
     }
 }
 
@@ -146,6 +163,7 @@ pub struct Opener {
     /// Keys that were accepted once; the latest ones.
     forgotten: ArrayVec<KeyId, KEYS_MAX>,
     peers: Vec<Peer>,
+    meter: Meter,
 }
 
 struct Accepted {
@@ -194,7 +212,30 @@ impl Opener {
         peers.sort_by_key(|p| p.id);
         let mut accepted = ArrayVec::new();
         accepted.push(Accepted { root: Root::new(key, cluster_name), retiring: false });
-        Self { cluster_name: cluster_name.to_owned(), accepted, forgotten: ArrayVec::new(), peers }
+        let forgotten = ArrayVec::new();
+        Self { cluster_name: cluster_name.to_owned(), accepted, forgotten, peers, meter: Meter::default() }
+    }
+
+    /// Opening is timed from now on, by a clock of nanoseconds.
+    pub fn lend_clock(&mut self, clock: fn() -> u64) {
+        self.meter.lend(clock);
+    }
+
+    /// Packets opened.
+    #[must_use]
+    pub fn times(&self) -> SealTimes {
+        self.meter.times()
+    }
+
+    /// Packets of these nodes are opened from now on; what is known of those that stay, stays.
+    pub fn set_nodes(&mut self, me: NodeId, nodes: impl IntoIterator<Item = NodeId>) {
+        let mut before = std::mem::take(&mut self.peers);
+        let mut keep = |id: NodeId| {
+            let at = before.iter().position(|p| p.id == id);
+            at.map_or(Peer { id, life: None }, |at| before.swap_remove(at))
+        };
+        self.peers = nodes.into_iter().filter(|id| *id != me).map(&mut keep).collect();
+        self.peers.sort_by_key(|p| p.id);
     }
 
     /// Accepts this key as well. `false`: there are [`KEYS_MAX`] already, or one of the same name on the wire.
@@ -262,7 +303,7 @@ impl Opener {
     /// Opens `packet` in place. On an error nothing has changed here but the bytes of `packet`; and not even they if
     /// the reason is another one than the seal.
     pub fn open<'a>(&mut self, packet: &'a mut [u8]) -> Result<Opened<'a>, RejectReason> {
-        if packet.len() > PACKET_MAX || packet.len() < HEADER_LEN + TAG_LEN {
+        if packet.len() > PACKET_MAX || packet.len() < SEAL_LEN {
             return Err(RejectReason::Malformed);
         }
         let header = Header::decode(packet).map_err(|_| RejectReason::Malformed)?;
@@ -288,6 +329,7 @@ impl Opener {
             return Err(RejectReason::Replay);
         }
         let series = header.counter >> SERIES_BITS;
+        let began = self.meter.start();
         let cached = life.as_mut().and_then(|l| l.seal(header.key)).and_then(|s| s.of(domain).get(series));
         let derived = match cached {
             Some(_) => None,
@@ -299,6 +341,7 @@ impl Opener {
             .open_in_place(nonce(header.counter), Aad::from(&*clear), sealed)
             .map_err(|_| RejectReason::Seal)?;
         // It is the sender's. Only from here on anything changes.
+        self.meter.stop(began);
         let new_incarnation = life.is_none();
         let life = match life {
             Some(life) => life,
@@ -312,7 +355,7 @@ impl Opener {
     #[must_use]
     pub fn would_open(&self, key: &ClusterKey, packet: &[u8]) -> bool {
         let Ok(header) = Header::decode(packet) else { return false };
-        let whole = HEADER_LEN + TAG_LEN..=PACKET_MAX;
+        let whole = SEAL_LEN..=PACKET_MAX;
         if header.key != key.id() || !whole.contains(&packet.len()) {
             return false;
         }

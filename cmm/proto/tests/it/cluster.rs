@@ -13,7 +13,7 @@ use holdfast_types::{
 };
 
 pub(crate) const PLAIN: QuorumConfig =
-    QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false };
+    QuorumConfig { expected_votes: None, two_node: false, wait_for_all: false, device: None };
 
 fn seal_gasps(node: &mut Node) -> Vec<Vec<u8>> {
     [GaspKind::CmmdDied, GaspKind::LastWord].iter().map(|kind| node.seal_gasp(*kind, "cmmd died")).collect()
@@ -75,7 +75,7 @@ pub(crate) struct Member {
 
 enum Due {
     Packet { to: u32, life: Incarnation, link: LinkId, bytes: Vec<u8> },
-    Persisted { node: u32, life: Incarnation, record: Record },
+    Persisted { node: u32, life: Incarnation, record: Box<Record> },
     Key { node: u32, life: Incarnation },
 }
 
@@ -114,8 +114,11 @@ impl Cluster {
                 boot_id: BootId([id as u8; 16]),
                 ring_seq_reserved: 0,
                 promised: Span::ZERO,
-                settings: Settings { timers, window_frames: 50, frames_per_visit: 17 },
+                tables: None,
+                settings: Settings { timers, window_frames: 50, frames_per_visit: 17, quorum: None },
                 quorum: cluster.options,
+                tie_break: cmm_proto::TieBreak::Off,
+                expected_seen: None,
                 links: links.clone(),
             };
             let member = Member {
@@ -302,7 +305,7 @@ impl Cluster {
                     continue;
                 }
                 Output::Persist(record) => {
-                    let due = Due::Persisted { node: id, life, record: record.clone() };
+                    let due = Due::Persisted { node: id, life, record: Box::new(record.clone()) };
                     self.put(self.now + PERSIST_DELAY, due);
                 }
                 Output::LoadKey => self.put(self.now + PERSIST_DELAY, Due::Key { node: id, life }),

@@ -33,6 +33,23 @@ fn three_nodes_form_one_quorate_cluster_and_tell_each_thing_once() {
 }
 
 #[test]
+fn an_administrator_has_the_ring_formed_anew_and_nobody_is_missed() {
+    let mut c = Cluster::formed(3);
+    let before = c.node(1).ring_id();
+    c.submit(2, Request::FormAnew).expect("never refused");
+    c.submit(2, Request::FormAnew).expect("never refused, also while it is done");
+    c.until("another ring", |c| c.settled(&[1, 2, 3]) && c.node(1).ring_id() > before);
+    for id in 1..=3 {
+        let rings: Vec<_> = c.regular(id).iter().map(|r| (r.members.clone(), r.left.clone())).collect();
+        assert_eq!(rings, [(ids(&[1, 2, 3]), Vec::new())], "one ring, and nobody left");
+        assert_eq!(c.quorum_told(id), [true], "quorate before and after");
+    }
+    assert!(c.events(2).contains(&&Event::Forced) && !c.events(1).contains(&&Event::Forced));
+    let cause = |id: u32| c.node(id).ring_changes().last().map(|change| change.cause);
+    assert_eq!((cause(2), cause(1)), (Some(18), Some(12)));
+}
+
+#[test]
 fn a_single_node_is_a_cluster() {
     let mut c = Cluster::new(1, PLAIN);
     c.until("forms", |c| c.settled(&[1]) && c.quorate(1));

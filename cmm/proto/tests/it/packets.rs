@@ -23,6 +23,7 @@ fn heartbeat(c: &Cluster, echoes: Vec<Echo>) -> Vec<u8> {
         boot_id: BootId([2; 16]),
         watchdog: Span::ZERO,
         lease: Span::ZERO,
+        device: Span::ZERO,
         echoes,
     };
     let beat = LinkBeat {

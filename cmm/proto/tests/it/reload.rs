@@ -1,13 +1,13 @@
 //! Intervals and limits are changed while the ring turns: nobody notices, and no lease is waited for too short a time.
 
-use cmm_proto::{Event, Output, Refusal, Request, Settings, SettingsTaken, Timers};
+use cmm_proto::{Event, Output, QuorumOptions, Refusal, Request, Settings, SettingsTaken, Timers};
 use holdfast_types::{NodeId, Span};
 
 use crate::cluster::{Cluster, node};
 
 fn settings(token: u64) -> Settings {
     let timers = Timers::from_token(Span::from_millis(token));
-    Settings { timers, window_frames: 50, frames_per_visit: 17 }
+    Settings { timers, window_frames: 50, frames_per_visit: 17, quorum: None }
 }
 
 /// With heartbeats each 2 seconds: far more seldom than others wait for by default.
@@ -73,6 +73,31 @@ fn timers_change_on_all_members_at_once_and_nobody_is_suspected() {
     c.kill(3);
     c.until("left", |c| c.settled(&[1, 2]));
     assert!(c.now.since(killed) < settings(1_000).timers.heartbeat_limit.scale(2, 1));
+}
+
+#[test]
+fn two_node_comes_and_goes_with_a_reload() {
+    let mut c = Cluster::formed(2);
+    for two_node in [true, false] {
+        let to = Settings {
+            quorum: Some(QuorumOptions { two_node, wait_for_all: two_node, ..QuorumOptions::default() }),
+            ..settings(1_000)
+        };
+        c.forget();
+        c.submit(1, Request::Reload).expect("the gate is open");
+        c.until("asked", |c| c.asked(1) && c.asked(2));
+        for id in [1, 2] {
+            c.submit(id, Request::Reread(Some(to))).expect("sane");
+        }
+        c.until("taken", |c| [1, 2].iter().all(|id| c.node(*id).quorum_view().two_node == two_node));
+        assert!(c.undisturbed(&[1, 2]) && c.quorate(1) && c.quorate(2), "{two_node}");
+        c.cut(&[1], &[2]);
+        c.until("apart", |c| c.settled(&[1]) && c.settled(&[2]));
+        let quorate = [1, 2].map(|id| c.quorate(id));
+        assert_eq!(quorate, [two_node; 2], "both halves, or none");
+        c.heal();
+        c.until("together", |c| c.settled(&[1, 2]) && c.quorate(1) && c.quorate(2));
+    }
 }
 
 #[test]

@@ -7,28 +7,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use harness::{Cluster, Process, Signal, patience, skip};
+use harness::{Cluster, Dice, Process, Signal, patience, skip};
 
 use crate::pacemaker::{ask, boot, place_of_shop, shop, start_pacemaker};
 use crate::{compile, others};
-
-/// The choices of a run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % end
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-}
 
 /// A daemon that something is done to; Pacemaker's are named as they are listed.
 const VICTIMS: [&str; 9] = [
@@ -301,7 +283,7 @@ fn pacemaker_and_a_load_survive_random_kills_pauses_and_cuts() {
     let mut chaos = Chaos {
         cluster: &cluster,
         churn: churn.to_str().unwrap(),
-        dice: Dice(seed),
+        dice: Dice::new(seed),
         started: Instant::now(),
         stopped: Vec::new(),
         done: BTreeMap::new(),

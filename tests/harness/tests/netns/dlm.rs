@@ -1,9 +1,9 @@
 //! `dlm_controld`, as far as a kernel without dlm lets it go.
 //!
-//! **Not reached here:** its groups (`dlm:controld`, one for each lockspace), the death of a node in them, fencing. It
-//! joins them only after it has found the kernel's dlm (misc devices, configfs), which belongs to the machine and not to
-//! a namespace: a node of these tests has none, and none is faked. What comes before that is the same as on corosync,
-//! word by word: the connections to CFG, CMAP and QUORUM, its node id, the addresses of all nodes, the orderly end.
+//! Its groups (`dlm:controld`, one for each lockspace) and the death of a node in them are in `tests/vm`: it joins them only
+//! after it has found the kernel's dlm (misc devices, configfs), which belongs to the machine and not to a namespace.
+//! What comes before that is compared here with corosync, word by word: the connections to CFG, CMAP and QUORUM, its node id,
+//! the addresses of all nodes, the orderly end.
 
 use harness::{Cib, Cluster, Options, skip};
 
@@ -33,7 +33,6 @@ fn dlm_controld_gets_as_far_as_the_kernel_lets_it_and_as_on_corosync() {
     if skip() {
         return;
     }
-    eprintln!("not reached: dlm_controld's groups and a node's death in them; they need the kernel's dlm");
     let (ours, theirs) = (said("cmmd"), said("corosync"));
     for (node, ours) in (1..).zip(&ours) {
         for line in [format!("our_nodeid {node}"), "node_config 3".to_owned(), "shutdown".to_owned()] {

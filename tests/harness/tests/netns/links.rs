@@ -363,12 +363,12 @@ fn a_reload_changes_votes_on_all_nodes() {
     assert!(out.status.success(), "{out:?}");
     are(["5", "3", "3"]);
     assert_eq!(key(&cluster, 3, "quorum.expected_votes"), "5");
-    // More than those present can make a quorum of: all stays as it is, and the one that was asked says so.
-    reload(&cluster, "/expected_votes/d; s/nodeid: 1$/&\\n        quorum_votes: 9/");
-    wait_for_line(&cluster, 2, "9 votes for node 1 were not set");
+    // More than all can make a quorum of: all stays as it is, and each node says so.
+    reload(&cluster, "s/expected_votes: 5/expected_votes: 9/");
+    wait_for_line(&cluster, 3, "expected_votes 9 can never be reached by half with 3 votes in the node list");
     are(["5", "3", "3"]);
     // Two votes for node 1, and the number of all of them as before.
-    reload(&cluster, "s/quorum_votes: 9/quorum_votes: 2/; s/provider: .*/&\\n    expected_votes: 5/");
+    reload(&cluster, "s/expected_votes: 9/expected_votes: 5/; s/nodeid: 1$/&\\n        quorum_votes: 2/");
     are(["5", "4", "3"]);
     reload(&cluster, "/expected_votes/d; /quorum_votes/d");
     are(["3", "3", "2"]);
@@ -379,6 +379,30 @@ fn a_reload_changes_votes_on_all_nodes() {
         "{}",
         cluster.report()
     );
+}
+
+#[test]
+fn a_reload_switches_two_node() {
+    if skip() {
+        return;
+    }
+    let cluster = up("retwo", two_links(2), &Cib::new());
+    let before = rings(&cluster);
+    let switch = |edit: &str, flags: &str| {
+        let out = reload(&cluster, edit);
+        assert!(out.status.success(), "{out:?}");
+        cluster.wait_for(&format!("the flags are {flags:?}"), || {
+            cluster.all().iter().all(|n| quorumtool(&cluster, *n, "Flags:") == flags).then_some(())
+        });
+    };
+    switch("s/provider: .*/&\\n    two_node: 1/", "2Node Quorate WaitForAll");
+    assert_eq!(key(&cluster, 1, "quorum.two_node"), "1");
+    switch("/two_node/d", "Quorate");
+    switch("s/provider: .*/&\\n    two_node: 1/", "2Node Quorate WaitForAll");
+    assert_eq!(rings(&cluster), before, "no ring was formed\n{}", cluster.report());
+    cluster.power_off(2).unwrap();
+    cluster.wait_for_members(&[1], &[1]);
+    cluster.wait_for_quorum(&[1], true);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Stories of real clusters: real daemons, real agents, real namespaces. Each needs root; see the harness.
 
+mod arena;
 mod chaos;
 mod clients;
 mod deaths;
@@ -8,9 +9,14 @@ mod formation;
 mod hostile;
 mod links;
 mod load;
+mod nodes;
 mod pacemaker;
 mod partitions;
 mod predecessor;
+mod qdisk;
+mod qdisk_faults;
+mod qdisk_random;
+mod qnetd;
 mod resources;
 mod sbd;
 mod scale;

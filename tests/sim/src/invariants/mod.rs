@@ -19,6 +19,7 @@ mod n1_unsealed_changes_nothing;
 mod q1_one_quorum;
 mod q2_lease;
 mod q3_takeover_wait;
+mod q4_device;
 mod q7_pause;
 
 pub use m11_step_barrier::FIRST_USERLAND_STEP;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<q1_one_quorum::OneQuorum>::default(),
         Box::<q2_lease::Lease>::default(),
         Box::<q3_takeover_wait::TakeoverWait>::default(),
+        Box::<q4_device::OneOwner>::default(),
         Box::<q7_pause::Pause>::default(),
         Box::<n1_unsealed_changes_nothing::UnsealedChangesNothing>::default(),
         Box::<confirmed::ConfirmedDeath>::default(),

@@ -4,7 +4,8 @@
 //! that waits in its old configuration counts with the old one. Two believers are one partition if the later of their
 //! two configurations has both as members: one of them may have been told of a merge already that the other, a member
 //! of it too, is still synchronising. A paused node acts on nothing, so it believes nothing; on its first turn it does
-//! again (Q7 says what it must believe then). two_node is the named exception: both halves are quorate by intent.
+//! again (Q7 says what it must believe then). two_node is the named exception, while it is in
+//! force on one of the two: both halves are quorate by intent.
 
 use super::Invariant;
 use crate::oracle::{History, Observation, What};
@@ -33,9 +34,6 @@ impl Invariant for OneQuorum {
             }
             _ => return Ok(()),
         }
-        if history.two_node {
-            return Ok(());
-        }
         let believers: Vec<_> =
             history.running.iter().flatten().map(|l| &history.lives[*l]).filter(|l| l.believes()).collect();
         for (i, p) in believers.iter().enumerate() {
@@ -47,6 +45,9 @@ impl Invariant for OneQuorum {
                 return Err(format!("node {id} names {:?} as members of {}", view.members, view.ring));
             }
             for q in &believers[i + 1..] {
+                if p.view.two_node || q.view.two_node {
+                    continue;
+                }
                 let later = if p.view.ring >= q.view.ring { p } else { q };
                 if !later.view.members.contains(&p.id) || !later.view.members.contains(&q.id) {
                     return Err(format!(

@@ -3,7 +3,8 @@
 //!
 //! The oracle does not ask the node. For each packet it knows which of the receiver's own packets its sender had read
 //! when it was sent; whatever the packet says, it cannot vouch for the receiver later than that, and for no longer than the lease that was configured there. The majority is the
-//! oracle's own as well: more than half of all configured votes.
+//! oracle's own as well: more than half of all configured votes; only where the votes that count change it is what the
+//! node has told its clients.
 
 use std::collections::BTreeMap;
 
@@ -33,9 +34,6 @@ impl Invariant for Lease {
     }
 
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
-        if history.two_node {
-            return Ok(());
-        }
         match seen.what {
             What::Quorum(view) if view.quorate => {
                 self.first = 0;
@@ -65,12 +63,12 @@ impl Invariant for Lease {
 impl Lease {
     fn check(&mut self, history: &History, index: LifeIndex, allowance: u64) -> Result<(), String> {
         let life = &history.lives[index];
-        if !life.believes() {
+        if !life.believes() || life.view.two_node {
             return Ok(());
         }
         let stored = self.ends.entry(index).or_insert(0);
         if history.now > stored.saturating_add(allowance) {
-            *stored = lease_end(history, life, &life.echoed);
+            *stored = lease_end(history, life, &life.echoed, life.hold.max(life.device_echoed));
         }
         self.first = self.first.min(*stored);
         if history.now <= stored.saturating_add(allowance) {
@@ -84,25 +82,57 @@ impl Lease {
     }
 }
 
-/// When the votes that vouch for `life` until these times, its own included, fall below a majority; 0: they never made
+/// When the votes that vouch for `life` until these times, its own and the device's included, fall below a majority; 0: they never made
 /// one.
 pub(crate) fn lease_end(
     history: &History,
     life: &Life,
     until: &[Option<holdfast_types::Boottime>],
+    device: Option<holdfast_types::Boottime>,
 ) -> Instant {
-    let mut votes = history.votes_of(life.node);
-    if votes >= history.majority {
+    end_of(history, life, until, device, history.need(life), |node| history.weight_of(life, node))
+}
+
+/// The same by the table that is under way in that life, where one is: it needs a majority by both.
+pub(crate) fn lease_end_by_next(
+    history: &History,
+    life: &Life,
+    until: &[Option<holdfast_types::Boottime>],
+) -> Instant {
+    let Some(next) = &life.next else { return Instant::MAX };
+    let (expected, tie) = (next.expected_now().get(), next.scale.tie);
+    let need = if tie.is_some() { expected + 1 } else { 2 * (expected / 2 + 1) };
+    end_of(history, life, until, None, need, |node| {
+        let id = history.votes[node].0;
+        let votes = next.votes(id).unwrap_or_default().get();
+        2 * votes + u32::from(votes > 0 && tie == Some(id))
+    })
+}
+
+fn end_of(
+    history: &History,
+    life: &Life,
+    until: &[Option<holdfast_types::Boottime>],
+    device: Option<holdfast_types::Boottime>,
+    need: u32,
+    weight_of: impl Fn(usize) -> u32,
+) -> Instant {
+    let mut weight = weight_of(life.node);
+    if weight >= need {
         return Instant::MAX;
     }
     let mut vouching: Vec<_> =
         until.iter().enumerate().filter_map(|(node, at)| Some(((*at)?, node))).collect();
+    let of_device = until.len();
+    vouching.extend(device.filter(|_| history.device > 0).map(|at| (at, of_device)));
     vouching.sort_unstable_by(|a, b| b.cmp(a));
     for (at, node) in vouching {
-        if node != life.node {
-            votes += history.votes_of(node);
+        if node == of_device {
+            weight += 2 * history.device;
+        } else if node != life.node {
+            weight += weight_of(node);
         }
-        if votes >= history.majority {
+        if weight >= need {
             return life.clock.instant(at);
         }
     }

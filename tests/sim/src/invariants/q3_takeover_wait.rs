@@ -2,6 +2,8 @@
 //! ended, drift and scheduling included, or its death is a fact.
 //!
 //! A lease is what peers' heartbeats grant: the oracle reads each heartbeat when it is sent, whether it arrives or not.
+//! A node that is not quorate and may count by another table, which the next exchange brings, has no majority that could be foretold: if it
+//! becomes quorate nevertheless, Q1 sees it.
 //! A node outside the configuration announced must not be able to muster a majority by the grants that are out, not
 //! even if the network delivered all of them.
 
@@ -9,7 +11,7 @@ use cmm_proto::QuorumView;
 use holdfast_types::Boottime;
 
 use super::Invariant;
-use super::q2_lease::lease_end;
+use super::q2_lease::{lease_end, lease_end_by_next};
 use crate::oracle::{History, Life, Observation, What};
 
 #[derive(Default)]
@@ -26,14 +28,19 @@ impl Invariant for TakeoverWait {
 
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
         let What::Quorum(view) = seen.what else { return Ok(()) };
-        if !view.quorate || history.two_node {
+        if !view.quorate || view.two_node {
             return Ok(());
         }
         for lost in history.running.iter().flatten().map(|l| &history.lives[*l]) {
             if view.members.contains(&lost.id) || lost.gave_up || ahead(history, seen, view, lost) {
                 continue;
             }
-            let end = lease_end(history, lost, &binding_grants(history, view, lost));
+            if history.tables_change && !lost.view.quorate {
+                continue;
+            }
+            let (grants, device) = binding_grants(history, view, lost);
+            let end = lease_end(history, lost, &grants, lost.hold.max(device))
+                .min(lease_end_by_next(history, lost, &grants));
             if end > history.now {
                 let (me, ms) = (history.lives[seen.life].id, (end - history.now) / 1_000);
                 return Err(format!(
@@ -48,15 +55,21 @@ impl Invariant for TakeoverWait {
 
 /// For each node, until when its grants to `lost` count that bind those who announce `view`. A member that has gone on to a later
 /// ring, in this life or another, is no member any more: what it grants there it grants for a configuration that waits
-/// itself, for all that it had granted before.
-fn binding_grants(history: &History, view: &QuorumView, lost: &Life) -> Vec<Option<Boottime>> {
+/// itself, for all that it had granted before. And the same of the device's vote that came with them.
+fn binding_grants(
+    history: &History,
+    view: &QuorumView,
+    lost: &Life,
+) -> (Vec<Option<Boottime>>, Option<Boottime>) {
     let mut grants = vec![None; history.votes.len()];
-    for ((granter, ring), at) in &lost.granted {
+    let mut device = None;
+    for ((granter, ring), (at, with_device)) in &lost.granted {
         if *ring <= view.ring || !view.members.contains(&history.votes[*granter].0) {
             grants[*granter] = grants[*granter].max(Some(*at));
+            device = device.max(*with_device);
         }
     }
-    grants
+    (grants, device)
 }
 
 /// Both are members of a later ring, which the announcing node is yet to install: nobody is lost, it comes late.

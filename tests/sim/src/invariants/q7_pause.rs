@@ -18,7 +18,10 @@ impl Invariant for Pause {
     fn observe(&mut self, history: &History, seen: &Observation<'_>) -> Result<(), String> {
         let What::Resumed(gap) = seen.what else { return Ok(()) };
         let life = &history.lives[seen.life];
-        let alone = history.two_node || history.votes_of(life.node) >= history.majority;
+        let need = history.need(life);
+        let device = history.weight_of(life, life.node) + 2 * history.device >= need;
+        let held = life.hold.is_some_and(|until| device && life.clock.local(history.now) < until);
+        let alone = held || life.view.two_node || history.weight_of(life, life.node) >= need;
         if gap > life.clock.real(history.lease) && life.view.quorate && !alone {
             return Err(format!(
                 "node {} still believes it is quorate after {} ms of pause",

@@ -59,6 +59,9 @@ planted! {
     a_step_before_its_time_is_found: StepTooEarly by "M11";
     an_answer_to_a_damaged_packet_is_found: AnswerDamaged by "N1";
     reading_before_looking_at_timers_is_found: ReadBeforeTimers by "Q7" | "Q2/Q8" | "N1" | "Q1";
+    a_lease_of_the_disk_that_looks_shorter_is_found: ShortDiskLease by "Q4" | "Q1" | "Q3";
+    a_holder_that_never_sees_its_end_is_found: StaleReservation by "Q4" | "Q1" | "Q3";
+    a_disk_that_loses_writes_unnoticed_is_found: LostWrites by "Q4" | "Q1" | "Q3";
     a_fence_agent_that_lies_is_found: FenceLies by "S5" | "Q1" | "Q3";
     a_deaf_node_is_found: Deaf by "L1/L7/L9" | "L2/L3" | "L6";
     forgotten_messages_are_found: ForgetMessages by "M9";

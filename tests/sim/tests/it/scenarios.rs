@@ -1,6 +1,6 @@
 //! Named scenarios: reports from the predecessors' users, and the corners that chance finds too rarely.
 
-use cmm_proto::{Guarantee, Settings, Timers};
+use cmm_proto::{Guarantee, NodeTable, Settings, Timers};
 use holdfast_sim::clock::{MS, SEC};
 use holdfast_sim::machine::Death;
 use holdfast_sim::oracle::Violation;
@@ -476,5 +476,48 @@ fn a_restart_does_not_shorten_what_was_promised_and_the_oracle_would_notice() {
         Err(v) => panic!("{}: {}", v.name, v.seen),
     }
     let found = two_restart_with_shorter_leases(Some(Bug::ForgetPromise)).err();
+    assert!(matches!(found.as_ref().map(|v| v.name), Some("Q1" | "Q3")), "{found:?}");
+}
+
+/// Three nodes run; one of them, cut off from the others, starts again with two new ones and a list of five in its file: three of
+/// five, beside two of three.
+fn three_of_five_start_beside_two_of_three(bug: Option<Bug>) -> Result<Cluster, Violation> {
+    let mut options = Options::quiet(14, 5);
+    options.load.nodes_every = SEC; // the script changes tables: the oracle counts by those that nodes tell
+    let mut cluster = Cluster::new(options, Mode::Tail, bug);
+    let five = cluster.options.table();
+    let three = NodeTable::new(five.nodes[..3].to_vec(), None);
+    for n in 0..3 {
+        cluster.put_table(n, &three);
+        cluster.start(n)?;
+    }
+    let quorate = |c: &Cluster, nodes: &[usize]| c.together(nodes) && nodes.iter().all(|n| c.quorate(*n));
+    until(&mut cluster, 10 * SEC, "three are quorate", |c| quorate(c, &[0, 1, 2]));
+    cluster.part(&[0, 1], &[2, 3, 4], true);
+    cluster.crash(2, Death::Silent)?;
+    cluster.put_table(2, &five);
+    for n in 2..5 {
+        cluster.start(n)?;
+    }
+    let deadline = cluster.now + 10 * SEC;
+    let done = cluster.run_while_not(deadline, |c| quorate(c, &[0, 1]) && c.together(&[2, 3, 4]))?;
+    assert!(done && (2..5).all(|n| !cluster.quorate(n)), "those with the new list have one vote of three");
+    cluster.part(&[0, 1], &[2, 3, 4], false);
+    cluster.put_table(0, &five);
+    cluster.put_table(1, &five);
+    cluster.reload(0)?;
+    until(&mut cluster, 10 * SEC, "all five count", |c| {
+        c.tables_agree() && c.together(&[0, 1, 2, 3, 4]) && (0..5).all(|n| c.quorate(n))
+    });
+    Ok(cluster)
+}
+
+#[test]
+fn an_edited_file_makes_no_second_majority_and_the_oracle_would_notice() {
+    match three_of_five_start_beside_two_of_three(None) {
+        Ok(cluster) => converges(cluster),
+        Err(v) => panic!("{}: {}", v.name, v.seen),
+    }
+    let found = three_of_five_start_beside_two_of_three(Some(Bug::ForgetTables)).err();
     assert!(matches!(found.as_ref().map(|v| v.name), Some("Q1" | "Q3")), "{found:?}");
 }

@@ -221,7 +221,7 @@ impl Net {
             me: node.id,
             nodes,
             incarnation: Incarnation::new(node.life),
-            settings: Settings { timers, window_frames, frames_per_visit: 17 },
+            settings: Settings { timers, window_frames, frames_per_visit: 17, quorum: None },
             frame_payload_max,
             ring_seq_reserved: node.disk,
         };

@@ -1,0 +1,543 @@
+//! A cluster of virtual machines, and what a test does to it.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use harness::{Turn, WorkDir, bin_dir, lacks, node_name, patience, random_bytes, skip_where};
+use nix::sys::signal::Signal;
+use status::ClusterStatus;
+
+use crate::agent::Answer;
+use crate::initramfs::Initramfs;
+use crate::kernel::{Kernel, output};
+use crate::machine::{Hardware, Machine};
+use crate::network::{Network, address};
+use crate::qmp::Event;
+use crate::target::Target;
+
+/// What the build gives to the tests.
+pub struct Build {
+    /// The program of the agent: `env!("CARGO_BIN_EXE_vm-agent")`.
+    pub agent: &'static str,
+    /// A folder for what is downloaded: `env!("CARGO_TARGET_TMPDIR")`.
+    pub cache: &'static str,
+}
+
+/// What a cluster is made of. `..Default::default()` for the rest.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many machines: `n1`, `n2`, … with ids 1, 2, …
+    pub nodes: u32,
+    /// How many links between them.
+    pub links: u8,
+    /// Megabytes of memory of each.
+    pub memory_mib: u32,
+    /// The watchdog whose driver is loaded.
+    pub watchdog: Watchdog,
+    /// Seconds from a kernel panic to the reset; 0: it stays as it is.
+    pub panic: u32,
+    /// Megabytes of a disk that all machines share as `/dev/vdb`; 0: none.
+    pub shared_disk_mib: u32,
+    /// Megabytes of a disk with SCSI-3 persistent reservations that all machines share as `/dev/sda`; 0: none.
+    pub scsi_disk_mib: u32,
+    /// Modules of the kernel to load besides the harness's own.
+    pub modules: &'static [&'static str],
+    /// Programs of the host that the machines have in `/usr/sbin`, with their libraries.
+    pub programs: Vec<PathBuf>,
+    /// More files, executable: path without a leading slash, content.
+    pub files: Vec<(&'static str, String)>,
+    /// Lines for the `failfast` section.
+    pub failfast: &'static str,
+    /// Lines for the `quorum` section.
+    pub quorum: &'static str,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            links: 1,
+            memory_mib: 256,
+            watchdog: Watchdog::None,
+            panic: 1,
+            shared_disk_mib: 0,
+            scsi_disk_mib: 0,
+            modules: &[],
+            programs: Vec::new(),
+            files: Vec::new(),
+            failfast: "mode: panic\nwatchdog_device: off\n",
+            quorum: "",
+        }
+    }
+}
+
+/// The watchdog of a machine. It is `/dev/watchdog0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watchdog {
+    /// None that a driver would find.
+    None,
+    /// Intel 6300ESB, a PCI card.
+    I6300esb,
+    /// Intel TCO, in the chip set. Fires at its second expiry.
+    Tco,
+    /// The kernel's own.
+    Software,
+}
+
+impl Watchdog {
+    fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::I6300esb => &["i6300esb"],
+            Self::Tco => &["lpc_ich", "i2c_i801", "iTCO_wdt"],
+            Self::Software => &["softdog"],
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::None | Self::Software => &[],
+            Self::I6300esb => &["-device", "i6300esb"],
+            Self::Tco => &["-global", "ICH9-LPC.noreboot=false"],
+        }
+    }
+}
+
+/// For the first line of a test: whether virtual machines cannot run here, which is a failure as root, see
+/// [`harness::skip`].
+#[must_use]
+pub fn skip() -> bool {
+    skip_where(lacks(
+        &TOOLS,
+        "qemu-system-x86, kmod, xz-utils, e2fsprogs, iproute2, util-linux, binutils, tgt, qemu-block-extra",
+    ))
+}
+
+const TOOLS: [&str; 11] = [
+    "qemu-system-x86_64",
+    "depmod",
+    "xz",
+    "mke2fs",
+    "ip",
+    "setpriv",
+    "strip",
+    "dpkg-deb",
+    "apt-get",
+    "tgtd",
+    "tgtadm",
+];
+
+/// Machines and the network between them. Dropping it ends all of it.
+pub struct Cluster {
+    name: String,
+    options: Options,
+    hardware: Hardware,
+    // In this order: the machines end before their folders go.
+    machines: Vec<RefCell<Machine>>,
+    network: Network,
+    _target: Option<Target>,
+    dir: WorkDir,
+    _turn: Turn,
+}
+
+impl Cluster {
+    /// Boots all machines; no daemon runs yet.
+    ///
+    /// # Errors
+    /// When something is missing, cannot be downloaded or does not start.
+    pub fn new(build: &Build, name: &str, options: Options) -> Result<Self> {
+        ensure!((1..=4).contains(&options.nodes) && (1..=4).contains(&options.links), "{options:?}");
+        let turn = Turn::take()?;
+        let dir = WorkDir::new(name)?;
+        let kernel = Kernel::get(Path::new(build.cache))?;
+        let initramfs = dir.path().join("initramfs");
+        let root = root(Initramfs::new(dir.path().join("scratch")), build, &kernel, name, &options)?;
+        fs::write(&initramfs, root)?;
+        let mut more: Vec<String> = options.watchdog.arguments().iter().map(|&a| a.to_owned()).collect();
+        more.extend(["-name".to_owned(), name.to_owned()]);
+        if options.shared_disk_mib > 0 {
+            let disk = dir.path().join(SHARED_DISK);
+            fs::File::create(&disk)?.set_len(u64::from(options.shared_disk_mib) << 20)?;
+            // One host, one cache for the file: what a machine has written the others read.
+            let drive = format!("if=none,id=shared,file={},format=raw,cache=writethrough", disk.display());
+            let device = "virtio-blk-pci,drive=shared,share-rw=on,write-cache=off";
+            more.extend(["-drive", &drive, "-device", device].map(str::to_owned));
+        }
+        if options.scsi_disk_mib > 0 {
+            more.extend(Target::arguments());
+        }
+        let hardware = Hardware {
+            kernel: kernel.image(),
+            initramfs,
+            links: options.links,
+            memory_mib: options.memory_mib,
+            append: format!("panic={}", options.panic),
+            more,
+        };
+        let network = Network::new(options.nodes, options.links)?;
+        let scsi = Some(options.scsi_disk_mib).filter(|mib| *mib > 0);
+        let target = scsi.map(|mib| Target::start(dir.path(), mib)).transpose()?;
+        let machine = |id| Machine::new(id, dir.path().join(node_name(id))).map(RefCell::new);
+        let machines = (1..=options.nodes).map(machine).collect::<Result<_>>()?;
+        let name = name.to_owned();
+        let this = Self { name, options, hardware, machines, network, _target: target, dir, _turn: turn };
+        for node in this.all() {
+            this.power_on(node)?;
+        }
+        for node in this.all() {
+            this.wait_for_boot(node, None);
+        }
+        Ok(this)
+    }
+
+    /// All node ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<u32> {
+        (1..=self.options.nodes).collect()
+    }
+
+    /// Switches a machine on.
+    ///
+    /// # Errors
+    /// When it is on or cannot be started.
+    pub fn power_on(&self, node: u32) -> Result<()> {
+        self.machine(node).borrow_mut().power_on(&self.hardware)
+    }
+
+    /// Takes the power from a machine at once. What it had not written is lost, its disk and its last words are not.
+    pub fn power_off(&self, node: u32) {
+        self.machine(node).borrow_mut().power_off();
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&self, node: u32) {
+        self.machine(node).borrow_mut().reset().unwrap();
+    }
+
+    /// Stops a whole machine, while its clock goes on.
+    pub fn freeze(&self, node: u32) {
+        self.machine(node).borrow().signal(Signal::SIGSTOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self, node: u32) {
+        self.machine(node).borrow().signal(Signal::SIGCONT).unwrap();
+    }
+
+    /// Cuts a machine off from all others.
+    pub fn cut(&self, node: u32) {
+        self.network.cut(node).unwrap();
+    }
+
+    /// Connects it again.
+    pub fn heal(&self, node: u32) {
+        self.network.heal(node).unwrap();
+    }
+
+    /// The id of a machine's boot, as its agent said last.
+    #[must_use]
+    pub fn boot(&self, node: u32) -> Option<String> {
+        self.machine(node).borrow_mut().boot()
+    }
+
+    /// Waits until a machine has booted, another time than `earlier`.
+    pub fn wait_for_boot(&self, node: u32, earlier: Option<&str>) -> String {
+        self.wait_for(&format!("n{node} boots"), || self.boot(node).filter(|b| Some(b.as_str()) != earlier))
+    }
+
+    /// Runs a shell script on a node and waits for its end.
+    ///
+    /// # Errors
+    /// When the machine is off, is reset meanwhile, or does not answer.
+    pub fn run(&self, node: u32, script: &str) -> Result<Answer> {
+        self.machine(node).borrow_mut().run(script, patience())
+    }
+
+    /// The same for a script that must succeed; gives its standard output.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn sh(&self, node: u32, script: &str) -> String {
+        let answer = self.run(node, script);
+        let answer = answer.unwrap_or_else(|e| panic!("n{node}: {script}: {e:#}"));
+        assert!(answer.status == 0, "n{node}: {script}: {answer:?}");
+        answer.stdout
+    }
+
+    /// Starts a daemon of a node in the background; its output goes to a log of its name, which outlives the node.
+    pub fn start(&self, node: u32, daemon: &str, args: &str) {
+        self.sh(node, &format!("setsid {daemon} {args} >>/vm/{daemon}.log 2>&1 </dev/null &"));
+    }
+
+    /// Starts `cmmd` on a node and waits until it serves clients.
+    pub fn start_ring(&self, node: u32) {
+        self.start(node, "cmmd", "-f");
+        self.wait_for_ring(node);
+    }
+
+    fn wait_for_ring(&self, node: u32) {
+        self.wait_for(&format!("the ring's daemon of n{node} serves clients"), || {
+            self.status(node).ok().filter(|s| s.answered.cmmd)
+        });
+    }
+
+    /// Starts `cmmd` everywhere and waits for the ring of all.
+    pub fn start_all(&self) {
+        let all = self.all();
+        all.iter().for_each(|node| self.start(*node, "cmmd", "-f"));
+        all.iter().for_each(|node| self.wait_for_ring(*node));
+        self.wait_for_members(&all, &all);
+        self.wait_for_quorum(&all, true);
+    }
+
+    /// What `holdfast status --json` says on a node.
+    ///
+    /// # Errors
+    /// When the node is off or the command fails.
+    pub fn status(&self, node: u32) -> Result<ClusterStatus> {
+        let answer = self.run(node, "holdfast status --json")?;
+        serde_json::from_str(&answer.stdout).with_context(|| format!("n{node}: {}", answer.stderr.trim()))
+    }
+
+    /// Waits until each of `nodes` is in an operational ring of exactly `members`.
+    pub fn wait_for_members(&self, nodes: &[u32], members: &[u32]) {
+        self.wait_for(&format!("nodes {nodes:?} form a ring of {members:?}"), || {
+            let formed = |s: ClusterStatus| s.ring.members == members && s.ring.state == "OPERATIONAL";
+            nodes.iter().all(|n| self.status(*n).is_ok_and(formed)).then_some(())
+        });
+    }
+
+    /// Waits until each of `nodes` is quorate, or is not.
+    pub fn wait_for_quorum(&self, nodes: &[u32], quorate: bool) {
+        self.wait_for(&format!("nodes {nodes:?}: quorate = {quorate}"), || {
+            let seen = |s: ClusterStatus| s.answered.cmmd && s.quorum.quorate == quorate;
+            nodes.iter().all(|n| self.status(*n).is_ok_and(seen)).then_some(())
+        });
+    }
+
+    /// A log of a node, all its lives.
+    #[must_use]
+    pub fn log(&self, node: u32, daemon: &str) -> String {
+        self.machine(node).borrow().log(daemon)
+    }
+
+    /// Waits for a line with this in a log of a node, and gives that line.
+    pub fn wait_for_log(&self, node: u32, daemon: &str, what: &str) -> String {
+        self.wait_for(&format!("n{node}'s {daemon} says \"{what}\""), || {
+            self.log(node, daemon).lines().find(|l| l.contains(what)).map(str::to_owned)
+        })
+    }
+
+    /// What a machine has written to its serial console in all its lives.
+    #[must_use]
+    pub fn console(&self, node: u32) -> String {
+        self.machine(node).borrow().console()
+    }
+
+    /// A folder of the host that the machine sees as `/vm`.
+    #[must_use]
+    pub fn share(&self, node: u32) -> PathBuf {
+        self.machine(node).borrow().share()
+    }
+
+    /// The file behind the shared disk.
+    #[must_use]
+    pub fn shared_disk(&self) -> PathBuf {
+        self.dir.path().join(SHARED_DISK)
+    }
+
+    /// What QEMU has told of a machine since `since`.
+    #[must_use]
+    pub fn events(&self, node: u32, since: Instant) -> Vec<Event> {
+        let mut events = self.machine(node).borrow().events();
+        events.retain(|e| e.at >= since);
+        events
+    }
+
+    /// Waits until QEMU tells of such an event, and gives the first one since `since`.
+    pub fn wait_for_event(&self, node: u32, name: &str, since: Instant) -> Event {
+        self.wait_for(&format!("{name} of n{node}"), || {
+            self.events(node, since).into_iter().find(|e| e.name == name)
+        })
+    }
+
+    /// Waits until `check` gives something, and fails the test with a report of all nodes when it never does.
+    ///
+    /// # Panics
+    /// After [`patience`].
+    pub fn wait_for<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = check() {
+                return found;
+            }
+            assert!(start.elapsed() < patience(), "gave up waiting: {what}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Everything that helps to understand a failure: events, the end of the consoles and logs.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut out = format!("cluster {} in {}\n", self.name, self.dir.path().display());
+        let end = |text: &str| {
+            let lines: Vec<_> = text.lines().collect();
+            lines[lines.len().saturating_sub(60)..].join("\n")
+        };
+        for machine in &self.machines {
+            let Ok(machine) = machine.try_borrow() else { continue };
+            let _ = writeln!(out, "==== {}", machine.share().display());
+            for event in machine.events() {
+                let _ = writeln!(
+                    out,
+                    "{:.1} s ago: {} {}",
+                    event.at.elapsed().as_secs_f64(),
+                    event.name,
+                    event.data
+                );
+            }
+            let _ = writeln!(
+                out,
+                "-- console{}\n{}",
+                if machine.is_on() { "" } else { " (off)" },
+                end(&machine.console())
+            );
+            for entry in fs::read_dir(machine.share()).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if let Some(name) = name.strip_suffix(".log") {
+                    let _ = writeln!(out, "-- {name}\n{}", end(&machine.log(name)));
+                }
+            }
+        }
+        out
+    }
+
+    fn machine(&self, node: u32) -> &RefCell<Machine> {
+        let index = (node as usize).checked_sub(1);
+        index.and_then(|i| self.machines.get(i)).unwrap_or_else(|| panic!("this cluster has no node {node}"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("vm: a test failed with this cluster running:\n{}", self.report());
+        }
+    }
+}
+
+const SHARED_DISK: &str = "shared-disk";
+
+/// Modules that every machine needs: its serial port, disk, network, shared folder, randomness, and how it says that it panicked.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_console",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "9pnet_virtio",
+    "9p",
+    "crc32c_generic",
+    "ext4",
+    "pvpanic_pci",
+];
+
+/// The root file system of all machines of a cluster.
+fn root(
+    mut root: Initramfs,
+    build: &Build,
+    kernel: &Kernel,
+    name: &str,
+    options: &Options,
+) -> Result<Vec<u8>> {
+    let busybox = kernel.busybox();
+    root.program(&busybox, "bin/busybox")?;
+    for applet in output(Command::new(&busybox).arg("--list"))?.lines().filter(|a| *a != "busybox") {
+        root.link(&format!("bin/{applet}"), "busybox");
+    }
+    root.link("init", "bin/init");
+    root.program(Path::new(build.agent), "bin/vm-agent")?;
+    let ours = bin_dir()?;
+    for program in ["cmmd", "holdfast-guardian", "holdfast", "rgmd"] {
+        root.program(&ours.join(program), &format!("usr/sbin/{program}"))?;
+    }
+    for program in &options.programs {
+        let name = program.file_name().context("a program without a name")?.to_string_lossy();
+        root.program(program, &format!("usr/sbin/{name}"))?;
+    }
+    for (path, content) in &options.files {
+        root.file(path, 0o755, content.as_bytes());
+    }
+    let scsi: &[&str] = if options.scsi_disk_mib > 0 { &["virtio_scsi", "sd_mod"] } else { &[] };
+    let modules = [MODULES, options.watchdog.modules(), scsi, options.modules].concat();
+    kernel.add_modules(&mut root, &modules)?;
+    root.file("etc/modules", 0o644, modules.join(" ").as_bytes());
+    root.file("etc/inittab", 0o644, INITTAB);
+    root.file("etc/rc", 0o755, RC);
+    root.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n");
+    root.file("etc/group", 0o644, b"root:x:0:\n");
+    root.file("etc/holdfast/holdfast.conf", 0o644, configuration(name, options).as_bytes());
+    root.file("etc/holdfast/authkey", 0o400, &random_bytes(256)?);
+    for dir in ["proc", "sys", "dev", "run", "tmp", "vm", "var/lib/holdfast", "var/log", "root"] {
+        root.dir(dir);
+    }
+    Ok(root.finish())
+}
+
+/// The same file for every node. The times are generous: an emulated machine among others may stand still for a while.
+fn configuration(name: &str, options: &Options) -> String {
+    let mut text = format!(
+        "totem {{\n version: 2\n cluster_name: {name}\n transport: knet\n token: 4000\n heartbeat_limit: 1000\n}}\nnodelist {{\n"
+    );
+    for node in 1..=options.nodes {
+        let _ = writeln!(text, " node {{\n nodeid: {node}\n name: {}", node_name(node));
+        for link in 0..options.links {
+            let _ = writeln!(text, " ring{link}_addr: {}", address(node, link));
+        }
+        text.push_str(" }\n");
+    }
+    let (quorum, failfast) = (options.quorum, options.failfast);
+    let _ = writeln!(text, "}}\nquorum {{\n provider: corosync_votequorum\n{quorum}}}");
+    let _ = writeln!(text, "logging {{\n to_stderr: yes\n to_syslog: no\n}}\nfailfast {{\n{failfast}}}");
+    text
+}
+
+const INITTAB: &[u8] = b"::sysinit:/etc/rc\n::respawn:/bin/vm-agent\n::ctrlaltdel:/bin/reboot\n";
+
+/// Makes a node of a machine that has just booted.
+const RC: &[u8] = br#"#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/shm
+mount -t tmpfs shm /dev/shm
+mount -t tmpfs -o mode=755 run /run
+# Where udev would put the devices of dlm.
+ln -s . /dev/misc
+modprobe -a $(cat /etc/modules)
+# As udev names them.
+mkdir /dev/virtio-ports
+for port in /sys/class/virtio-ports/*; do
+    ln -s "/dev/${port##*/}" "/dev/virtio-ports/$(cat "$port/name")"
+done
+for word in $(cat /proc/cmdline); do
+    case $word in vm.*=*) eval "${word#vm.}" ;; esac
+done
+hostname "n$node"
+mount -t 9p -o trans=virtio,version=9p2000.L,cache=none share /vm
+mount -t ext4 /dev/vda /var/lib/holdfast
+mount -t pstore pstore /sys/fs/pstore
+mount -t configfs configfs /sys/kernel/config 2>/dev/null
+ip link set lo up
+link=0
+while [ $link -lt $links ]; do
+    ip addr add 10.77.$link.$node/24 dev eth$link
+    ip link set eth$link up
+    link=$((link + 1))
+done
+"#;

@@ -1,0 +1,57 @@
+//! The machines' network: a namespace of its own with a bridge for each link and a tap device for each interface.
+
+use std::marker::PhantomData;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::kernel::output;
+
+/// Bridges and taps. They live in a network namespace that the calling thread has moved to for good, and so have all programs
+/// that this thread starts from now on; hence no other thread may have it.
+pub(crate) struct Network {
+    links: u8,
+    _this_thread: PhantomData<*const ()>,
+}
+
+impl Network {
+    pub(crate) fn new(nodes: u32, links: u8) -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+        ip("link set lo up")?;
+        for link in 0..links {
+            ip(&format!("link add br{link} type bridge"))?;
+            ip(&format!("link set br{link} up"))?;
+            for node in 1..=nodes {
+                let tap = tap(node, link);
+                ip(&format!("tuntap add {tap} mode tap"))?;
+                ip(&format!("link set {tap} master br{link} up"))?;
+            }
+        }
+        Ok(Self { links, _this_thread: PhantomData })
+    }
+
+    /// Cuts a node off on all links, both ways; its own interfaces notice nothing.
+    pub(crate) fn cut(&self, node: u32) -> Result<()> {
+        (0..self.links).try_for_each(|link| ip(&format!("link set {} down", tap(node, link))))
+    }
+
+    /// Undoes it.
+    pub(crate) fn heal(&self, node: u32) -> Result<()> {
+        (0..self.links).try_for_each(|link| ip(&format!("link set {} up", tap(node, link))))
+    }
+}
+
+/// The host's end of an interface.
+pub(crate) fn tap(node: u32, link: u8) -> String {
+    format!("t{node}x{link}")
+}
+
+/// A node's address on a link.
+pub(crate) fn address(node: u32, link: u8) -> String {
+    format!("10.77.{link}.{node}")
+}
+
+fn ip(args: &str) -> Result<()> {
+    output(Command::new("ip").args(args.split(' '))).map(drop)
+}

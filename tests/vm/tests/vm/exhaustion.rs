@@ -1,0 +1,100 @@
+//! A node that runs out of something stays a member, or goes down with its reason; it never hangs on.
+
+use std::time::Instant;
+
+use vm::{Cluster, Options, Watchdog};
+
+use crate::boot;
+use crate::failfast::{TWO, last_death, last_words, rejoin, start_unit};
+use crate::watchdog::WITH_NOTICE;
+
+const FAILFAST: &str =
+    " mode: panic\n watchdog_device: off\n unit {\n name: pmfd\n pidfile: /run/pmfd.pid\n }\n";
+const REASON: &str = "Failfast: Aborting because \"pmfd\" died 0 seconds ago.";
+
+/// Fills the disk to the last block.
+const FILL: &str = "cd /var/lib/holdfast; for size in 64k 4k 512; do dd if=/dev/zero of=filler.$size bs=$size; done 2>/dev/null; sync";
+
+/// Kills the unit by a shell that can still do it where nothing new can be started, after what `before` does.
+fn kill_unit(cluster: &Cluster, before: &str) -> Instant {
+    let start = Instant::now();
+    let _ = cluster.run(2, &format!("read pid </run/pmfd.pid; {before}; kill -9 $pid; sleep 100"));
+    start
+}
+
+/// How often the survivor has seen a new membership.
+fn changes(cluster: &Cluster) -> usize {
+    cluster.log(1, "cmmd").matches("A new membership").count()
+}
+
+#[test]
+fn neither_full_nor_hanging_disks_nor_used_up_memory_or_processes_keep_a_sick_node_alive() {
+    if vm::skip() {
+        return;
+    }
+    let cluster = boot("exhaustion", Options { failfast: FAILFAST, quorum: TWO, ..Options::default() });
+    cluster.start_all();
+    start_unit(&cluster, 2);
+    let before = changes(&cluster);
+    // Memory first: what asks for it is killed, the ring stays.
+    for _ in 0..3 {
+        let killed = cluster.run(2, "tail /dev/zero").unwrap();
+        assert_ne!(killed.status, 0, "{killed:?}");
+    }
+    cluster.sh(2, FILL);
+    assert_ne!(cluster.run(2, "cp /etc/rc /var/lib/holdfast/one").unwrap().status, 0, "there is room");
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    assert_eq!(changes(&cluster), before, "the ring has changed");
+
+    let boot_id = cluster.boot(2).unwrap();
+    let start = kill_unit(
+        &cluster,
+        "echo 400 >/proc/sys/kernel/pid_max; (while :; do sleep 100000 >/dev/null 2>&1 & done) 2>/vm/fork.log",
+    );
+    cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    assert!(cluster.log(2, "fork").contains("can't fork"), "processes were left: {}", cluster.log(2, "fork"));
+    cluster.wait_for_log(1, "cmmd", &format!("Node 2 goes down: {REASON}"));
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert_eq!(last_death(&cluster, 2), REASON);
+    assert!(last_words(&cluster, 2).contains(REASON));
+
+    // A disk that takes a write and never ends it: the black box hangs, the node goes down all the same.
+    cluster.sh(2, "rm /var/lib/holdfast/filler.* /sys/fs/pstore/*");
+    rejoin(&cluster, 2);
+    start_unit(&cluster, 2);
+    let boot_id = cluster.boot(2).unwrap();
+    let before = changes(&cluster);
+    cluster.sh(2, "fsfreeze --freeze /var/lib/holdfast");
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    assert_eq!(changes(&cluster), before, "the ring has changed");
+    let start = kill_unit(&cluster, ":");
+    cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert!(last_words(&cluster, 2).contains(REASON));
+    rejoin(&cluster, 2);
+}
+
+#[test]
+fn a_realtime_hog_on_every_cpu_ends_with_the_watchdog() {
+    if vm::skip() {
+        return;
+    }
+    let options = Options {
+        nodes: 1,
+        failfast: WITH_NOTICE,
+        watchdog: Watchdog::I6300esb,
+        modules: &["pretimeout_panic"],
+        programs: vec!["/usr/bin/chrt".into()],
+        ..Options::default()
+    };
+    let cluster = boot("hog", options);
+    cluster.start_all();
+    cluster.wait_for_log(1, "cmmd", "The watchdog is fed: armed with the first quorum");
+    let boot_id = cluster.boot(1).unwrap();
+    let start = Instant::now();
+    let _ = cluster.run(1, "setsid chrt -f 99 sh -c 'while :; do :; done' >/dev/null 2>&1 &");
+    cluster.wait_for_event(1, "GUEST_PANICKED", start);
+    cluster.wait_for_boot(1, Some(&boot_id));
+    assert!(last_words(&cluster, 1).contains("watchdog pretimeout event"));
+    rejoin(&cluster, 1);
+}

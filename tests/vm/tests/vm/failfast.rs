@@ -1,0 +1,171 @@
+//! A node whose critical process is dead or hangs takes its kernel down, and says why: on its console, in the kernel's last
+//! words (pstore), in the black box, and to the survivors.
+
+use std::time::{Duration, Instant};
+
+use failfast::black_box::{self, Class};
+use vm::{Cluster, Options, Watchdog};
+
+use crate::{boot, stays};
+
+/// Both halves of two are quorate: a survivor goes on alone.
+pub(crate) const TWO: &str = " two_node: 1\n wait_for_all: 0\n";
+
+/// Starts a process that `failfast` watches as `pmfd` on a node.
+pub(crate) fn start_unit(cluster: &Cluster, node: u32) {
+    let armed = || cluster.log(node, "cmmd").matches("unit \"pmfd\" armed").count();
+    let before = armed();
+    cluster.sh(node, "setsid sleep 100000 >/dev/null 2>&1 & echo $! >/run/pmfd.pid");
+    cluster.wait_for("the unit is armed", || (armed() > before).then_some(()));
+}
+
+/// The last reason for its death in a node's black box.
+pub(crate) fn last_death(cluster: &Cluster, node: u32) -> String {
+    cluster.sh(node, "cp /var/lib/holdfast/blackbox /vm/");
+    let records = black_box::read(&cluster.share(node).join("blackbox")).unwrap();
+    let death = records.iter().rev().find(|r| r.class == Class::Death);
+    death.unwrap_or_else(|| panic!("no death in {records:?}")).text.as_str().to_owned()
+}
+
+/// What is left of a machine that has gone down and come up again: the reason in the black box and in pstore.
+pub(crate) fn assert_reason_is_kept(cluster: &Cluster, node: u32, reason: &str) {
+    assert!(last_death(cluster, node).contains(reason), "{}", last_death(cluster, node));
+    let last_words = last_words(cluster, node);
+    assert!(last_words.contains(reason), "{reason:?} is missing in\n{last_words}");
+}
+
+/// What the kernel left in pstore.
+pub(crate) fn last_words(cluster: &Cluster, node: u32) -> String {
+    cluster.sh(node, "cat /sys/fs/pstore/dmesg-erst-*")
+}
+
+/// Starts the ring's daemon of a node that has just come up, and waits until all are together.
+pub(crate) fn rejoin(cluster: &Cluster, node: u32) {
+    cluster.start_ring(node);
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+}
+
+#[test]
+fn a_dead_unit_panics_the_kernel_after_its_delay_and_the_reason_is_everywhere() {
+    if vm::skip() {
+        return;
+    }
+    let failfast = " mode: panic\n watchdog_device: off\n unit {\n name: pmfd\n delay: 5000\n pidfile: /run/pmfd.pid\n }\n";
+    let cluster = boot("unit", Options { failfast, quorum: TWO, panic: 0, ..Options::default() });
+    cluster.start_all();
+    start_unit(&cluster, 2);
+    let boot_id = cluster.boot(2).unwrap();
+
+    let start = Instant::now();
+    cluster.sh(2, "kill -9 $(cat /run/pmfd.pid)");
+    let panic = cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    assert!(panic.at.duration_since(start) >= Duration::from_secs(5), "sooner than its delay");
+    let reason = "Failfast: Aborting because \"pmfd\" died 5 seconds ago.";
+    assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
+    cluster.wait_for_log(1, "cmmd", &format!("Node 2 goes down: {reason}"));
+    cluster.wait_for_members(&[1], &[1]);
+    // kernel.panic is 0: it stays as it is, for the operator to see.
+    stays("n2 stays down", Duration::from_secs(3), || {
+        cluster.events(2, start).iter().all(|e| e.name != "RESET" && e.name != "SHUTDOWN")
+    });
+
+    cluster.reset(2);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert_reason_is_kept(&cluster, 2, reason);
+    rejoin(&cluster, 2);
+}
+
+#[test]
+fn a_killed_daemon_panics_the_kernel_and_the_machine_comes_back_by_itself() {
+    if vm::skip() {
+        return;
+    }
+    let failfast = " mode: panic\n watchdog_device: off\n";
+    let cluster = boot("killed", Options { failfast, quorum: TWO, ..Options::default() });
+    cluster.start_all();
+    let boot_id = cluster.boot(2).unwrap();
+    let start = Instant::now();
+    // No answer may come: the machine may be gone before.
+    let _ = cluster.run(2, "kill -9 $(pidof cmmd)");
+    cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    let reason = "Failfast: Aborting because \"cmmd\" died 0 seconds ago.";
+    cluster.wait_for_log(1, "cmmd", "Node 2 goes down: cmmd died or made no progress");
+    cluster.wait_for_event(2, "RESET", start);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
+    assert_reason_is_kept(&cluster, 2, reason);
+    rejoin(&cluster, 2);
+}
+
+#[test]
+fn a_daemon_that_hangs_is_noticed_by_its_guardian() {
+    if vm::skip() {
+        return;
+    }
+    // The limit is that of the defaults: it has to be less than the time in which the watchdog would give notice.
+    let failfast = " mode: panic\n watchdog_device: /dev/watchdog0\n";
+    let (watchdog, modules) = (Watchdog::I6300esb, &["pretimeout_panic"]);
+    let options = Options { failfast, quorum: TWO, watchdog, modules, ..Options::default() };
+    let cluster = boot("stopped", options);
+    cluster.start_all();
+    cluster.wait_for_log(2, "cmmd", "The watchdog is fed: armed with the first quorum");
+    let boot_id = cluster.boot(2).unwrap();
+    let start = Instant::now();
+    cluster.sh(2, "kill -STOP $(pidof cmmd)");
+    let panic = cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    assert!(panic.at.duration_since(start) >= Duration::from_secs(5), "sooner than its limit");
+    let reason = "Failfast: Aborting because \"cmmd\" made no progress for ";
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
+    assert_reason_is_kept(&cluster, 2, reason);
+    rejoin(&cluster, 2);
+}
+
+#[test]
+fn mode_reset_resets_at_once_and_the_reason_is_kept() {
+    if vm::skip() {
+        return;
+    }
+    let failfast = " mode: reset\n watchdog_device: off\n unit {\n name: pmfd\n pidfile: /run/pmfd.pid\n }\n";
+    let cluster = boot("reset", Options { failfast, quorum: TWO, ..Options::default() });
+    cluster.start_all();
+    start_unit(&cluster, 2);
+    let boot_id = cluster.boot(2).unwrap();
+    let start = Instant::now();
+    let _ = cluster.run(2, "kill -9 $(cat /run/pmfd.pid)");
+    cluster.wait_for_event(2, "RESET", start);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    let reason = "Failfast: Aborting because \"pmfd\" died 0 seconds ago.";
+    assert!(cluster.events(2, start).iter().all(|e| e.name != "GUEST_PANICKED"), "a reset is no panic");
+    assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
+    cluster.wait_for_log(1, "cmmd", &format!("Node 2 goes down: {reason}"));
+    assert_eq!(last_death(&cluster, 2), reason);
+    rejoin(&cluster, 2);
+}
+
+#[test]
+fn a_machine_that_was_frozen_for_longer_than_its_lease_wakes_up_expelled() {
+    if vm::skip() {
+        return;
+    }
+    let failfast = " mode: panic\n watchdog_device: off\n";
+    let cluster = boot("frozen", Options { nodes: 3, failfast, ..Options::default() });
+    cluster.start_all();
+    let before = cluster.log(3, "cmmd").len();
+    cluster.freeze(3);
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_quorum(&[1, 2], true);
+    cluster.thaw(3);
+    let all = cluster.all();
+    cluster.wait_for_members(&all, &all);
+    cluster.wait_for_quorum(&all, true);
+    let log = cluster.log(3, "cmmd");
+    let at = |what: &str| {
+        log[before..].find(what).unwrap_or_else(|| panic!("{what:?} is missing in\n{}", &log[before..]))
+    };
+    let joined = at("A new membership");
+    for first in ["Process pause detected", "will NOT provide any services"] {
+        assert!(at(first) < joined, "{}", &log[before..]);
+    }
+}

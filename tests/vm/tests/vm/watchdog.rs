@@ -1,0 +1,159 @@
+//! The watchdog takes the node down where nothing else can, and lets it go in order.
+
+use std::time::{Duration, Instant};
+
+use vm::{Cluster, Options, Watchdog};
+
+use crate::failfast::{last_death, last_words};
+use crate::{boot, stays};
+
+const FAILFAST: &str = " mode: panic\n watchdog_device: /dev/watchdog0\n watchdog_timeout: 5000\n";
+
+/// Where the kernel has to panic before the watchdog fires. The one is done by the guest, the other by QEMU, and an emulated
+/// processor may get nothing for seconds.
+pub(crate) const WITH_NOTICE: &str =
+    " mode: panic\n watchdog_device: /dev/watchdog0\n watchdog_timeout: 20000\n watchdog_pretimeout: 10000\n";
+
+/// A cluster whose nodes have armed their watchdogs.
+fn armed(name: &str, options: Options) -> Cluster {
+    let failfast = if options.modules.contains(&"pretimeout_panic") { WITH_NOTICE } else { FAILFAST };
+    let cluster = boot(name, Options { failfast, ..options });
+    cluster.start_all();
+    for node in cluster.all() {
+        cluster.wait_for_log(node, "cmmd", "The watchdog is fed: armed with the first quorum");
+    }
+    cluster
+}
+
+/// Kills `cmmd` and its guardian before either can say a word.
+fn kill_both(cluster: &Cluster, node: u32) {
+    cluster.sh(
+        node,
+        "kill -STOP $(pidof holdfast-guardian) && kill -9 $(pidof cmmd) $(pidof holdfast-guardian)",
+    );
+}
+
+fn goes_down(cluster: &Cluster, node: u32, since: Instant) -> bool {
+    cluster
+        .events(node, since)
+        .iter()
+        .any(|e| ["WATCHDOG", "RESET", "GUEST_PANICKED"].contains(&e.name.as_str()))
+}
+
+#[test]
+fn a_watchdog_that_a_dead_daemon_left_armed_fires_and_no_other_daemon_feeds_it() {
+    if vm::skip() {
+        return;
+    }
+    let options = Options { nodes: 1, watchdog: Watchdog::I6300esb, ..Options::default() };
+    let cluster = armed("left-armed", options);
+    // The module that would panic is not loaded: the log says what that means, and the watchdog fires all the same.
+    cluster.wait_for_log(1, "cmmd", "run modprobe pretimeout_panic before cmmd starts");
+    let boot_id = cluster.boot(1).unwrap();
+    let start = Instant::now();
+    kill_both(&cluster, 1);
+    let next = cluster.run(1, "cmmd -f");
+    cluster.wait_for_event(1, "WATCHDOG", start);
+    if let Ok(next) = next {
+        assert!(next.status != 0 && next.stderr.contains("is running already"), "{next:?}");
+    }
+    cluster.wait_for_boot(1, Some(&boot_id));
+    cluster.start_ring(1);
+    cluster.wait_for_members(&[1], &[1]);
+}
+
+#[test]
+fn a_node_without_quorum_and_with_something_to_protect_goes_down_and_says_why() {
+    if vm::skip() {
+        return;
+    }
+    let programs = vec![env!("CARGO_BIN_EXE_vm-member").into()];
+    let modules = &["pretimeout_panic"];
+    let options = Options { watchdog: Watchdog::I6300esb, modules, programs, ..Options::default() };
+    let cluster = armed("quorum", options);
+    cluster.start(2, "vm-member", "");
+    cluster.wait_for_log(2, "vm-member", "in");
+    let boot_id = cluster.boot(2).unwrap();
+    let start = Instant::now();
+    cluster.cut(2);
+    let reason = "The watchdog is not fed any more: not quorate with something to protect";
+    cluster.wait_for_log(2, "cmmd", reason);
+    // The watchdog gives notice, and the kernel panics: its last words are kept.
+    cluster.wait_for_event(2, "GUEST_PANICKED", start);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
+    assert_eq!(last_death(&cluster, 2), reason);
+    let last_words = last_words(&cluster, 2);
+    assert!(last_words.contains(reason) && last_words.contains("watchdog pretimeout event"), "{last_words}");
+    assert!(!goes_down(&cluster, 1, start), "n1 has nothing to protect");
+    cluster.wait_for_quorum(&[1], false);
+    cluster.heal(2);
+    cluster.start_ring(2);
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    cluster.wait_for_quorum(&[1, 2], true);
+}
+
+#[test]
+fn where_the_kernel_takes_no_order_to_panic_the_watchdog_does_the_rest() {
+    if vm::skip() {
+        return;
+    }
+    let options =
+        Options { nodes: 1, failfast: FAILFAST, watchdog: Watchdog::I6300esb, ..Options::default() };
+    let cluster = boot("no-trigger", options);
+    cluster.sh(1, ": >/tmp/plain && mount --bind /tmp/plain /proc/sysrq-trigger");
+    cluster.start_all();
+    cluster.wait_for_log(1, "cmmd", "The watchdog is fed: armed with the first quorum");
+    let boot_id = cluster.boot(1).unwrap();
+    let start = Instant::now();
+    cluster.sh(1, "kill -9 $(pidof cmmd)");
+    cluster.wait_for_event(1, "WATCHDOG", start);
+    cluster.wait_for_boot(1, Some(&boot_id));
+    assert!(last_death(&cluster, 1).contains("\"cmmd\" died"), "{}", last_death(&cluster, 1));
+}
+
+#[test]
+fn an_orderly_stop_disarms_the_watchdog() {
+    if vm::skip() {
+        return;
+    }
+    let cluster = armed("stop", Options { nodes: 1, watchdog: Watchdog::I6300esb, ..Options::default() });
+    let start = Instant::now();
+    cluster.sh(1, "kill $(pidof cmmd)");
+    cluster.wait_for_log(1, "cmmd", "Holdfast cmmd exiting normally");
+    // Twice its time-out and more.
+    stays("n1 is not reset", Duration::from_secs(12), || !goes_down(&cluster, 1, start));
+    assert_eq!(cluster.sh(1, "cat /sys/class/watchdog/watchdog0/state").trim(), "inactive");
+}
+
+#[test]
+fn the_chip_sets_watchdog_gives_notice_and_fires() {
+    let cluster = panics("tco", Watchdog::Tco, 0);
+    if let Some((cluster, start)) = cluster {
+        // The kernel stays as it is: the hardware does the rest.
+        cluster.wait_for_event(1, "WATCHDOG", start);
+        cluster.wait_for_event(1, "RESET", start);
+    }
+}
+
+#[test]
+fn the_kernels_own_watchdog_gives_notice() {
+    if let Some((cluster, start)) = panics("softdog", Watchdog::Software, 1) {
+        cluster.wait_for_event(1, "RESET", start);
+    }
+}
+
+/// With a daemon that hangs together with its guardian, this is how the machine goes down.
+fn panics(name: &str, watchdog: Watchdog, panic: u32) -> Option<(Cluster, Instant)> {
+    if vm::skip() {
+        return None;
+    }
+    let modules = &["pretimeout_panic"];
+    let cluster = armed(name, Options { nodes: 1, watchdog, panic, modules, ..Options::default() });
+    let start = Instant::now();
+    cluster.sh(1, "kill -STOP $(pidof holdfast-guardian) $(pidof cmmd)");
+    let panicked = cluster.wait_for_event(1, "GUEST_PANICKED", start);
+    // It was fed until just before.
+    assert!(panicked.at.duration_since(start) >= Duration::from_secs(2), "sooner than its time-out");
+    Some((cluster, start))
+}
