@@ -38,6 +38,7 @@ use crate::reload::{self, Reloaded, Reloader, Reread};
 use crate::reservation::Reservation;
 use crate::servers::{Servers, What};
 use crate::startup;
+use crate::waits::Waiting;
 
 /// Everything the loop drives.
 pub(crate) struct EventLoop {
@@ -57,6 +58,7 @@ pub(crate) struct EventLoop {
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
+    pub(crate) waiting: Waiting,
     pub(crate) timing: Timing,
     pub(crate) state: State,
 }
@@ -106,6 +108,10 @@ pub(crate) struct State {
     units: Vec<UnitName>,
     /// A member was lost: heuristics are run at once.
     test_fitness: bool,
+    /// Heuristics say that this node may have the quorum device's vote.
+    fit: bool,
+    /// What is waited for without quorum may be something else.
+    waits_changed: bool,
     /// Lives that have gone, for whose last words the quorum disk is asked.
     gone: Vec<(NodeId, Incarnation)>,
     /// What the core wants of quorum disks.
@@ -365,6 +371,7 @@ impl EventLoop {
     /// Tells the core whether this node is fit to have the quorum disk's vote.
     fn judge_fitness(&mut self, at: Boottime) {
         let fitness = self.heuristics.judge(at, &self.log);
+        self.state.fit = fitness.fit;
         self.node.set_fitness(at, fitness, clock::wall_nanos() / 1_000_000_000);
         self.drain(at);
         self.disks.publish(&self.node, fitness.score, self.heuristics.min_score(), |key, value| {
@@ -516,6 +523,7 @@ impl EventLoop {
             ));
         }
         let links = self.take_links(&read.config)?;
+        self.waiting.set_names(&read.config);
         self.log.set_logging(read.config.logging.clone());
         read.warnings.iter().for_each(|text| self.log.event(DaemonEvent::Client { text: text.clone() }));
         let keys = self.node.key_view();
@@ -661,6 +669,7 @@ impl EventLoop {
             self.state.ready = true;
             self.notify.say("READY=1");
         }
+        self.review_waits(at);
         if self.state.leave_by.is_some_and(|by| at >= by) && !self.state.left {
             self.log.event(DaemonEvent::LeaveLate);
             self.state.left = true;
@@ -685,6 +694,21 @@ impl EventLoop {
                     self.log.event(DaemonEvent::Rejected { why, count, claims });
                 }
             }
+        }
+    }
+
+    /// What this node waits for without quorum: for clients, for the service manager, and, if it lasts, for the log.
+    fn review_waits(&mut self, at: Boottime) {
+        if std::mem::take(&mut self.state.waits_changed) {
+            self.waiting.touch();
+        }
+        let Self { waiting, node, clients, state, .. } = self;
+        let of_node = (state.fit, state.leave_by.is_some());
+        if let Some(news) = waiting.review(node, of_node, at, |key, value| clients.set_key(key, value, at)) {
+            self.notify.say(&news);
+        }
+        if let Some(line) = self.waiting.due(at) {
+            self.log.event(line);
         }
     }
 
@@ -792,6 +816,14 @@ fn act(
     if !matches!(output, Output::Event(Event::PacketRejected { .. })) {
         clients.on_output(&output, node, at);
     }
+    state.waits_changed |= matches!(
+        output,
+        Output::Quorum(_)
+            | Output::Table(_)
+            | Output::Event(
+                Event::Device(_) | Event::Reservation(_) | Event::Server(_) | Event::HeldOut { .. }
+            )
+    );
     match output {
         Output::Transmit { .. } | Output::Probe { .. } => {}
         Output::Persist(record) => persister.push(record),

@@ -42,6 +42,8 @@ pub(crate) enum DaemonEvent {
     Step { epoch: Epoch, step: StepNumber, name: &'static str, phase: StepPhase },
     /// Why the node is not quorate.
     NoQuorum { reason: String },
+    /// What this node waits for without quorum; `lost`: it had quorum before.
+    WaitsForQuorum { lost: bool, waits_for: String },
     /// The partition waits for the lease of those it lost.
     LeaseWait { ring: RingId },
     /// A death is confirmed.
@@ -608,6 +610,11 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
         }
         DaemonEvent::NoQuorum { reason } => {
             line("no_quorum", "QUORUM", Notice, format!("Not quorate: {reason}"), vec![])
+        }
+        DaemonEvent::WaitsForQuorum { lost, waits_for } => {
+            let news = if *lost { "lost operational quorum" } else { "doesn't have operational quorum yet" };
+            let text = format!("CMM: Cluster {news}; waiting for quorum. This node waits for {waits_for}");
+            line("waits_for_quorum", "QUORUM", Warning, text, vec![("waits_for", waits_for.clone())]);
         }
         DaemonEvent::LeaseWait { ring } => {
             let text = format!(

@@ -27,6 +27,7 @@ mod runtime_files;
 mod servers;
 mod startup;
 mod units;
+mod waits;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::notify::Notify;
 use crate::persist::Persister;
 use crate::reload::Reloader;
 use crate::runtime_files::Paths;
+use crate::waits::Waiting;
 
 /// For tests of what must not allocate.
 #[cfg(test)]
@@ -223,6 +225,7 @@ impl Start {
             });
         }
         let notify = Notify::from_env();
+        let waiting = Waiting::new(&config);
         let event_loop = EventLoop {
             node,
             log,
@@ -240,6 +243,7 @@ impl Start {
             signals,
             notify,
             poll,
+            waiting,
             timing: config.timing,
             state: State::new(config.keys),
         };

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cmm_ipc::abi::cmap::Map;
 use cmm_ipc::abi::quorum::Event;
-use cmm_ipc::abi::votequorum::flags;
+use cmm_ipc::abi::votequorum::{Info, flags};
 use cmm_ipc::client::{CmapClient, Error, QuorumClient, VotequorumClient};
 use cmm_ipc::{CsError, Place};
 use failfast::black_box::{self, Class};
 use status::{
-    Answered, ClusterStatus, Lateness, NodeRef, NodeStatus, Note, TimingReport, TimingRow, Timings,
-    UnitStatus,
+    Answered, ClusterStatus, DevicePart, DeviceStatus, Lateness, NodeRef, NodeStatus, Note, TimingReport,
+    TimingRow, Timings, UnitStatus,
 };
 
 /// Where a node's daemons are, and how long each may take.
@@ -131,7 +131,15 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
         FLAGS.iter().filter(|(bit, _)| info.flags & bit != 0).map(|(_, name)| (*name).to_owned()).collect();
     if q.quorate {
         q.reason.clear();
+    } else {
+        q.waits_for = text(&mut cmap, "holdfast.quorum.waits_for")?;
+        let since = cmap.get_u64("holdfast.quorum.waits_since")?.filter(|since| *since > 0);
+        let now = holdfast_sys::clock::boottime_nanos();
+        q.waiting_ms = since.map_or(0, |since| now.saturating_sub(since) / 1_000_000);
     }
+    q.away = ids(&text(&mut cmap, "holdfast.quorum.away")?);
+    q.maintained = ids(&text(&mut cmap, "holdfast.quorum.maintained")?);
+    q.device = device(&mut cmap, &info, &configured)?;
     if let Some((ring, members)) = ring_of(place, *limit)? {
         status.ring.id = ring;
         status.ring.members = members;
@@ -160,6 +168,66 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
             .collect();
     }
     Ok(())
+}
+
+/// `1 2 3`
+fn ids(text: &str) -> Vec<u32> {
+    text.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// The quorum device. Of a real corosync's no more is known than its name and votes.
+fn device(cmap: &mut CmapClient, info: &Info, nodes: &[NodeRef]) -> Result<Option<DeviceStatus>, Error> {
+    let mut text = |key: &str| cmap.get_str(key).map(Option::unwrap_or_default);
+    let model = text("holdfast.quorum.device.model")?;
+    if model.is_empty() {
+        return Ok((info.flags & flags::QDEVICE_REGISTERED != 0).then(|| DeviceStatus {
+            model: info.qdevice_name.clone(),
+            votes: info.qdevice_votes.get(),
+            counts: info.flags & flags::QDEVICE_CAST_VOTE != 0,
+            ..DeviceStatus::default()
+        }));
+    }
+    let why = text("holdfast.quorum.device.why")?;
+    let part = |name: String| DevicePart { name, ..DevicePart::default() };
+    let parts = match model.as_str() {
+        "disk" => {
+            let mut disks = Vec::new();
+            for disk in 0..cmap.get_u64("holdfast.qdisk.disks")?.unwrap_or(0) {
+                let mut text = |key: &str| {
+                    cmap.get_str(&format!("holdfast.qdisk.{disk}.{key}")).map(Option::unwrap_or_default)
+                };
+                let (name, path, state) = (text("name")?, text("path")?, text("state")?);
+                disks.push(DevicePart {
+                    path: if path == name { String::new() } else { path },
+                    failure: if state == "works" { String::new() } else { state },
+                    name,
+                });
+            }
+            disks
+        }
+        "scsi" => vec![part(text("quorum.device.scsi.device")?)],
+        _ => {
+            let host = text("quorum.device.net.host")?;
+            // As it stands in the file, where it does.
+            let port = text("quorum.device.net.port")?;
+            vec![part(if port.is_empty() { host } else { format!("{host}:{port}") })]
+        }
+    };
+    let mut number = |key: &str| -> Result<u32, Error> {
+        let number = cmap.get_u64(&format!("holdfast.quorum.device.{key}"))?;
+        Ok(number.and_then(|n| u32::try_from(n).ok()).unwrap_or(0))
+    };
+    let owner = Some(number("owner")?).filter(|id| *id > 0);
+    let name =
+        |id: u32| nodes.iter().find(|n| n.id == id).map_or_else(|| format!("node {id}"), |n| n.name.clone());
+    Ok(Some(DeviceStatus {
+        model,
+        parts,
+        votes: number("votes")?,
+        counts: number("counts")? != 0,
+        owner: owner.map(name),
+        why,
+    }))
 }
 
 /// The intervals and limits in force.

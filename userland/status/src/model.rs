@@ -114,6 +114,47 @@ pub struct QuorumStatus {
     pub reason: String,
     /// The votes would do, but the lease of a lost member may still run.
     pub waits_for_lease: bool,
+    /// What a node that is not quorate waits for, with the names of nodes: continues "it waits for". Empty when it is quorate, or
+    /// where the ring daemon does not say.
+    pub waits_for: String,
+    /// For how long it has waited.
+    pub waiting_ms: u64,
+    /// The quorum device; `None` without one.
+    pub device: Option<DeviceStatus>,
+    /// Ids of nodes that are neither counted nor expected until they are back.
+    pub away: Vec<u32>,
+    /// Ids of nodes that an operator has put in maintenance: their votes are neither counted nor expected.
+    pub maintained: Vec<u32>,
+}
+
+/// The quorum device as this node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceStatus {
+    /// `disk`, `scsi` or `net`; of a real corosync the name that its device registered.
+    pub model: String,
+    /// What it is made of: disks, or a server with its port.
+    pub parts: Vec<DevicePart>,
+    /// How many votes it has.
+    pub votes: u32,
+    /// They count here now.
+    pub counts: bool,
+    /// Name of the node that owns them; `None`: nobody, or the device does not say.
+    pub owner: Option<String>,
+    /// Why they do not count, in words.
+    pub why: String,
+}
+
+/// One disk, or a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DevicePart {
+    /// As in the configuration: a path, a label, `HOST:PORT`.
+    pub name: String,
+    /// Where it was found, if that is something else.
+    pub path: String,
+    /// What is wrong with it; empty: nothing, or it is not known.
+    pub failure: String,
 }
 
 /// The configuration in force.

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use anstyle::Style;
 
 use crate::model::{
-    ClusterStatus, FailedAction, FenceRecord, FenceState, INFINITY, NodeStatus, OperationStatus,
-    PendingAction, ResourceStatus, Role,
+    ClusterStatus, DevicePart, DeviceStatus, FailedAction, FenceRecord, FenceState, INFINITY, NodeStatus,
+    OperationStatus, PendingAction, ResourceStatus, Role,
 };
 use crate::ocf;
 use crate::table::{BAD, GOOD, PLAIN, Table, WARN, bold, bold_cell, paint};
@@ -78,6 +78,11 @@ fn overview(status: &ClusterStatus) -> Table {
         let flags = if flags.is_empty() { String::new() } else { format!(" [{}]", flags.join(" ")) };
         let (line, style) = match (q.quorate, q.waits_for_lease) {
             (true, _) => (format!("yes: {votes}{flags}"), GOOD),
+            (false, lease) if !q.waits_for.is_empty() => {
+                let (no, style) = if lease { ("not yet", WARN) } else { ("NO", BAD) };
+                let since = age(q.waiting_ms);
+                (format!("{no}: waiting for quorum for {since}, for {}{flags}", q.waits_for), style)
+            }
             (false, true) => {
                 (format!("not yet: {votes}, the lease of a lost member may still run{flags}"), WARN)
             }
@@ -85,6 +90,9 @@ fn overview(status: &ClusterStatus) -> Table {
             (false, false) => (format!("NO: {}{flags}", q.reason), BAD),
         };
         t.row([bold_cell("Quorum"), (line, style)]);
+        if let Some(device) = &q.device {
+            t.row([bold_cell("Device"), self::device(device, q.quorate)]);
+        }
     }
     if status.answered.rgmd {
         let (line, style) = match &status.dc {
@@ -111,6 +119,29 @@ fn overview(status: &ClusterStatus) -> Table {
     t
 }
 
+/// `disk /dev/sdb1: 1 vote counts here, n2 owns it`
+fn device(device: &DeviceStatus, quorate: bool) -> (String, Style) {
+    let part = |part: &DevicePart| {
+        let path = if part.path.is_empty() { String::new() } else { format!(" at {}", part.path) };
+        let failure = if part.failure.is_empty() { String::new() } else { format!(" ({})", part.failure) };
+        format!("{}{path}{failure}", part.name)
+    };
+    let parts: Vec<String> = device.parts.iter().map(part).collect();
+    let name = format!("{} {}", device.model, parts.join(", "));
+    let owner = device.owner.as_ref().map_or(String::new(), |owner| format!(", {owner} owns it"));
+    let votes = device.votes;
+    let s = if votes == 1 { "" } else { "s" };
+    let works = device.parts.iter().all(|p| p.failure.is_empty());
+    let (counts, style) = match (device.counts, votes) {
+        (true, 1) => ("counts here".to_owned(), if works { GOOD } else { WARN }),
+        (true, _) => ("count here".to_owned(), if works { GOOD } else { WARN }),
+        (false, _) if device.why.is_empty() => ("NOT counted here".to_owned(), WARN),
+        (false, _) => (format!("NOT counted here: {}", device.why), if quorate { WARN } else { BAD }),
+    };
+    let why_first = if device.counts { format!("{counts}{owner}") } else { counts };
+    (format!("{}: {votes} vote{s} {why_first}", name.trim_end()), style)
+}
+
 fn nodes(status: &ClusterStatus) -> Table {
     let mut t = Table::default();
     if status.nodes.is_empty() {
@@ -132,8 +163,19 @@ fn nodes(status: &ClusterStatus) -> Table {
         if !node.why.is_empty() {
             remarks.push(node.why.clone());
         }
+        let quorum = &status.quorum;
+        let uncounted = [
+            (&quorum.maintained, "its votes are in maintenance: neither counted nor expected"),
+            (&quorum.away, "its votes are neither counted nor expected until it is back"),
+        ];
+        let mut remark_style = PLAIN;
+        for (_, remark) in uncounted.iter().filter(|(ids, _)| ids.contains(&node.id)) {
+            remarks.push((*remark).to_owned());
+            remark_style = WARN;
+        }
         let name = (node.name.clone(), PLAIN);
-        t.row([name, (node.id.to_string(), PLAIN), (state.to_owned(), style), (remarks.join(", "), PLAIN)]);
+        let remarks = (remarks.join(", "), remark_style);
+        t.row([name, (node.id.to_string(), PLAIN), (state.to_owned(), style), remarks]);
     }
     t
 }

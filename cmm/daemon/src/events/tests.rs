@@ -133,6 +133,14 @@ fn all() -> Vec<Happening> {
         step(StepPhase::Done),
         step(StepPhase::Aborted),
         DaemonEvent::NoQuorum { reason: "1 of 3 votes, 2 needed".into() },
+        DaemonEvent::WaitsForQuorum {
+            lost: false,
+            waits_for: "1 more vote (1 of 3 are here, 2 needed); missing: node 2 (beta), node 3".into(),
+        },
+        DaemonEvent::WaitsForQuorum {
+            lost: true,
+            waits_for: "the leases of nodes that are not here to end".into(),
+        },
         DaemonEvent::LeaseWait { ring: ring() },
         DaemonEvent::Confirmed { node: id(3), incarnation: Incarnation::new(17), why: "fenced".into() },
         DaemonEvent::NotScheduled { at: Boottime::from_nanos(77_000_000), late: ms(1_234), limit: ms(800) },

@@ -15,18 +15,22 @@ fn one_node_is_a_ring_and_says_when_it_serves() {
     let manager = UnixDatagram::bind(&notify).expect("binds");
     cluster.write_config(1, "", "");
     let mut child = cluster.command(1).arg("-f").env("NOTIFY_SOCKET", &notify).spawn().expect("starts");
-    let said = |want: &str| {
-        let mut buffer = [0; 64];
+    let heard = || {
+        let mut buffer = [0; 512];
         let n = manager.recv(&mut buffer).expect("the manager hears");
-        assert_eq!(&buffer[..n], want.as_bytes());
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
     };
+    // What `systemctl status` shows comes in between.
+    let said = |want: &str| while heard() != want {};
     manager.set_read_timeout(Some(crate::nodes::LIMIT)).expect("a limit");
+    assert!(heard().starts_with("STATUS=Waiting for quorum: the first membership"));
     said("READY=1");
     assert!(cluster.run_dir(1).join("cmap").exists(), "clients are served when READY is said");
     assert_eq!(
         fs::read_to_string(cluster.run_dir(1).join("cmmd.pid")).expect("a pid file").trim(),
         child.id().to_string()
     );
+    said("STATUS=This node is in the primary component.");
     signal_pid(child.id(), Signal::SIGTERM);
     said("STOPPING=1");
     assert!(child.wait().expect("it is ours").success());

@@ -340,6 +340,20 @@ impl Claim {
         self.now
     }
 
+    /// How many disks there are.
+    #[must_use]
+    pub fn disks(&self) -> usize {
+        self.disks.len()
+    }
+
+    /// Whose word this node waits for, since it was not in the last configuration that counted the vote: it was told of by
+    /// [`Event::NotInLast`] and holds still.
+    #[must_use]
+    pub fn not_in_last(&self) -> Option<Owner> {
+        let waits = self.wish.wanted && !self.owns() && !self.was_in_last(self.owner_seen());
+        self.told_not_in_last.filter(|owner| waits && *owner == self.own.decided.owner)
+    }
+
     /// Disks that worked when they were used last.
     #[must_use]
     pub fn disks_ok(&self) -> usize {

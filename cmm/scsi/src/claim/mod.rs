@@ -249,6 +249,13 @@ impl Claim {
         (self.holder, self.keys, self.failure)
     }
 
+    /// Nodes that were in the last cluster and this node was not, as told by [`Event::NotInLast`], while that holds: bit
+    /// `slot - 1` for each.
+    #[must_use]
+    pub fn not_in_last(&self) -> u64 {
+        if self.registered == Registered::No { self.told_registered } else { 0 }
+    }
+
     /// First thing in every call: a lease that is over is over.
     fn turn(&mut self, now: Boottime) {
         self.now = self.now.max(now);

@@ -483,11 +483,13 @@ fn who_was_not_in_the_last_cluster_does_not_get_the_vote() {
     quiet.go(5_000, &[(&[2], 5)]);
     assert_eq!(quiet.counting(), [1_u8; 0]);
     assert!(quiet.had(2, Event::NotInLast { registered: 1 }));
+    assert_eq!(quiet.claims[1].0.not_in_last(), 1, "node 1 was");
     // With the one that was, it is no question.
     quiet.claims[0] = (quiet.life(1), Vec::new());
     quiet.go(1_000, &[(&[1, 2], 6)]);
     assert_eq!(quiet.counting(), [1]);
     assert!(quiet.target.may_write(2));
+    assert_eq!(quiet.claims[1].0.not_in_last(), 0);
 }
 
 #[test]

@@ -98,9 +98,36 @@ fn who_was_not_in_the_last_cluster_waits_for_who_was() {
     cluster.wait_for("it says for whom it waits", || {
         cluster.log(2, "cmmd").contains("This quorum device is held by node 1").then_some(())
     });
+    let waits = "missing: node 1 (n1), and the quorum device (disk, 1 vote): node 1 (n1) was in the last cluster and this node was not: \
+                 start node 1 (n1) as well";
+    cluster.wait_for("it says so with names", || {
+        let log = cluster.log(2, "cmmd");
+        let line = log.lines().find(|l| {
+            l.contains("doesn't have operational quorum yet; waiting for quorum.") && l.contains(waits)
+        });
+        line.map(str::to_owned)
+    });
+    let quorum = cluster.status(2).unwrap().quorum;
+    assert!(quorum.waits_for.contains(waits), "{quorum:?}");
+    let device = quorum.device.expect("there is one");
+    assert_eq!((device.model.as_str(), device.votes, device.counts), ("disk", 1, false), "{device:?}");
+    assert_eq!((device.parts.len(), device.owner.as_deref()), (3, Some("n1")), "{device:?}");
     stays("it is not quorate", Duration::from_secs(3), || !is_quorate(&cluster, 2));
     cluster.boot(1).unwrap();
     cluster.wait_for_quorum(&[1, 2], true);
+    wait_for_vote(&cluster, &[1, 2], 3);
+    cluster.wait_for("both show the device", || {
+        [1, 2]
+            .iter()
+            .all(|n| cluster.status(*n).is_ok_and(|s| s.quorum.device.is_some_and(|d| d.counts)))
+            .then_some(())
+    });
+    let text = cluster.exec(2, "holdfast", &["status"]).unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let row = text.lines().find(|l| l.starts_with("Device")).unwrap_or_else(|| panic!("{text}"));
+    let owned = row.ends_with(": 1 vote counts here, n1 owns it")
+        || row.ends_with(": 1 vote counts here, n2 owns it");
+    assert!(owned && row.contains(&cluster.disk_path(2).display().to_string()), "{row}");
 }
 
 /// A heuristic that pings the router.

@@ -108,7 +108,7 @@ Fencing History:
 
 #[test]
 fn status_text_is_as_recorded() {
-    for name in ["mixed", "alarm", "empty", "stopped", "odd"] {
+    for name in ["mixed", "alarm", "empty", "stopped", "odd", "waiting", "device"] {
         let plain = strip(&text(&cluster(name), utc));
         let file = format!("{name}.status.txt");
         if std::env::var_os("UPDATE_EXPECT").is_some() {
