@@ -27,6 +27,7 @@ const PACKAGES: &[&str] = &[
     "crmsh",
     "dlm-controld",
     "e2fsprogs",
+    "fish",
     "gcc",
     "gfs2-utils",
     "iproute2",
@@ -39,6 +40,8 @@ const PACKAGES: &[&str] = &[
     "libnss3-tools",
     "libquorum-dev",
     "libvotequorum-dev",
+    "man-db",
+    "mandoc",
     "nftables",
     "openssl",
     "pacemaker",
@@ -53,6 +56,7 @@ const PACKAGES: &[&str] = &[
     "tgt",
     "util-linux",
     "xz-utils",
+    "zsh",
 ];
 
 pub(crate) fn run(extent: Extent) -> Result<()> {

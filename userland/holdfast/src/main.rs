@@ -10,9 +10,11 @@ mod demo;
 mod exit;
 mod fence_demo;
 mod gather;
+mod generate;
 mod io;
 mod key;
 mod link;
+mod manual;
 mod qdisk;
 mod qnet;
 mod ring;
@@ -22,7 +24,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -55,6 +57,10 @@ enum Applet {
     Qnet(qnet::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
+    /// Print what makes a shell complete commands and options of holdfast.
+    Completion(generate::Completion),
+    /// Show or make the manual pages.
+    Man(generate::Man),
     /// Make symlinks, so that the commands people know are found by their own names.
     Link(link::Args),
     /// Watch a cluster of real nodes on this machine survive two deaths.
@@ -99,6 +105,8 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Qdisk(args) }) => qdisk::run(&args, io),
             Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
+            Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
+            Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
             Ok(Cli { applet: Applet::Demo(args) }) => demo::run(&args, io),
             Ok(Cli { applet: Applet::FenceDemo(args) }) => fence_demo::run(&args, io),
@@ -106,6 +114,17 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Err(e) => refuse(&e, io),
         },
     }
+}
+
+/// Every command as people call it: `holdfast`, and the applets that have a name of their own.
+fn commands() -> [clap::Command; 5] {
+    [
+        Cli::command(),
+        crm_mon::Called::command(),
+        key::Keygen::command().name("corosync-keygen"),
+        qdisk::Mkqdisk::command().name("mkqdisk"),
+        fence_demo::Called::command(),
+    ]
 }
 
 /// Help and version are answers; the rest are mistakes.
@@ -128,6 +147,7 @@ Examples:
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
+  holdfast man ring | man -l -    the manual page of a command
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute
 

@@ -3,6 +3,7 @@
 mod command;
 mod demo;
 mod fence_demo;
+mod generate;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
