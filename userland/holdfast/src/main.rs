@@ -92,9 +92,15 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(args) => key::keygen(&args, io),
             Err(e) => refuse(&e, io),
         },
-        Some("mkqdisk") => match qdisk::Mkqdisk::try_parse_from(args) {
+        // The original takes `-?` for help. As an option it would be offered by shells, which take it for a pattern.
+        Some("mkqdisk") => match qdisk::Mkqdisk::try_parse_from(
+            args.iter().map(|a| if a == "-?" { "-h".as_ref() } else { a.as_os_str() }),
+        ) {
             Ok(args) => qdisk::mkqdisk(&args, io),
-            Err(e) => refuse(&e, io),
+            Err(e) => match refuse(&e, io) {
+                Exit::Usage => Exit::Of(1),
+                exit => exit,
+            },
         },
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),

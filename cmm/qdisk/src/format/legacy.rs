@@ -48,8 +48,14 @@ pub struct LegacyStatus {
     pub state: LegacyState,
     /// Its flags.
     pub flags: u16,
+    /// Heuristics reached and possible: qdiskd always writes 0.
+    pub score: (u16, u16),
     /// Mean time of a cycle, seconds and microseconds.
     pub cycle: (u32, u32),
+    /// That of the last one.
+    pub last_cycle: (u32, u32),
+    /// The life of its qdiskd, in the order of bytes of the machine that wrote it, which was little endian.
+    pub incarnation: u64,
     /// Nodes that it sees, bit `node - 1` each.
     pub mask: u64,
 }
@@ -100,8 +106,11 @@ impl LegacyStatus {
             timestamp: be64(data, 8),
             node: be32(data, 16),
             state,
-            flags: u16::from_be_bytes([data[26], data[27]]),
+            flags: be16(data, 26),
+            score: (be16(data, 28), be16(data, 30)),
             cycle: (be32(data, 32), be32(data, 36)),
+            last_cycle: (be32(data, 40), be32(data, 44)),
+            incarnation: be64(data, 48).swap_bytes(),
             mask: be64(data, 64),
         })
     }
@@ -120,6 +129,10 @@ fn unwrap(block: &[u8]) -> Result<&[u8], Damaged> {
     }
     let data = usize::try_from(le32(12)).ok().and_then(|len| rest.get(..len)).ok_or(Damaged::Contents)?;
     if crc32(data) != le32(8) { Err(Damaged::Contents) } else { Ok(data) }
+}
+
+fn be16(data: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([data[at], data[at + 1]])
 }
 
 fn be32(data: &[u8], at: usize) -> u32 {

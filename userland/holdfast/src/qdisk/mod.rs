@@ -1,11 +1,11 @@
-//! `holdfast qdisk`: makes quorum disks, finds them, and shows what is on them; and `mkqdisk`, with the options and the output of
-//! the Red Hat Cluster Suite.
+//! `holdfast qdisk`: makes quorum disks, finds them, and shows what is on them; and `mkqdisk`.
 
 mod device;
 mod dump;
 mod find;
 mod import;
 mod live;
+mod mkqdisk;
 mod orders;
 mod probe;
 mod signature;
@@ -13,13 +13,14 @@ mod signature;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
-use cmm_qdisk::format::legacy::{LegacyHeader, LegacyState, LegacyStatus};
+use clap::Subcommand;
+use cmm_qdisk::format::legacy::{LegacyState, LegacyStatus};
 use cmm_qdisk::{Area, Block, Header, Slot};
 use holdfast_sys::block;
 use holdfast_sys::clock::{LocalTime, local_time};
 
 use self::device::{Content, Plan};
+pub(crate) use self::mkqdisk::{Mkqdisk, mkqdisk};
 use crate::exit::Exit;
 use crate::io::Io;
 
@@ -102,27 +103,6 @@ struct Show {
     /// Print JSON: one object, fields are only ever added
     #[arg(long)]
     json: bool,
-}
-
-/// Cluster quorum disk utility.
-#[derive(Parser)]
-#[command(name = "mkqdisk", disable_version_flag = true)]
-pub(crate) struct Mkqdisk {
-    /// Initialise a new quorum disk
-    #[arg(short, value_name = "device")]
-    create: Option<PathBuf>,
-    /// Use this label
-    #[arg(short, value_name = "label")]
-    label: Option<String>,
-    /// Find the disk with this label
-    #[arg(short, value_name = "label")]
-    find: Option<String>,
-    /// List all quorum disks
-    #[arg(short = 'L')]
-    list: bool,
-    /// Show details of each node
-    #[arg(short, action = clap::ArgAction::Count)]
-    debug: u8,
 }
 
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
@@ -330,67 +310,6 @@ fn members(block: &Block) -> Vec<u8> {
     (1..=cmm_qdisk::SLOTS_MAX).filter(|slot| block.has_member(*slot)).collect()
 }
 
-/// `mkqdisk`.
-pub(crate) fn mkqdisk(args: &Mkqdisk, io: &mut Io) -> Exit {
-    if args.list || args.find.is_some() {
-        let devices = block::all().into_iter().map(|path| (path.clone(), block::names_of(&path)));
-        return search(args, &devices.collect::<Vec<_>>(), io);
-    }
-    let (Some(path), Some(label)) = (&args.create, &args.label) else {
-        io.complain(format_args!("usage: mkqdisk -L | -f <label> | -c <device> -l <label> [-d]\n"));
-        return Exit::Of(1);
-    };
-    io.say(format_args!("{BANNER}\n\n"));
-    if let Some(why) = in_use(path) {
-        io.complain(format_args!("{} {why}; nothing was changed\n", path.display()));
-        return Exit::Of(1);
-    }
-    io.say(format_args!("Writing new quorum disk label '{label}' to {}.\n", path.display()));
-    if !confirmed(path, io) {
-        return Exit::Of(1);
-    }
-    let plan = Plan { path, label, cluster: "", slots: LEGACY_SLOTS, sector: None };
-    match plan.carry_out() {
-        Ok(_) => {
-            (1..=LEGACY_SLOTS)
-                .for_each(|n| io.say(format_args!("Initializing status block for node {n}...\n")));
-            Exit::Ok
-        }
-        Err(why) => {
-            io.complain(format_args!("{why}\n"));
-            Exit::Of(1)
-        }
-    }
-}
-
-/// All quorum disks, or the one with a label.
-fn search(args: &Mkqdisk, devices: &[(PathBuf, Vec<PathBuf>)], io: &mut Io) -> Exit {
-    io.say(format_args!("{BANNER}\n\n"));
-    let mut found = 0;
-    for (path, names) in devices {
-        let Ok(content) = device::read(path) else { continue };
-        let label = match &content {
-            Content::Ours(header, _) => header.label.to_string(),
-            Content::Legacy(header, _) => header.label.to_string(),
-            Content::Other(_) | Content::Empty => continue,
-        };
-        if args.find.as_ref().is_none_or(|wanted| *wanted == label) {
-            io.say(format_args!("{}\n", entry(names, &content, args.debug > 0)));
-            found += 1;
-        }
-    }
-    match &args.find {
-        Some(label) if found > 1 => {
-            io.complain(format_args!(
-                "{found} matches found for label '{label}'; please use 'device=' instead!\n"
-            ));
-            Exit::Of(1)
-        }
-        Some(_) if found == 0 => Exit::Of(1),
-        _ => Exit::Ok,
-    }
-}
-
 /// A quorum disk as mkqdisk shows it.
 fn entry(names: &[PathBuf], content: &Content, nodes: bool) -> String {
     let mut text = String::new();
@@ -423,7 +342,7 @@ fn entry(names: &[PathBuf], content: &Content, nodes: bool) -> String {
             field("Recorded Sector Size", h.sector.to_string());
             let _ = writeln!(text);
             let there = status.iter().filter(|s| nodes && s.state != LegacyState::None);
-            there.for_each(|s| text += &legacy_status(h, s));
+            there.for_each(|s| text += &legacy_status(s));
         }
         Content::Other(_) | Content::Empty => {}
     }
@@ -453,7 +372,7 @@ fn status(slot: u8, read: &Slot, area: &Area) -> String {
     )
 }
 
-fn legacy_status(_: &LegacyHeader, s: &LegacyStatus) -> String {
+fn legacy_status(s: &LegacyStatus) -> String {
     let state = match s.state {
         LegacyState::None => "None",
         LegacyState::Evicted => "Evicted",
@@ -461,15 +380,19 @@ fn legacy_status(_: &LegacyHeader, s: &LegacyStatus) -> String {
         LegacyState::Running => "Running",
         LegacyState::Master => "Master",
     };
+    let speed = |(seconds, micros): (u32, u32)| format!("{seconds}.{micros:06} seconds");
     format!(
-        "Status block for node {}\n\tLast updated by node {}\n\tLast updated on {}\n\tState: {state}\n\tFlags: {:04x}\n\
-         \tAverage Cycle speed: {}.{:06} seconds\n\n",
+        "Status block for node {}\n\tLast updated by node {}\n\tLast updated on {}\n\tState: {state}\n\tFlags: {:04x}\n\tScore: {}/{}\n\
+         \tAverage Cycle speed: {}\n\tLast Cycle speed: {}\n\tIncarnation: {:016x}\n\n",
         s.node,
         s.updated_by,
         date(s.timestamp),
         s.flags,
-        s.cycle.0,
-        s.cycle.1,
+        s.score.0,
+        s.score.1,
+        speed(s.cycle),
+        speed(s.last_cycle),
+        s.incarnation,
     )
 }
 
@@ -490,9 +413,6 @@ fn fail(why: &str, io: &mut Io) -> Exit {
     Exit::Software
 }
 
-const BANNER: &str = "mkqdisk v3.1.8";
-/// qdiskd has room for so many nodes.
-const LEGACY_SLOTS: u8 = 16;
 const EXAMPLES: &str = "\
 Examples:
   holdfast qdisk create /dev/disk/by-id/scsi-36001405 --label web --cluster web

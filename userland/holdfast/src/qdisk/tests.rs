@@ -8,7 +8,7 @@ use holdfast_types::{Incarnation, Span};
 
 use super::*;
 
-fn file(name: &str, len: usize) -> PathBuf {
+pub(super) fn file(name: &str, len: usize) -> PathBuf {
     let path = std::env::temp_dir().join(format!("holdfast-qdisk-{name}-{}", std::process::id()));
     fs::write(&path, vec![0; len]).unwrap();
     path
@@ -181,7 +181,7 @@ fn an_order_goes_to_the_life_that_wrote_last_and_each_has_a_higher_number() {
 }
 
 /// A disk of qdiskd as its layout table says, with two nodes.
-fn legacy(path: &Path) {
+pub(super) fn legacy(path: &Path) {
     let seal = |data: &[u8]| {
         let mut slot = vec![0; 4_096];
         slot[0..4].copy_from_slice(&0x00DE_BB1E_u32.to_le_bytes());
@@ -203,7 +203,14 @@ fn legacy(path: &Path) {
     for node in 1..=16_u32 {
         let mut data = vec![0; 80];
         data[0..4].copy_from_slice(&0x47BA_CEF8_u32.to_be_bytes());
+        data[4..8].copy_from_slice(&node.to_be_bytes());
+        let written = if node < 3 { 1_282_605_020_u64 } else { 0 };
+        data[8..16].copy_from_slice(&written.to_be_bytes());
         data[16..20].copy_from_slice(&node.to_be_bytes());
+        data[36..40].copy_from_slice(&512_u32.to_be_bytes());
+        data[40..44].copy_from_slice(&1_u32.to_be_bytes());
+        data[44..48].copy_from_slice(&498_u32.to_be_bytes());
+        data[48..56].copy_from_slice(&0x4c73_1153_4c73_1153_u64.to_le_bytes());
         data[24] = if node < 3 { 5 } else { 0 };
         image.extend(seal(&data));
     }
