@@ -69,7 +69,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "status",
         ],
     ),
-    ("holdfast", &["holdfast-types", "holdfast-sys", "cmm-qdisk", "cmm-ipc", "failfast", "status"]),
+    (
+        "holdfast",
+        &["holdfast-types", "holdfast-sys", "cmm-conf", "cmm-qdisk", "cmm-ipc", "failfast", "status"],
+    ),
 ];
 
 /// Runs every check and reports all findings at once.

@@ -127,8 +127,7 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
     q.total = info.total.get();
     q.needed = info.quorum.get();
     q.quorate = info.flags & flags::QUORATE != 0;
-    q.flags =
-        FLAGS.iter().filter(|(bit, _)| info.flags & bit != 0).map(|(_, name)| (*name).to_owned()).collect();
+    q.flags = quorum_flags(info.flags);
     if q.quorate {
         q.reason.clear();
     } else {
@@ -176,7 +175,11 @@ fn ids(text: &str) -> Vec<u32> {
 }
 
 /// The quorum device. Of a real corosync's no more is known than its name and votes.
-fn device(cmap: &mut CmapClient, info: &Info, nodes: &[NodeRef]) -> Result<Option<DeviceStatus>, Error> {
+pub(crate) fn device(
+    cmap: &mut CmapClient,
+    info: &Info,
+    nodes: &[NodeRef],
+) -> Result<Option<DeviceStatus>, Error> {
     let mut text = |key: &str| cmap.get_str(key).map(Option::unwrap_or_default);
     let model = text("holdfast.quorum.device.model")?;
     if model.is_empty() {
@@ -297,6 +300,11 @@ fn ask_timing(sources: &Sources, report: &mut TimingReport) -> Result<(), Error>
     report.lateness =
         Lateness { count: wakeup("count")?, p99_us: wakeup("p99_us")?, max_us: wakeup("max_us")? };
     Ok(())
+}
+
+/// Votequorum's flags as corosync-quorumtool names them.
+pub(crate) fn quorum_flags(set: u32) -> Vec<String> {
+    FLAGS.iter().filter(|(bit, _)| set & bit != 0).map(|(_, name)| (*name).to_owned()).collect()
 }
 
 /// Id and name of every `nodelist.node.N`.

@@ -17,6 +17,7 @@ mod link;
 mod manual;
 mod qdisk;
 mod qnet;
+mod quorum;
 mod ring;
 mod show;
 
@@ -55,6 +56,8 @@ enum Applet {
     Qdisk(qdisk::Args),
     /// Bring the certificates for the quorum server.
     Qnet(qnet::Args),
+    /// Show votes and quorum, and change them without losing it.
+    Quorum(quorum::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
     /// Print what makes a shell complete commands and options of holdfast.
@@ -110,6 +113,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::CorosyncKeygen(args) }) => key::keygen(&args, io),
             Ok(Cli { applet: Applet::Qdisk(args) }) => qdisk::run(&args, io),
             Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
+            Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
@@ -154,11 +158,13 @@ Examples:
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
   holdfast man ring | man -l -    the manual page of a command
+  holdfast quorum status          votes possible, needed and present
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute
 
 Exit status:
   0   done
+  1   refused as unsafe; nothing was changed
   64  wrong usage
   69  cmmd does not answer on this node
   70  something failed that should not

@@ -10,7 +10,7 @@ mod model;
 mod ocf;
 mod ring;
 mod ring_text;
-mod table;
+pub mod table;
 mod text;
 mod time;
 mod timing;

@@ -5,19 +5,20 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 /// Rows of styled cells, as wide as their widest; the last cell of a row is not padded.
-#[derive(Default)]
-pub(crate) struct Table {
+#[derive(Debug, Default)]
+pub struct Table {
     rows: Vec<Vec<(String, Style)>>,
 }
 
 impl Table {
     /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [(String, Style); N]) {
+    pub fn row<const N: usize>(&mut self, cells: [(String, Style); N]) {
         self.rows.push(cells.into());
     }
 
     /// The whole, each line indented.
-    pub(crate) fn render(&self, indent: usize) -> String {
+    #[must_use]
+    pub fn render(&self, indent: usize) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |c: usize| {
             // A lone cell is a heading and may run over its column.
@@ -42,22 +43,29 @@ impl Table {
 }
 
 /// A heading.
-pub(crate) fn bold_cell(text: &str) -> (String, Style) {
+#[must_use]
+pub fn bold_cell(text: &str) -> (String, Style) {
     (text.to_owned(), HEAD)
 }
 
 /// Text that stands out.
-pub(crate) fn bold(text: &str) -> String {
+#[must_use]
+pub fn bold(text: &str) -> String {
     paint(HEAD, text)
 }
 
 /// Text in a style; nothing where there is no text.
-pub(crate) fn paint(style: Style, text: &str) -> String {
+#[must_use]
+pub fn paint(style: Style, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
 }
 
-pub(crate) const PLAIN: Style = Style::new();
+/// Without style.
+pub const PLAIN: Style = Style::new();
 const HEAD: Style = Style::new().bold();
-pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
-pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
-pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// As it should be.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// To be looked at.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// Wrong.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();

@@ -98,6 +98,14 @@ impl CfgClient {
         self.status(&Request::ReopenLogs)
     }
 
+    /// Has every member read its configuration file again. It is answered when this node has.
+    ///
+    /// # Errors
+    /// [`crate::CsError::InvalidParam`] when this node's file is refused; else [`Error`].
+    pub fn reload(&mut self) -> Result<(), Error> {
+        self.status(&Request::Reload)
+    }
+
     /// The next event, if there is one. Never blocks.
     ///
     /// # Errors

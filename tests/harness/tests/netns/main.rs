@@ -17,6 +17,7 @@ mod qdisk;
 mod qdisk_faults;
 mod qdisk_random;
 mod qnetd;
+mod quorum_command;
 mod resources;
 mod sbd;
 mod scale;

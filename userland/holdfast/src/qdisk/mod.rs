@@ -204,6 +204,32 @@ fn describe(found: &Content) -> (String, bool) {
     }
 }
 
+/// The quorum disk with this path, id or label, if the cluster may use it.
+///
+/// # Errors
+/// In words, with what to type first.
+pub(crate) fn of_cluster(name: &Path, cluster: &str) -> Result<PathBuf, String> {
+    let path = find::disk(name)?;
+    let named = path.display();
+    match device::read(&path)? {
+        Content::Ours(header, _) => {
+            let theirs = header.cluster.to_string();
+            if theirs.is_empty() || theirs == cluster {
+                return Ok(path);
+            }
+            Err(format!(
+                "{named} is a quorum disk of cluster \"{theirs}\", not of \"{cluster}\"; name another one, or make it anew: holdfast \
+                 qdisk create {named} --cluster {cluster}"
+            ))
+        }
+        other => Err(format!(
+            "{named} is no quorum disk: it holds {}; make it one first: holdfast qdisk create {named} --label {cluster} --cluster \
+             {cluster}",
+            describe(&other).0
+        )),
+    }
+}
+
 /// Another block device that has the label already, and is not the same one by another path.
 fn same_label(path: &Path, label: &str) -> Option<String> {
     let own = block::names_of(path);
