@@ -16,7 +16,8 @@ Usage: cargo xtask COMMAND
           mode, and run every test: units, simulator, real daemons in namespaces and in virtual machines, the
           demo, the client-ABI kit. Says what it skips and why; as root a skipped test of a cluster fails the run.
           --quick   leave out namespaces, virtual machines, the demo and the kit
-  tidy    Check dependency arrows, unsafe code, module comments and stray machine paths.
+  tidy    Check dependency arrows, unsafe code, module comments, stray machine paths, and that the tests which the
+          tables of docs/SPECIFICATION.md name are there.
 
 Examples:
   cargo xtask test

@@ -1,6 +1,6 @@
 //! Tidiness is a test: which crate may depend on which, where `unsafe` may stand, that each file says what it is for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -84,6 +84,7 @@ pub(crate) fn run() -> Result<()> {
         let text = std::fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?;
         findings.extend(rust_file(file, &text));
     }
+    findings.extend(promises(&root, &files)?);
     for file in &files {
         if let Ok(text) = std::fs::read_to_string(root.join(file)) {
             findings.extend(stray_paths(file, &text));
@@ -163,6 +164,50 @@ fn rust_file(file: &Path, text: &str) -> Vec<String> {
     findings
 }
 
+/// A promise names the tests that hold it: those that are not there (any more) hold nothing.
+fn promises(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let mut tests = BTreeSet::new();
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "rs")) {
+        let text = std::fs::read_to_string(root.join(file)).with_context(|| file.display().to_string())?;
+        tests.extend(text.lines().filter_map(test_name).map(str::to_owned));
+    }
+    let text = std::fs::read_to_string(root.join(PROMISES)).context(PROMISES)?;
+    let lost = |(line, name): (usize, &str)| {
+        (!tests.contains(name)).then(|| format!("{PROMISES}:{line}: no test is called `{name}`"))
+    };
+    Ok(named_tests(&text).into_iter().filter_map(lost).collect())
+}
+
+/// The name of the function that begins in a line, or of the test that a table of a macro has there (`NAME: WHAT by …`).
+fn test_name(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let name = match line.split_once("fn ") {
+        Some((before, name)) if !before.contains("//") => name,
+        _ => line.split_once(": ").filter(|(_, rest)| rest.contains(" by "))?.0,
+    };
+    let end = name.find(|c: char| !is_of_name(c)).unwrap_or(name.len());
+    Some(&name[..end]).filter(|name| !name.is_empty())
+}
+
+/// Tests named in the last column of the tables, with their lines: what stands in backticks and reads like a sentence.
+fn named_tests(text: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, l)| l.starts_with('|')) {
+        let last = line.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let quoted = last.split('`').skip(1).step_by(2);
+        let is_sentence = |w: &&str| w.chars().all(is_of_name) && w.matches('_').count() > 2;
+        found.extend(quoted.filter(is_sentence).map(|name| (number + 1, name)));
+    }
+    found
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'
+}
+
+/// Where the promises stand.
+const PROMISES: &str = "docs/SPECIFICATION.md";
+
 /// Paths of the machine that something was written on do not belong in the tree.
 fn stray_paths(file: &Path, text: &str) -> Vec<String> {
     let needles = [concat!("/wo", "rk/main"), concat!("/tmp/", "t/"), concat!("/wo", "rk/shared")];
@@ -184,4 +229,18 @@ fn tracked(root: &Path) -> Result<Vec<PathBuf>> {
         .map(PathBuf::from)
         .filter(|f| root.join(f).is_file())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_known_by_their_names_and_asked_for_by_the_tables() {
+        let names = ["    fn one_of_three_waits() {", "pub(crate) fn x<T>(t: T)", "  a_lie_is_found: Lie by \"Q4\";"];
+        assert_eq!(names.map(test_name), [Some("one_of_three_waits"), Some("x"), Some("a_lie_is_found")]);
+        assert_eq!(["// fn not_this_one()", "let a = b;", "a: b,"].map(test_name), [None; 3]);
+        let text = "| `not_the_first_one` | netns `one_of_three_waits`, sim; `qdisk`, `a b c_d_e_f` |\n`nor_what_is_outside`\n";
+        assert_eq!(named_tests(text), [(1, "one_of_three_waits")]);
+    }
 }
