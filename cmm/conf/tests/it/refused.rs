@@ -439,3 +439,31 @@ fn garbage_never_panics_and_never_fills_the_screen() {
         }
     }
 }
+
+/// Times of a quorum disk that do not go with those of the ring are refused, and what is asked for instead suffices, and not more.
+/// (qdiskd asked for a token longer than its master's recovery: here the lease has to outlast what is handed on with a heartbeat.)
+#[test]
+fn r18_the_lease_that_is_asked_for_is_enough_and_an_interval_less_is_not() {
+    for token in [200, 1_000, 10_000] {
+        let told = |tko: u64| {
+            let disk =
+                format!("    disk {{\n      device: /dev/x\n      interval: 20\n      tko: {tko}\n    }}\n");
+            let device = format!("quorum {{\n  device {{\n    model: disk\n{disk}  }}\n}}\n");
+            read(&three(&format!("  token: {token}\n"), &device)).1
+        };
+        let refused = told(3);
+        assert_eq!(refused.worst(), Some(Error));
+        let said = refused.to_string();
+        let needs = said.split(" needs ").nth(1).and_then(|rest| rest.split(';').next()).expect("a time");
+        let (number, unit) = needs.split_once(' ').expect("a time with its unit");
+        let ms = number.parse::<f64>().unwrap() * if unit == "ms" { 1.0 } else { 1_000.0 };
+        let tko = (ms / 20.0).ceil() as u64;
+        let lease = |tko| told(tko).to_string();
+        assert!(
+            !lease(tko).contains("interval times tko"),
+            "token {token}, asked for {needs}: {}",
+            lease(tko)
+        );
+        assert!(lease(tko - 1).contains("interval times tko"), "token {token}, asked for {needs}");
+    }
+}

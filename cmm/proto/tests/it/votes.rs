@@ -1,5 +1,6 @@
 //! Votes and expected votes set by the administrator, on all nodes alike.
 
+use cmm_proto::quorum::votes::{Tally, Voter};
 use cmm_proto::{Event, Refusal, Request};
 use holdfast_types::{Span, Votes};
 
@@ -7,6 +8,50 @@ use crate::cluster::{Cluster, PLAIN, node};
 
 fn expected(c: &Cluster) -> Vec<u32> {
     c.nodes.keys().filter(|id| c.runs(**id)).map(|id| c.node(*id).quorum_view().expected.get()).collect()
+}
+
+/// So many members, of one vote each.
+fn voters(count: u32, expected: u32) -> Vec<Voter> {
+    let expected = Votes::new(expected);
+    let one =
+        |id| Voter { node: node(id), votes: Votes::new(1), expected, quorate: false, waits_for_all: false };
+    (1..=count).map(one).collect()
+}
+
+/// Nodes, votes of the device, expected votes, quorum: with a vote less than there are nodes the device and one node are a quorum,
+/// and nobody is without it.
+#[test]
+fn r7_a_device_with_a_vote_less_than_nodes_and_one_of_them_are_a_quorum() {
+    for (nodes, device, expected, quorum) in
+        [(2, 1, 3, 2), (3, 2, 5, 3), (4, 3, 7, 4), (6, 5, 11, 6), (16, 15, 31, 16)]
+    {
+        for present in 1..=nodes {
+            let tally = Tally::of(&voters(present, expected), false, Votes::new(device));
+            assert_eq!(
+                (tally.expected.get(), tally.quorum.get()),
+                (expected, quorum),
+                "{present} of {nodes}"
+            );
+            assert!(tally.has_enough(true), "{present} of {nodes} with the device");
+            assert_eq!(tally.has_enough(false), present == nodes, "{present} of {nodes} without it");
+        }
+    }
+}
+
+/// Whoever is lost is expected back: fewer members need as many votes as before. More than were expected need more.
+#[test]
+fn r7_quorum_does_not_fall_with_the_votes_present_and_rises_with_them() {
+    for expected in 1..=20 {
+        for present in 1..=20 {
+            let tally = Tally::of(&voters(present, expected), false, Votes::new(0));
+            assert_eq!(tally.expected.get(), expected.max(present));
+            assert_eq!(
+                tally.quorum.get(),
+                expected.midpoint(2).max(present.midpoint(2)),
+                "{present} of {expected}"
+            );
+        }
+    }
 }
 
 #[test]
