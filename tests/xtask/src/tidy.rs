@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn tests_are_known_by_their_names_and_asked_for_by_the_tables() {
-        let names = ["    fn one_of_three_waits() {", "pub(crate) fn x<T>(t: T)", "  a_lie_is_found: Lie by \"Q4\";"];
+        let names =
+            ["    fn one_of_three_waits() {", "pub(crate) fn x<T>(t: T)", "  a_lie_is_found: Lie by \"Q4\";"];
         assert_eq!(names.map(test_name), [Some("one_of_three_waits"), Some("x"), Some("a_lie_is_found")]);
         assert_eq!(["// fn not_this_one()", "let a = b;", "a: b,"].map(test_name), [None; 3]);
         let text = "| `not_the_first_one` | netns `one_of_three_waits`, sim; `qdisk`, `a b c_d_e_f` |\n`nor_what_is_outside`\n";

@@ -19,8 +19,10 @@ mod qdisk_random;
 mod qnetd;
 mod quorum_command;
 mod resources;
+mod rows;
 mod sbd;
 mod scale;
+mod votequorum;
 mod weather;
 
 use std::path::{Path, PathBuf};
@@ -86,15 +88,7 @@ fn shop(name: &str, options: Options) -> (Cluster, u32) {
 
 /// The same with what stands in `cib` before it.
 fn shop_with(name: &str, options: Options, cib: Cib) -> (Cluster, u32) {
-    let cib = cib.property("no-quorum-policy", "stop").group(
-        "shop",
-        &[
-            ("state", "ocf:heartbeat:Dummy", &[]),
-            ("service", "ocf:heartbeat:anything", &[("binfile", SERVICE), ("cmdline_options", "shop")]),
-            ("ip", "ocf:heartbeat:IPaddr2", &[("ip", SHOP_IP), ("cidr_netmask", "24"), ("nic", "eth0")]),
-        ],
-    );
-    let cluster = Cluster::new(name, options, &cib).unwrap();
+    let cluster = Cluster::new(name, options, &cib_of_shop(cib)).unwrap();
     cluster.boot_all().unwrap();
     let all = cluster.all();
     cluster.wait_for_members(&all, &all);
@@ -103,6 +97,18 @@ fn shop_with(name: &str, options: Options, cib: Cib) -> (Cluster, u32) {
         (cluster.service_runs_on("shop") == [place] && has_ip(&cluster, place)).then_some(())
     });
     (cluster, place)
+}
+
+/// What stands in `cib`, and the group.
+fn cib_of_shop(cib: Cib) -> Cib {
+    cib.property("no-quorum-policy", "stop").group(
+        "shop",
+        &[
+            ("state", "ocf:heartbeat:Dummy", &[]),
+            ("service", "ocf:heartbeat:anything", &[("binfile", SERVICE), ("cmdline_options", "shop")]),
+            ("ip", "ocf:heartbeat:IPaddr2", &[("ip", SHOP_IP), ("cidr_netmask", "24"), ("nic", "eth0")]),
+        ],
+    )
 }
 
 const SHOP: [&str; 3] = ["state", "service", "ip"];

@@ -11,24 +11,24 @@ fn with_disks(disks: u32) -> Options {
 }
 
 /// What corosync's own command says on a node.
-fn quorumtool(cluster: &Cluster, node: u32) -> String {
+pub(crate) fn quorumtool(cluster: &Cluster, node: u32) -> String {
     let out = cluster.exec(node, "corosync-quorumtool", &["-s"]).unwrap();
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
 /// The value behind a name in its output.
-fn number(text: &str, name: &str) -> Option<u32> {
+pub(crate) fn number(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|l| l.strip_prefix(name)?.trim_start_matches(':').trim().parse().ok())
 }
 
 /// Waits until the disk's vote counts on these nodes, which have so many votes with it.
-fn wait_for_vote(cluster: &Cluster, on: &[u32], total: u32) {
+pub(crate) fn wait_for_vote(cluster: &Cluster, on: &[u32], total: u32) {
     cluster.wait_for(&format!("{total} votes on {on:?}, the disk's among them"), || {
         on.iter().all(|n| number(&quorumtool(cluster, *n), "Total votes") == Some(total)).then_some(())
     });
 }
 
-fn is_quorate(cluster: &Cluster, node: u32) -> bool {
+pub(crate) fn is_quorate(cluster: &Cluster, node: u32) -> bool {
     cluster.status(node).is_ok_and(|s| s.quorum.quorate)
 }
 
