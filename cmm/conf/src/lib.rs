@@ -12,6 +12,7 @@
 
 mod diagnostics;
 mod failfast;
+mod fencing;
 mod keys;
 mod lexer;
 mod logging;
@@ -27,6 +28,7 @@ mod totem;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use failfast::{ExitScope, Failfast, Mode, Unit};
+pub use fencing::{DataDisks, OnConflict};
 pub use keys::{ConfigKey, KeyValue};
 pub use lexer::{Item, Section, parse_sections};
 pub use logging::{Debug, Facility, Logging, Priority, Sinks, Subsystem, Timestamp};
@@ -68,6 +70,8 @@ pub struct Config {
     pub system: System,
     /// Failfast, watchdog, guardian.
     pub failfast: Failfast,
+    /// Disks that only members can write to, if there are any.
+    pub data_disks: Option<DataDisks>,
     /// Every interval and limit, derived and checked.
     pub timing: Timing,
     /// User ids and names allowed to use IPC (`uidgid { uid }`).
@@ -115,6 +119,7 @@ fn build(root: &Section, host: &Host<'_>, found: &mut Diagnostics) -> Option<Con
     let failfast = failfast::read(root, &timing, found);
     timing.complete(&failfast);
     timing::check(root, &timing, &failfast, found);
+    let data_disks = fencing::read(root, &nodes, &quorum, found);
     quorum::check_timing(&quorum, &timing, found);
     let local = nodelist::find_local(root, &totem, &nodes, host, found)?;
     let keys = keys::collect(root, &nodes, local, &timing, &totem);
@@ -130,6 +135,7 @@ fn build(root: &Section, host: &Host<'_>, found: &mut Diagnostics) -> Option<Con
         logging,
         system,
         failfast,
+        data_disks,
         timing,
         ipc_users,
         ipc_groups,

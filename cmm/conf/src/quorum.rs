@@ -340,6 +340,6 @@ pub(crate) fn check_timing(quorum: &Quorum, timing: &Timing, found: &mut Diagnos
 }
 
 /// As on the disk.
-const SLOTS_MAX: u32 = 64;
+pub(crate) const SLOTS_MAX: u32 = 64;
 /// Options that say what is enough where there is no device and not `two_node`.
 const SCALING: [&str; 3] = ["auto_tie_breaker", "last_man_standing", "allow_downscale"];

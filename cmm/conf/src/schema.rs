@@ -148,6 +148,7 @@ impl Spec {
     fn repeats_key(&self, key: &str) -> bool {
         self.name == "uidgid" && matches!(key, "uid" | "gid")
             || self.name == "disk" && matches!(key, "device" | "label")
+            || std::ptr::eq(self, &raw const FENCING_SCSI) && key == "device"
     }
 }
 
@@ -589,8 +590,13 @@ static UNIT: Spec = repeated(section(
     &[],
 ));
 
-static FENCING: Spec =
-    open("fencing", Effect::NotYet("fence devices stand in the CIB as stonith: primitives"));
+/// Fence devices stand in the CIB as `stonith:` primitives.
+static FENCING: Spec = section("fencing", &[], &[&FENCING_SCSI]);
+static FENCING_SCSI: Spec = section(
+    "scsi",
+    &[text("device"), num("interval", 100, 60_000), word("on_conflict", &["failfast", "log"])],
+    &[],
+);
 static AMF: Spec = open("amf", Effect::Inert(RELIC));
 static AISEXEC: Spec = open("aisexec", Effect::Inert(RELIC));
 static SERVICE: Spec = open("service", Effect::Inert("daemons are started by the service manager"));

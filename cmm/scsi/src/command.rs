@@ -7,6 +7,7 @@
 //! | register | OUT 00h | this path has the key, if it had the one named before |
 //! | register and ignore | OUT 06h | this path has the key, whatever it had |
 //! | reserve | OUT 01h | this path holds the reservation, if there was none |
+//! | clear | OUT 03h | all registrations and the reservation are gone |
 //! | preempt, preempt and abort | OUT 04h, 05h | the victim's registrations are gone, and its reservation, if it held it, is this path's |
 //!
 //! The reservation is always *write exclusive, registrants only*: who is not registered cannot write.
@@ -39,6 +40,11 @@ pub enum Command {
     /// Takes the reservation where nobody has it.
     Reserve {
         /// This node's.
+        key: Key,
+    },
+    /// Ends everything: registrations and the reservation.
+    Clear {
+        /// This path's.
         key: Key,
     },
     /// Ends another node's registrations, and takes its reservation.
@@ -81,6 +87,7 @@ impl Command {
             Self::ReadReservation => read(1),
             Self::Register { .. } => write(0, 0),
             Self::Reserve { .. } => write(1, REGISTRANTS_ONLY),
+            Self::Clear { .. } => write(3, 0),
             Self::Preempt { abort: false, .. } => write(4, REGISTRANTS_ONLY),
             Self::Preempt { abort: true, .. } => write(5, REGISTRANTS_ONLY),
             Self::RegisterAndIgnore { .. } => write(6, 0),
@@ -94,7 +101,7 @@ impl Command {
             Self::ReadKeys | Self::ReadReservation => return None,
             Self::Register { current, key, persist } => (current, key, persist),
             Self::RegisterAndIgnore { key, persist } => (Key::NONE, key, persist),
-            Self::Reserve { key } => (key, Key::NONE, false),
+            Self::Reserve { key } | Self::Clear { key } => (key, Key::NONE, false),
             Self::Preempt { key, victim, .. } => (key, victim, false),
         };
         let mut list = [0; LIST_LEN];
@@ -109,17 +116,47 @@ impl Command {
     /// # Errors
     /// When the command was not done.
     pub fn reply(&self, cluster: Cluster, status: u8, sense: &[u8], data: &[u8]) -> Result<Reply, Failure> {
-        match status {
-            0x00 => {}
-            0x02 => return Err(check_condition(sense)),
-            0x18 => return Err(Failure::Conflict),
-            status => return Err(Failure::Status(status)),
-        }
+        good(status, sense)?;
         match self {
             Self::ReadKeys => read_keys(cluster, data).map(Reply::Keys),
             Self::ReadReservation => read_reservation(cluster, data).map(Reply::Reservation),
             _ => Ok(Reply::Done),
         }
+    }
+}
+
+/// What came back of [`Command::ReadKeys`], whosever keys they are: the generation, and each registration.
+///
+/// # Errors
+/// When the command was not done.
+pub fn all_keys(status: u8, sense: &[u8], data: &[u8]) -> Result<(u32, Vec<Key>), Failure> {
+    good(status, sense)?;
+    let (generation, list) = header(data)?;
+    let keys = list.chunks_exact(8).filter_map(|key| key.try_into().ok().map(Key::from_bytes));
+    Ok((generation, keys.collect()))
+}
+
+/// What came back of [`Command::ReadReservation`]: the holder's key, and the type of the reservation.
+///
+/// # Errors
+/// When the command was not done.
+pub fn any_holder(status: u8, sense: &[u8], data: &[u8]) -> Result<Option<(Key, u8)>, Failure> {
+    good(status, sense)?;
+    match header(data)?.1 {
+        [] => Ok(None),
+        [a, b, c, d, e, f, g, h, .., _, kind, _, _] => {
+            Ok(Some((Key::from_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), kind & 0x0F)))
+        }
+        _ => Err(Failure::Malformed),
+    }
+}
+
+fn good(status: u8, sense: &[u8]) -> Result<(), Failure> {
+    match status {
+        0x00 => Ok(()),
+        0x02 => Err(check_condition(sense)),
+        0x18 => Err(Failure::Conflict),
+        status => Err(Failure::Status(status)),
     }
 }
 

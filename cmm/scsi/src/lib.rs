@@ -1,11 +1,12 @@
 //! SCSI-3 persistent reservations without I/O: keys and commands ([`command`]), who owns the vote of a quorum device that is such
-//! a disk ([`claim`]), and a model of a target for tests ([`target`]). The daemon sends the commands with `SG_IO`. Decision 23 has the
+//! a disk ([`claim`]), the fencing of data disks ([`fence`]), and a model of a target for tests ([`target`]). The daemon sends the commands with `SG_IO`. Decision 23 has the
 //! reasons.
 
 #![forbid(unsafe_code)]
 
 pub mod claim;
 pub mod command;
+pub mod fence;
 mod key;
 pub mod target;
 

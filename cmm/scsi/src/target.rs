@@ -120,6 +120,13 @@ impl Target {
                 self.holder = Some(nexus);
                 status(GOOD)
             }
+            3 => {
+                self.attention.extend(self.registrations.keys().filter(|n| **n != nexus));
+                self.registrations.clear();
+                self.holder = None;
+                self.generation = self.generation.wrapping_add(1);
+                status(GOOD)
+            }
             4 | 5 if kind != 5 => sense(5, 0x24, 0x00),
             4 | 5 => self.preempt(nexus, other),
             _ => sense(5, 0x24, 0x00),

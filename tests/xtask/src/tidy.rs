@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("failfast", &["holdfast-types", "holdfast-sys", "failfast-core", "cmm-qdisk"]),
     ("holdfast-guardian", &["holdfast-types", "holdfast-sys", "failfast-core", "failfast"]),
     ("fencing", &["holdfast-types"]),
+    ("fencing-scsi", &["holdfast-sys", "cmm-scsi"]),
     ("cib", &["holdfast-types"]),
     ("scheduler", &["holdfast-types", "cib"]),
     ("executor", &["holdfast-types", "holdfast-sys"]),
@@ -53,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cmm-ipc",
             "failfast-core",
             "failfast",
+            "fencing-scsi",
         ],
     ),
     (
@@ -71,7 +73,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "holdfast",
-        &["holdfast-types", "holdfast-sys", "cmm-conf", "cmm-qdisk", "cmm-ipc", "failfast", "status"],
+        &[
+            "holdfast-types",
+            "holdfast-sys",
+            "cmm-conf",
+            "cmm-qdisk",
+            "cmm-scsi",
+            "cmm-ipc",
+            "failfast",
+            "fencing-scsi",
+            "status",
+        ],
     ),
 ];
 

@@ -268,6 +268,25 @@ fn a_disk_with_reservations_is_named_by_its_path() {
 }
 
 #[test]
+fn data_disks_are_named_by_their_paths_and_looked_at_each_two_seconds() {
+    let text = "totem {\n version: 2\n cluster_name: c\n nodeid: 1\n}\nnodelist {\nnode {\n nodeid: 1\n ring0_addr: 10.0.0.1\n}\n}\n\
+                quorum {\n provider: corosync_votequorum\n}\n\
+                fencing {\n scsi {\n device: /dev/disk/by-id/wwn-0x1\n device: /dev/disk/by-id/wwn-0x2\n}\n}\n";
+    let (config, found) = read(text);
+    assert_eq!(found.to_string(), "");
+    let disks = config.unwrap().data_disks.unwrap();
+    assert_eq!(disks.paths, ["/dev/disk/by-id/wwn-0x1", "/dev/disk/by-id/wwn-0x2"]);
+    assert_eq!((disks.interval, disks.on_conflict), (Span::from_secs(2), cmm_conf::OnConflict::Failfast));
+    let (config, _) = read(&text.replace("scsi {", "scsi {\n interval: 500\n on_conflict: log"));
+    let disks = config.unwrap().data_disks.unwrap();
+    assert_eq!((disks.interval, disks.on_conflict), (Span::from_millis(500), cmm_conf::OnConflict::Log));
+    let (config, _) = read(
+        "totem {\n version: 2\n cluster_name: c\n nodeid: 1\n}\nnodelist {\nnode {\n nodeid: 1\n ring0_addr: 10.0.0.1\n}\n}\n",
+    );
+    assert_eq!(config.unwrap().data_disks, None);
+}
+
+#[test]
 fn the_defaults_are_safe_for_every_size_and_token() {
     for nodes in [1, 2, 3, 8, 32, 64] {
         for token in [20, 100, 1_000, 3_000, 60_000] {

@@ -116,11 +116,42 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         Error,
         "c.conf:24: allow_downscale lowers expected votes as far as expected_votes, and that is 3 of 3; write \"expected_votes: N\" with N below 3, or remove allow_downscale",
     ),
+    // Data disks
     (
         "",
-        "fencing {\n}\n",
+        "fencing {\n  agent: ipmi\n}\n",
         Error,
-        "c.conf:22: section fencing is not served yet; fence devices stand in the CIB as stonith: primitives",
+        "c.conf:23: unknown key \"agent\" in fencing; remove the line, or correct the name",
+    ),
+    (
+        "",
+        "fencing {\n  scsi {\n    devcie: /dev/sda\n  }\n}\n",
+        Error,
+        "c.conf:24: unknown key \"devcie\" in fencing.scsi; did you mean \"device\"?",
+    ),
+    (
+        "",
+        "fencing {\n  scsi {\n  }\n}\n",
+        Error,
+        "c.conf:23: no data disk is fenced; write \"device: /dev/disk/by-id/…\", or remove the section",
+    ),
+    (
+        "",
+        "fencing {\n  scsi {\n    device: sda\n  }\n}\n",
+        Error,
+        "c.conf:24: \"sda\" is no absolute path; write \"device: /dev/disk/by-id/…\", the same name on all nodes",
+    ),
+    (
+        "",
+        "fencing {\n  scsi {\n    device: /dev/sda\n    device: /dev/sda\n  }\n}\n",
+        Error,
+        "c.conf:25: data disk /dev/sda is named twice; remove one line",
+    ),
+    (
+        "",
+        "fencing {\n  scsi {\n    device: /dev/sda\n  }\n}\nquorum {\n  device {\n    model: scsi\n    scsi {\n      device: /dev/sda\n    }\n  }\n}\n",
+        Error,
+        "c.conf:24: /dev/sda is the quorum device, whose reservation is its vote, and cannot be a data disk as well; name another disk there or here",
     ),
     // Times
     (

@@ -6,6 +6,7 @@ use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Vo
 
 use super::config::{LinksConfig, Settings};
 use super::table::NodeTable;
+use crate::reconfig::Disks;
 
 /// How strictly a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub enum Request<'a> {
         /// Which step.
         step: StepNumber,
     },
+    /// This node has data disks, from its start on, and is so far with them. Never refused.
+    DataDisks(Disks),
     /// Whether the local userland takes part in steps; without it steps complete by themselves here.
     StepParticipant(bool),
     /// Links were added, removed, or have other addresses. Refused with `Busy` where a peer that is reached now would be reached by

@@ -71,6 +71,7 @@ impl Node {
                 self.pending.push_back(Message::ConfirmDeath { node, incarnation, why }.encode());
             }
             Request::StepDone { epoch, step } => self.reconfig.userland_done(epoch, step)?,
+            Request::DataDisks(disks) => self.reconfig.set_disks(disks),
             Request::StepParticipant(takes_part) => self.reconfig.participant(takes_part),
             Request::SetLinks { links, moved } => {
                 links.check().map_err(|_| Refusal::InvalidParam)?;

@@ -4,14 +4,16 @@
 //! |---|---|---|
 //! | 1 | `sync` | the states of all members were delivered |
 //! | 2 | `quorum` | votes are decided and told, leases waited for |
-//! | 3 | `fence` | the local userland says so, or takes no part |
+//! | 3 | `fence` | the local userland says so, or takes no part; and data disks are free of those who are no members |
 //! | 4 | `resources` | the same |
 //! | 5 | `end` | at once |
 //!
 //! A member that has ended a step multicasts that in order. When the word of all members was delivered the step is done
 //! and the next one begins, at the same place of the order everywhere: nothing begins before what precedes it has ended
 //! on all members. Two barriers cost nothing. The last state delivered ends `sync`: states are safe, so every member has
-//! them all, at that place. And where no state says that its userland takes part, the steps of userland are left out.
+//! them all, at that place. And where no state says that its userland takes part, or that it has data disks, the steps of
+//! userland are left out. Step `quorum` does not end here while a change of a data disk is under way that an earlier
+//! configuration ordered: it could be against a node that has become a member, which registers in step `fence`.
 //! A new configuration aborts everything. A step that takes longer than its limit, or whose userland
 //! vanishes inside it, makes the reconfiguration start again with a higher epoch (from `sync` if that is late, else
 //! from `quorum`), a bounded number of times for each configuration; after that it goes on to wait and to report. It
@@ -44,11 +46,21 @@ pub struct Reconfig {
     /// Highest epoch seen.
     seen: Epoch,
     participant: bool,
+    disks: Option<Disks>,
     run: Option<Run>,
     notice: Option<StepNotice>,
     outputs: Vec<Output>,
     /// Ordered messages to send, and what the node must do.
     actions: Vec<Action>,
+}
+
+/// How far this node is with its data disks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disks {
+    /// A change of a disk is under way.
+    pub busy: bool,
+    /// In the reconfiguration with this epoch, nobody but its members can write to any of them.
+    pub fenced: Option<Epoch>,
 }
 
 /// What the node must do for the automaton.
@@ -82,6 +94,8 @@ struct Run {
     userland: bool,
     /// Members whose word that the step is over was delivered.
     done: BTreeSet<NodeId>,
+    /// The local userland's part of the step is over, or it has none.
+    userland_done: bool,
     /// This node's part of the step is over.
     finished: bool,
     synchronised: bool,
@@ -98,6 +112,7 @@ impl Reconfig {
             step_limit,
             seen: Epoch::new(0),
             participant: false,
+            disks: None,
             run: None,
             notice: None,
             outputs: Vec::new(),
@@ -161,6 +176,7 @@ impl Reconfig {
             states: BTreeMap::new(),
             userland: false,
             done: BTreeSet::new(),
+            userland_done: false,
             finished: false,
             synchronised: false,
             leaving: false,
@@ -199,10 +215,18 @@ impl Reconfig {
         }
     }
 
-    /// Whether the local userland takes part, for [`State::participates`].
+    /// Whether the local userland takes part or there are data disks, for [`State::participates`].
     #[must_use]
     pub fn participates(&self) -> bool {
-        self.participant
+        self.participant || self.disks.is_some()
+    }
+
+    /// This node has data disks, and is so far with them.
+    pub fn set_disks(&mut self, disks: Disks) {
+        self.disks = Some(disks);
+        if self.step() == Some(FENCE) {
+            self.finish();
+        }
     }
 
     /// A member's word that it has ended a step, in its place of the order.
@@ -238,7 +262,7 @@ impl Reconfig {
         self.restart(now);
     }
 
-    /// This node's part of the current step is over. `true` the first time.
+    /// This node's part of the current step is over. `true` the first time that nothing else of it is left.
     pub fn finished(&mut self) -> bool {
         self.finish()
     }
@@ -252,6 +276,7 @@ impl Reconfig {
         if !runs || !is_userlands(step) {
             return Err(Refusal::NotExist);
         }
+        self.run.iter_mut().for_each(|r| r.userland_done = true);
         self.finish();
         Ok(())
     }
@@ -261,7 +286,7 @@ impl Reconfig {
     pub fn participant(&mut self, takes_part: bool) {
         let vanished = self.participant && !takes_part;
         self.participant = takes_part;
-        if let Some(run) = self.run.as_ref().filter(|r| vanished && !r.leaving && !r.finished)
+        if let Some(run) = self.run.as_ref().filter(|r| vanished && !r.leaving && !r.userland_done)
             && is_userlands(run.step)
         {
             self.ask_again();
@@ -317,6 +342,7 @@ impl Reconfig {
         let Some(run) = &mut self.run else { return };
         run.step = step;
         run.done.clear();
+        run.userland_done = !self.participant;
         run.finished = false;
         run.deadline = now + self.step_limit;
         if step == END {
@@ -325,16 +351,24 @@ impl Reconfig {
         self.tell(StepPhase::Begin);
         match step {
             QUORUM => self.actions.push(Action::Decide),
-            _ if !self.participant => {
+            _ => {
                 self.finish();
             }
-            _ => {}
         }
     }
 
-    /// Tells the others that this node has ended the current step, once.
+    /// Tells the others that this node has ended the current step, once, if nothing of it is left.
     fn finish(&mut self) -> bool {
-        let ready = |r: &&mut Run| !r.leaving && !r.finished && r.step != END;
+        let disks = self.disks;
+        let ready = |r: &&mut Run| {
+            let disks = match r.step {
+                QUORUM => disks.is_none_or(|d| !d.busy),
+                FENCE => disks.is_none_or(|d| d.fenced == Some(r.epoch)),
+                _ => true,
+            };
+            let userland = !is_userlands(r.step) || r.userland_done;
+            disks && userland && !r.leaving && !r.finished && r.step != END
+        };
         let Some(run) = self.run.as_mut().filter(ready) else { return false };
         run.finished = true;
         let done = Message::StepDone { ring: run.ring, epoch: run.epoch, step: run.step };
