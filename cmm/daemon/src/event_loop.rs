@@ -24,6 +24,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clients::{Action, Clients};
+use crate::data_disks::DataDisks;
 use crate::disks::Disks;
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
@@ -55,6 +56,7 @@ pub(crate) struct EventLoop {
     pub(crate) heuristics: Heuristics,
     pub(crate) reservation: Reservation,
     pub(crate) servers: Servers,
+    pub(crate) data_disks: DataDisks,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
     pub(crate) poll: Poll,
@@ -282,6 +284,7 @@ impl EventLoop {
             }
         }
         self.serve_clients(events);
+        self.fence_disks();
         self.housekeeping(now());
         self.go_down_if_condemned();
         let at = now();
@@ -393,6 +396,16 @@ impl EventLoop {
             self.node.handle_server(at, happened.channel, happened.attempt, input);
             self.drain(at);
         }
+    }
+
+    /// Data disks: last, so that they know the configuration that this turn has brought.
+    fn fence_disks(&mut self) {
+        let at = now();
+        let set = |key: &str, value| self.clients.set_key(key, value, at);
+        if let Some(why) = self.data_disks.turn(at, &mut self.node, &self.log, set) {
+            self.failfast.condemn(Reason::commanded(&why));
+        }
+        self.drain(at);
     }
 
     fn serve_requests(&mut self) {
@@ -757,6 +770,7 @@ impl EventLoop {
             self.node.next_timeout(),
             self.failfast.next_timeout(),
             self.clients.next_timeout(),
+            self.data_disks.next_timeout(),
             self.state.leave_by,
         ]
         .into_iter()

@@ -13,6 +13,7 @@ use cmm_qdisk::Event as Device;
 use cmm_qnet::{Channel, Event as Server};
 use cmm_scsi::Event as Reservation;
 use cmm_scsi::command::Holder;
+use cmm_scsi::fence::Event as DataDisk;
 use failfast_core::Text;
 use holdfast_types::{Boottime, Epoch, Incarnation, LinkId, NodeId, RingId, Span, StepNumber};
 
@@ -72,6 +73,8 @@ pub(crate) enum DaemonEvent {
     NodeTable { before: Box<TableView>, now: Box<TableView> },
     /// The file's node list is not in force, and that is so for a while.
     NodeTableWaits { why: String },
+    /// News of a data disk.
+    DataDisk { path: String, event: DataDisk },
     /// A state file cannot be written.
     PersistFailed { error: String },
     /// It can again.
@@ -204,7 +207,7 @@ fn reservation(event: &Reservation, out: &mut Vec<Line>) {
         }
         Reservation::Holder(Holder::Foreign(key)) | Reservation::Foreign(key) => {
             let text = format!(
-                "Quorum device is used by another cluster or tool: key {key}; name another disk, or clear it there (sg_persist --in -k shows all keys)"
+                "Quorum device is used by another cluster or tool: key {key}; name another disk, or clear it there (\"holdfast scsi show DEVICE\" shows all keys)"
             );
             line("reservation_foreign", Err, text, vec![("key", key.to_string())]);
         }
@@ -229,13 +232,69 @@ fn reservation(event: &Reservation, out: &mut Vec<Line>) {
             let nodes = (1..=64_u8).filter(|slot| registered & 1 << (slot - 1) != 0);
             let nodes = nodes.map(|slot| slot.to_string()).collect::<Vec<_>>().join(" ");
             let text = format!(
-                "Quorum device can not be acquired by the current cluster members. This quorum device is held by node {nodes}: it was in the last cluster and this node was not; start it, or, if it is off for good, clear its key: sg_persist --out --register-ignore --param-sark=0x1 DISK && sg_persist --out --clear --param-rk=0x1 DISK"
+                "Quorum device can not be acquired by the current cluster members. This quorum device is held by node {nodes}: it was in the last cluster and this node was not; start it, or, if it is off for good, clear all keys: holdfast scsi clear DEVICE"
             );
             line("reservation_not_in_last", Warning, text, vec![("nodes", nodes)]);
         }
         Reservation::Volatile => {
             let text = "Quorum device forgets registrations when it loses its power: after that a node that was not in the last cluster is not recognised";
             line("reservation_volatile", Warning, text.into(), vec![]);
+        }
+    }
+}
+
+/// News of a data disk, in Sun Cluster's words where it had some.
+fn data_disk(path: &str, event: &DataDisk, out: &mut Vec<Line>) {
+    let mut line = |name, priority, text: String, more: Option<(&'static str, String)>| {
+        let fields = std::iter::once(("device", path.to_owned())).chain(more).collect();
+        push(out, name, "FENCE", priority, text, fields);
+    };
+    match event {
+        DataDisk::Disk(Some(failure)) => {
+            let text = format!(
+                "Data disk {path} is inaccessible now: {failure}; repair its path: until then nothing is started in a new configuration, \
+                 unless the death of all nodes outside it is confirmed"
+            );
+            line("data_disk_failed", Warning, text, None);
+        }
+        DataDisk::Disk(None) => {
+            line("data_disk_works", Notice, format!("Data disk {path} is accessible."), None)
+        }
+        DataDisk::Registered => {
+            let text = format!("Registered the reservation key of this node on data disk {path}");
+            line("data_disk_registered", Notice, text, None);
+        }
+        DataDisk::Preempted { slot } => {
+            let text = format!(
+                "Preempted node {slot} from data disk {path}: it is not in this cluster, and cannot write there any more"
+            );
+            line("data_disk_preempted", Warning, text, Some(("node", slot.to_string())));
+        }
+        DataDisk::Conflict => {
+            let text = format!(
+                "Reservation Conflict. Disk: {path}: the key of this node was removed, and it cannot write there; \
+                 the reason is in the log of the nodes whose keys \"holdfast scsi show {path}\" shows"
+            );
+            line("data_disk_conflict", Crit, text, None);
+        }
+        DataDisk::Forgotten => {
+            let text = format!(
+                "Data disk {path} has forgotten all registrations, this node registers anew: until it had, every machine could write there"
+            );
+            line("data_disk_forgotten", Err, text, None);
+        }
+        DataDisk::Foreign(key) => {
+            let text = format!(
+                "Data disk {path} is used by another cluster or tool: key {key}; nothing is started in a new configuration: name another disk, \
+                 or, if nobody uses it, clear it: holdfast scsi clear {path}"
+            );
+            line("data_disk_foreign", Err, text, Some(("key", key.to_string())));
+        }
+        DataDisk::Volatile => {
+            let text = format!(
+                "Data disk {path} forgets registrations when it loses its power: then every machine can write there until a member registers anew"
+            );
+            line("data_disk_volatile", Warning, text, None);
         }
     }
 }
@@ -754,6 +813,7 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                 line("node_list_changing", "VOTEQ", Notice, text, vec![("nodes", list)]);
             }
         }
+        DaemonEvent::DataDisk { path, event } => data_disk(path, event, out),
         DaemonEvent::NodeTableWaits { why } => {
             let text = format!("Node list of the configuration file is not in force yet: {why}");
             line("node_list_waits", "VOTEQ", Warning, text, vec![]);

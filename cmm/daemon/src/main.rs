@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod clients;
+mod data_disks;
 mod disks;
 mod event_loop;
 mod events;
@@ -191,6 +192,8 @@ impl Start {
             .map_err(|e| os("cannot start the reload thread", e))?;
         let reservation = reservation::Reservation::start(&config, Arc::clone(&waker), &log)
             .map_err(|e| os("cannot start the thread of the disk with reservations", e))?;
+        let data_disks = data_disks::DataDisks::start(&config, event_loop::now(), &mut node, &waker)
+            .map_err(|e| os("cannot start the threads of data disks", e))?;
         let disks = disks::Disks::start(&config, node.config().incarnation, Arc::clone(&waker), &log)
             .map_err(|e| os("cannot start the thread that opens quorum disks", e))?;
         let heuristics = heuristics::Heuristics::start(config.quorum.disk(), Arc::clone(&waker), &log)
@@ -240,6 +243,7 @@ impl Start {
             heuristics,
             reservation,
             servers,
+            data_disks,
             signals,
             notify,
             poll,

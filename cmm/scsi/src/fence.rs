@@ -216,6 +216,12 @@ impl Guard {
         self.sent.is_some_and(|(command, ..)| command.list().is_some())
     }
 
+    /// It works for a goal.
+    #[must_use]
+    pub fn is_guarding(&self) -> bool {
+        self.goal.is_some()
+    }
+
     /// This node's registration is there as far as it knows.
     #[must_use]
     pub fn is_registered(&self) -> bool {

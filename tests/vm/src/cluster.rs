@@ -55,6 +55,8 @@ pub struct Options {
     pub failfast: &'static str,
     /// Lines for the `quorum` section.
     pub quorum: &'static str,
+    /// Lines for the `fencing` section; empty: there is none.
+    pub fencing: &'static str,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             files: Vec::new(),
             failfast: "mode: panic\nwatchdog_device: off\n",
             quorum: "",
+            fencing: "",
         }
     }
 }
@@ -504,6 +507,9 @@ fn configuration(name: &str, options: &Options) -> String {
     let (quorum, failfast) = (options.quorum, options.failfast);
     let _ = writeln!(text, "}}\nquorum {{\n provider: corosync_votequorum\n{quorum}}}");
     let _ = writeln!(text, "logging {{\n to_stderr: yes\n to_syslog: no\n}}\nfailfast {{\n{failfast}}}");
+    if !options.fencing.is_empty() {
+        let _ = writeln!(text, "fencing {{\n{}}}", options.fencing);
+    }
     text
 }
 

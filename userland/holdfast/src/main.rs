@@ -19,6 +19,7 @@ mod qdisk;
 mod qnet;
 mod quorum;
 mod ring;
+mod scsi;
 mod show;
 
 use std::ffi::OsString;
@@ -58,6 +59,8 @@ enum Applet {
     Qnet(qnet::Args),
     /// Show votes and quorum, and change them without losing it.
     Quorum(quorum::Args),
+    /// See who can write to a disk with SCSI-3 persistent reservations, and clear it.
+    Scsi(scsi::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
     /// Print what makes a shell complete commands and options of holdfast.
@@ -114,6 +117,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Qdisk(args) }) => qdisk::run(&args, io),
             Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
+            Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
@@ -157,6 +161,7 @@ Examples:
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
+  holdfast scsi show /dev/sdb     whose keys are on a data disk
   holdfast man ring | man -l -    the manual page of a command
   holdfast quorum status          votes possible, needed and present
   holdfast link /usr/local/sbin   from now on it is called crm_mon

@@ -126,7 +126,16 @@ fn all() -> Vec<Happening> {
     ];
     let step =
         |phase| DaemonEvent::Step { epoch: Epoch::new(9), step: StepNumber::new(1), name: "sync", phase };
+    let data_disk = |event| DaemonEvent::DataDisk { path: "/dev/sda".into(), event };
     let daemon = vec![
+        data_disk(DataDisk::Disk(Some(cmm_scsi::Failure::Io(5)))),
+        data_disk(DataDisk::Disk(None)),
+        data_disk(DataDisk::Registered),
+        data_disk(DataDisk::Preempted { slot: 3 }),
+        data_disk(DataDisk::Conflict),
+        data_disk(DataDisk::Forgotten),
+        data_disk(DataDisk::Foreign(cmm_scsi::Cluster::of_name("db").key(1))),
+        data_disk(DataDisk::Volatile),
         DaemonEvent::NodeList { members: vec![id(1), id(2)], joined: vec![id(2)], left: vec![id(3)] },
         DaemonEvent::Synchronised,
         step(StepPhase::Begin),

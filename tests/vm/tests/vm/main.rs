@@ -1,5 +1,6 @@
 //! Stories of clusters of virtual machines: real kernels, real panics, real watchdogs. Each needs root and QEMU.
 
+mod data_disks;
 mod dlm;
 mod exhaustion;
 mod failfast;
