@@ -7,6 +7,7 @@
 //! | what the looks show | what is done |
 //! |---|---|
 //! | this path is not registered in this life | register |
+//! | the disk had failed, or the target began anew: is this path still registered? | register what should be there; refused: register anew |
 //! | nobody holds the reservation | reserve |
 //! | the key of a node outside the configuration | preempt and abort |
 //! | none of these | fenced: from this look on, until the goal changes |
@@ -94,6 +95,8 @@ pub struct Guard {
     sent: Option<(Command, Boottime, Option<Goal>)>,
     /// In this life, through this path, and not removed since.
     registered: bool,
+    /// Whether it is has to be asked: the key may be there by another path.
+    doubted: bool,
     /// A registration whose goal was over has to be undone.
     take_back: bool,
     /// It was removed when it was in no later configuration than this: it registers again in another one.
@@ -128,6 +131,7 @@ impl Guard {
             goal: None,
             sent: None,
             registered: false,
+            doubted: false,
             take_back: false,
             removed: None,
             number: 0,
@@ -173,7 +177,8 @@ impl Guard {
             Err(Failure::Conflict) if command.list().is_some() => {
                 // Somebody was faster, or this path is not registered: the next look says which.
                 if matches!(command, Command::Register { .. }) {
-                    self.take_back = false;
+                    // It is not there to be taken back, or to be kept.
+                    (self.registered, self.doubted, self.take_back) = (false, false, false);
                 } else if std::mem::replace(&mut self.refused, true) {
                     self.registered = false;
                     self.next_cycle = now + self.config.interval;
@@ -181,6 +186,7 @@ impl Guard {
             }
             Err(failure) => {
                 self.fenced = None;
+                self.doubted = true;
                 self.note(Some(failure));
                 self.next_cycle = now + self.config.interval;
             }
@@ -259,11 +265,14 @@ impl Guard {
                 }
             }
             (Command::RegisterAndIgnore { .. }, _) if self.goal.is_some() && self.goal == goal => {
-                (self.registered, self.refused) = (true, false);
+                (self.registered, self.doubted, self.refused) = (true, false, false);
                 self.event(Event::Registered);
             }
             (Command::RegisterAndIgnore { .. }, _) => self.take_back = true,
-            (Command::Register { .. }, _) => (self.registered, self.take_back) = (false, false),
+            (Command::Register { key: Key::NONE, .. }, _) => {
+                (self.registered, self.take_back) = (false, false);
+            }
+            (Command::Register { .. }, _) => self.doubted = false,
             (Command::Preempt { victim, .. }, _) => {
                 self.refused = false;
                 if let Some(slot) = self.config.cluster.slot(victim) {
@@ -278,6 +287,7 @@ impl Guard {
         let before = std::mem::replace(&mut self.keys, keys);
         self.keys_for = goal;
         let mine = keys.ours & bit(self.config.slot) != 0;
+        self.doubted |= keys.generation < before.generation;
         if self.registered && !mine {
             let nobody = keys.ours == 0 && keys.foreign.is_none();
             let began_anew = nobody || keys.generation < before.generation;
@@ -310,6 +320,7 @@ impl Guard {
         let outside = self.keys.ours & !goal.members;
         let change = match self.holder {
             _ if !self.registered => Command::RegisterAndIgnore { key, persist: self.persist },
+            _ if self.doubted => Command::Register { current: key, key, persist: self.persist },
             None | Some(Holder::Nobody) => Command::Reserve { key },
             _ if outside != 0 => {
                 // Of a set that is not empty.

@@ -18,7 +18,7 @@ use crate::kernel::{Kernel, output};
 use crate::machine::{Hardware, Machine};
 use crate::network::{Network, address};
 use crate::qmp::Event;
-use crate::target::Target;
+use crate::target::{KERNEL_MODULES, KERNEL_TARGET, ScsiTarget, TARGET, Target};
 
 /// What the build gives to the tests.
 pub struct Build {
@@ -45,6 +45,8 @@ pub struct Options {
     pub shared_disk_mib: u32,
     /// Megabytes of a disk with SCSI-3 persistent reservations that all machines share as `/dev/sda`; 0: none.
     pub scsi_disk_mib: u32,
+    /// Which target it is behind. The kernel's is one machine more, with the id after that of the last node.
+    pub scsi_target: ScsiTarget,
     /// Modules of the kernel to load besides the harness's own.
     pub modules: &'static [&'static str],
     /// Programs of the host that the machines have in `/usr/sbin`, with their libraries.
@@ -69,6 +71,7 @@ impl Default for Options {
             panic: 1,
             shared_disk_mib: 0,
             scsi_disk_mib: 0,
+            scsi_target: ScsiTarget::Tgt,
             modules: &[],
             programs: Vec::new(),
             files: Vec::new(),
@@ -140,6 +143,8 @@ pub struct Cluster {
     name: String,
     options: Options,
     hardware: Hardware,
+    /// Of the machine with the kernel's target.
+    target_hardware: Hardware,
     // In this order: the machines end before their folders go.
     machines: Vec<RefCell<Machine>>,
     network: Network,
@@ -171,10 +176,8 @@ impl Cluster {
             let device = "virtio-blk-pci,drive=shared,share-rw=on,write-cache=off";
             more.extend(["-drive", &drive, "-device", device].map(str::to_owned));
         }
-        if options.scsi_disk_mib > 0 {
-            more.extend(Target::arguments());
-        }
-        let hardware = Hardware {
+        let kernel_target = options.scsi_disk_mib > 0 && options.scsi_target == ScsiTarget::Kernel;
+        let mut hardware = Hardware {
             kernel: kernel.image(),
             initramfs,
             links: options.links,
@@ -182,13 +185,32 @@ impl Cluster {
             append: format!("panic={}", options.panic),
             more,
         };
-        let network = Network::new(options.nodes, options.links)?;
-        let scsi = Some(options.scsi_disk_mib).filter(|mib| *mib > 0);
+        let target_hardware = hardware.clone();
+        if options.scsi_disk_mib > 0 {
+            hardware.more.extend(Target::arguments(options.scsi_target, options.nodes));
+        }
+        let count = options.nodes + u32::from(kernel_target);
+        let network = Network::new(count, options.links)?;
+        let scsi = Some(options.scsi_disk_mib).filter(|mib| *mib > 0 && !kernel_target);
         let target = scsi.map(|mib| Target::start(dir.path(), mib)).transpose()?;
         let machine = |id| Machine::new(id, dir.path().join(node_name(id))).map(RefCell::new);
-        let machines = (1..=options.nodes).map(machine).collect::<Result<_>>()?;
+        let machines = (1..=count).map(machine).collect::<Result<_>>()?;
         let name = name.to_owned();
-        let this = Self { name, options, hardware, machines, network, _target: target, dir, _turn: turn };
+        let this = Self {
+            name,
+            options,
+            hardware,
+            target_hardware,
+            machines,
+            network,
+            _target: target,
+            dir,
+            _turn: turn,
+        };
+        if kernel_target {
+            this.network.join(0)?;
+            this.start_target()?;
+        }
         for node in this.all() {
             this.power_on(node)?;
         }
@@ -196,6 +218,26 @@ impl Cluster {
             this.wait_for_boot(node, None);
         }
         Ok(this)
+    }
+
+    /// The machine with the kernel's target; it is none of the nodes.
+    #[must_use]
+    pub fn target(&self) -> u32 {
+        self.options.nodes + 1
+    }
+
+    /// Switches the machine with the kernel's target on, and makes a target of it.
+    ///
+    /// # Errors
+    /// When it is on or cannot be started.
+    pub fn start_target(&self) -> Result<()> {
+        let earlier = self.boot(self.target());
+        self.power_on(self.target())?;
+        self.wait_for_boot(self.target(), earlier.as_deref());
+        let script = format!("kernel-target {TARGET} {}", self.options.scsi_disk_mib);
+        let answer = self.run(self.target(), &script)?;
+        ensure!(answer.status == 0, "the kernel's target does not start: {answer:?}");
+        Ok(())
     }
 
     /// All node ids.
@@ -209,7 +251,8 @@ impl Cluster {
     /// # Errors
     /// When it is on or cannot be started.
     pub fn power_on(&self, node: u32) -> Result<()> {
-        self.machine(node).borrow_mut().power_on(&self.hardware)
+        let hardware = if node == self.target() { &self.target_hardware } else { &self.hardware };
+        self.machine(node).borrow_mut().power_on(hardware)
     }
 
     /// Takes the power from a machine at once. What it had not written is lost, its disk and its last words are not.
@@ -478,7 +521,14 @@ fn root(
     }
     let scsi: &[&str] = if options.scsi_disk_mib > 0 { &["virtio_scsi", "sd_mod"] } else { &[] };
     let modules = [MODULES, options.watchdog.modules(), scsi, options.modules].concat();
-    kernel.add_modules(&mut root, &modules)?;
+    let target: &[&str] = match options.scsi_target {
+        ScsiTarget::Kernel => KERNEL_MODULES,
+        ScsiTarget::Tgt => &[],
+    };
+    // In one call: what was added last is the list that modprobe reads.
+    kernel.add_modules(&mut root, &[&modules, target].concat())?;
+    root.file("etc/target-modules", 0o644, target.join(" ").as_bytes());
+    root.file("usr/sbin/kernel-target", 0o755, KERNEL_TARGET.as_bytes());
     root.file("etc/modules", 0o644, modules.join(" ").as_bytes());
     root.file("etc/inittab", 0o644, INITTAB);
     root.file("etc/rc", 0o755, RC);

@@ -25,3 +25,4 @@ mod target;
 pub use agent::Answer;
 pub use cluster::{Build, Cluster, Options, Watchdog, skip};
 pub use qmp::Event;
+pub use target::ScsiTarget;

@@ -19,6 +19,7 @@ use crate::network::tap;
 use crate::qmp::{Event, Events, Qmp};
 
 /// What all machines of a cluster have in common.
+#[derive(Clone)]
 pub(crate) struct Hardware {
     pub(crate) kernel: PathBuf,
     pub(crate) initramfs: PathBuf,

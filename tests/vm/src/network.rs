@@ -31,6 +31,11 @@ impl Network {
         Ok(Self { links, _this_thread: PhantomData })
     }
 
+    /// Gives the host an address on a link, for QEMU's own connections to a machine.
+    pub(crate) fn join(&self, link: u8) -> Result<()> {
+        ip(&format!("addr add {}/24 dev br{link}", address(HOST, link)))
+    }
+
     /// Cuts a node off on all links, both ways; its own interfaces notice nothing.
     pub(crate) fn cut(&self, node: u32) -> Result<()> {
         (0..self.links).try_for_each(|link| ip(&format!("link set {} down", tap(node, link))))
@@ -51,6 +56,9 @@ pub(crate) fn tap(node: u32, link: u8) -> String {
 pub(crate) fn address(node: u32, link: u8) -> String {
     format!("10.77.{link}.{node}")
 }
+
+/// No node has it.
+const HOST: u32 = 254;
 
 fn ip(args: &str) -> Result<()> {
     output(Command::new("ip").args(args.split(' '))).map(drop)

@@ -9,6 +9,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::kernel::output;
+use crate::network::address;
+
+/// Which target decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScsiTarget {
+    /// `tgt`, a user-space target on the host. It knows neither PREEMPT AND ABORT nor APTPL.
+    Tgt,
+    /// The kernel's own (LIO), in a virtual machine that is none of the nodes. It knows all there is.
+    Kernel,
+}
+
+/// The script that makes a target of a machine, and what it needs: kernel modules.
+pub(crate) const KERNEL_TARGET: &str = include_str!("kernel-target.sh");
+pub(crate) const KERNEL_MODULES: &[&str] = &["target_core_mod", "target_core_file", "iscsi_target_mod"];
 
 /// The target. It listens in the machines' network namespace only.
 pub(crate) struct Target {
@@ -55,9 +69,13 @@ impl Target {
     }
 
     /// For QEMU: the disk as `/dev/sda`, by a path of the machine's own.
-    pub(crate) fn arguments() -> [String; 6] {
+    pub(crate) fn arguments(target: ScsiTarget, nodes: u32) -> [String; 6] {
+        let portal = match target {
+            ScsiTarget::Tgt => PORTAL.to_owned(),
+            ScsiTarget::Kernel => format!("{}:3260", address(nodes + 1, 0)),
+        };
         let disk = format!(
-            r#"{{"driver":"raw","node-name":"pr","file":{{"driver":"iscsi","transport":"tcp","portal":"{PORTAL}","target":"{TARGET}","lun":1,"initiator-name":"iqn.2026-01.vm:{NODE}","cache":{{"direct":true}}}}}}"#,
+            r#"{{"driver":"raw","node-name":"pr","file":{{"driver":"iscsi","transport":"tcp","portal":"{portal}","target":"{TARGET}","lun":1,"initiator-name":"iqn.2026-01.vm:{NODE}","cache":{{"direct":true}}}}}}"#,
             NODE = crate::machine::NODE
         );
         let device = "scsi-block,drive=pr,bus=prs.0,share-rw=on";
@@ -79,4 +97,4 @@ impl Drop for Target {
 }
 
 const PORTAL: &str = "127.0.0.1:3260";
-const TARGET: &str = "iqn.2026-01.vm:t1";
+pub(crate) const TARGET: &str = "iqn.2026-01.vm:t1";

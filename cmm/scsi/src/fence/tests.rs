@@ -198,6 +198,22 @@ fn a_path_that_lost_its_registration_gets_it_again_when_it_is_refused() {
 }
 
 #[test]
+fn a_target_that_comes_back_with_another_path_is_registered_with_again() {
+    let mut room = Room::new(2, false);
+    room.set_all(&[1, 2], 1);
+    room.run(&[1, 2]);
+    // The keys outlived it, and node 2 comes by another path than before.
+    room.by_hand(7, Command::RegisterAndIgnore { key: cluster().key(2), persist: true });
+    room.by_hand(2, Command::RegisterAndIgnore { key: Key::NONE, persist: true });
+    room.target.lose_power();
+    assert!(!room.target.may_write(2));
+    room.take();
+    room.run(&[1, 2]);
+    assert_eq!(room.take(), [(2, Event::Registered)]);
+    assert!(room.target.may_write(1) && room.target.may_write(2));
+}
+
+#[test]
 fn a_registration_that_comes_too_late_is_taken_back() {
     let mut guard = Guard::new(Config { slot: 1, cluster: cluster(), interval: INTERVAL }, at(0));
     let sent = |guard: &mut Guard| {
@@ -447,7 +463,7 @@ impl World {
 #[test]
 fn nobody_outside_the_configuration_writes_after_the_fence_step_and_nobody_is_removed_for_nothing() {
     let mut barriers = 0;
-    for seed in 0..200 {
+    for seed in 0..120 {
         let mut world = World::new(seed, Lie::None);
         while world.now < 20_000 {
             world.step(false);
@@ -462,7 +478,7 @@ fn nobody_outside_the_configuration_writes_after_the_fence_step_and_nobody_is_re
         }
         barriers += world.barriers;
     }
-    assert!(barriers > 500, "{barriers}: the world does what it is for");
+    assert!(barriers > 300, "{barriers}: the world does what it is for");
 }
 
 #[test]

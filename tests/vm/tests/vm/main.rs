@@ -5,6 +5,7 @@ mod dlm;
 mod exhaustion;
 mod failfast;
 mod gfs2;
+mod kernel_target;
 mod reservations;
 mod resources;
 mod watchdog;

@@ -5,12 +5,12 @@ use vm::{Cluster, Options};
 use crate::boot;
 use crate::failfast::rejoin;
 
-const DEVICE: &str =
+pub(crate) const DEVICE: &str =
     " device {\n model: scsi\n votes: 1\n scsi {\n device: /dev/sda\n interval: 1000\n tko: 5\n }\n }\n";
-const GAINED: &str = "Assuming master role";
+pub(crate) const GAINED: &str = "Assuming master role";
 
 /// Keys on the disk, as `sg_persist` shows them on a node.
-fn keys(cluster: &Cluster, on: u32) -> Vec<String> {
+pub(crate) fn keys(cluster: &Cluster, on: u32) -> Vec<String> {
     // A unit attention is told once, instead of the answer.
     let read = "sg_persist --no-inquiry --in --read-keys /dev/sda";
     let out = cluster.sh(on, &format!("{read} || {read} || {read}"));
@@ -23,23 +23,23 @@ fn keys(cluster: &Cluster, on: u32) -> Vec<String> {
 }
 
 /// The node's part of a key: the lower half.
-fn nodes(keys: &[String]) -> Vec<u32> {
+pub(crate) fn nodes(keys: &[String]) -> Vec<u32> {
     keys.iter().map(|key| u32::from_str_radix(&key[key.len() - 8..], 16).unwrap()).collect()
 }
 
-fn may_write(cluster: &Cluster, node: u32) -> bool {
+pub(crate) fn may_write(cluster: &Cluster, node: u32) -> bool {
     let write = "dd if=/dev/zero of=/dev/sda bs=4096 seek=16 count=1 oflag=direct";
     cluster.run(node, write).unwrap().status == 0
 }
 
-fn wait_for_keys(cluster: &Cluster, on: u32, of: &[u32]) {
+pub(crate) fn wait_for_keys(cluster: &Cluster, on: u32, of: &[u32]) {
     cluster.wait_for(&format!("n{on} sees the keys of {of:?}"), || {
         (nodes(&keys(cluster, on)) == of).then_some(())
     });
 }
 
 /// Who counts the vote: the last one that said so.
-fn owner(cluster: &Cluster) -> u32 {
+pub(crate) fn owner(cluster: &Cluster) -> u32 {
     cluster.wait_for("somebody counts the device's vote", || {
         cluster.all().into_iter().find(|n| cluster.log(*n, "cmmd").contains(GAINED))
     })
@@ -103,11 +103,17 @@ fn the_target_decides_a_split_and_who_has_lost_cannot_write_any_more() {
     wait_for_keys(&cluster, loser, &[1, 2]);
     assert!(may_write(&cluster, winner) && may_write(&cluster, loser));
 
-    // What the log tells the operator to do where those with a key are gone for good: the nodes that are there register anew.
-    cluster.sh(
-        winner,
-        "sg_persist --out --register-ignore --param-sark=0x1 /dev/sda && sg_persist --out --clear --param-rk=0x1 /dev/sda",
-    );
-    wait_for_keys(&cluster, loser, &[1, 2]);
-    cluster.wait_for_quorum(&[1, 2], true);
+    // Once more, and those with a key are gone for good: what the log tells the operator to do.
+    cluster.power_off(winner);
+    wait_for_keys(&cluster, loser, &[loser]);
+    let refused = cluster.run(loser, "holdfast scsi clear /dev/sda --force scsi").unwrap();
+    assert!(refused.status == 73 && refused.stderr.contains("running"), "{refused:?}");
+    cluster.power_off(loser);
+    cluster.power_on(winner).unwrap();
+    cluster.wait_for_boot(winner, None);
+    cluster.start_ring(winner);
+    cluster.wait_for_quorum(&[winner], false);
+    cluster.sh(winner, "holdfast scsi clear /dev/sda --force scsi");
+    cluster.wait_for_quorum(&[winner], true);
+    wait_for_keys(&cluster, winner, &[winner]);
 }

@@ -1,0 +1,75 @@
+//! The same reservations on the kernel's own target (LIO), which knows PREEMPT AND ABORT and APTPL.
+
+use vm::{Cluster, Options, ScsiTarget};
+
+use crate::boot;
+use crate::reservations::{DEVICE, GAINED, keys, may_write, nodes, owner, wait_for_keys};
+
+fn options() -> Options {
+    Options {
+        scsi_disk_mib: 8,
+        scsi_target: ScsiTarget::Kernel,
+        quorum: DEVICE,
+        failfast: " mode: exit\n watchdog_device: off\n",
+        programs: vec!["/usr/bin/sg_persist".into()],
+        ..Options::default()
+    }
+}
+
+/// Whether a node sees that another one holds the reservation.
+fn held_by(cluster: &Cluster, on: u32, holder: u32) -> bool {
+    let read = "sg_persist --no-inquiry --in --read-reservation /dev/sda";
+    let out = cluster.run(on, &format!("{read} || {read}")).map(|a| a.stdout).unwrap_or_default();
+    let key = out.lines().find_map(|line| line.trim().strip_prefix("Key="));
+    key.is_some_and(|key| nodes(&[key.trim().to_owned()]) == [holder])
+}
+
+/// Cuts in one test.
+const CUTS: usize = 5;
+
+#[test]
+fn the_kernels_target_decides_each_of_several_splits_once_and_the_loser_has_no_key_then() {
+    if vm::skip() {
+        return;
+    }
+    let cluster = boot("lio", options());
+    cluster.start_all();
+    owner(&cluster);
+    wait_for_keys(&cluster, 1, &[1, 2]);
+    for cut in 0..CUTS {
+        // Either side is cut off, the owner or the other one.
+        cluster.cut(1 + u32::try_from(cut % 2).unwrap());
+        let winner = cluster.wait_for("one half is quorate and the other one is not", || {
+            let quorate = |node| cluster.status(node).is_ok_and(|s| s.quorum.quorate);
+            let alone = |node| cluster.status(node).is_ok_and(|s| s.ring.members == [node]);
+            let both = alone(1) && alone(2);
+            match (quorate(1), quorate(2)) {
+                (true, false) if both => Some(1),
+                (false, true) if both => Some(2),
+                _ => None,
+            }
+        });
+        let loser = 3 - winner;
+        wait_for_keys(&cluster, winner, &[winner]);
+        assert!(may_write(&cluster, winner) && !may_write(&cluster, loser), "cut {cut}");
+        cluster.heal(1 + u32::try_from(cut % 2).unwrap());
+        cluster.wait_for_quorum(&[1, 2], true);
+        wait_for_keys(&cluster, winner, &[1, 2]);
+        assert!(may_write(&cluster, loser), "cut {cut}");
+    }
+    // The holder dies, and the other one takes the reservation: with PREEMPT AND ABORT.
+    let target = cluster.target();
+    let watch = "mount -t debugfs debugfs /sys/kernel/debug; \
+                 echo 'module target_core_mod +p' >/sys/kernel/debug/dynamic_debug/control";
+    cluster.sh(target, watch);
+    let holder = if held_by(&cluster, 1, 1) { 1 } else { 2 };
+    cluster.power_off(holder);
+    wait_for_keys(&cluster, 3 - holder, &[3 - holder]);
+    let said = cluster.sh(target, "dmesg");
+    assert!(said.contains("PREEMPT_AND_ABORT"), "{said}");
+    // This target knows everything: nothing was done without.
+    for node in cluster.all() {
+        assert!(!cluster.log(node, "cmmd").contains("forgets registrations"), "APTPL was refused");
+    }
+    assert!(cluster.all().iter().any(|n| cluster.log(*n, "cmmd").contains(GAINED)));
+}
