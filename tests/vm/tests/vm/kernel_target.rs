@@ -3,7 +3,7 @@
 use vm::{Cluster, Options, ScsiTarget};
 
 use crate::boot;
-use crate::reservations::{DEVICE, GAINED, keys, may_write, nodes, owner, wait_for_keys};
+use crate::reservations::{DEVICE, GAINED, may_write, nodes, owner, wait_for_keys};
 
 fn options() -> Options {
     Options {
