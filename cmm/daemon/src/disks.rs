@@ -31,7 +31,6 @@ pub(crate) struct Disks {
     /// Requests that never reached a disk.
     failed: VecDeque<(usize, Failure)>,
     slot: u8,
-    last: u8,
     life: Incarnation,
     area: Area,
     /// This node's places for the reason of its death on disks that were opened and not told of yet.
@@ -79,7 +78,6 @@ impl Disks {
             clerk: None,
             failed: VecDeque::new(),
             slot: slot(config.me()),
-            last,
             life,
             area: Area::default(),
             graves: Vec::new(),
@@ -89,16 +87,6 @@ impl Disks {
         };
         if names.is_empty() {
             return Ok(disks);
-        }
-        match Devices::new(u32::try_from(names.len()).unwrap_or(1)) {
-            Ok(devices) => disks.devices = Some(devices),
-            Err(error) => {
-                let text = format!(
-                    "No quorum disk is used: io_uring: {error}; see /proc/sys/kernel/io_uring_disabled"
-                );
-                log.text(Priority::Err, text);
-                return Ok(disks);
-            }
         }
         let opener = Opener {
             waiting: names.into_iter().enumerate().map(|(disk, name)| (disk, name, String::new())).collect(),
@@ -110,6 +98,26 @@ impl Disks {
         };
         disks.clerk = Some(opener.start()?);
         Ok(disks)
+    }
+
+    /// Sets up what the loop uses disks with, on its own thread.
+    pub(crate) fn set_up(&mut self, log: &Log) {
+        if self.disks.is_empty() {
+            return;
+        }
+        match Devices::new(u32::try_from(self.disks.len()).unwrap_or(1)) {
+            Ok(devices) => self.devices = Some(devices),
+            Err(error) => log.text(
+                Priority::Err,
+                format!("No quorum disk is used: io_uring: {error}; see /proc/sys/kernel/io_uring_disabled"),
+            ),
+        }
+    }
+
+    /// The disk that has room for the fewest nodes, and for how many.
+    pub(crate) fn room(&self) -> Option<(&str, u8)> {
+        let open = self.disks.iter().filter_map(|d| d.open.as_ref());
+        open.map(|o| (o.path.as_str(), o.layout.slots())).min_by_key(|(_, room)| *room)
     }
 
     /// Readable when a disk has done something.
@@ -155,7 +163,7 @@ impl Disks {
             return Some((disk, Err(errno(&error))));
         }
         let bytes = devices.was_read(device).unwrap_or_default();
-        let blocks = bytes.get(..open.layout.area(self.last)).unwrap_or_default();
+        let blocks = bytes.get(..open.layout.area(open.layout.slots())).unwrap_or_default();
         let read = self.area.read(open.layout, &open.id, blocks);
         if let Some(order) = order(bytes, open.layout, &open.id, self.slot, self.life)
             && read.is_ok()
@@ -236,8 +244,7 @@ impl Disks {
         while let (Some(opened), Some(devices)) = (self.opened.pop(), &mut self.devices) {
             let Header { layout, id, label, .. } = opened.header;
             let at = layout.block_at(self.slot);
-            let device =
-                devices.add(opened.file.into(), at, layout.pair(), read_len(layout, self.last, self.slot));
+            let device = devices.add(opened.file.into(), at, layout.pair(), read_len(layout, self.slot));
             self.graves.push(Grave {
                 path: opened.path.clone(),
                 id,
@@ -251,10 +258,9 @@ impl Disks {
     }
 }
 
-/// Header, blocks, and on to this node's mailbox.
-fn read_len(layout: Layout, last: u8, slot: u8) -> usize {
-    let mail = usize::try_from(layout.mail_at(slot)).unwrap_or(0) + layout.pair();
-    layout.area(last).max(mail)
+/// Header, all blocks, and on to this node's mailbox, which is behind them.
+fn read_len(layout: Layout, slot: u8) -> usize {
+    usize::try_from(layout.mail_at(slot)).unwrap_or(0) + layout.pair()
 }
 
 /// What is in this node's mailbox, if it is for this very life: a later one never obeys what was meant for an earlier one.
@@ -303,7 +309,7 @@ mod tests {
             };
             let at = usize::try_from(layout.mail_at(slot)).unwrap();
             mail.write(slot, &[7; 16], &mut image[at..at + layout.pair()]);
-            let bytes = &image[..read_len(layout, 2, slot)];
+            let bytes = &image[..read_len(layout, slot)];
             let read = |slot, life| order(bytes, layout, &[7; 16], slot, Incarnation::new(life));
             assert_eq!(read(slot, 5), Some(mail), "the read reaches it");
             assert_eq!(read(slot, 6), None, "a later life");
@@ -311,7 +317,7 @@ mod tests {
             assert_eq!(read(1, 0), None, "an empty mailbox is no order to anybody");
             let any = Mail { life: Incarnation::new(0), ..mail };
             any.write(slot, &[7; 16], &mut image[at..at + layout.pair()]);
-            let bytes = &image[..read_len(layout, 2, slot)];
+            let bytes = &image[..read_len(layout, slot)];
             assert_eq!(
                 order(bytes, layout, &[7; 16], slot, Incarnation::new(5)),
                 None,

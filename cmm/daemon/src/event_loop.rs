@@ -25,10 +25,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clients::{Action, Clients};
 use crate::data_disks::DataDisks;
-use crate::disks::Disks;
+use crate::device::Device;
 use crate::events::{DaemonEvent, Happening};
 use crate::failfast::{Failfast, Health};
-use crate::heuristics::Heuristics;
 use crate::interfaces::Watch;
 use crate::keys::KeyLoader;
 use crate::log::Log;
@@ -36,8 +35,7 @@ use crate::net::{self, Feedback, Net};
 use crate::notify::Notify;
 use crate::persist::Persister;
 use crate::reload::{self, Reloaded, Reloader, Reread};
-use crate::reservation::Reservation;
-use crate::servers::{Servers, What};
+use crate::servers::What;
 use crate::startup;
 use crate::waits::Waiting;
 
@@ -52,10 +50,7 @@ pub(crate) struct EventLoop {
     pub(crate) persister: Persister,
     pub(crate) keys: KeyLoader,
     pub(crate) reloader: Reloader,
-    pub(crate) disks: Disks,
-    pub(crate) heuristics: Heuristics,
-    pub(crate) reservation: Reservation,
-    pub(crate) servers: Servers,
+    pub(crate) device: Device,
     pub(crate) data_disks: DataDisks,
     pub(crate) signals: Signals,
     pub(crate) notify: Notify,
@@ -197,9 +192,7 @@ impl EventLoop {
         if let Some(fd) = self.interfaces.fd() {
             self.poll.registry().register(&mut SourceFd(&fd), INTERFACES, Interest::READABLE)?;
         }
-        if let Some(fd) = self.disks.fd() {
-            self.poll.registry().register(&mut SourceFd(&fd), DISKS, Interest::READABLE)?;
-        }
+        self.set_up_device()?;
         self.watch_guardian();
         let alarm = Alarm::new()?;
         self.poll.registry().register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
@@ -207,8 +200,6 @@ impl EventLoop {
         self.node.lend_clock(clock::boottime_nanos);
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.state.slept_at = now();
-        // Before the first look at a disk: not fit until a heuristic says so.
-        self.judge_fitness(now());
         loop {
             self.turn(&events);
             if self.state.left {
@@ -240,7 +231,7 @@ impl EventLoop {
                     }
                 }
                 INTERFACES => self.interfaces.set_readable(),
-                DISKS => self.disks.woken(),
+                DISKS => self.device.disks.woken(),
                 WAKER | ALARM => {}
                 SIGNALS => self.on_signals(start),
                 FAILFAST => self.failfast.on_ready(start),
@@ -260,7 +251,7 @@ impl EventLoop {
             self.drain(at);
         }
         self.take_disks();
-        while let Some(result) = self.reservation.done() {
+        while let Some(result) = self.device.reservation.done() {
             self.node.handle_scsi(now(), result);
         }
         self.take_server();
@@ -334,12 +325,23 @@ impl EventLoop {
         }
     }
 
+    /// Begins to use the quorum device that was started.
+    fn set_up_device(&mut self) -> io::Result<()> {
+        self.device.disks.set_up(&self.log);
+        if let Some(fd) = self.device.disks.fd() {
+            self.poll.registry().register(&mut SourceFd(&fd), DISKS, Interest::READABLE)?;
+        }
+        // Before the first look at a disk: not fit until a heuristic says so.
+        self.judge_fitness(now());
+        Ok(())
+    }
+
     /// What quorum disks have done, and heuristics. A request that fails at once is looked at in the next turn.
     fn take_disks(&mut self) {
-        let mut news = self.heuristics.take();
+        let mut news = self.device.heuristics.take();
         for _ in 0..cmm_qdisk::DISKS_MAX {
             let at = now();
-            let Some((disk, result)) = self.disks.done() else { break };
+            let Some((disk, result)) = self.device.disks.done() else { break };
             self.node.handle_disk(at, disk, result);
             self.drain(at);
             news = true;
@@ -347,10 +349,10 @@ impl EventLoop {
         if news {
             self.judge_fitness(now());
         }
-        while let Some(grave) = self.disks.take_grave() {
+        while let Some(grave) = self.device.disks.take_grave() {
             self.failfast.add_grave(grave);
         }
-        if let Some(mail) = self.disks.take_order() {
+        if let Some(mail) = self.device.disks.take_order() {
             self.obey_order(&mail);
         }
     }
@@ -373,20 +375,25 @@ impl EventLoop {
 
     /// Tells the core whether this node is fit to have the quorum disk's vote.
     fn judge_fitness(&mut self, at: Boottime) {
-        let fitness = self.heuristics.judge(at, &self.log);
+        let fitness = self.device.heuristics.judge(at, &self.log);
         self.state.fit = fitness.fit;
         self.node.set_fitness(at, fitness, clock::wall_nanos() / 1_000_000_000);
         self.drain(at);
-        self.disks.publish(&self.node, fitness.score, self.heuristics.min_score(), |key, value| {
-            self.clients.set_key(key, value, at);
-        });
+        self.device.disks.publish(
+            &self.node,
+            fitness.score,
+            self.device.heuristics.min_score(),
+            |key, value| {
+                self.clients.set_key(key, value, at);
+            },
+        );
     }
 
     /// What has happened to the connections to the quorum server.
     fn take_server(&mut self) {
         for _ in 0..SERVER_BUDGET {
             let at = now();
-            let Some(happened) = self.servers.next() else { break };
+            let Some(happened) = self.device.servers.next() else { break };
             let input = match &happened.what {
                 What::Connected => cmm_qnet::Input::Connected,
                 What::Secured => cmm_qnet::Input::Secured,
@@ -448,19 +455,19 @@ impl EventLoop {
     /// What the core wants of the rest of the daemon: keys, gasps, and going down, having given up quorum itself.
     fn obey(&mut self) {
         if std::mem::take(&mut self.state.test_fitness) {
-            self.heuristics.run_now();
+            self.device.heuristics.run_now();
         }
         for (node, life) in self.state.gone.drain(..) {
-            self.disks.ask_why(node, life);
+            self.device.disks.ask_why(node, life);
         }
         if let Some(command) = self.state.to_target.take() {
-            self.reservation.send(command);
+            self.device.reservation.send(command);
         }
         for (disk, block) in self.state.asked_of_disks.drain(..) {
-            self.disks.ask(disk, block.as_deref());
+            self.device.disks.ask(disk, block.as_deref());
         }
         for order in self.state.asked_of_server.drain(..) {
-            self.servers.ask(order);
+            self.device.servers.ask(order);
         }
         if let Some(by) = self.state.reload_by.take() {
             self.log.event(DaemonEvent::Reloading { by });
@@ -527,7 +534,11 @@ impl EventLoop {
     ///
     /// # Errors
     /// Why nothing has changed.
-    fn take_over(&mut self, read: Box<Reread>) -> Result<(), String> {
+    fn take_over(&mut self, mut read: Box<Reread>) -> Result<(), String> {
+        if let Some(device) = read.device.take() {
+            self.device = device;
+            self.set_up_device().map_err(|e| format!("the quorum device cannot be polled: {e}"))?;
+        }
         let limit = read.config.timing.heartbeat_limit_max;
         if limit >= self.timing.guardian_limit || self.timing.watchdog_soonest.is_some_and(|w| limit >= w) {
             return Err(format!(
@@ -596,11 +607,7 @@ impl EventLoop {
             ));
         }
         let table = startup::node_table(config);
-        if self.node.config().quorum.device.is_some() && table != *self.node.file_table() {
-            return Err("nodes and votes are not changed at run time while there is a quorum device; \
-                        stop all nodes and start them anew"
-                .into());
-        }
+        self.device.check(config)?;
         let (mut net, links) = (startup::net_config(config), startup::links_config(config));
         // Nodes that go stay until all members have let them go.
         self.net.keep_others(&mut net);
@@ -621,9 +628,14 @@ impl EventLoop {
         let keys = config.keys.iter().filter(|k| k.name.starts_with("nodelist."));
         let keys = keys.map(|k| (k.name.clone(), startup::key_value(&k.value))).collect();
         self.clients.set_nodes(startup::client_nodes(config), keys, at);
-        let taken = self.node.submit(at, Request::SetTable(&table));
+        let device = self.node.submit(at, Request::SetDevice(startup::device_config(config)));
+        let fitness = device.and_then(|_| {
+            let taken = self.node.submit(at, Request::SetTable(&table));
+            self.judge_fitness(at);
+            taken
+        });
         self.drain(at);
-        taken.map_err(|_| "the node list cannot be run; check it with \"cmmd -t\"".to_owned())?;
+        fitness.map_err(|_| "the node list cannot be run; check it with \"cmmd -t\"".to_owned())?;
         Ok(links.all())
     }
 

@@ -780,10 +780,16 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                 let gone = a.ids().filter(|id| b.votes(*id).is_none());
                 gone.map(|id| id.to_string()).collect::<Vec<_>>().join(" ")
             };
+            let device = |table: &NodeTable| {
+                table.device.map_or(String::new(), |device| {
+                    format!("; quorum device {}, votes {}", device.kind.name(), device.votes)
+                })
+            };
             let (old, new) = (&before.tables, &now.tables);
             if new.is_bound() && (!old.is_bound() || old.table != new.table) {
                 let (list, expected) = (nodes(&new.table), new.table.expected_now());
-                let mut text = format!("Node list in force: {list}; {expected} expected votes");
+                let device = device(&new.table);
+                let mut text = format!("Node list in force: {list}{device}; {expected} expected votes");
                 let known = if old.table.nodes.is_empty() { &new.table } else { &old.table };
                 let (added, removed) = (other(&new.table, known), other(known, &new.table));
                 for (what, list) in [("added", &added), ("removed", &removed)] {
@@ -800,6 +806,9 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
                         text.push_str(&format!("; {what}: {}", list.join(" ")));
                     }
                 }
+                if new.table.scale.device_out {
+                    text.push_str("; the quorum device is in maintenance");
+                }
                 if let Some(node) = new.table.scale.tie {
                     text.push_str(&format!("; node {node} breaks ties"));
                 }
@@ -808,8 +817,11 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             }
             if let Some((_, next)) = new.next.as_ref().filter(|next| Some(*next) != old.next.as_ref()) {
                 let list = nodes(next);
-                let text =
-                    format!("Node list is being changed to: {list}; {} expected votes", next.expected_now());
+                let text = format!(
+                    "Node list is being changed to: {list}{}; {} expected votes",
+                    device(next),
+                    next.expected_now()
+                );
                 line("node_list_changing", "VOTEQ", Notice, text, vec![("nodes", list)]);
             }
         }

@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod clients;
 mod data_disks;
+mod device;
 mod disks;
 mod event_loop;
 mod events;
@@ -188,18 +189,19 @@ impl Start {
         .map_err(|e| os("cannot start the writing thread", e))?;
         let keys =
             KeyLoader::start(place, Arc::clone(&waker)).map_err(|e| os("cannot start the key thread", e))?;
-        let reloader = Reloader::start(paths.config.clone(), Arc::clone(&waker))
+        let life = node.config().incarnation;
+        let device = device::Device::start(&config, life, &waker, &log)
+            .map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
+        let starter = reload::Starter {
+            life,
+            waker: Arc::clone(&waker),
+            log: log.clone(),
+            started: config.quorum.device.is_some(),
+        };
+        let reloader = Reloader::start(paths.config.clone(), starter)
             .map_err(|e| os("cannot start the reload thread", e))?;
-        let reservation = reservation::Reservation::start(&config, Arc::clone(&waker), &log)
-            .map_err(|e| os("cannot start the thread of the disk with reservations", e))?;
         let data_disks = data_disks::DataDisks::start(&config, event_loop::now(), &mut node, &waker)
             .map_err(|e| os("cannot start the threads of data disks", e))?;
-        let disks = disks::Disks::start(&config, node.config().incarnation, Arc::clone(&waker), &log)
-            .map_err(|e| os("cannot start the thread that opens quorum disks", e))?;
-        let heuristics = heuristics::Heuristics::start(config.quorum.disk(), Arc::clone(&waker), &log)
-            .map_err(|e| os("cannot start the process that runs heuristics", e))?;
-        let servers = servers::Servers::start(&config, Arc::clone(&waker), &log)
-            .map_err(|e| os("cannot start the thread of the quorum server", e))?;
         let mut warnings = Vec::new();
         config.keys.extend(startup::ipc_access(&config, &paths.config, &mut warnings));
         warnings.into_iter().for_each(|text| log.text(Priority::Warning, text));
@@ -239,11 +241,8 @@ impl Start {
             persister,
             keys,
             reloader,
-            disks,
-            heuristics,
-            reservation,
-            servers,
             data_disks,
+            device,
             signals,
             notify,
             poll,

@@ -4,22 +4,25 @@
 //! cluster NAME
 //! in_force RING.NUMBER expected VOTES
 //! node ID VOTES
+//! device MODEL VOTES
 //! tie_break lowest|highest|ID … by ID
 //! away ID …
 //! maintained ID …
+//! device_out
 //! least VOTES
 //! next RING.NUMBER expected VOTES
 //! node ID VOTES
 //! ```
 //!
-//! `next` is there while a change is under way; the lines behind the nodes where nodes do not count for now, or ties are broken.
+//! `next` is there while a change is under way; the lines behind the nodes where there is a quorum device, nodes or the device do not count
+//! for now, or ties are broken.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use cmm_proto::{NodeEntry, NodeTable, TableId, Tables, TieBreak};
+use cmm_proto::{DeviceEntry, DeviceKind, NodeEntry, NodeTable, TableId, Tables, TieBreak};
 use holdfast_types::{NodeId, Votes};
 
 use crate::exit::{self, Fatal};
@@ -31,6 +34,9 @@ pub(crate) fn to_text(cluster: &str, tables: &Tables) -> String {
         let _ = writeln!(text, "{what} {}.{} expected {}", id.ring, id.number, table.expected);
         for node in &table.nodes {
             let _ = writeln!(text, "node {} {}", node.id, node.votes);
+        }
+        if let Some(device) = table.device {
+            let _ = writeln!(text, "device {} {}", device.kind.name(), device.votes);
         }
         let scale = &table.scale;
         let rule = match &table.tie_break {
@@ -46,6 +52,9 @@ pub(crate) fn to_text(cluster: &str, tables: &Tables) -> String {
             if !list.is_empty() {
                 let _ = writeln!(text, "{name} {}", ids(list));
             }
+        }
+        if scale.device_out {
+            text.push_str("device_out\n");
         }
         if scale.least.get() > 0 {
             let _ = writeln!(text, "least {}", scale.least);
@@ -96,6 +105,13 @@ pub(crate) fn of_text(cluster: &str, text: &str) -> Result<Option<Tables>, Strin
                 }
                 table.nodes.push(NodeEntry { id, votes });
             }
+            (["device", model, votes], Some((.., table))) => {
+                let kinds = [DeviceKind::Disk, DeviceKind::Scsi, DeviceKind::Net];
+                let kind = kinds.into_iter().find(|kind| kind.name() == *model).ok_or_else(wrong)?;
+                let votes = Votes::new(votes.parse().map_err(|_| wrong())?);
+                table.device = Some(DeviceEntry { votes, kind }).filter(|device| device.votes.get() > 0);
+            }
+            (["device_out"], Some((.., table))) if table.device.is_some() => table.scale.device_out = true,
             (["tie_break", rule @ .., "by", tie], Some((.., table))) => {
                 table.tie_break = match rule {
                     ["lowest"] => TieBreak::Lowest,
@@ -189,10 +205,12 @@ mod tests {
         }
         let mut scaled = Tables { next: None, ..tables() };
         for tie_break in [TieBreak::Lowest, TieBreak::Highest, TieBreak::Listed(vec![NodeId::new(2)])] {
-            let table = scaled.table.with_tie_break(tie_break);
+            let device = DeviceEntry { votes: Votes::new(2), kind: DeviceKind::Scsi };
+            let table = scaled.table.with_tie_break(tie_break).with_device(Some(device));
             let scale = Scale {
                 away: vec![NodeId::new(1)],
                 maintained: vec![NodeId::new(3)],
+                device_out: true,
                 least: Votes::new(2),
                 tie: None,
             };

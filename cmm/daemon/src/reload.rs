@@ -2,7 +2,7 @@
 //!
 //! Every member does it when one is asked to. Links, their addresses and priorities, the key file, logging and local users are taken
 //! over as soon as they were read; timers, limits and the options of votequorum when all members have read theirs (`cmm_proto`,
-//! `node/reread.rs`); nodes and votes when all members of a quorate partition have read the same (`node/table.rs` there); all else
+//! `node/reread.rs`); nodes, votes and the quorum device when all members of a quorate partition have read the same (`node/table.rs` there); all else
 //! waits for the next start, and is named. A file with an error is refused, on that node only.
 
 use std::io;
@@ -15,9 +15,11 @@ use cmm_conf::{Config, ConfigKey, Severity};
 use cmm_proto::SettingsTaken;
 use cmm_proto::wire::Fingerprint;
 use crossbeam_queue::ArrayQueue;
-use holdfast_types::LinkSet;
+use holdfast_types::{Incarnation, LinkSet};
 
+use crate::device::Device;
 use crate::keys::KeyPlace;
+use crate::log::Log;
 use crate::startup;
 
 /// What was read.
@@ -27,6 +29,18 @@ pub(crate) struct Reread {
     pub(crate) key: Fingerprint,
     /// What is to be said about local users and groups.
     pub(crate) warnings: Vec<String>,
+    /// The quorum device, where this is the first configuration that has one.
+    pub(crate) device: Option<Device>,
+}
+
+/// What the thread starts a quorum device with.
+pub(crate) struct Starter {
+    pub(crate) life: Incarnation,
+    /// Wakes the loop.
+    pub(crate) waker: Arc<mio::Waker>,
+    pub(crate) log: Log,
+    /// One was started already.
+    pub(crate) started: bool,
 }
 
 /// What was taken over.
@@ -54,11 +68,11 @@ struct Shared {
 }
 
 impl Reloader {
-    /// Starts the thread; `waker` wakes the loop when the file was read.
+    /// Starts the thread.
     ///
     /// # Errors
     /// When the system refuses the thread.
-    pub(crate) fn start(path: PathBuf, waker: Arc<mio::Waker>) -> io::Result<Self> {
+    pub(crate) fn start(path: PathBuf, mut starter: Starter) -> io::Result<Self> {
         let shared = Arc::new(Shared { asked: AtomicBool::new(false), read: ArrayQueue::new(1) });
         let theirs = Arc::clone(&shared);
         let run = move || {
@@ -66,9 +80,9 @@ impl Reloader {
                 while !theirs.asked.swap(false, Ordering::AcqRel) {
                     thread::park();
                 }
-                theirs.read.force_push(read(&path));
+                theirs.read.force_push(read(&path, &mut starter));
                 // The loop lives as long as this thread; if its poll is gone, so is the process.
-                let _ = waker.wake();
+                let _ = starter.waker.wake();
             }
         };
         let handle = thread::Builder::new().name("reload".into()).stack_size(STACK_BYTES).spawn(run)?;
@@ -88,7 +102,7 @@ impl Reloader {
 }
 
 /// Stricter than a start: an error refuses it, for there is something that works.
-fn read(path: &std::path::Path) -> Result<Box<Reread>, String> {
+fn read(path: &std::path::Path, starter: &mut Starter) -> Result<Box<Reread>, String> {
     let (config, found) = startup::read_config(path).map_err(|e| e.text)?;
     if let Some(wrong) = found.iter().find(|d| d.severity >= Severity::Error) {
         return Err(found.line(wrong));
@@ -97,7 +111,15 @@ fn read(path: &std::path::Path) -> Result<Box<Reread>, String> {
     let key = KeyPlace::of(&config, path).find()?.key.fingerprint();
     let mut warnings = Vec::new();
     config.keys.extend(startup::ipc_access(&config, path, &mut warnings));
-    Ok(Box::new(Reread { config, key, warnings }))
+    let device = match &config.quorum.device {
+        Some(_) if !starter.started => {
+            let device = Device::start(&config, starter.life, &starter.waker, &starter.log);
+            Some(device.map_err(|e| e.to_string())?)
+        }
+        _ => None,
+    };
+    starter.started |= device.is_some();
+    Ok(Box::new(Reread { config, key, warnings, device }))
 }
 
 /// What a reload changes of the keys of the configuration.
@@ -152,7 +174,7 @@ fn is_taken(name: &str) -> bool {
 /// What is made of other settings.
 const DERIVED: [&str; 2] = ["runtime.config.", "holdfast.timing."];
 /// What is in force as soon as it was read.
-const TAKEN: [&str; 13] = [
+const TAKEN: [&str; 14] = [
     "logging.",
     "nodelist.",
     "totem.interface.",
@@ -161,6 +183,7 @@ const TAKEN: [&str; 13] = [
     "totem.knet_mtu",
     "totem.knet_pmtud_interval",
     "uidgid.config.",
+    "quorum.device.",
     "quorum.two_node",
     "quorum.wait_for_all",
     "quorum.auto_tie_breaker",

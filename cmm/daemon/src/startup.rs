@@ -93,7 +93,7 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
             expected_votes: config.quorum.expected_votes,
             two_node: config.quorum.two_node,
             wait_for_all: config.quorum.wait_for_all,
-            device: config.quorum.device.as_ref().map(|d| device(d, &config.totem.cluster_name)),
+            device: device_config(config),
         },
         tie_break: tie_break(config),
         expected_seen: if config.quorum.expected_votes_tracking {
@@ -106,7 +106,9 @@ pub(crate) fn node_config(config: &Config, paths: &Paths, key: ClusterKey) -> Re
     })
 }
 
-fn device(device: &cmm_conf::QuorumDevice, cluster_name: &str) -> DeviceConfig {
+/// The quorum device as the core knows it.
+pub(crate) fn device_config(config: &Config) -> Option<DeviceConfig> {
+    let device = config.quorum.device.as_ref()?;
     let model = match &device.model {
         cmm_conf::DeviceModel::Disk(disk) => DeviceModel::Disk(DiskConfig {
             disks: disk.disks.len(),
@@ -114,13 +116,13 @@ fn device(device: &cmm_conf::QuorumDevice, cluster_name: &str) -> DeviceConfig {
             lease: disk.lease(),
         }),
         cmm_conf::DeviceModel::Scsi(scsi) => DeviceModel::Scsi(ScsiConfig {
-            cluster: cmm_scsi::Cluster::of_name(cluster_name),
+            cluster: cmm_scsi::Cluster::of_name(&config.totem.cluster_name),
             interval: scsi.interval,
             lease: scsi.lease(),
         }),
         cmm_conf::DeviceModel::Net(server) => DeviceModel::Net(server_settings(server)),
     };
-    DeviceConfig { votes: device.votes, model }
+    Some(DeviceConfig { votes: device.votes, model })
 }
 
 fn server_settings(server: &cmm_conf::QuorumServer) -> cmm_qnet::Settings {
@@ -150,7 +152,10 @@ pub(crate) fn node_table(config: &Config) -> NodeTable {
     let mut nodes: Vec<NodeEntry> = config.nodes.iter().map(entry).collect();
     nodes.sort_by_key(|n| n.id);
     let table = NodeTable::new(nodes, config.quorum.expected_votes);
-    if config.quorum.device.is_some() { table } else { table.with_tie_break(tie_break(config)) }
+    match device_config(config) {
+        Some(device) => table.with_device(Some(device.entry())),
+        None => table.with_tie_break(tie_break(config)),
+    }
 }
 
 fn tie_break(config: &Config) -> TieBreak {

@@ -167,7 +167,7 @@ impl Node {
             frames_cut: 0,
             reconfig: Reconfig::new(timers.step_limit),
             quorum: Quorum::new(&config, now),
-            device: device::Device::new(&config, now),
+            device: device::Device::new(&config, config.promised, now),
             cpg: Cpg::new(me),
             changes: Changes::default(),
             wish: None,
@@ -574,7 +574,7 @@ impl Node {
             self.say_reread(now);
             self.say_table();
             self.say_absent(now);
-            self.say_ready();
+            self.say_ready(now);
             self.flush_queues(now);
             if let Some(output) = self.ring.poll_output() {
                 self.handle_ring(now, output);

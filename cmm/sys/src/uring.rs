@@ -51,6 +51,9 @@ impl Buffer {
     }
 }
 
+// SAFETY: the bytes are the buffer's alone, and whoever reads or writes them borrows it.
+unsafe impl Send for Buffer {}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout, and not freed before.

@@ -88,6 +88,14 @@ impl Options {
         if device.is_none() && !quorum.two_node && load.votes_every == 0 && rng_scaling.chance(150_000) {
             load.maintain_every = rng_scaling.log_uniform(duration / 16, duration);
         }
+        let mut rng_table = Random::new(seed, Stream::Table);
+        let changes = device.is_some() && !quorum.wait_for_all && load.votes_every == 0 && !faults.calm();
+        if changes && rng_table.chance(300_000) {
+            load.nodes_every = rng_table.log_uniform(duration / 16, duration / 2);
+        }
+        if changes && rng_table.chance(300_000) {
+            load.maintain_every = rng_table.log_uniform(duration / 16, duration);
+        }
         let spread = rng.pick(&[0, token_ns / 10, token_ns / 2, 2 * token_ns]);
         let links = draw_links(&mut rng);
         Self {

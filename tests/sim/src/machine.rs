@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use cmm_proto::{Destination, GaspKind, Node, NodeConfig, Output, QuorumView, Record, Request};
+use cmm_proto::{Destination, GaspKind, Node, NodeConfig, Output, QuorumConfig, QuorumView, Record, Request};
 use holdfast_types::{BootId, Incarnation, NodeId, Span, Votes};
 
 use crate::clients::Clients;
@@ -108,7 +108,7 @@ impl Cluster {
             ring_seq_reserved: machine.durable,
             promised: machine.promised,
             settings: machine.file,
-            quorum: self.options.quorum,
+            quorum: QuorumConfig { device: self.options.device_of(&machine.table), ..self.options.quorum },
             tie_break: machine.table.tie_break.clone(),
             expected_seen: self.options.scaling.track.then_some(machine.expected_seen),
             links: self.options.links.clone(),

@@ -2,8 +2,8 @@
 //! for is never an order to split: expected votes never fall below what is configured, a node's votes never rise above
 //! it. (Both can be asked for; a restarted node has forgotten, and two majorities of two tables need not share a voter.)
 
-use cmm_proto::{LinksConfig, NodeTable, QuorumOptions, Request, Settings};
-use holdfast_types::{LinkSet, NodeId, Votes};
+use cmm_proto::{DeviceEntry, LinksConfig, NodeTable, QuorumOptions, Request, Settings, Whose};
+use holdfast_types::{LinkSet, Votes};
 
 use crate::clock::{MS, SEC};
 use crate::cluster::{Accepted, Cluster, Event};
@@ -290,7 +290,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// An operator takes a node out of the node table, puts one back, or gives one other votes: writes all files or some, and has them read, or
+    /// An operator takes a node or the quorum device out of the node table, puts one back, or gives one other votes: writes all files or some, and has them read, or
     /// does not. A node that goes is stopped before, mostly, and starts again with the file that it has.
     pub(crate) fn change_nodes(&mut self) -> Result<(), Violation> {
         let n = self.machines.len();
@@ -303,16 +303,27 @@ impl Cluster {
         let mut table = self.machines[self.faults.index(n)].table.clone();
         let votes = Votes::new(u32::try_from(self.faults.below(4)).unwrap_or(0));
         let change = self.faults.chance(250_000);
-        let goes = table.votes(id).is_some() && !change;
-        match table.nodes.iter_mut().find(|node| node.id == id) {
-            Some(node) if change => node.votes = votes,
-            Some(_) => table.nodes.retain(|node| node.id != id),
-            None => {
-                table.nodes.push(self.options.nodes[whose].clone());
-                table.nodes.sort_by_key(|node| node.id);
+        let first = self.options.quorum.device.map(|device| device.entry());
+        let of_device = first.is_some() && self.faults.chance(500_000);
+        let goes = table.votes(id).is_some() && !change && !of_device;
+        if of_device {
+            table.device = match table.device {
+                Some(device) if change => Some(DeviceEntry { votes: votes.max(Votes::new(1)), ..device }),
+                Some(_) => None,
+                None => first,
+            };
+        } else {
+            match table.nodes.iter_mut().find(|node| node.id == id) {
+                Some(node) if change => node.votes = votes,
+                Some(_) => table.nodes.retain(|node| node.id != id),
+                None => {
+                    table.nodes.push(self.options.nodes[whose].clone());
+                    table.nodes.sort_by_key(|node| node.id);
+                }
             }
         }
-        let table = NodeTable::new(table.nodes, None).with_tie_break(table.tie_break);
+        let device = table.device;
+        let table = NodeTable::new(table.nodes, None).with_tie_break(table.tie_break).with_device(device);
         if table.expected.get() == 0 {
             return Ok(());
         }
@@ -341,7 +352,7 @@ impl Cluster {
         }
     }
 
-    /// An operator takes the votes of a node out of the count, or puts them back, or those of all.
+    /// An operator takes the votes of a node or of the device out of the count, or puts them back, or those of all.
     pub(crate) fn maintain(&mut self) -> Result<(), Violation> {
         let n = self.machines.len();
         let (by, whose) = (self.faults.index(n), self.faults.index(n));
@@ -350,8 +361,13 @@ impl Cluster {
         }
         let on = self.faults.chance(600_000);
         let all = !on && self.faults.chance(300_000);
-        let node = if all { NodeId::default() } else { self.machines[whose].id };
-        self.submit(by, Request::Maintain { node, on }).map(drop)
+        let device = self.options.quorum.device.is_some() && self.faults.chance(400_000);
+        let whose = match (all, device) {
+            (true, _) => Whose::All,
+            (_, true) => Whose::Device,
+            _ => Whose::Node(self.machines[whose].id),
+        };
+        self.submit(by, Request::Maintain { whose, on }).map(drop)
     }
 
     /// Everybody's votes count again. What is ordered may be void in the next ring, or find another change under way: he asks again.
@@ -361,7 +377,7 @@ impl Cluster {
             c.machines.iter().filter_map(|m| m.running.as_ref()).any(|r| {
                 let tables = r.node.tables();
                 let next = tables.next.iter().map(|(_, table)| table);
-                next.chain([&tables.table]).any(|t| !t.scale.maintained.is_empty())
+                next.chain([&tables.table]).any(|t| t.scale.device_out || !t.scale.maintained.is_empty())
             })
         };
         while maintained(self) {
@@ -372,7 +388,7 @@ impl Cluster {
             if !self.one_configuration() {
                 return Ok(false);
             }
-            let _ = self.submit(0, Request::Maintain { node: NodeId::default(), on: false })?;
+            let _ = self.submit(0, Request::Maintain { whose: Whose::All, on: false })?;
             let until = self.now + 50 * MS;
             self.run_until(until)?;
         }
@@ -384,6 +400,9 @@ impl Cluster {
             return Ok(());
         }
         let table = self.machines[n].table.clone();
+        let device = self.options.device_of(&table);
+        let taken = self.submit(n, Request::SetDevice(device))?;
+        assert_eq!(taken, Accepted(true), "there is one device in a run");
         let taken = self.submit(n, Request::SetTable(&table))?;
         assert_eq!(taken, Accepted(true), "the simulator writes tables that can run");
         Ok(())
@@ -401,16 +420,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether the table of all files is in force on every node. With a quorum device tables do not change.
+    /// Whether the table of all files is in force on every node.
     #[must_use]
     pub fn tables_agree(&self) -> bool {
-        self.options.quorum.device.is_some()
-            || self.machines.iter().all(|m| {
-                m.running.as_ref().is_some_and(|r| {
-                    let tables = r.node.tables();
-                    tables.table == m.table && tables.next.is_none()
-                })
+        self.machines.iter().all(|m| {
+            m.running.as_ref().is_some_and(|r| {
+                let tables = r.node.tables();
+                tables.table == m.table && tables.next.is_none()
             })
+        })
     }
 
     /// Whether every daemon runs with what its file says.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use cmm_proto::{
-    LinkMode, LinksConfig, NodeEntry, NodeTable, QuorumConfig, QuorumOptions, Settings, TieBreak, Timers,
+    DeviceConfig, LinkMode, LinksConfig, NodeEntry, NodeTable, QuorumConfig, QuorumOptions, Settings,
+    TieBreak, Timers,
 };
 use holdfast_types::{NodeId, Span, Votes};
 
@@ -433,6 +434,14 @@ impl Options {
     pub fn table(&self) -> NodeTable {
         NodeTable::new(self.nodes.clone(), self.quorum.expected_votes)
             .with_tie_break(self.scaling.tie_break.clone())
+            .with_device(self.quorum.device.map(|d| d.entry()))
+    }
+
+    /// The quorum device of a file with this table.
+    #[must_use]
+    pub fn device_of(&self, table: &NodeTable) -> Option<DeviceConfig> {
+        let entry = table.device?;
+        self.quorum.device.map(|device| DeviceConfig { votes: entry.votes, ..device })
     }
 
     /// Whose votes count changes in this run, or half of them may be enough.

@@ -421,6 +421,15 @@ impl History {
         }
     }
 
+    /// Votes of the quorum device, as `life` counts it.
+    #[must_use]
+    pub fn device_of(&self, life: &Life) -> u32 {
+        if self.tables_change && !life.view.nodes.is_empty() {
+            return life.view.device.filter(|d| !d.out).map_or(0, |d| d.votes.get());
+        }
+        self.device
+    }
+
     /// Half votes of a node.
     #[must_use]
     pub fn weight_of(&self, life: &Life, node: usize) -> u32 {

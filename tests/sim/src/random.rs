@@ -30,6 +30,8 @@ pub enum Stream {
     Scaling = 10,
     /// The quorum server.
     Server = 11,
+    /// Changes of the node table where there is a quorum device.
+    Table = 12,
 }
 
 /// One stream of randomness.

@@ -10,7 +10,7 @@ use cmm_ipc::abi::cmap::{
     Kind, Map, Request, Value, get_reply, handle_reply, is_key, iteration_item_reply, track,
 };
 use cmm_ipc::{CsError, Service};
-use cmm_proto::{Node, Refusal};
+use cmm_proto::{Node, Refusal, Whose};
 use holdfast_types::{Boottime, ConnId, Epoch, Incarnation, NodeId, StepNumber};
 
 use super::peers::Peers;
@@ -231,18 +231,23 @@ impl Cmap {
             "key.change" if value.as_u64() == Some(1) => node.submit(now, cmm_proto::Request::ChangeKey),
             "key.change" => return Err(CsError::InvalidParam),
             "quorum.reset" if value.as_u64() == Some(1) => {
-                node.submit(now, cmm_proto::Request::Maintain { node: NodeId::default(), on: false })
+                node.submit(now, cmm_proto::Request::Maintain { whose: Whose::All, on: false })
             }
             "quorum.reset" => return Err(CsError::InvalidParam),
             _ if key.starts_with("quorum.maintenance.") => {
-                let id = key.strip_prefix("quorum.maintenance.").and_then(|id| id.parse().ok());
-                let id = id.map(NodeId::new).filter(|id| id.get() > 0).ok_or(CsError::InvalidParam)?;
+                let whose = match key.strip_prefix("quorum.maintenance.") {
+                    Some("device") => Whose::Device,
+                    id => {
+                        let id = id.and_then(|id| id.parse().ok()).map(NodeId::new);
+                        Whose::Node(id.filter(|id| id.get() > 0).ok_or(CsError::InvalidParam)?)
+                    }
+                };
                 let on = match value.as_u64() {
                     Some(1) => true,
                     Some(0) => false,
                     _ => return Err(CsError::InvalidParam),
                 };
-                node.submit(now, cmm_proto::Request::Maintain { node: id, on })
+                node.submit(now, cmm_proto::Request::Maintain { whose, on })
             }
             _ => {
                 let id = key.strip_prefix("confirmed.").ok_or(CsError::Access)?;

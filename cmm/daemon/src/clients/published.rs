@@ -91,7 +91,13 @@ pub(super) fn table(view: &TableView, mut set: impl FnMut(&str, Value)) {
     set("holdfast.nodelist.waits", Value::str(&view.waits));
     let ids = |ids: &[NodeId]| ids.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
     set("holdfast.quorum.away", Value::str(&ids(&view.tables.table.scale.away)));
-    set("holdfast.quorum.maintained", Value::str(&ids(&view.tables.table.scale.maintained)));
+    let scale = &view.tables.table.scale;
+    let mut maintained = ids(&scale.maintained);
+    if scale.device_out {
+        // Behind the nodes, as the key that takes it out of the count is called.
+        maintained.push_str(if maintained.is_empty() { "device" } else { " device" });
+    }
+    set("holdfast.quorum.maintained", Value::str(&maintained));
 }
 
 /// What changes without an output of its own: ring state, lease, known lives.

@@ -2,7 +2,7 @@
 
 use holdfast_types::{BootId, Incarnation, LinkId, LinkSet, NodeId, Span, Votes};
 
-use super::table::{NodeTable, Tables, TieBreak, fnv1a};
+use super::table::{DeviceEntry, DeviceKind, NodeTable, Tables, TieBreak, fnv1a};
 use crate::wire::ClusterKey;
 
 /// Everything a node is told at start. Derived from corosync.conf by the daemon, from the seed by the simulator.
@@ -44,8 +44,11 @@ impl NodeConfig {
     #[must_use]
     pub fn table(&self) -> NodeTable {
         let table = NodeTable::new(self.nodes.clone(), self.quorum.expected_votes);
-        // The device decides where there is one.
-        if self.quorum.device.is_some() { table } else { table.with_tie_break(self.tie_break.clone()) }
+        match self.quorum.device {
+            // The device decides where there is one.
+            Some(device) => table.with_device(Some(device.entry())),
+            None => table.with_tie_break(self.tie_break.clone()),
+        }
     }
 }
 
@@ -373,13 +376,15 @@ pub struct DiskConfig {
 }
 
 impl DeviceConfig {
-    /// As clients of votequorum see it.
+    /// What stands of it in the node table.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self.model {
-            DeviceModel::Disk(_) | DeviceModel::Scsi(_) => "Disk",
-            DeviceModel::Net(_) => "Qdevice",
-        }
+    pub fn entry(&self) -> DeviceEntry {
+        let kind = match self.model {
+            DeviceModel::Disk(_) => DeviceKind::Disk,
+            DeviceModel::Scsi(_) => DeviceKind::Scsi,
+            DeviceModel::Net(_) => DeviceKind::Net,
+        };
+        DeviceEntry { votes: self.votes, kind }
     }
 
     /// How long the vote counts for its owner from the beginning of what renewed it.

@@ -12,4 +12,4 @@ pub use event::*;
 pub use output::*;
 pub use request::*;
 pub use stats::*;
-pub use table::{NodeTable, Scale, TableId, TableView, Tables, TieBreak};
+pub use table::{DeviceEntry, DeviceKind, NodeTable, Scale, TableId, TableView, Tables, TieBreak};

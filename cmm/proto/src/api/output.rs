@@ -283,10 +283,14 @@ impl QuorumView {
 pub struct DeviceView {
     /// As clients of votequorum see it.
     pub name: &'static str,
+    /// `quorum.device.model`.
+    pub model: &'static str,
     /// How many.
     pub votes: Votes,
     /// They count in the configuration of the view.
     pub counts: bool,
+    /// It is in maintenance: its votes are neither counted nor expected.
+    pub out: bool,
 }
 
 /// One node's votes.

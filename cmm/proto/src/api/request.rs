@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Votes};
 
-use super::config::{LinksConfig, Settings};
+use super::config::{DeviceConfig, LinksConfig, Settings};
 use super::table::NodeTable;
 use crate::reconfig::Disks;
 
@@ -101,11 +101,11 @@ pub enum Request<'a> {
         /// Those among them that have other addresses than before, here or on another node.
         moved: LinkSet,
     },
-    /// The votes of a node are neither counted nor expected from now on, or again; node 0 and off: those of all nodes count as the
-    /// files say. Refused with `NameNotFound` where there is no such node, with `InvalidParam` where too few votes would be present.
+    /// Votes are neither counted nor expected from now on, or again. Refused with `NameNotFound` where there is no such node or no
+    /// device, with `InvalidParam` where too few votes would be present.
     Maintain {
         /// Whose.
-        node: NodeId,
+        whose: Whose,
         /// In maintenance.
         on: bool,
     },
@@ -127,12 +127,26 @@ pub enum Request<'a> {
     Reread(Option<Settings>),
     /// The node table of this node's file, read anew. Packets go to its nodes from now on; it is in force when all members of a quorate
     /// partition have said that theirs is the same, and it can be: what comes of it is in [`crate::Output::Table`]. Refused with
-    /// `InvalidParam` where it cannot be run, or does not name this node; with `Busy` where it is another one and there is a quorum device.
+    /// `InvalidParam` where it cannot be run, or does not name this node.
     SetTable(&'a NodeTable),
+    /// The quorum device of this node's file, read anew: it is opened, and used as long as a table that counts has a device. Refused with
+    /// `InvalidParam` where it cannot be, with `Busy` where it is another one than this life has used: only its votes can be changed.
+    SetDevice(Option<DeviceConfig>),
     /// The key file holds another key: load it and change to it, everywhere. What comes of it is in [`crate::Output::Keys`].
     ChangeKey,
     /// Orderly leave: give up quorum, send the leave, then [`crate::Output::Left`].
     Leave,
+}
+
+/// Whose votes are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// A node's.
+    Node(NodeId),
+    /// The quorum device's.
+    Device,
+    /// Those of all nodes and the device: they count as the files say, so this can be taken out of maintenance only.
+    All,
 }
 
 /// Position of one of libcpg's fragments.

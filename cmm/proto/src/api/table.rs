@@ -1,4 +1,4 @@
-//! The node table: which nodes there are, and what their votes count.
+//! The node table: which nodes there are, what their votes count, and those of the quorum device.
 //!
 //! Every node's configuration file has one. The one *in force* is the cluster's: two nodes that counted by different ones could
 //! both find a majority. It is on each node's disk, and is changed by all members of a quorate partition at one place of the
@@ -13,12 +13,68 @@ use super::config::NodeEntry;
 pub struct NodeTable {
     /// In ascending order of id.
     pub nodes: Vec<NodeEntry>,
-    /// `quorum.expected_votes`, or the sum of the votes.
+    /// `quorum.expected_votes`, or the sum of the votes, the device's among them.
     pub expected: Votes,
+    /// The quorum device.
+    pub device: Option<DeviceEntry>,
     /// Who breaks a tie.
     pub tie_break: TieBreak,
     /// Whose votes do not count for now: no file says that.
     pub scale: Scale,
+}
+
+/// The quorum device, as far as the files of all nodes say the same of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceEntry {
+    /// Its votes.
+    pub votes: Votes,
+    /// What it is.
+    pub kind: DeviceKind,
+}
+
+/// Kinds of quorum devices. Numbers as on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// Quorum disks.
+    Disk = 1,
+    /// A disk with SCSI-3 persistent reservations.
+    Scsi = 2,
+    /// A quorum server.
+    Net = 3,
+}
+
+impl DeviceKind {
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Disk, Self::Scsi, Self::Net].into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// As `quorum.device.model` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Scsi => "scsi",
+            Self::Net => "net",
+        }
+    }
+
+    /// As clients of votequorum see it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Disk | Self::Scsi => "Disk",
+            Self::Net => "Qdevice",
+        }
+    }
+
+    /// Whether it refuses whoever was not in the configuration that had its vote last. Then it is a voter like others: the next
+    /// majority that it is part of knows what the one before decided.
+    #[must_use]
+    pub fn remembers(self) -> bool {
+        matches!(self, Self::Disk | Self::Scsi)
+    }
 }
 
 /// `quorum.auto_tie_breaker` and `auto_tie_breaker_node`: half of the votes are enough with this node.
@@ -65,6 +121,8 @@ pub struct Scale {
     pub away: Vec<NodeId>,
     /// Until an operator says so: in maintenance. Ascending.
     pub maintained: Vec<NodeId>,
+    /// The quorum device is in maintenance.
+    pub device_out: bool,
     /// Expected votes do not fall below this while somebody is out.
     pub least: Votes,
     /// Who breaks a tie, among those that were together last.
@@ -75,9 +133,24 @@ impl NodeTable {
     /// Of these nodes; expected are so many votes, or theirs together.
     #[must_use]
     pub fn new(nodes: Vec<NodeEntry>, expected: Option<Votes>) -> Self {
-        let sum = nodes.iter().fold(0_u32, |sum, n| sum.saturating_add(n.votes.get()));
-        let expected = expected.unwrap_or(Votes::new(sum));
-        Self { nodes, expected, tie_break: TieBreak::Off, scale: Scale::default() }
+        let mut table = Self { nodes, ..Self::default() };
+        table.expected = expected.unwrap_or(table.sum());
+        table
+    }
+
+    /// The same with a quorum device. Expected are at least all votes together: quora would not share one otherwise.
+    #[must_use]
+    pub fn with_device(mut self, device: Option<DeviceEntry>) -> Self {
+        self.device = device;
+        if let Some(device) = device {
+            let all = self.sum().get().saturating_add(device.votes.get());
+            self.expected = self.expected.max(Votes::new(all));
+        }
+        self
+    }
+
+    fn sum(&self) -> Votes {
+        Votes::new(self.nodes.iter().fold(0, |sum, n| sum.saturating_add(n.votes.get())))
     }
 
     /// The same with somebody who breaks a tie.
@@ -106,10 +179,16 @@ impl NodeTable {
         self.scale.away.binary_search(&node).is_ok() || self.scale.maintained.binary_search(&node).is_ok()
     }
 
-    /// Whether the votes of a node do not count for now.
+    /// The quorum device, unless it is in maintenance.
+    #[must_use]
+    pub fn device_now(&self) -> Option<DeviceEntry> {
+        self.device.filter(|_| !self.scale.device_out)
+    }
+
+    /// Whether the votes of a node, or of the device, do not count for now.
     #[must_use]
     pub fn is_scaled(&self) -> bool {
-        !self.scale.away.is_empty() || !self.scale.maintained.is_empty()
+        self.scale.device_out || !self.scale.away.is_empty() || !self.scale.maintained.is_empty()
     }
 
     /// Expected votes in force: without those that are out.
@@ -118,7 +197,8 @@ impl NodeTable {
         if !self.is_scaled() {
             return self.expected;
         }
-        let counted = self.nodes.iter().filter(|n| !self.is_out(n.id)).map(|n| n.votes.get());
+        let nodes = self.nodes.iter().filter(|n| !self.is_out(n.id)).map(|n| n.votes.get());
+        let counted = nodes.chain(self.device_now().map(|device| device.votes.get()));
         Votes::new(counted.fold(0, u32::saturating_add).max(self.scale.least.get()).max(1))
     }
 
@@ -141,8 +221,11 @@ impl NodeTable {
         let maintained = sorted(scale.maintained);
         let mut away = sorted(scale.away);
         away.retain(|id| maintained.binary_search(id).is_err());
-        let least = if away.is_empty() && maintained.is_empty() { Votes::new(0) } else { scale.least };
-        self.scale = Scale { away, maintained, least, tie: None };
+        let device_out = scale.device_out && self.device.is_some();
+        self.scale = Scale { away, maintained, device_out, ..Scale::default() };
+        if self.is_scaled() {
+            self.scale.least = scale.least;
+        }
         let tie = self.tie_break.of(self.counted().filter(|id| here(*id)));
         self.scale.tie = tie.or(scale.tie).filter(|_| self.tie_break != TieBreak::Off);
         self
@@ -151,7 +234,8 @@ impl NodeTable {
     /// Whether both come from the same file.
     #[must_use]
     pub fn is_of_file(&self, file: &Self) -> bool {
-        (&self.nodes, self.expected, &self.tie_break) == (&file.nodes, file.expected, &file.tie_break)
+        let said = |table: &Self| (table.expected, table.device);
+        said(self) == said(file) && self.nodes == file.nodes && self.tie_break == file.tie_break
     }
 
     /// Its nodes, ascending.
@@ -163,7 +247,9 @@ impl NodeTable {
     #[must_use]
     pub fn digest(&self) -> u64 {
         let nodes = self.nodes.iter().flat_map(|n| [n.id.get(), n.votes.get()]);
-        fnv1a(nodes.chain([self.expected.get()]).chain(self.tie_break.numbers()).map(u64::from))
+        let device = self.device.map_or([0, 0], |device| [device.kind as u32, device.votes.get()]);
+        let numbers = nodes.chain([self.expected.get()]).chain(device).chain(self.tie_break.numbers());
+        fnv1a(numbers.map(u64::from))
     }
 
     /// What is wrong with it, if anything.
@@ -180,6 +266,12 @@ impl NodeTable {
         }
         if self.expected == Votes::new(0) && nodes.iter().any(|n| n.votes.get() > 0) {
             return Err("expected votes must not be 0");
+        }
+        if self.device.is_some_and(|device| device.votes.get() == 0) {
+            return Err("a quorum device has at least one vote");
+        }
+        if self.device.is_some() && nodes.iter().any(|n| n.id.get() > u32::from(cmm_qdisk::SLOTS_MAX)) {
+            return Err("with a quorum device node ids are 1 to 64");
         }
         Ok(())
     }

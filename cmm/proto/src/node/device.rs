@@ -1,4 +1,8 @@
 //! The quorum device: what the cluster wants of it goes to its automaton, the vote that it owns to quorum.
+//!
+//! It works while a node table that counts has a device, or this node's file has one that is to be put in force. Else it sleeps: nothing
+//! is asked of it, and what it owned is forgotten by the time that it wakes. A life of a node has one device: what a second
+//! automaton would not know is what the first one has under way.
 
 use cmm_qdisk::{Area, Failure, Output as DiskOutput};
 use cmm_qnet::{Channel, Input};
@@ -7,21 +11,23 @@ use holdfast_types::{Boottime, Ended, Hold, NodeId, Span, Wish};
 
 use super::Node;
 use super::fitness::Gate;
-use crate::api::{DeviceModel, Event, NodeConfig, Output, ScsiConfig};
+use crate::api::{DeviceConfig, DeviceModel, Event, NodeConfig, Output, Refusal, ScsiConfig};
 
 /// The device of this node.
 pub(super) struct Device {
+    model: DeviceModel,
     claim: Claim,
     gate: Gate,
+    asleep: bool,
 }
 
 impl Device {
-    /// If one is configured.
-    pub(super) fn new(config: &NodeConfig, now: Boottime) -> Option<Self> {
+    /// If one is configured. `promised`: the longest that echoes of any life may have counted.
+    pub(super) fn new(config: &NodeConfig, promised: Span, now: Boottime) -> Option<Self> {
         let device = config.quorum.device?;
         let timers = &config.settings.timers;
         let (slot, margin) = (slot(config.me)?, timers.lease_margin);
-        let handed_on = (timers.lease + timers.lease_margin).max(config.promised);
+        let handed_on = (timers.lease + timers.lease_margin).max(promised);
         let claim = match device.model {
             DeviceModel::Disk(disk) => {
                 let claim = cmm_qdisk::Config {
@@ -50,14 +56,28 @@ impl Device {
                 Claim::Net(Box::new(cmm_qnet::Client::new(client, now)))
             }
         };
-        Some(Self { claim, gate: Gate::default() })
+        Some(Self { model: device.model, claim, gate: Gate::default(), asleep: false })
     }
 
     pub(super) fn next_timeout(&self) -> Option<Boottime> {
         match &self.claim {
+            _ if self.asleep => None,
             Claim::Disk(claim) => claim.next_timeout(),
             Claim::Scsi(claim) => claim.next_timeout(),
             Claim::Net(client) => Some(client.next_timeout()),
+        }
+    }
+
+    fn hold(&self, now: Boottime) -> Option<Hold> {
+        self.claim.hold(now).filter(|_| !self.asleep)
+    }
+
+    /// The nodes of the cluster are others.
+    pub(super) fn set_nodes(&mut self, now: Boottime, nodes: impl Iterator<Item = NodeId>) {
+        match &mut self.claim {
+            Claim::Net(client) => client.set_nodes(now, nodes.collect()),
+            // Every slot is looked at, and every key.
+            Claim::Disk(_) | Claim::Scsi(_) => {}
         }
     }
 }
@@ -208,12 +228,44 @@ impl Node {
     /// The device's vote, while this node owns it.
     #[must_use]
     pub fn device_hold(&self, now: Boottime) -> Option<Hold> {
-        self.device.as_ref().and_then(|d| d.claim.hold(now))
+        self.device.as_ref().and_then(|d| d.hold(now))
+    }
+
+    /// This node's file has this device now, or none.
+    pub(super) fn set_device(&mut self, now: Boottime, device: Option<DeviceConfig>) -> Result<(), Refusal> {
+        if let Some(device) = device {
+            let sane = device.check().is_ok() && slot(self.config.me).is_some();
+            if !sane {
+                return Err(Refusal::InvalidParam);
+            }
+            if self.device.as_ref().is_some_and(|d| d.model != device.model) {
+                return Err(Refusal::Busy);
+            }
+        }
+        self.config.quorum.device = device;
+        if self.device.is_none() {
+            self.device = Device::new(&self.config, self.quorum.promised().longest(), now);
+        }
+        Ok(())
+    }
+
+    /// Whether the device has work to do.
+    fn needs_device(&self) -> bool {
+        let tables = self.quorum.tables();
+        let mut counting = std::iter::once(&tables.table).chain(tables.next.iter().map(|(_, table)| table));
+        // In maintenance it is left alone; before it is in force it is made ready.
+        let coming = self.config.quorum.device.is_some() && tables.table.device.is_none();
+        coming || counting.any(|table| table.device_now().is_some())
     }
 
     /// Brings the device's vote up to date, and says what it wants done.
     pub(super) fn tend_device(&mut self, now: Boottime) {
+        let asleep = !self.needs_device();
         let Some(device) = &mut self.device else { return };
+        device.asleep = asleep;
+        if asleep {
+            return self.quorum.set_hold(None);
+        }
         device.claim.set_handed_on(self.quorum.promised().longest());
         // Who else there is may still count what a dead node handed on: also a member, which the next configuration may leave
         // behind before it has heard of the death.

@@ -54,7 +54,7 @@ impl Node {
                 let message = Message::CancelWaitForAll { ring: self.ring_id };
                 self.order(&message)?;
             }
-            Request::Maintain { node, on } => self.ask_to_maintain(node, on)?,
+            Request::Maintain { whose, on } => self.ask_to_maintain(whose, on)?,
             Request::ConfirmDeath { node, incarnation, why } => {
                 if self.config.nodes.binary_search_by_key(&node, |n| n.id).is_err() {
                     return Err(Refusal::NameNotFound);
@@ -87,6 +87,7 @@ impl Node {
             Request::Reload => self.order(&Message::Reload)?,
             Request::Reread(settings) => self.reread(now, settings)?,
             Request::SetTable(table) => self.set_table(table)?,
+            Request::SetDevice(device) => self.set_device(now, device)?,
             Request::ChangeKey => self.ask_for_key(),
             Request::Leave => self.leave(now),
         }
@@ -234,8 +235,8 @@ impl Node {
             Message::Absent { ring, least, ref who } if synchronised && ring == self.ring_id => {
                 self.absent_delivered(least, who);
             }
-            Message::Maintain { ring, node, on } if synchronised && ring == self.ring_id => {
-                self.maintain_delivered(node, on);
+            Message::Maintain { ring, whose, on } if synchronised && ring == self.ring_id => {
+                self.maintain_delivered(whose, on);
             }
             Message::CancelWaitForAll { ring } if synchronised && ring == self.ring_id => {
                 self.quorum.cancel_wait_for_all(now, &mut self.outputs);
@@ -259,8 +260,8 @@ impl Node {
     }
 
     /// Says of changes of votes that they are prepared here, once no older configuration counts any more.
-    pub(super) fn say_ready(&mut self) {
-        if !self.quorum.is_decided() || !self.quorum.tables_on_disk() {
+    pub(super) fn say_ready(&mut self, now: Boottime) {
+        if !self.quorum.is_ready(now) {
             return;
         }
         if let Some(number) = self.changes.take_unsaid() {

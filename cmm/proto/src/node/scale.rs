@@ -9,7 +9,7 @@
 use holdfast_types::{Boottime, NodeId, RingId, Span, Votes};
 
 use super::Node;
-use crate::api::{Guarantee, NodeTable, Refusal, Scale};
+use crate::api::{Guarantee, NodeTable, Refusal, Scale, Whose};
 use crate::service::messages::Message;
 
 /// What this node has seen and said of those who are missing.
@@ -81,29 +81,34 @@ impl Node {
         self.begin_scale(table);
     }
 
-    /// An administrator takes a node's votes out of the count or puts them back.
-    pub(super) fn ask_to_maintain(&mut self, node: NodeId, on: bool) -> Result<(), Refusal> {
+    /// An administrator takes votes out of the count or puts them back.
+    pub(super) fn ask_to_maintain(&mut self, whose: Whose, on: bool) -> Result<(), Refusal> {
         self.ready()?;
         if self.changes.is_running() || self.quorum.tables().next.is_some() {
             return Err(Refusal::TryAgain);
         }
-        if self.config.quorum.device.is_some() || !self.quorum.tables().is_bound() {
+        if !self.quorum.tables().is_bound() {
             return Err(Refusal::NotExist);
         }
-        let known = self.quorum.tables().table.votes(node).is_some();
-        if !known && (on || node != NodeId::default()) {
+        let table = &self.quorum.tables().table;
+        let known = match whose {
+            Whose::Node(node) => table.votes(node).is_some(),
+            Whose::Device => table.device.is_some(),
+            Whose::All => !on,
+        };
+        if !known {
             return Err(Refusal::NameNotFound);
         }
-        let Some(table) = self.maintained(node, on) else { return Ok(()) };
+        let Some(table) = self.maintained(whose, on) else { return Ok(()) };
         if !self.quorum.may_scale(&table) {
             return Err(Refusal::InvalidParam);
         }
-        self.order(&Message::Maintain { ring: self.ring_id, node, on })
+        self.order(&Message::Maintain { ring: self.ring_id, whose, on })
     }
 
-    /// A node's votes are to be taken out of the count, or put back, in its place of the order.
-    pub(super) fn maintain_delivered(&mut self, node: NodeId, on: bool) {
-        let table = self.maintained(node, on);
+    /// Votes are to be taken out of the count, or put back, in its place of the order.
+    pub(super) fn maintain_delivered(&mut self, whose: Whose, on: bool) {
+        let table = self.maintained(whose, on);
         self.begin_scale(table);
     }
 
@@ -120,24 +125,31 @@ impl Node {
         })
     }
 
-    fn maintained(&self, node: NodeId, on: bool) -> Option<NodeTable> {
-        let votes = self.quorum.tables().table.votes(node);
-        self.rescaled(|scale| match (on, votes) {
-            (true, Some(votes)) => {
-                let before = self.quorum.tables().table.expected_now();
-                scale.maintained.push(node);
-                scale.least = Votes::new(before.get().saturating_sub(votes.get()));
+    fn maintained(&self, whose: Whose, on: bool) -> Option<NodeTable> {
+        let table = &self.quorum.tables().table;
+        let votes = match whose {
+            Whose::Node(node) => table.votes(node),
+            Whose::Device => table.device_now().map(|device| device.votes),
+            Whose::All => None,
+        };
+        self.rescaled(|scale| {
+            match whose {
+                Whose::Node(node) if on => scale.maintained.push(node),
+                Whose::Node(node) => scale.maintained.retain(|id| *id != node),
+                Whose::Device => scale.device_out = on,
+                Whose::All if on => {}
+                Whose::All => *scale = Scale { tie: scale.tie, ..Scale::default() },
             }
-            (true, None) => {}
-            (false, Some(_)) => scale.maintained.retain(|id| *id != node),
-            (false, None) => *scale = Scale { tie: scale.tie, ..Scale::default() },
+            if let Some(votes) = votes.filter(|_| on) {
+                scale.least = Votes::new(table.expected_now().get().saturating_sub(votes.get()));
+            }
         })
     }
 
     /// The table in force with another scale; none if it is the same. The same for all members in one place of the order.
     fn rescaled(&self, change: impl FnOnce(&mut Scale)) -> Option<NodeTable> {
         let tables = self.quorum.tables();
-        if !tables.is_bound() || self.config.quorum.device.is_some() {
+        if !tables.is_bound() {
             return None;
         }
         let mut scale = tables.table.scale.clone();

@@ -65,10 +65,6 @@ impl Node {
         if table.check().is_err() || table.votes(self.config.me).is_none() {
             return Err(Refusal::InvalidParam);
         }
-        if *table != self.files.own && self.config.quorum.device.is_some() {
-            // Its vote would have to belong to one table or the other.
-            return Err(Refusal::Busy);
-        }
         if *table != self.files.own {
             self.files.own = table.clone();
             self.files.digest = table.digest();
@@ -254,6 +250,9 @@ impl Node {
         self.boots.retain(|id, _| listed(id));
         self.confirmed.retain(|id, _| listed(id));
         self.quorum.promised_mut().retain(now, listed);
+        if let Some(device) = &mut self.device {
+            device.set_nodes(now, nodes.iter().map(|n| n.id));
+        }
         self.config.nodes = nodes;
     }
 

@@ -107,10 +107,9 @@ impl Quorum {
         let two_node = self.is_two_node(&self.tables.table);
         let now = &ballot.count.tally;
         let sound = |voters: &[Voter]| {
-            Tally::of(voters, two_node, self.device).with_tie(voters, now.tie).has_enough(device)
+            Tally::of(voters, two_node, now.device).with_tie(voters, now.tie).has_enough(device)
         };
-        let stays =
-            sound(&prepared(ballot, change, self.device)) && sound(&committed(ballot, change, self.device));
+        let stays = sound(&prepared(ballot, change)) && sound(&committed(ballot, change));
         let sane = match change {
             Change::Expected(expected) => {
                 expected.get() > 0 && expected >= now.with_device() && (stays || !now.suffices())
@@ -129,7 +128,7 @@ impl Quorum {
         // Members may differ in whether the device's votes are here: whoever was asked has looked.
         let sane = self.check_with(change, true).is_ok();
         if let Some(ballot) = self.current().filter(|_| sane) {
-            let voters = prepared(ballot, change, self.device);
+            let voters = prepared(ballot, change);
             if let Change::Votes { node, votes } = change {
                 self.set_votes(node, |before| before.min(votes));
             }
@@ -156,15 +155,31 @@ impl Quorum {
             ));
         }
         let count = Count::by(table, &ballot.count.voters, self.is_two_node(table));
-        if !count.tally.has_enough(true) {
-            let absent = table.ids().filter(|id| !members.contains(id)).collect();
+        let tables = (self.tables.table.device, table.device);
+        if let (Some(old), Some(new)) = tables
+            && old.kind != new.kind
+        {
             return Err(format!(
-                "{} of {} votes would be present and {} needed; start node {} first",
-                count.tally.total,
-                count.tally.expected,
-                count.tally.quorum,
-                list(absent)
+                "another quorum device: take \"model: {}\" out of the files first, and put \"model: {}\" in when that is done",
+                old.kind.name(),
+                new.kind.name()
             ));
+        }
+        let start = |tally: &Tally, nodes: &NodeTable| {
+            let absent: Vec<NodeId> = nodes.ids().filter(|id| !members.contains(id)).collect();
+            let Tally { total, expected, quorum, device, .. } = tally;
+            let remedy = match absent.is_empty() {
+                true => "give it fewer votes".to_owned(),
+                false => format!("start node {} first", list(absent)),
+            };
+            let without = if device.get() > 0 { " without the quorum device's" } else { "" };
+            format!("{total} of {expected} votes would be present{without} and {quorum} needed; {remedy}")
+        };
+        if tables.0.or(tables.1).is_some() && !ballot.count.is_majority() {
+            return Err(start(&ballot.count.tally, &self.tables.table));
+        }
+        if !ballot.count.can_become(&count) {
+            return Err(start(&count.tally, table));
         }
         Ok(())
     }
@@ -173,19 +188,27 @@ impl Quorum {
     /// count is not for one of two halves to change by itself. The same on all members, whatever their options.
     #[must_use]
     pub fn has_majority(&self) -> bool {
-        let enough = |count: &Count| self.is_majority(count);
-        self.current().is_some_and(|b| b.suffices() && b.counts().all(enough))
-    }
-
-    fn is_majority(&self, count: &Count) -> bool {
-        Tally::of(&count.voters, false, self.device).with_tie(&count.voters, count.tally.tie).has_enough(true)
+        self.current().is_some_and(|b| b.suffices() && b.counts().all(Count::is_majority))
     }
 
     /// Whether the members may count by `table`, which is the one in force with others out of the count.
     #[must_use]
     pub fn may_scale(&self, table: &NodeTable) -> bool {
         let Some(ballot) = self.current().filter(|_| self.has_majority()) else { return false };
-        self.is_majority(&Count::by(table, &ballot.count.voters, false))
+        let count = Count::by(table, &ballot.count.voters, false);
+        count.is_majority() && ballot.count.can_become(&count)
+    }
+
+    /// Whether this node may say that it counts by the tables under way. With a device only while it is quorate by them: then the device
+    /// knows of this configuration, and none without a node of it gets its vote.
+    #[must_use]
+    pub fn is_ready(&self, now: Boottime) -> bool {
+        let device = |table: &NodeTable| table.device.is_some();
+        let next = self.tables.next.as_ref();
+        let with_device = device(&self.tables.table) || next.is_some_and(|(_, table)| device(table));
+        // Who is in no table is never quorate: it has no say in that.
+        let sure = next.is_none() || !with_device || self.quorate(now) || !self.is_in_table();
+        self.is_decided() && self.on_disk && sure
     }
 
     /// First phase of a change of the table, in its place of the order.
@@ -224,7 +247,7 @@ impl Quorum {
             self.commit_table();
             return self.tell_numbers(now, outputs);
         }
-        let Some(voters) = self.current().map(|ballot| committed(ballot, change, self.device)) else {
+        let Some(voters) = self.current().map(|ballot| committed(ballot, change)) else {
             return;
         };
         match change {
@@ -238,8 +261,8 @@ impl Quorum {
 }
 
 /// The voters of a ballot while a change is under way: as hard as it gets, see above.
-pub(super) fn prepared(ballot: &Ballot, change: Change, device: Votes) -> Vec<Voter> {
-    let after = Tally::of(&committed(ballot, change, device), false, device).expected;
+pub(super) fn prepared(ballot: &Ballot, change: Change) -> Vec<Voter> {
+    let after = Tally::of(&committed(ballot, change), false, ballot.count.tally.device).expected;
     let expected = ballot.count.tally.expected.max(after);
     let before = ballot.count.voters.iter().map(|v| match change {
         Change::Votes { node, votes } if node == v.node => Voter { votes: v.votes.min(votes), ..*v },
@@ -249,14 +272,14 @@ pub(super) fn prepared(ballot: &Ballot, change: Change, device: Votes) -> Vec<Vo
 }
 
 /// The voters of a ballot when a change is over. Expected votes are never below those present.
-pub(super) fn committed(ballot: &Ballot, change: Change, device: Votes) -> Vec<Voter> {
+pub(super) fn committed(ballot: &Ballot, change: Change) -> Vec<Voter> {
     let after = |v: &Voter| match change {
         Change::Expected(expected) => Voter { expected, ..*v },
         Change::Votes { node, votes } if node == v.node => Voter { votes, ..*v },
         Change::Votes { .. } | Change::Table => *v,
     };
     let mut voters: Vec<Voter> = ballot.count.voters.iter().map(after).collect();
-    let total = Tally::of(&voters, false, device).with_device();
+    let total = Tally::of(&voters, false, ballot.count.tally.device).with_device();
     voters.iter_mut().for_each(|v| v.expected = v.expected.max(total));
     voters
 }

@@ -37,8 +37,8 @@ use holdfast_types::{Boottime, Hold, Incarnation, NodeId, RingId, Span, Votes, W
 use self::lease::{Held, Promised};
 use self::votes::{Tally, Voter};
 use crate::api::{
-    DeviceView, Event, NodeConfig, NodeTable, NodeVotes, Output, QuorumConfig, QuorumOptions, QuorumView,
-    TableId, Tables,
+    DeviceEntry, DeviceView, Event, NodeConfig, NodeTable, NodeVotes, Output, QuorumConfig, QuorumOptions,
+    QuorumView, TableId, Tables,
 };
 use crate::service::messages::State;
 use crate::wire::NodeSet;
@@ -64,9 +64,7 @@ pub struct Quorum {
     ring: RingId,
     records: BTreeMap<NodeId, Record>,
     held: Held,
-    /// Votes of the quorum device, 0 without one; and its vote, while this node owns it.
-    device: Votes,
-    device_name: &'static str,
+    /// The quorum device's vote, while this node owns it.
     hold: Option<Hold>,
     promised: Promised,
     ballot: Option<Ballot>,
@@ -96,7 +94,6 @@ enum NodeState {
 #[derive(Clone, Copy)]
 struct Own {
     me: NodeId,
-    device: Votes,
     hold: Option<Hold>,
 }
 
@@ -122,22 +119,47 @@ struct Ballot {
 /// The members with their votes by one table, and what they have together.
 struct Count {
     voters: Vec<Voter>,
+    device: Option<DeviceEntry>,
     tally: Tally,
 }
 
 impl Count {
-    fn of(voters: Vec<Voter>, two_node: bool, device: Votes, tie: Option<NodeId>) -> Self {
-        Self { tally: Tally::of(&voters, two_node, device).with_tie(&voters, tie), voters }
+    fn of(voters: Vec<Voter>, two_node: bool, device: Option<DeviceEntry>, tie: Option<NodeId>) -> Self {
+        let tally = Tally::of(&voters, two_node, votes_of(device)).with_tie(&voters, tie);
+        Self { voters, device, tally }
     }
 
-    /// Of these members by the votes of this table. There are no such tables with a quorum device.
+    /// Of these members by the votes of this table.
     fn by(table: &NodeTable, members: &[Voter], two_node: bool) -> Self {
         let votes = |v: &Voter| table.votes(v.node).unwrap_or(Votes::new(0));
-        let total = members.iter().fold(0_u32, |sum, v| sum.saturating_add(votes(v).get()));
-        let expected = table.expected_now().max(Votes::new(total));
+        let expected = table.expected_now();
         let voter = |v: &Voter| Voter { votes: votes(v), expected, quorate: false, ..*v };
-        Self::of(members.iter().map(voter).collect(), two_node, Votes::new(0), table.scale.tie)
+        let mut count =
+            Self::of(members.iter().map(voter).collect(), two_node, table.device_now(), table.scale.tie);
+        let expected = count.tally.expected;
+        count.voters.iter_mut().for_each(|v| v.expected = expected);
+        count
     }
+
+    /// Whether this is a majority that the next one, by this table or by another, shares a voter with: `two_node` makes none, nor
+    /// does a device that does not remember whom it served.
+    fn is_majority(&self) -> bool {
+        let tally =
+            Tally::of(&self.voters, false, votes_of(self.device)).with_tie(&self.voters, self.tally.tie);
+        tally.has_enough(self.device.is_some_and(|device| device.kind.remembers()))
+    }
+
+    /// Whether members that count by `self` can count like that instead: they are enough, and need the device's vote only if they
+    /// need the same device's now.
+    fn can_become(&self, next: &Self) -> bool {
+        let kind = |count: &Self| count.device.map(|device| device.kind);
+        let device = kind(self) == kind(next) && !self.tally.has_enough(false);
+        next.tally.has_enough(device)
+    }
+}
+
+fn votes_of(device: Option<DeviceEntry>) -> Votes {
+    device.map_or(Votes::new(0), |device| device.votes)
 }
 
 impl Ballot {
@@ -167,8 +189,10 @@ impl Ballot {
     }
 
     fn until(&self, own: Own, held: &Held) -> Boottime {
-        let device = (self.device_until(own, held), own.device);
-        let of = |count: &Count| held.until(own.me, &count.voters, count.tally.need(), device);
+        let device = self.device_until(own, held);
+        let of = |count: &Count| {
+            held.until(own.me, &count.voters, count.tally.need(), (device, count.tally.device))
+        };
         self.counts().map(of).min().unwrap_or(Boottime::ZERO)
     }
 
@@ -176,6 +200,11 @@ impl Ballot {
     fn device_until(&self, own: Own, held: &Held) -> Boottime {
         let hold = own.hold.filter(|h| h.ring >= self.ring).map_or(Boottime::ZERO, |h| h.until);
         hold.max(held.device(&self.count.voters))
+    }
+
+    /// Whether the device's vote is one of those that it takes, by any table.
+    fn has_device(&self) -> bool {
+        self.counts().any(|count| count.tally.device.get() > 0)
     }
 
     fn reckon(&mut self, own: Own) {
@@ -187,16 +216,7 @@ impl Quorum {
     /// At this node's start: not quorate.
     #[must_use]
     pub fn new(config: &NodeConfig, now: Boottime) -> Self {
-        let device = config.quorum.device.map_or(Votes::new(0), |d| d.votes);
-        let mut tables = Tables::of_file(config.table());
-        if device.get() > 0 {
-            // Not less than all of them with a device: quora would not share it.
-            let sum = NodeTable::new(config.nodes.clone(), None).expected.get();
-            let table = &mut tables.table;
-            table.expected = Votes::new(sum.saturating_add(device.get())).max(table.expected);
-        } else if let Some(known) = &config.tables {
-            tables.clone_from(known);
-        }
+        let tables = config.tables.clone().unwrap_or_else(|| Tables::of_file(config.table()));
         let timers = &config.settings.timers;
         let QuorumConfig { two_node, wait_for_all, .. } = config.quorum;
         let options = config.settings.quorum.unwrap_or(QuorumOptions {
@@ -222,8 +242,6 @@ impl Quorum {
             ring: RingId::default(),
             records: BTreeMap::new(),
             held: Held::default(),
-            device,
-            device_name: config.quorum.device.map_or("", |d| d.name()),
             hold: None,
             promised: Promised::new(timers.lease, timers.lease_margin, config.promised, now),
             ballot: None,
@@ -387,7 +405,7 @@ impl Quorum {
         let Some(ballot) = self.current() else { return Wish::default() };
         let bit = |v: &Voter| v.node.get().checked_sub(1).and_then(|n| 1_u64.checked_shl(n)).unwrap_or(0);
         Wish {
-            wanted: ballot.suffices() && self.resigned.is_none(),
+            wanted: ballot.has_device() && ballot.suffices() && self.resigned.is_none(),
             ring: ballot.ring,
             members: ballot.count.voters.iter().fold(0, |all, v| all | bit(v)),
         }
@@ -427,7 +445,7 @@ impl Quorum {
         // The latest tables of all count. A member that had others has said its votes by those.
         let latest = states.values().map(|s| &*s.tables).max_by_key(|t| t.rank());
         let latest = latest.cloned().unwrap_or_default();
-        if latest.is_bound() && self.device.get() == 0 && latest != self.tables {
+        if latest.is_bound() && latest != self.tables {
             self.set_tables(latest.clone(), &members);
         }
         let voter = |(node, s): (&NodeId, &State)| {
@@ -450,7 +468,8 @@ impl Quorum {
         let alike = states.values().all(|s| s.tables.table == *file);
         // Files that differ could name two of them.
         let tie = file.scale.tie.filter(|_| latest.is_bound() || alike);
-        let tally = Tally::of(&voters, self.is_two_node(file), self.device).with_tie(&voters, tie);
+        let device = file.device_now();
+        let tally = Tally::of(&voters, self.is_two_node(file), votes_of(device)).with_tie(&voters, tie);
         let adopt = voters.iter().any(|v| v.quorate);
         for voter in &mut voters {
             // A partition's expected votes are taken over with its quorum; otherwise everyone keeps its own, but never
@@ -466,8 +485,8 @@ impl Quorum {
         if let Some(me) = voters.iter().find(|v| v.node == self.me) {
             (self.votes, self.expected) = (me.votes, me.expected);
         }
-        // By a file that all have, a majority of it: from now on it counts, whatever files say.
-        if !latest.is_bound() && self.device.get() == 0 && tally.suffices() && alike {
+        // By a file that all have, a majority of it: from now on it counts, whatever files say. The device's vote is not here for sure.
+        if !latest.is_bound() && tally.has_enough(false) && tally.suffices() && alike {
             let id = TableId { ring: ring.seq, number: 0 };
             self.set_tables(Tables { id, ..self.tables.clone() }, &members);
         }
@@ -485,7 +504,7 @@ impl Quorum {
         let wait = lease::wait_for(all, &members, stated, &ended);
         self.candidate = Some(Ballot {
             ring,
-            count: Count { voters, tally },
+            count: Count { voters, device, tally },
             next,
             wait_until: now + wait,
             give_up: None,
@@ -593,8 +612,8 @@ impl Quorum {
         };
         let Some(voters) = self.current().map(|b| cancel(&b.count.voters)) else { return };
         let tie = self.tie();
-        if Tally::of(&voters, self.is_two_node(&self.tables.table), self.device)
-            .with_tie(&voters, tie)
+        if Count::of(voters.clone(), self.is_two_node(&self.tables.table), self.device(), tie)
+            .tally
             .suffices()
         {
             self.replace(voters, tie);
@@ -612,19 +631,30 @@ impl Quorum {
         self.current().and_then(|ballot| ballot.count.tally.tie)
     }
 
+    /// The quorum device of it.
+    fn device(&self) -> Option<DeviceEntry> {
+        self.current().and_then(|ballot| ballot.count.device)
+    }
+
     fn own(&self) -> Own {
-        Own { me: self.me, device: self.device, hold: self.hold }
+        Own { me: self.me, hold: self.hold }
+    }
+
+    /// The device of the table in force, or the one that is being put in.
+    fn known_device(&self) -> Option<DeviceEntry> {
+        self.tables.table.device.or(self.tables.next.as_ref().and_then(|(_, table)| table.device))
     }
 
     /// Whether the device's vote counts in the ballot announced.
     fn device_counts(&self, now: Boottime) -> bool {
         let until = |b: &Ballot| b.device_until(self.own(), &b.held);
-        self.device.get() > 0 && self.ballot.as_ref().is_some_and(|b| now < until(b))
+        self.known_device().is_some()
+            && self.ballot.as_ref().is_some_and(|b| b.has_device() && now < until(b))
     }
 
     /// `two_node` can hold where the table has no more; and not with a device: both halves must not be quorate.
     fn is_two_node_table(&self, table: &NodeTable) -> bool {
-        table.nodes.len() <= 2 && self.device.get() == 0
+        table.nodes.len() <= 2 && table.device.is_none()
     }
 
     /// `two_node` holds.
@@ -670,8 +700,9 @@ impl Quorum {
     /// The configuration synchronised last counts by these from now on.
     fn replace(&mut self, voters: Vec<Voter>, tie: Option<NodeId>) {
         let (two_node, own) = (self.is_two_node(&self.tables.table), self.own());
+        let device = self.tables.table.device_now();
         let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
-        ballot.count = Count::of(voters, two_node, own.device, tie);
+        ballot.count = Count::of(voters, two_node, device, tie);
         ballot.reckon(own);
         for voter in &ballot.count.voters {
             if let Some(record) = self.records.get_mut(&voter.node) {
@@ -762,10 +793,12 @@ impl Quorum {
             expected: self.expected,
             highest_expected: expected,
             total: tally.map_or(Votes::new(0), |t| if counts { t.with_device() } else { t.total }),
-            device: (self.device.get() > 0).then_some(DeviceView {
-                name: self.device_name,
-                votes: self.device,
+            device: self.known_device().map(|device| DeviceView {
+                name: device.kind.title(),
+                model: device.kind.name(),
+                votes: device.votes,
                 counts,
+                out: self.tables.table.scale.device_out,
             }),
             quorum: tally.map_or(Votes::new(self.expected.get() / 2 + 1), |t| t.quorum),
             two_node: self.is_two_node(&self.tables.table)

@@ -5,7 +5,10 @@
 
 use holdfast_types::{BootId, Epoch, Incarnation, NodeId, RingId, Span, StepNumber, Votes};
 
-use crate::api::{CpgFragment, GroupReason, NodeEntry, NodeTable, Scale, TableId, Tables, TieBreak};
+use crate::api::{
+    CpgFragment, DeviceEntry, DeviceKind, GroupReason, NodeEntry, NodeTable, Scale, TableId, Tables,
+    TieBreak, Whose,
+};
 use crate::limits::{GROUP_NAME_MAX, NODES_MAX};
 use crate::wire::{Put, Reader, WireError};
 
@@ -124,12 +127,12 @@ pub enum Message<'a> {
         /// Who. Ascending.
         who: Vec<NodeId>,
     },
-    /// The administrator takes the votes of a node out of the count, or puts them back.
+    /// The administrator takes votes out of the count, or puts them back.
     Maintain {
         /// Ring it was asked and checked in; void in any other.
         ring: RingId,
-        /// Whose; node 0: of all nodes.
-        node: NodeId,
+        /// Whose.
+        whose: Whose,
         /// Out of the count.
         on: bool,
     },
@@ -297,9 +300,15 @@ impl<'a> Message<'a> {
                 w.put_u32(least.get());
                 w.put_ids(who);
             }
-            Self::Maintain { ring, node, on } => {
+            Self::Maintain { ring, whose, on } => {
                 w.put_u8(kind::MAINTAIN);
                 w.put_ring(*ring);
+                let (kind, node) = match whose {
+                    Whose::Node(node) => (0, *node),
+                    Whose::Device => (1, NodeId::default()),
+                    Whose::All => (2, NodeId::default()),
+                };
+                w.put_u8(kind);
                 w.put_u32(node.get());
                 w.put_u8((*on).into());
             }
@@ -360,12 +369,13 @@ impl<'a> Message<'a> {
             kind::ABSENT => Self::Absent { ring: r.ring()?, least: Votes::new(r.u32()?), who: ids(&mut r)? },
             kind::MAINTAIN => Self::Maintain {
                 ring: r.ring()?,
-                node: NodeId::new(r.u32()?),
-                on: match r.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(WireError::BadValue("on or off")),
+                whose: match (r.u8()?, r.u32()?) {
+                    (0, node) if node > 0 => Whose::Node(NodeId::new(node)),
+                    (1, 0) => Whose::Device,
+                    (2, 0) => Whose::All,
+                    _ => return Err(WireError::BadValue("whose votes")),
                 },
+                on: flag(&mut r)?,
             },
             kind::KILL_NODE => {
                 let node = r.node()?;
@@ -482,6 +492,10 @@ trait PutMore: Put {
         self.put_u64(id.ring);
         self.put_u32(id.number);
         self.put_u32(table.expected.get());
+        self.put_u8(table.device.map_or(0, |device| device.kind as u8));
+        if let Some(device) = table.device {
+            self.put_u32(device.votes.get());
+        }
         self.put_count(table.nodes.len());
         for node in &table.nodes {
             self.put_u32(node.id.get());
@@ -497,6 +511,7 @@ trait PutMore: Put {
         self.put_ids(list);
         self.put_ids(&table.scale.away);
         self.put_ids(&table.scale.maintained);
+        self.put_u8(u8::from(table.scale.device_out));
         self.put_u32(table.scale.least.get());
         self.put_u32(table.scale.tie.map_or(0, NodeId::get));
     }
@@ -524,6 +539,13 @@ fn group<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
 fn table(r: &mut Reader<'_>) -> Result<(TableId, NodeTable), WireError> {
     let id = TableId { ring: r.ring_seq()?, number: r.u32()? };
     let expected = Votes::new(r.u32()?);
+    let device = match (r.u8()?, DeviceKind::from_number) {
+        (0, _) => None,
+        (number, kind) => {
+            let kind = kind(number).ok_or(WireError::BadValue("kind of quorum device"))?;
+            Some(DeviceEntry { votes: Votes::new(r.u32()?), kind })
+        }
+    };
     let nodes = list(r, |r| Ok(NodeEntry { id: r.node()?, votes: Votes::new(r.u32()?) }))?;
     if nodes.windows(2).any(|w| w[0].id >= w[1].id) {
         return Err(WireError::BadValue("order of node ids"));
@@ -539,10 +561,19 @@ fn table(r: &mut Reader<'_>) -> Result<(TableId, NodeTable), WireError> {
     let scale = Scale {
         away: ids(r)?,
         maintained: ids(r)?,
+        device_out: flag(r)?,
         least: Votes::new(r.u32()?),
         tie: Some(NodeId::new(r.u32()?)).filter(|node| node.get() > 0),
     };
-    Ok((id, NodeTable { nodes, expected, tie_break, scale }))
+    Ok((id, NodeTable { nodes, expected, device, tie_break, scale }))
+}
+
+fn flag(r: &mut Reader<'_>) -> Result<bool, WireError> {
+    match r.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(WireError::BadValue("on or off")),
+    }
 }
 
 /// Node ids in ascending order.
@@ -605,7 +636,8 @@ mod tests {
                 participates: true,
                 tables: Box::new(Tables {
                     id: TableId { ring: 4, number: 1 },
-                    table: NodeTable::new(vec![NodeEntry { id: node, votes: Votes::new(2) }], None),
+                    table: NodeTable::new(vec![NodeEntry { id: node, votes: Votes::new(2) }], None)
+                        .with_device(Some(DeviceEntry { votes: Votes::new(1), kind: DeviceKind::Net })),
                     next: Some((
                         TableId { ring: 8, number: 2 },
                         NodeTable {
@@ -613,6 +645,7 @@ mod tests {
                             scale: Scale {
                                 away: vec![node, NodeId::new(4)],
                                 maintained: vec![NodeId::new(5)],
+                                device_out: true,
                                 least: Votes::new(2),
                                 tie: Some(node),
                             },
@@ -649,7 +682,9 @@ mod tests {
             Message::VotesReady { ring: ring(8), number: 7 },
             Message::Table { ring: ring(8), digest: 1 << 63 },
             Message::Absent { ring: ring(8), least: Votes::new(2), who: vec![node, NodeId::new(4)] },
-            Message::Maintain { ring: ring(8), node: NodeId::default(), on: true },
+            Message::Maintain { ring: ring(8), whose: Whose::Node(node), on: true },
+            Message::Maintain { ring: ring(8), whose: Whose::Device, on: true },
+            Message::Maintain { ring: ring(8), whose: Whose::All, on: false },
             Message::KillNode { node, why: "operator" },
         ]
     }

@@ -92,7 +92,7 @@ impl Header {
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 2 + 1 + 1 + 2 + 2 + 4 + 8 + 8;
 const MAGIC: [u8; 2] = *b"HF";
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// Kind in the lower four bits, link above.
 const KIND_MASK: u8 = 0x0f;
 const LINK_SHIFT: u32 = 4;

@@ -249,6 +249,19 @@ impl Client {
         self.advance();
     }
 
+    /// The cluster has these nodes now.
+    pub fn set_nodes(&mut self, now: Boottime, nodes: Vec<NodeId>) {
+        self.turn(now);
+        if self.config.nodes != nodes {
+            self.config.nodes = nodes;
+            if self.member.is_up() {
+                self.tell_nodes(ListKind::Changed);
+            }
+            self.reported = None;
+        }
+        self.advance();
+    }
+
     /// What heuristics say.
     pub fn set_heuristics(&mut self, now: Boottime, fit: bool) {
         self.turn(now);
@@ -475,8 +488,13 @@ impl Client {
             set.keep_active = Some(self.config.settings.keep_active);
             self.member.send(&set, &mut self.outputs);
         }
+        self.tell_nodes(ListKind::Initial);
+    }
+
+    /// Who is configured.
+    fn tell_nodes(&mut self, list_kind: ListKind) {
         let mut list = Message::numbered(Kind::NodeList, self.member.next_seq());
-        list.list = Some(ListKind::Initial);
+        list.list = Some(list_kind);
         list.nodes = self.config.nodes.iter().map(|node| NodeInfo { node: *node, state: None }).collect();
         self.member.send(&list, &mut self.outputs);
     }

@@ -4,6 +4,7 @@ mod arena;
 mod chaos;
 mod clients;
 mod deaths;
+mod device_change;
 mod dlm;
 mod formation;
 mod hostile;

@@ -17,7 +17,7 @@ fn write(cluster: &Cluster, on: &[u32], list: &[u32]) {
     }
 }
 
-fn start(cluster: &Cluster, node: u32, daemon: &str) {
+pub(crate) fn start(cluster: &Cluster, node: u32, daemon: &str) {
     if !cluster.is_on(node) {
         cluster.power_on(node).unwrap();
     }
@@ -25,7 +25,7 @@ fn start(cluster: &Cluster, node: u32, daemon: &str) {
     cluster.start(node, daemon, &["-f", "-c", path.to_str().unwrap()]).unwrap();
 }
 
-fn stop(cluster: &Cluster, node: u32, daemon: &str) {
+pub(crate) fn stop(cluster: &Cluster, node: u32, daemon: &str) {
     cluster.signal(node, daemon, Signal::SIGTERM);
     cluster.wait_for(&format!("{daemon} of n{node} ends"), || {
         cluster.find(node, daemon).is_empty().then_some(())
@@ -33,7 +33,7 @@ fn stop(cluster: &Cluster, node: u32, daemon: &str) {
 }
 
 /// Waits until these nodes count so: expected votes, those present, quorum.
-fn counts(cluster: &Cluster, nodes: &[u32], numbers: [u32; 3]) {
+pub(crate) fn counts(cluster: &Cluster, nodes: &[u32], numbers: [u32; 3]) {
     let [expected, total, quorum] = numbers;
     let lines = [
         format!("Expected votes:   {expected}\n"),
@@ -49,7 +49,7 @@ fn counts(cluster: &Cluster, nodes: &[u32], numbers: [u32; 3]) {
     });
 }
 
-fn line(cluster: &Cluster, node: u32, words: &str) {
+pub(crate) fn line(cluster: &Cluster, node: u32, words: &str) {
     cluster.wait_for(&format!("n{node} says \"{words}\""), || {
         cluster.log(node, "cmmd").contains(words).then_some(())
     });

@@ -90,7 +90,8 @@ pub(crate) fn lease_end(
     until: &[Option<holdfast_types::Boottime>],
     device: Option<holdfast_types::Boottime>,
 ) -> Instant {
-    end_of(history, life, until, device, history.need(life), |node| history.weight_of(life, node))
+    let device = device.map(|at| (at, history.device_of(life)));
+    end_of(life, until, device, history.need(life), |node| history.weight_of(life, node))
 }
 
 /// The same by the table that is under way in that life, where one is: it needs a majority by both.
@@ -98,11 +99,13 @@ pub(crate) fn lease_end_by_next(
     history: &History,
     life: &Life,
     until: &[Option<holdfast_types::Boottime>],
+    device: Option<holdfast_types::Boottime>,
 ) -> Instant {
     let Some(next) = &life.next else { return Instant::MAX };
     let (expected, tie) = (next.expected_now().get(), next.scale.tie);
     let need = if tie.is_some() { expected + 1 } else { 2 * (expected / 2 + 1) };
-    end_of(history, life, until, None, need, |node| {
+    let device = device.zip(next.device_now()).map(|(at, device)| (at, device.votes.get()));
+    end_of(life, until, device, need, |node| {
         let id = history.votes[node].0;
         let votes = next.votes(id).unwrap_or_default().get();
         2 * votes + u32::from(votes > 0 && tie == Some(id))
@@ -110,10 +113,9 @@ pub(crate) fn lease_end_by_next(
 }
 
 fn end_of(
-    history: &History,
     life: &Life,
     until: &[Option<holdfast_types::Boottime>],
-    device: Option<holdfast_types::Boottime>,
+    device: Option<(holdfast_types::Boottime, u32)>,
     need: u32,
     weight_of: impl Fn(usize) -> u32,
 ) -> Instant {
@@ -124,11 +126,11 @@ fn end_of(
     let mut vouching: Vec<_> =
         until.iter().enumerate().filter_map(|(node, at)| Some(((*at)?, node))).collect();
     let of_device = until.len();
-    vouching.extend(device.filter(|_| history.device > 0).map(|at| (at, of_device)));
+    vouching.extend(device.filter(|(_, votes)| *votes > 0).map(|(at, _)| (at, of_device)));
     vouching.sort_unstable_by(|a, b| b.cmp(a));
     for (at, node) in vouching {
         if node == of_device {
-            weight += 2 * history.device;
+            weight += 2 * device.map_or(0, |(_, votes)| votes);
         } else if node != life.node {
             weight += weight_of(node);
         }

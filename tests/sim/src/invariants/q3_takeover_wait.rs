@@ -39,8 +39,12 @@ impl Invariant for TakeoverWait {
                 continue;
             }
             let (grants, device) = binding_grants(history, view, lost);
-            let end = lease_end(history, lost, &grants, lost.hold.max(device))
-                .min(lease_end_by_next(history, lost, &grants));
+            let end = lease_end(history, lost, &grants, lost.hold.max(device)).min(lease_end_by_next(
+                history,
+                lost,
+                &grants,
+                lost.hold.max(device),
+            ));
             if end > history.now {
                 let (me, ms) = (history.lives[seen.life].id, (end - history.now) / 1_000);
                 return Err(format!(

@@ -19,7 +19,7 @@ impl Invariant for Pause {
         let What::Resumed(gap) = seen.what else { return Ok(()) };
         let life = &history.lives[seen.life];
         let need = history.need(life);
-        let device = history.weight_of(life, life.node) + 2 * history.device >= need;
+        let device = history.weight_of(life, life.node) + 2 * history.device_of(life) >= need;
         let held = life.hold.is_some_and(|until| device && life.clock.local(history.now) < until);
         let alone = held || life.view.two_node || history.weight_of(life, life.node) >= need;
         if gap > life.clock.real(history.lease) && life.view.quorate && !alone {
