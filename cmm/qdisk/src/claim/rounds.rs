@@ -154,6 +154,11 @@ impl Claim {
     pub(super) fn next_start(&self) -> Boottime {
         let moved = self.owns() && self.wish.wanted && self.own.ring != self.wish.ring;
         let mut at = self.next_beat;
+        // The look that can make it ready, if none has begun since: not only with the next beat.
+        let begins = self.begins();
+        if !self.ready && self.next_beat < begins + self.config.interval {
+            at = at.min(begins);
+        }
         if self.ready && (self.urgent || moved || self.step != Step::Rest) {
             at = at.min(self.rest_until);
         }
@@ -251,6 +256,11 @@ impl Claim {
         }
     }
 
+    /// When nothing of an earlier life is under way or counted any more.
+    fn begins(&self) -> Boottime {
+        self.started + self.config.lease.max(self.config.handed_on) + self.config.margin
+    }
+
     /// At start: what an earlier life wrote is carried on when nothing of it can still be under way, nor counted by those to
     /// whom it has handed the vote on. A ballot that it had is not taken back: it may have accepted a value on a disk that was
     /// not read.
@@ -262,8 +272,7 @@ impl Claim {
             }
             return;
         }
-        let wait = self.config.lease.max(self.config.handed_on) + self.config.margin;
-        if round.begun < self.started + wait {
+        if round.begun < self.begins() {
             return;
         }
         self.own = Block { released: false, ..mine };

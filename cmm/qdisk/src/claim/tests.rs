@@ -449,6 +449,72 @@ impl World {
     }
 }
 
+#[test]
+fn a_started_node_writes_as_soon_as_nothing_of_its_earlier_life_counts() {
+    let started = Boottime::from_nanos(77 * MS);
+    let config = Config {
+        slot: 1,
+        life: Incarnation::new(2),
+        disks: 1,
+        interval: INTERVAL.scale(3, 1),
+        lease: LEASE,
+        margin: MARGIN,
+        handed_on: HANDED_ON,
+    };
+    let mut claim = Claim::new(config, started);
+    let area = Area::of(vec![Slot::Block(Block::default()); 3]);
+    let mut now = started;
+    let mut looks = Vec::new();
+    let wrote = loop {
+        claim.handle_timeout(now);
+        match claim.poll_output() {
+            Some(Output::Look { .. }) => {
+                looks.push(now.since(started).as_millis());
+                claim.handle_done(now, 0, Ok(&area));
+            }
+            Some(Output::Exchange { .. }) => break now,
+            Some(Output::Event(_)) => {}
+            None => now = claim.next_timeout().expect("it goes on").max(now),
+        }
+    };
+    // Intervals of 300 ms, and in between the look at the end of the wait.
+    assert_eq!(looks, [0, 300, 410]);
+    assert_eq!(wrote, started + LEASE + MARGIN);
+}
+
+#[test]
+fn a_later_life_is_looked_at_once_an_interval() {
+    let mut claim = Claim::new(
+        Config {
+            slot: 1,
+            life: Incarnation::new(2),
+            disks: 1,
+            interval: INTERVAL,
+            lease: LEASE,
+            margin: MARGIN,
+            handed_on: HANDED_ON,
+        },
+        Boottime::ZERO,
+    );
+    let later = Block { life: Incarnation::new(3), ..Block::default() };
+    let area = Area::of(vec![Slot::Block(later)]);
+    let mut now = Boottime::ZERO;
+    let mut looks = 0;
+    while now < Boottime::ZERO + Span::from_secs(10) {
+        claim.handle_timeout(now);
+        match claim.poll_output() {
+            Some(Output::Look { .. }) => {
+                looks += 1;
+                claim.handle_done(now, 0, Ok(&area));
+            }
+            Some(output) => assert!(matches!(output, Output::Event(_)), "it never writes"),
+            None => now = claim.next_timeout().expect("it goes on").max(now),
+        }
+    }
+    // Once more at the end of the wait, which falls between two of them.
+    assert!((100..=101).contains(&looks), "{looks}");
+}
+
 fn whole_run(seed: u64, lie: Lie) -> Result<World, String> {
     let mut world = World::new(seed, lie);
     world.run(12_000 * MS)?;
