@@ -3,7 +3,7 @@
 use vm::{Cluster, Options, ScsiTarget};
 
 use crate::boot;
-use crate::reservations::{DEVICE, GAINED, may_write, nodes, owner, wait_for_keys};
+use crate::reservations::{DEVICE, GAINED, keys, may_write, nodes, owner, wait_for_keys};
 
 fn options() -> Options {
     Options {
@@ -72,4 +72,33 @@ fn the_kernels_target_decides_each_of_several_splits_once_and_the_loser_has_no_k
         assert!(!cluster.log(node, "cmmd").contains("forgets registrations"), "APTPL was refused");
     }
     assert!(cluster.all().iter().any(|n| cluster.log(*n, "cmmd").contains(GAINED)));
+}
+
+#[test]
+fn registrations_and_the_reservation_outlive_the_target() {
+    if vm::skip() {
+        return;
+    }
+    let fencing = " scsi {\n device: /dev/sda\n interval: 1000\n }\n";
+    let cluster = boot("aptpl", Options { quorum: " auto_tie_breaker: 1\n", fencing, ..options() });
+    cluster.start_all();
+    wait_for_keys(&cluster, 1, &[1, 2]);
+    cluster.cut(2);
+    cluster.wait_for_log(1, "cmmd", "Preempted node 2 from data disk /dev/sda");
+    cluster.wait_for_log(2, "cmmd", "Reservation Conflict. Disk: /dev/sda");
+    wait_for_keys(&cluster, 1, &[1]);
+
+    // The kernel writes its metadata into a file and does not wait for the disk.
+    cluster.sh(cluster.target(), "sync");
+    cluster.power_off(cluster.target());
+    cluster.start_target().unwrap();
+    cluster.wait_for("the disk is back", || {
+        let read = "dd if=/dev/sda of=/dev/null bs=4096 count=1 iflag=direct";
+        cluster.run(2, read).ok().filter(|a| a.status == 0)
+    });
+    // This target puts the reservation into force when its holder is back. Who was removed before cannot write then.
+    cluster.wait_for("node 1 holds the reservation", || held_by(&cluster, 2, 1).then_some(()));
+    assert_eq!(nodes(&keys(&cluster, 2)), [1]);
+    assert!(!may_write(&cluster, 2));
+    assert!(!cluster.log(1, "cmmd").contains("has forgotten all registrations"));
 }
