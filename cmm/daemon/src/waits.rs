@@ -62,6 +62,10 @@ enum Why {
     OwnedBy(NodeId),
     NotConnected,
     NoVerdict,
+    /// An operator has put it in maintenance: it is not expected either.
+    Maintenance,
+    /// The cluster has it, and this life of this node has nothing that could reach it.
+    NotUsed,
 }
 
 /// What the words are made of.
@@ -174,11 +178,11 @@ impl Waiting {
 impl Device {
     fn of(node: &Node, fit: bool) -> Option<Self> {
         let view = node.quorum_view();
-        let cmm_proto::DeviceView { votes, counts, .. } = view.device?;
+        let cmm_proto::DeviceView { model, votes, counts, out, .. } = view.device?;
         let here = |id: NodeId| view.members.contains(&id);
         let id = |slot: u8| NodeId::new(slot.into());
         let owned = |owner: Option<NodeId>| owner.filter(|id| !here(*id)).map_or(Why::Nothing, Why::OwnedBy);
-        let (model, owner, why) = if let Some(claim) = node.qdisk() {
+        let (owner, why) = if let Some(claim) = node.qdisk() {
             let owner = Some(claim.decided().owner.slot).filter(|slot| *slot > 0).map(id);
             let (works, all) = (claim.disks_ok(), claim.disks());
             let failure = (0..all).find_map(|disk| Some((disk, claim.failure(disk)?)));
@@ -188,7 +192,7 @@ impl Device {
                 (_, None) if !fit => Why::Unfit,
                 (_, None) => owned(owner),
             };
-            ("disk", owner, why)
+            (owner, why)
         } else if let Some(claim) = node.reservation() {
             let (holder, keys, failure) = claim.seen();
             let owner = match holder {
@@ -206,12 +210,18 @@ impl Device {
                 (None, None, 0) => owned(owner),
                 (None, None, nodes) => Why::NotInLast(nodes),
             };
-            ("scsi", owner, why)
+            (owner, why)
+        } else if let Some(client) = node.qnet() {
+            (None, if client.is_connected() { Why::NoVerdict } else { Why::NotConnected })
         } else {
-            let connected = node.qnet().is_some_and(cmm_qnet::Client::is_connected);
-            ("net", None, if connected { Why::NoVerdict } else { Why::NotConnected })
+            (None, Why::NotUsed)
         };
-        Some(Self { model, votes, counts, owner, why: if counts { Why::Nothing } else { why } })
+        let why = match (out, counts) {
+            (true, _) => Why::Maintenance,
+            (false, true) => Why::Nothing,
+            (false, false) => why,
+        };
+        Some(Self { model, votes, counts, owner, why })
     }
 
     fn words(&self, names: &BTreeMap<NodeId, String>) -> String {
@@ -246,6 +256,10 @@ impl Why {
                 format!("{} has it, and its lease may still run", name(node, false, names))
             }
             Self::NotConnected => "this node is not connected to the quorum server".to_owned(),
+            Self::Maintenance => "it is in maintenance (holdfast quorum device enable ends it)".to_owned(),
+            Self::NotUsed => {
+                "this node does not use it, though the cluster has it: write it into its file, and run \"corosync-cfgtool -R\"".to_owned()
+            }
             Self::NoVerdict => "the quorum server has not given its vote to this partition".to_owned(),
         }
     }
@@ -268,7 +282,7 @@ impl Facts {
             missing: absent.map(|n| (n.node, held_out(n.node))).collect(),
             all: view.wait_for_all_status,
             leases: view.waits_for_lease,
-            device: device.filter(|d| !d.counts),
+            device: device.filter(|d| !d.counts && d.why != Why::Maintenance),
             reason: view.reason.clone(),
         }
     }
@@ -452,6 +466,11 @@ mod tests {
             ),
             (Why::Unfit, "this node's heuristics fail"),
             (Why::OwnedBy(id(2)), "node 2 (beta) has it, and its lease may still run"),
+            (Why::Maintenance, "it is in maintenance (holdfast quorum device enable ends it)"),
+            (
+                Why::NotUsed,
+                "this node does not use it, though the cluster has it: write it into its file, and run \"corosync-cfgtool -R\"",
+            ),
             (Why::NotConnected, "this node is not connected to the quorum server"),
             (Why::NoVerdict, "the quorum server has not given its vote to this partition"),
         ];
