@@ -275,6 +275,10 @@ fn refused(work: &mut Work<'_>, change: &Change, error: &Error, json: Map<String
                 .to_owned(),
             Exit::TryAgain,
         ),
+        Error::Refused(CsError::NameNotFound) if matches!(change, Change::DeviceEnabled(_)) => (
+            "no quorum device is in force; add one: holdfast quorum device add --help".to_owned(),
+            Exit::Usage,
+        ),
         Error::Refused(CsError::NameNotFound) => {
             ("the node list in force has no such node; look: holdfast quorum status".to_owned(), Exit::Usage)
         }

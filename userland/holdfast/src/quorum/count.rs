@@ -40,6 +40,8 @@ pub(super) enum Place {
 pub(super) struct Device {
     /// As clients of votequorum see it, and what it is made of.
     pub(super) name: String,
+    /// `disk`, `scsi` or `net`.
+    pub(super) model: String,
     pub(super) votes: u32,
     /// Its votes count here.
     pub(super) present: bool,
@@ -284,15 +286,12 @@ impl Electorate {
                     self.voter(*node).filter(|v| v.place == Place::Counted).map_or(0, |v| v.votes_in_file);
                 then.place(*node, Place::Maintenance);
                 then.count_by_table();
-                then.expected = then.counted().max(before.saturating_sub(votes)).max(1);
+                then.expect(before.saturating_sub(votes));
             }
             Change::Maintenance { node, on: false } => {
-                // What they do not fall below is known only where it is above the votes that count.
-                let least = if self.expected > self.counted() { self.expected } else { 0 };
                 then.place(*node, Place::Counted);
                 then.count_by_table();
-                then.expected =
-                    if then.is_scaled() { then.counted().max(least) } else { then.expected_by_file() };
+                then.expect(self.least());
             }
             Change::Reset => {
                 for voter in then.voters.iter_mut().filter(|v| v.place != Place::Unlisted) {
@@ -305,36 +304,43 @@ impl Electorate {
                 then.expected = then.expected_by_file();
             }
             Change::DeviceEnabled(on) => {
-                let votes = self.device.as_ref().filter(|d| d.enabled != *on).map_or(0, |d| d.votes);
+                let before = self.expected_by_table();
+                let least = if *on { self.least() } else { before.saturating_sub(self.device_votes()) };
                 if let Some(device) = then.device.as_mut().filter(|d| d.enabled != *on) {
                     device.enabled = *on;
                     device.present = false;
                 }
                 then.count_by_table();
-                let before = self.expected_by_table();
-                then.expected = if *on { before.saturating_add(votes) } else { before.saturating_sub(votes) };
-                then.expected = then.expected.max(then.counted());
+                then.expect(least);
             }
             Change::DeviceAdded(device) => {
                 then.device = Some(device.clone());
                 then.tie_break = TieBreak::Off;
                 then.two_node = false;
                 then.count_by_table();
-                then.expected = if then.is_scaled() {
-                    then.counted()
-                } else {
-                    then.expected_by_file().max(then.counted())
-                };
+                then.expect(self.least());
             }
             Change::DeviceRemoved => {
                 then.device = None;
                 then.count_by_table();
-                then.expected = if then.is_scaled() { then.counted() } else { then.expected_by_file() };
+                then.expect(self.least());
             }
         }
         let here = then.nodes_present().saturating_add(then.device_votes());
         then.expected = then.expected.max(here);
         then
+    }
+
+    /// What expected votes do not fall below while somebody is out of the count: the daemon does not say, and what it expects now is
+    /// the most that it can be.
+    fn least(&self) -> u32 {
+        if self.is_scaled() { self.expected } else { 0 }
+    }
+
+    /// Expected votes of another table.
+    fn expect(&mut self, least: u32) {
+        self.expected =
+            if self.is_scaled() { self.counted().max(least).max(1) } else { self.expected_by_file() };
     }
 
     fn place(&mut self, node: u32, place: Place) {
@@ -377,66 +383,105 @@ impl Electorate {
 
     /// What would be bad about a change, if anything.
     pub(super) fn harm(&self, change: &Change) -> Option<Harm> {
-        let (now, then) = (self.tally(), self.after(change).tally());
-        let harm = |why: String, remedy: String| Some(Harm { why, remedy });
+        let why = self.why_not(change)?;
+        let now = self.tally();
+        let remedy = match change {
+            Change::Expected(expected) if *expected < self.least_expected() => {
+                format!("holdfast quorum expected {}", self.least_expected())
+            }
+            Change::Expected(_) if !now.quorate => {
+                let names = self.names(self.missing());
+                format!(
+                    "make sure that {names} are down, and type the same with --force and the cluster's name"
+                )
+            }
+            Change::DeviceAdded(_) | Change::DeviceRemoved => self.instead(change),
+            _ if !now.quorate => {
+                let expected = now.present.saturating_mul(2).saturating_sub(1).max(1);
+                format!("{}holdfast quorum expected {expected}", self.start_or("if they are down for good: "))
+            }
+            _ => self.instead(change),
+        };
+        Some(Harm { why, remedy })
+    }
+
+    /// Votes that are here with the device's, wherever it is: not fewer can be expected.
+    fn least_expected(&self) -> u32 {
+        self.nodes_present().saturating_add(self.device_votes())
+    }
+
+    /// Why a change is not to be made.
+    fn why_not(&self, change: &Change) -> Option<String> {
+        let after = self.after(change);
+        let (now, then) = (self.tally(), after.tally());
         if let Change::Expected(expected) = change {
-            let least = self.nodes_present().saturating_add(self.device_votes());
+            let least = self.least_expected();
             if *expected < least {
                 let device = if self.device_votes() > 0 { ", the quorum device's included" } else { "" };
-                return harm(
-                    format!("{least} votes are here{device}, and not fewer can be expected"),
-                    format!("holdfast quorum expected {least}"),
-                );
+                return Some(format!("{least} votes are here{device}, and not fewer can be expected"));
             }
             if !now.quorate && then.quorate && self.has_rivals() {
-                let names = self.names(self.missing());
-                return harm(
-                    format!(
-                        "{names} may be quorate without this partition: they have the {} votes that were needed, and then two \
-                         partitions would be",
-                        now.needed
-                    ),
-                    format!(
-                        "make sure that {names} are down, and type the same with --force and the cluster's name"
-                    ),
-                );
+                return Some(format!(
+                    "{} may be quorate without this partition: they have the {} votes that were needed, and then two partitions \
+                     would be",
+                    self.names(self.missing()),
+                    now.needed
+                ));
             }
         }
         if !now.quorate
             && !matches!(change, Change::Expected(_) | Change::DeviceAdded(_) | Change::DeviceRemoved)
         {
-            let expected = now.present.saturating_mul(2).saturating_sub(1).max(1);
-            return harm(
-                format!(
-                    "this partition is not quorate ({} of {} votes, {} needed), and a change of votes takes a quorate one",
-                    now.present, now.expected, now.needed
-                ),
-                format!(
-                    "{}holdfast quorum expected {expected}",
-                    self.start_or("if they are down for good: ")
-                ),
-            );
+            return Some(format!(
+                "this partition is not quorate ({} of {} votes, {} needed), and a change of votes takes a quorate one",
+                now.present, now.expected, now.needed
+            ));
         }
         if !then.quorate && (now.quorate || !matches!(change, Change::Expected(_))) {
             let would = if now.quorate { "would lose quorum" } else { "is not quorate, and would not be" };
-            return harm(
-                format!(
-                    "the partition {would}: {} of {} votes would be present and {} needed",
-                    then.present, then.expected, then.needed
-                ),
-                self.instead(change),
-            );
+            return Some(format!(
+                "the partition {would}: {} of {} votes would be present and {} needed",
+                then.present, then.expected, then.needed
+            ));
         }
         let way = self.on_the_way(change).map(|way| way.tally());
         if let Some(way) = way.filter(|way| now.quorate && !way.quorate) {
-            return harm(
-                format!(
-                    "on the way there the partition would lose quorum: a node's votes rise last, and {} of {} votes would be \
-                     present and {} needed",
-                    way.present, way.expected, way.needed
-                ),
-                self.instead(change),
-            );
+            return Some(format!(
+                "on the way there the partition would lose quorum: a node's votes rise last, and {} of {} votes would be present \
+                 and {} needed",
+                way.present, way.expected, way.needed
+            ));
+        }
+        self.leans_on_device(&after).filter(|_| !matches!(change, Change::Expected(_) | Change::Votes { .. }))
+    }
+
+    /// Majorities before and after a change have to share a voter. The device is one only where the nodes need it before and after,
+    /// and a server never is: it does not remember whom it served.
+    fn leans_on_device(&self, after: &Self) -> Option<String> {
+        let model = |votes: &Self| votes.device.as_ref().filter(|d| d.enabled).map(|d| d.model.clone());
+        let alone = |votes: &Self| votes.has_enough(sum(votes.weights().into_iter()), votes.members());
+        let before = model(self);
+        let shares = before.is_some() && before == model(after) && !alone(self);
+        let server = before.as_deref() == Some(SERVER);
+        let counts = |votes: &Self| {
+            format!(
+                "{} of {} votes, and {} are needed",
+                votes.nodes_present(),
+                votes.expected,
+                votes.needed()
+            )
+        };
+        if server && !alone(self) {
+            return Some(format!(
+                "the nodes have to be quorate without the server's vote for that: they have {}",
+                counts(self)
+            ));
+        }
+        if !alone(after) && !shares {
+            return Some(format!(
+                "the nodes have to be quorate without the quorum device's vote after it, since they are before: they would have {}",
+                counts(after)
+            ));
         }
         None
     }
@@ -468,6 +513,14 @@ impl Electorate {
                 }
             }
             Change::Maintenance { on: true, .. } => {
+                let disable = Change::DeviceEnabled(false);
+                let enabled = self.device.as_ref().is_some_and(|d| d.enabled);
+                if enabled
+                    && self.why_not(&disable).is_none()
+                    && self.after(&disable).why_not(change).is_none()
+                {
+                    return "first: holdfast quorum device disable".to_owned();
+                }
                 format!("{}holdfast quorum status", self.start_or("look at: "))
             }
             Change::Maintenance { on: false, .. } | Change::Reset => {
@@ -486,10 +539,20 @@ impl Electorate {
                 }
                 let mut without = self.clone();
                 let mut lines = Vec::new();
-                for voter in self.missing() {
-                    without = without.after(&Change::Maintenance { node: voter.id, on: true });
-                    lines.push(format!("holdfast quorum maintenance {} on", voter.name));
-                    if without.after(change).tally().quorate {
+                // As in Sun Cluster: what is to go is taken out of the count first.
+                let disable = (Change::DeviceEnabled(false), "holdfast quorum device disable".to_owned());
+                let missing = self.missing().map(|v| {
+                    let change = Change::Maintenance { node: v.id, on: true };
+                    (change, format!("holdfast quorum maintenance {} on", v.name))
+                });
+                let disable = (*change == Change::DeviceRemoved).then_some(disable);
+                for (step, line) in missing.chain(disable) {
+                    if without.why_not(&step).is_some() {
+                        break;
+                    }
+                    without = without.after(&step);
+                    lines.push(line);
+                    if without.why_not(change).is_none() {
                         return format!(
                             "{}{}",
                             self.start_or("or, where it stays down, first: "),
@@ -545,6 +608,8 @@ impl Change {
     }
 }
 
+/// `model` of a quorum server.
+const SERVER: &str = "net";
 /// No cluster has a use for more votes of a device than these.
 const VOTES_TRIED: u32 = 1_000;
 

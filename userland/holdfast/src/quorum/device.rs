@@ -1,7 +1,7 @@
 //! `holdfast quorum device`: disables and enables the quorum device through the daemon, and adds and removes it by the
 //! configuration file: it is in force when the files of all members say the same.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
@@ -308,12 +308,14 @@ fn name_of(value: &impl ValueEnum) -> String {
 }
 
 fn of_file(device: &QuorumDevice) -> Device {
-    let name = match &device.model {
-        DeviceModel::Disk(disk) => disk.disks.first().map_or_else(|| "disk".to_owned(), ToString::to_string),
-        DeviceModel::Scsi(scsi) => scsi.path.clone(),
-        DeviceModel::Net(server) => server.host.clone(),
+    let (model, name) = match &device.model {
+        DeviceModel::Disk(disk) => {
+            ("disk", disk.disks.first().map_or_else(|| "disk".to_owned(), ToString::to_string))
+        }
+        DeviceModel::Scsi(scsi) => ("scsi", scsi.path.clone()),
+        DeviceModel::Net(server) => ("net", server.host.clone()),
     };
-    Device { name, votes: device.votes.get(), present: false, enabled: true }
+    Device { name, model: model.to_owned(), votes: device.votes.get(), present: false, enabled: true }
 }
 
 fn remove(args: &Remove, work: &mut Work<'_>) -> Result<Exit, Exit> {
@@ -377,7 +379,7 @@ impl Edit {
         json.insert("file".into(), file.clone().into());
         json.insert("kept".into(), kept.display().to_string().into());
         json.insert("on_other_nodes".into(), self.typed.clone().into());
-        self.reload(work, &json)?;
+        self.reload(work, &kept, &json)?;
         let mut still = Still::default();
         let (last, _) =
             work.wait(&mut daemon, |_, seen| Ok(self.is_in_force(seen) || still.is_stuck(seen)))?;
@@ -407,7 +409,7 @@ impl Edit {
     }
 
     /// Has all members read their files.
-    fn reload(&self, work: &mut Work<'_>, json: &Map<String, Value>) -> Result<(), Exit> {
+    fn reload(&self, work: &mut Work<'_>, kept: &Path, json: &Map<String, Value>) -> Result<(), Exit> {
         let sources = Sources::from_env();
         let limit = work.until.saturating_duration_since(Instant::now()).max(sources.limit);
         let asked = CfgClient::connect(&sources.place, sources.limit).and_then(|mut cfg| {
@@ -417,10 +419,18 @@ impl Edit {
         let file = self.conf.name.display();
         let (why, exit) = match asked {
             Ok(()) => return Ok(()),
-            Err(Error::Refused(CsError::InvalidParam)) => (
-                format!("cmmd has refused {file}; its log says why; look: cmmd -t -c {file}"),
-                Exit::CannotCreate,
-            ),
+            Err(Error::Refused(CsError::InvalidParam)) => {
+                // What is in force goes on, and the file should say that.
+                let restored = match self.conf.restore(kept) {
+                    Ok(()) => "the file is as it was".to_owned(),
+                    Err(why) => why,
+                };
+                let why = format!(
+                    "cmmd has refused the changed {file}, and its log says why; {restored}. (One life of cmmd uses one device: for \
+                     another one it is restarted)"
+                );
+                (why, Exit::CannotCreate)
+            }
             Err(Error::Refused(CsError::Access)) => (
                 "cmmd reads its file again for root only; type as root: corosync-cfgtool -R".to_owned(),
                 Exit::NoPermission,

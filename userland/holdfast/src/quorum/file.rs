@@ -137,6 +137,21 @@ impl Conf {
         })?;
         Ok(kept)
     }
+
+    /// Puts back what was kept.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn restore(&self, kept: &Path) -> Result<(), String> {
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        fs::rename(kept, &self.path).and_then(|()| File::open(folder)?.sync_all()).map_err(|e| {
+            format!(
+                "{} could not be put back from {}: {e}; do that by hand",
+                self.path.display(),
+                kept.display()
+            )
+        })
+    }
 }
 
 /// Gives what is there a second name, with the time of now, that nobody has.
@@ -212,6 +227,9 @@ mod tests {
         assert!(why.contains("somebody else has changed it"), "{why}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "other\n");
         let conf = Conf::read(&path).unwrap();
+        let again = conf.replace("third\n").unwrap();
+        conf.restore(&again).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other\n");
         let again = conf.replace("third\n").unwrap();
         assert_ne!(again, kept, "within the same second");
         let names: Vec<_> = fs::read_dir(&dir).unwrap().flatten().map(|e| e.file_name()).collect();

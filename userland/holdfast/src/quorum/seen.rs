@@ -145,6 +145,7 @@ impl Daemon {
             } else {
                 info.qdevice_name.clone()
             },
+            model: served_by.model.clone(),
             votes: info.qdevice_votes.get(),
             present: registered && !disabled && info.flags & flags::QDEVICE_CAST_VOTE != 0,
             enabled: !disabled,

@@ -18,8 +18,13 @@ fn cluster(nodes: &[i32], device: Option<(u32, bool)>) -> Electorate {
         present: *votes >= 0,
         place: Place::Counted,
     };
-    let device =
-        device.map(|(votes, present)| Device { name: "Disk".to_owned(), votes, present, enabled: true });
+    let device = device.map(|(votes, present)| Device {
+        name: "Disk".to_owned(),
+        model: "disk".to_owned(),
+        votes,
+        present,
+        enabled: true,
+    });
     let all: u32 = nodes.iter().map(|v| v.unsigned_abs()).sum();
     Electorate {
         voters: (1..).zip(nodes).map(voter).collect(),
@@ -143,8 +148,13 @@ fn with_file(expected: u32, votes: Electorate) -> Electorate {
     Electorate { expected, expected_in_file: Some(expected), ..votes }
 }
 
+fn server(mut votes: Electorate) -> Electorate {
+    votes.device.iter_mut().for_each(|d| d.model = "net".to_owned());
+    votes
+}
+
 fn disk(votes: u32) -> Device {
-    Device { name: "/dev/sdb1".to_owned(), votes, present: false, enabled: true }
+    Device { name: "/dev/sdb1".to_owned(), model: "disk".to_owned(), votes, present: false, enabled: true }
 }
 
 fn cases() -> Vec<Case> {
@@ -318,15 +328,49 @@ fn cases() -> Vec<Case> {
             [2, 2, 2, 1],
             Some((
                 "would lose quorum: 1 of 2 votes would be present and 2 needed",
-                "start n2 first; or, where it stays down, first: holdfast quorum maintenance n2 on",
+                "start n2 first; or, where it stays down, first: holdfast quorum maintenance n2 on; holdfast quorum device disable",
             )),
         ),
         case(
-            "removed where the dead node is out of the count",
+            "removed where the dead node is out of the count, but the expected votes are kept in mind",
             maintained(cluster(&[1, -1], Some((1, true))), 2),
+            Change::DeviceRemoved,
+            [1, 2, 2, 1],
+            Some(("1 of 2 votes would be present and 2 needed", "holdfast quorum device disable")),
+        ),
+        case(
+            "removed where the dead node and the device are out of the count",
+            maintained(cluster(&[1, -1], Some((1, true))), 2).after(&Change::DeviceEnabled(false)),
             Change::DeviceRemoved,
             [1, 1, 1, 1],
             None,
+        ),
+        case(
+            "a node less where the nodes alone are quorate, and would not be any more",
+            cluster(&[1, 1, 1, 1], Some((3, true))),
+            maintain(4, true),
+            [6, 6, 4, 6],
+            Some((
+                "without the quorum device's vote after it, since they are before: they would have 3 of 6 votes, and 4 are needed",
+                "first: holdfast quorum device disable",
+            )),
+        ),
+        case(
+            "a node less where they need it anyway",
+            cluster(&[1, 1, -1], Some((2, true))),
+            maintain(3, true),
+            [4, 4, 3, 4],
+            None,
+        ),
+        case(
+            "a server remembers nobody",
+            server(cluster(&[1, -1], Some((1, true)))),
+            maintain(2, true),
+            [2, 2, 2, 2],
+            Some((
+                "the nodes have to be quorate without the server's vote for that: they have 1 of 3 votes, and 2 are needed",
+                "start n2 first",
+            )),
         ),
         case(
             "removed from a whole cluster",
@@ -553,7 +597,7 @@ Votes of cluster web: no quorum device
     assert_eq!(
         plain(&report::harm_text(harm)),
         "! the partition would lose quorum: 1 of 2 votes would be present and 2 needed\n  start n2 first; or, where it stays \
-         down, first: holdfast quorum maintenance n2 on\n"
+         down, first: holdfast quorum maintenance n2 on; holdfast quorum device disable\n"
     );
     let value = serde_json::Value::Object(comparison.json());
     assert_eq!(value["before"]["quorate"], true);
