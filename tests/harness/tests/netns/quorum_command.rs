@@ -273,3 +273,97 @@ fn a_device_that_is_not_there_and_a_daemon_that_is_not_are_named_with_what_helps
         );
     }
 }
+
+/// A node's configuration file.
+fn file(cluster: &Cluster, node: u32) -> String {
+    let out = cluster.exec(node, "cat", &["/etc/holdfast/holdfast.conf"]).unwrap();
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// (S12, S13)
+#[test]
+fn a_quorum_disk_is_added_disabled_and_removed_by_command_and_never_where_it_carries_the_majority() {
+    if skip() {
+        return;
+    }
+    let cluster = running("quorum-device", nodes(2));
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    let disk = cluster.node_dir(1).parent().unwrap().join("disk");
+    std::fs::write(&disk, vec![0; 4 << 20]).unwrap();
+    let disk = disk.to_str().unwrap();
+    let made = cluster
+        .exec(1, "holdfast", &["qdisk", "create", disk, "--cluster", "quorum-device", "--yes"])
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let add = ["device", "add", "disk", disk, "--interval", "200", "--tko", "6"];
+    let before = file(&cluster, 1);
+
+    // On the first node it waits for the second one's file, and says so; on the second it is done.
+    let (text, errors, status) = run(&cluster, 1, &add);
+    assert_eq!(status, Some(75), "{text}{errors}\n{}", cluster.report());
+    for words in [
+        "the file of node 2 has another one",
+        "Type the same on n2",
+        "holdfast quorum device add disk",
+        "--tko 6",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    done(&cluster, 2, &add);
+    counts(&cluster, &[1, 2], [3, 3, 2, 3], true);
+    let with = file(&cluster, 1);
+    let (_, errors, status) = run(&cluster, 1, &add);
+    assert!(status == Some(73) && errors.contains("there is a quorum device already"), "{errors}");
+    let shown = json(&cluster, 2, &["status"], 0);
+    assert_eq!(
+        (&shown["device"]["model"], &shown["device"]["votes"], &shown["stands"]),
+        (&"disk".into(), &1.into(), &1.into()),
+        "{shown}"
+    );
+
+    // Without it for a while, on all nodes, and back.
+    done(&cluster, 2, &["device", "disable"]);
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    assert_eq!(json(&cluster, 1, &["status"], 0)["device"]["enabled"], false);
+    done(&cluster, 1, &["device", "enable"]);
+    counts(&cluster, &[1, 2], [3, 3, 2, 3], true);
+
+    // 4811232: one of two is down, and the device carries the majority. Nothing is changed, and nothing dies.
+    stop(&cluster, 2);
+    counts(&cluster, &[1], [3, 3, 2, 2], true);
+    let remedy = "holdfast quorum maintenance n2 on; holdfast quorum device disable";
+    for command in ["remove", "disable"] {
+        let remedy = remedy
+            .strip_suffix("; holdfast quorum device disable")
+            .filter(|_| command == "disable")
+            .unwrap_or(remedy);
+        refused(&cluster, 1, &["device", command], "1 of 2 votes would be present and 2 needed", remedy);
+    }
+    assert_eq!(file(&cluster, 1), with);
+    // Nor by force: the daemon waits until it can be done.
+    let (text, errors, status) = run(&cluster, 1, &["device", "remove", "--force", "quorum-device"]);
+    assert!(status == Some(75) && text.contains("start node 2 first"), "{text}{errors}");
+    assert_eq!(file(&cluster, 1), before, "byte for byte");
+    counts(&cluster, &[1], [3, 3, 2, 2], true);
+    done(&cluster, 1, &add);
+    assert_eq!(file(&cluster, 1), with);
+
+    // As the remedy says.
+    done(&cluster, 1, &["maintenance", "n2", "on"]);
+    counts(&cluster, &[1], [2, 2, 2, 2], true);
+    done(&cluster, 1, &["device", "disable"]);
+    counts(&cluster, &[1], [1, 1, 1, 1], true);
+    done(&cluster, 1, &["device", "remove"]);
+    counts(&cluster, &[1], [1, 1, 1, 1], true);
+    assert_eq!(file(&cluster, 1), before, "byte for byte");
+    let kept = cluster.exec(1, "sh", &["-c", "cat /etc/holdfast/holdfast.conf.bak-*"]).unwrap();
+    assert!(String::from_utf8_lossy(&kept.stdout).contains("model: disk"), "{kept:?}");
+
+    // The second node comes back with the file of before, and waits for nobody when its own is changed.
+    start(&cluster, 2);
+    counts(&cluster, &[1, 2], [1, 1, 1, 1], true);
+    done(&cluster, 2, &["device", "remove"]);
+    done(&cluster, 2, &["reset"]);
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+}

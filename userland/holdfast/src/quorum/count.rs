@@ -313,6 +313,8 @@ impl Electorate {
                 then.count_by_table();
                 then.expect(least);
             }
+            // The file follows what is in force already.
+            Change::DeviceAdded(_) | Change::DeviceRemoved if self.is_so(change) => {}
             Change::DeviceAdded(device) => {
                 then.device = Some(device.clone());
                 then.tie_break = TieBreak::Off;
@@ -413,6 +415,9 @@ impl Electorate {
     /// Why a change is not to be made.
     fn why_not(&self, change: &Change) -> Option<String> {
         let after = self.after(change);
+        if after == *self && matches!(change, Change::DeviceAdded(_) | Change::DeviceRemoved) {
+            return None;
+        }
         let (now, then) = (self.tally(), after.tally());
         if let Change::Expected(expected) = change {
             let least = self.least_expected();

@@ -501,37 +501,155 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast quorum device add disk /dev/disk/by-id/scsi-36001405     on every node
   holdfast quorum device add net qnetd.example.com --dry-run        what would follow
-  holdfast quorum device disable                  the disk is replaced: do without its votes meanwhile
+  holdfast quorum device disable             the disk is replaced: do without its votes
   holdfast quorum device enable
-  holdfast quorum device remove                   on every node
+  holdfast quorum device remove              on every node
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 70 cmmd refused it;
-             73 the file cannot be used; 75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             70 cmmd refused it; 73 the file cannot be used; 75 not in force yet; 77 not permitted";
 const ADD_EXAMPLES: &str = "\
 Examples:
-  holdfast qdisk create /dev/disk/by-id/scsi-36001405 --label web --cluster web     once, then on every node:
-  holdfast quorum device add disk /dev/disk/by-id/scsi-36001405
+  holdfast qdisk create /dev/disk/by-id/scsi-36001405 --label web --cluster web    once, and then
+  holdfast quorum device add disk /dev/disk/by-id/scsi-36001405                    on every node
   holdfast quorum device add disk --label web --votes 1
   holdfast quorum device add scsi /dev/disk/by-id/scsi-36001405
   holdfast quorum device add net qnetd.example.com --algorithm lms
-  holdfast quorum device add disk --label web --file-only           on a node whose cmmd does not run
+  holdfast quorum device add disk --label web --file-only      on a node whose cmmd does not run
 
-Everything else in the file stays as it is, and the file of before is kept beside it. Until it was typed on every node the
-device does not count, and this command ends with 75 and says what is waited for.
+Everything else in the file stays as it is, and the file of before is kept beside it. Until it was
+typed on every node the device does not count: this command ends with 75 and says what is waited for.
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 73 the file cannot be
-             used, or it is no quorum disk; 75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             73 the file cannot be used, or it is no quorum disk; 75 not in force yet;
+             77 not permitted";
 const REMOVE_EXAMPLES: &str = "\
 Examples:
   holdfast quorum device remove --dry-run
   holdfast quorum device remove
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 73 the file cannot be
-             used; 75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             73 the file cannot be used; 75 not in force yet; 77 not permitted";
 const SWITCH_EXAMPLES: &str = "\
 Examples:
   holdfast quorum device disable
   holdfast quorum device enable --wait 60
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 70 cmmd refused it;
-             75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             70 cmmd refused it; 75 not in force yet; 77 not permitted";
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use cmm_conf::{Diagnostics, DiskName, Host, ServerTieBreaker, ServerTls, Severity};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const TEXT: &str = "totem {\n  version: 2\n  cluster_name: web\n  nodeid: 1\n}\nnodelist {\n  node {\n    nodeid: 1\n    ring0_addr: 10.0.0.1\n  }\n  \
+                        node {\n    nodeid: 2\n    ring0_addr: 10.0.0.2\n  }\n  node {\n    nodeid: 3\n    ring0_addr: 10.0.0.3\n  }\n}\nquorum {\n  provider: corosync_votequorum\n}\n";
+
+    fn parse(words: &[&str]) -> (Add, String) {
+        let typed =
+            Typed::try_parse_from([&["device", "add"], words].concat()).unwrap_or_else(|e| panic!("{e}"));
+        let What::Add(add) = typed.args.what else { panic!("{words:?}") };
+        let file = match &add {
+            Add::Disk(disk) => &disk.file,
+            Add::Scsi(scsi) => &scsi.file,
+            Add::Net(net) => &net.file,
+        };
+        let again = add.typed(file);
+        let text = edit::add("f", TEXT, &add.section(file)).unwrap();
+        (add, format!("{again}\n{text}"))
+    }
+
+    /// What the configuration says when these words were typed, without any finding of weight.
+    fn device(words: &[&str]) -> (QuorumDevice, String) {
+        let (_, text) = parse(words);
+        let (again, text) = text.split_once('\n').unwrap();
+        let host = Host { hostname: "n1", resolve: &|_| Vec::new(), is_local: &|_| false };
+        let (config, found): (_, Diagnostics) = cmm_conf::parse("f", text.as_bytes(), &host);
+        assert!(found.worst() < Some(Severity::Error), "{found}");
+        (config.unwrap().quorum.device.unwrap(), again.to_owned())
+    }
+
+    #[test]
+    fn what_is_typed_is_what_the_file_says_and_what_the_other_nodes_are_told() {
+        let words = [
+            "disk",
+            "/dev/sdb1",
+            "--label",
+            "web",
+            "--label",
+            "web2",
+            "--votes",
+            "4",
+            "--interval",
+            "250",
+            "--tko",
+            "8",
+        ];
+        let (typed, again) = device(&words);
+        let DeviceModel::Disk(disk) = typed.model else { panic!("{typed:?}") };
+        let label = |l: &str| DiskName::Label(l.to_owned());
+        assert_eq!(disk.disks, [DiskName::Path("/dev/sdb1".to_owned()), label("web"), label("web2")]);
+        assert_eq!((typed.votes.get(), disk.interval.as_millis(), disk.tko), (4, 250, 8));
+        assert_eq!(
+            again,
+            "holdfast quorum device add disk /dev/sdb1 --label web --label web2 --interval 250 --tko 8 --votes 4"
+        );
+
+        let (typed, again) = device(&["scsi", "/dev/disk/by-id/scsi-1"]);
+        assert_eq!(
+            (typed.votes.get(), again.as_str()),
+            (2, "holdfast quorum device add scsi /dev/disk/by-id/scsi-1")
+        );
+        assert!(matches!(typed.model, DeviceModel::Scsi(scsi) if scsi.path == "/dev/disk/by-id/scsi-1"));
+
+        let words = [
+            "net",
+            "q.example.com",
+            "--algorithm",
+            "lms",
+            "--port",
+            "5500",
+            "--tls",
+            "required",
+            "--tie-breaker",
+            "2",
+            "--timeout",
+            "8000",
+        ];
+        let (typed, again) = device(&words);
+        let DeviceModel::Net(net) = typed.model else { panic!("{typed:?}") };
+        assert_eq!(
+            (net.host.as_str(), net.port, net.last_man_standing, net.tls),
+            ("q.example.com", 5500, true, ServerTls::Required)
+        );
+        assert_eq!(
+            (net.timeout.as_millis(), net.tie_breaker),
+            (8_000, ServerTieBreaker::Node(holdfast_types::NodeId::new(2)))
+        );
+        assert_eq!(again, format!("holdfast quorum device add {}", words.join(" ")));
+        let (typed, _) = device(&["net", "q"]);
+        assert_eq!(typed.votes.get(), 1, "ffsplit");
+    }
+
+    #[test]
+    fn words_that_are_none_are_refused() {
+        for words in [
+            &["disk"][..],
+            &["net"],
+            &["scsi"],
+            &["disk", "/dev/sdb1", "--votes", "0"],
+            &["net", "q", "--algorithm", "2nodelms"],
+            &["tape", "/dev/st0"],
+        ] {
+            assert!(Typed::try_parse_from([&["device", "add"], words].concat()).is_err(), "{words:?}");
+        }
+    }
+}

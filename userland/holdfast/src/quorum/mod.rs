@@ -162,16 +162,17 @@ fn node(seen: &Seen, name: &str) -> Result<u32, String> {
 
 const EXAMPLES: &str = "\
 Examples:
-  holdfast quorum status                     votes possible, needed and present; by node and by device
-  holdfast quorum maintenance n3 on          n3 is repaired: its vote is neither counted nor expected
-  holdfast quorum maintenance n3 off         it is back
-  holdfast quorum device disable             the same for the quorum device
+  holdfast quorum status                 votes possible, needed and present; by node and device
+  holdfast quorum maintenance n3 on      n3 is repaired: its vote is neither counted nor expected
+  holdfast quorum maintenance n3 off     it is back
+  holdfast quorum device disable         the same for the quorum device
   holdfast quorum device add disk /dev/disk/by-id/scsi-36001405    on every node
-  holdfast quorum expected 2 --dry-run       what would follow, and how many failures would be stood
+  holdfast quorum expected 2 --dry-run   what would follow, and how many failures would be stood
 
 Exit status:
   0   done, and in force
-  1   refused: the partition would lose quorum, or another one could be quorate beside it; nothing was changed
+  1   refused: the partition would lose quorum, or another one could be quorate beside it;
+      nothing was changed
   64  wrong usage: no such node, another cluster's name
   69  cmmd does not answer
   70  cmmd refused it
@@ -184,39 +185,39 @@ Examples:
   holdfast quorum status --json | jq -r '[.possible, .needed, .present] | @tsv'
   holdfast quorum status --json | jq -r '.nodes[] | select(.present | not) | .name'
 
-Possible are the votes that count of all nodes and the device, here or not. \"Stands\" is how many voters may be lost at once,
-whichever they are.
+Possible are the votes that count of all nodes and the device, here or not. \"Stands\" is how many
+voters may be lost at once, whichever they are.
 
 Exit status: 0 cmmd answered; 69 it did not";
 const EXPECTED_EXAMPLES: &str = "\
 Examples:
-  holdfast quorum expected 3 --dry-run       what would follow
+  holdfast quorum expected 3 --dry-run     what would follow
   holdfast quorum expected 3
-  holdfast quorum expected 1 --force web     of cluster web two of three nodes are lost for good, and they are off
+  holdfast quorum expected 1 --force web   two of three nodes of cluster web are lost, and off
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 70 cmmd refused it;
-             75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             70 cmmd refused it; 75 not in force yet; 77 not permitted";
 const VOTES_EXAMPLES: &str = "\
 Examples:
   holdfast quorum votes n1 2
   holdfast quorum votes 3 0 --dry-run
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 70 cmmd refused it;
-             75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             70 cmmd refused it; 75 not in force yet; 77 not permitted";
 const MAINTENANCE_EXAMPLES: &str = "\
 Examples:
   holdfast quorum maintenance n3 on
   holdfast quorum maintenance 3 off --wait 60
 
-Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer; 70 cmmd refused it;
-             75 not in force yet; 77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 64 wrong usage; 69 cmmd does not answer;
+             70 cmmd refused it; 75 not in force yet; 77 not permitted";
 const RESET_EXAMPLES: &str = "\
 Examples:
   holdfast quorum reset --dry-run
   holdfast quorum reset
 
-Exit status: 0 in force; 1 refused, nothing was changed; 69 cmmd does not answer; 70 cmmd refused it; 75 not in force yet;
-             77 not permitted";
+Exit status: 0 in force; 1 refused, nothing was changed; 69 cmmd does not answer;
+             70 cmmd refused it; 75 not in force yet; 77 not permitted";
 
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,11 @@ impl Daemon {
     fn look_after(&mut self, info: &Info) -> Result<Seen, Error> {
         let me = self.number("runtime.votequorum.this_node_id")?.unwrap_or(info.node.get());
         let configured = gather::configured_nodes(&mut self.cmap)?;
-        let served_by = gather::device(&mut self.cmap, info, &configured)?.unwrap_or_default();
+        let mut served_by = gather::device(&mut self.cmap, info, &configured)?.unwrap_or_default();
+        if !MODELS.contains(&served_by.model.as_str()) {
+            // A daemon that does not say it, or a real corosync: as the file has it.
+            served_by.model = self.text("quorum.device.model")?;
+        }
         let waits = self.text("holdfast.nodelist.waits")?;
         let node = configured
             .iter()
@@ -197,6 +201,8 @@ fn ids(words: &str) -> Vec<u32> {
 
 /// Stands among the ids in maintenance for the quorum device.
 pub(super) const DEVICE: &str = "device";
+/// What a quorum device may be.
+const MODELS: [&str; 3] = ["disk", "scsi", "net"];
 /// Where numbers change all the time, the last look has to do.
 const LOOKS_MAX: u32 = 20;
 /// Number of a member's state in votequorum.

@@ -404,6 +404,13 @@ fn cases() -> Vec<Case> {
             None,
         ),
         case(
+            "added to the file where it is in force already",
+            cluster(&[1, -1], Some((1, true))),
+            Change::DeviceAdded(disk(1)),
+            [3, 3, 2, 2],
+            None,
+        ),
+        case(
             "added with too many votes",
             cluster(&[1, 1, 1, -1], None),
             Change::DeviceAdded(disk(3)),

@@ -249,3 +249,60 @@ fn keys_of_a_node_that_does_not_run_cannot_be_shown_or_changed() {
         assert!(code == Some(69) && err.contains("start it: cmmd"), "{err}");
     }
 }
+
+#[test]
+fn a_quorum_device_is_put_into_the_file_of_a_node_that_is_down_and_taken_out_again() {
+    let temp = Temp::new();
+    let conf = temp.0.join("holdfast.conf");
+    let nodes: String =
+        (1..=2).map(|n| format!("  node {{\n    nodeid: {n}\n    ring0_addr: 127.0.0.{n}\n  }}\n")).collect();
+    let text = format!(
+        "totem {{\n  version: 2\n  cluster_name: web\n  nodeid: 1\n}}\nnodelist {{\n{nodes}}}\n# votes\nquorum {{\n  provider: corosync_votequorum\n}}"
+    );
+    fs::write(&conf, &text).unwrap();
+    let disk = temp.0.join("disk");
+    fs::write(&disk, vec![0; 4 << 20]).unwrap();
+    let quorum = |args: &[&str]| {
+        run(holdfast(&temp.0).arg("quorum").arg("device").args(args).env("HOLDFAST_CONF", &conf))
+    };
+    let path = disk.to_str().unwrap();
+    // Without a daemon nothing can be worked out, unless that is not wanted.
+    let (code, _, err) = quorum(&["remove"]);
+    assert!(code == Some(73) && err.contains("there is no quorum device in it"), "{err}");
+    let (code, _, err) = quorum(&["add", "disk", path, "--file-only"]);
+    let remedy = format!("holdfast qdisk create {path} --label web --cluster web");
+    assert!(code == Some(73) && err.contains("it holds nothing (zeros)") && err.contains(&remedy), "{err}");
+    let made = run(holdfast(&temp.0).args(["qdisk", "create", path, "--cluster", "mail", "--yes"]));
+    assert_eq!(made.0, Some(0), "{made:?}");
+    let (code, _, err) = quorum(&["add", "disk", path, "--file-only"]);
+    assert!(code == Some(73) && err.contains("a quorum disk of cluster \"mail\", not of \"web\""), "{err}");
+    assert_eq!(
+        run(holdfast(&temp.0).args(["qdisk", "create", path, "--cluster", "web", "--yes"])).0,
+        Some(0)
+    );
+    let (code, _, err) = quorum(&["add", "disk", path]);
+    assert!(code == Some(69) && err.contains("cmmd does not run on this node"), "{err}");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), text);
+    let (code, out, _) = quorum(&["add", "disk", path, "--file-only", "--dry-run"]);
+    assert!(code == Some(0) && out.contains("would be changed"), "{out}");
+    assert_eq!(fs::read_to_string(&conf).unwrap(), text);
+
+    let (code, out, err) = quorum(&["add", "disk", path, "--file-only", "--json"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let value: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let kept = value["kept"].as_str().unwrap();
+    assert_eq!(fs::read_to_string(kept).unwrap(), text);
+    let with = fs::read_to_string(&conf).unwrap();
+    assert!(
+        with.contains(&format!("  device {{\n    model: disk\n    disk {{\n      device: {path}\n")),
+        "{with}"
+    );
+    let (code, _, err) = quorum(&["remove", "--file-only"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(fs::read_to_string(&conf).unwrap(), text, "byte for byte");
+    // A file that cmmd would refuse is not written.
+    fs::write(&conf, text.replace("provider", "two_node: 1\n  provider")).unwrap();
+    let (code, _, err) = quorum(&["add", "disk", path, "--file-only"]);
+    assert!(code == Some(73) && err.contains("two_node void each other; remove two_node"), "{err}");
+    assert!(!fs::read_to_string(&conf).unwrap().contains("device"));
+}
