@@ -75,8 +75,18 @@ impl<'a> Work<'a> {
 
     /// Connects and looks.
     pub(super) fn look(&mut self) -> Result<(Daemon, Seen), Exit> {
-        let mut daemon = Daemon::connect(&Sources::from_env()).map_err(|e| self.unavailable(&e))?;
-        let seen = daemon.look().map_err(|e| self.unavailable(&e))?;
+        let sources = Sources::from_env();
+        let patience = self.until.max(Instant::now() + sources.limit);
+        let look =
+            || Daemon::connect(&sources).and_then(|mut daemon| daemon.look().map(|seen| (daemon, seen)));
+        let (daemon, seen) = loop {
+            match look() {
+                Ok(all) => break all,
+                // It starts, or the membership changes just now.
+                Err(e) if e.is_try_again() && Instant::now() < patience => thread::sleep(LOOK_AGAIN),
+                Err(e) => return Err(self.unavailable(&e)),
+            }
+        };
         if let Some(name) = self.how.force.as_ref().filter(|name| **name != seen.cluster) {
             self.complain(&format!(
                 "this is cluster \"{}\", not \"{name}\"; nothing was changed. If it is the one you mean: --force {}",
@@ -134,7 +144,13 @@ impl<'a> Work<'a> {
         mut over: impl FnMut(&mut Daemon, &Seen) -> Result<bool, Error>,
     ) -> Result<(Seen, bool), Exit> {
         loop {
-            let seen = daemon.look().map_err(|e| self.unavailable(&e))?;
+            let seen = match daemon.look() {
+                Err(e) if e.is_try_again() && Instant::now() < self.until => {
+                    thread::sleep(LOOK_AGAIN);
+                    continue;
+                }
+                seen => seen.map_err(|e| self.unavailable(&e))?,
+            };
             if over(daemon, &seen).map_err(|e| self.unavailable(&e))? {
                 return Ok((seen, true));
             }
@@ -311,13 +327,10 @@ fn rule(change: &Change) -> &'static str {
             "votes are changed in a quorate partition that stays quorate, on the way, too (they rise last), and a node has at \
              most 65535; what fits is shown by: holdfast quorum status"
         }
-        Change::Maintenance { .. } | Change::Reset => {
-            "before and after it a majority of the votes that count has to be here, without two_node, and it takes a cluster that \
-             has been quorate; before this release, one without a quorum device; look: holdfast quorum status"
-        }
-        Change::DeviceEnabled(_) => {
-            "before and after it a majority of the votes that count has to be here, and every cmmd has to be of a release that can \
-             do without its device; where it is not: holdfast quorum device remove"
+        Change::Maintenance { .. } | Change::Reset | Change::DeviceEnabled(_) => {
+            "before and after it a majority of the votes that count has to be here, without two_node, and without the quorum device's \
+             where the nodes alone are one; and it takes a cluster whose nodes have been a majority. An earlier release of cmmd does \
+             that only without a device. Look: holdfast quorum status"
         }
         Change::DeviceAdded(_) | Change::DeviceRemoved => "look: holdfast quorum status",
     }

@@ -426,8 +426,8 @@ impl Edit {
                     Err(why) => why,
                 };
                 let why = format!(
-                    "cmmd has refused the changed {file}, and its log says why; {restored}. (One life of cmmd uses one device: for \
-                     another one it is restarted)"
+                    "cmmd has refused the changed {file}, and its log says why; {restored}. One life of cmmd uses one device: for another \
+                     one type the same with --file-only on every node, and restart cmmd, one node after the other"
                 );
                 (why, Exit::CannotCreate)
             }
