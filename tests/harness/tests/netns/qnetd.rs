@@ -49,7 +49,7 @@ fn run(cluster: &Cluster, node: u32, script: &str) -> String {
 }
 
 /// Starts the server on the spare machine, which may be on already.
-fn start_server(cluster: &Cluster, args: &[&str]) {
+pub(crate) fn start_server(cluster: &Cluster, args: &[&str]) {
     let server = cluster.spare();
     if !cluster.is_on(server) {
         cluster.power_on(server).unwrap();

@@ -125,7 +125,7 @@ fn votes_and_expected_votes_are_shown_changed_and_refused_by_what_the_daemons_co
         &cluster,
         1,
         &["expected", "3"],
-        "4 votes are here, and not fewer can be expected",
+        "the votes that are here make 4, and not fewer can be expected",
         "holdfast quorum expected 4",
     );
     let (_, errors, status) = run(&cluster, 1, &["expected", "3", "--force", "quorum-votes"]);
@@ -172,7 +172,7 @@ fn votes_and_expected_votes_are_shown_changed_and_refused_by_what_the_daemons_co
     );
     let (text, errors, status) = run(&cluster, 1, &["expected", "1", "--force", "quorum-votes"]);
     assert!(
-        status == Some(0) && text.contains("In force: 1 votes expected, 1 needed, 1 present; quorate."),
+        status == Some(0) && text.contains("In force: expected 1, needed 1, present 1; quorate."),
         "{text}{errors}"
     );
     counts(&cluster, &[1], [3, 1, 1, 1], true);
@@ -211,7 +211,7 @@ fn a_node_in_maintenance_lowers_what_is_needed_and_reset_brings_all_back() {
     // Who runs can be taken out of the count, too; reset brings back all at once, and what was set by hand.
     done(&cluster, 1, &["votes", "n1", "2"]);
     let (text, _, status) = run(&cluster, 2, &["maintenance", "n2", "on"]);
-    assert!(status == Some(0) && text.contains("n1 has 2 votes that were set at run time"), "{text}");
+    assert!(status == Some(0) && text.contains("the votes of n1 were set to 2 at run time"), "{text}");
     counts(&cluster, &[1, 2, 3], [2, 2, 2, 2], true);
     done(&cluster, 3, &["reset"]);
     counts(&cluster, &[1, 2, 3], [3, 3, 2, 3], true);
@@ -366,4 +366,50 @@ fn a_quorum_disk_is_added_disabled_and_removed_by_command_and_never_where_it_car
     done(&cluster, 2, &["device", "remove"]);
     done(&cluster, 2, &["reset"]);
     counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+}
+
+#[test]
+fn a_quorum_server_is_added_disabled_and_removed_by_command() {
+    if skip() {
+        return;
+    }
+    let cluster = Cluster::new("quorum-server", Options { spare: true, ..nodes(2) }, &Cib::new()).unwrap();
+    crate::qnetd::start_server(&cluster, &["-f", "-s", "off"]);
+    for node in [1, 2] {
+        cluster.power_on(node).unwrap();
+        cluster.start_ring(node).unwrap();
+    }
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    let before = file(&cluster, 2);
+    let server = harness::address(cluster.spare(), 0).to_string();
+    let add = ["device", "add", "net", &server, "--tls", "off", "--timeout", "4000"];
+    let (text, errors, status) = run(&cluster, 1, &add);
+    assert!(status == Some(75) && text.contains("Type the same on n2"), "{text}{errors}");
+    done(&cluster, 2, &add);
+    counts(&cluster, &[1, 2], [3, 3, 2, 3], true);
+    let (text, _, _) = run(&cluster, 1, &["status"]);
+    assert!(text.contains(&format!("net {server}")), "{text}");
+    done(&cluster, 1, &["device", "disable"]);
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    done(&cluster, 2, &["device", "enable"]);
+    counts(&cluster, &[1, 2], [3, 3, 2, 3], true);
+
+    // A server does not remember whom it served: with its vote alone nothing is changed.
+    stop(&cluster, 1);
+    counts(&cluster, &[2], [3, 3, 2, 2], true);
+    let why = "the nodes have to be quorate without the server's vote";
+    refused(&cluster, 2, &["maintenance", "n1", "on"], why, "start n1 first");
+    let (_, errors, status) = run(&cluster, 2, &["maintenance", "n1", "on", "--force", "quorum-server"]);
+    assert!(
+        status == Some(70) && errors.contains("cmmd refused it: before and after it a majority"),
+        "{errors}"
+    );
+    counts(&cluster, &[2], [3, 3, 2, 2], true);
+    start(&cluster, 1);
+    counts(&cluster, &[1, 2], [3, 3, 2, 3], true);
+    let (text, errors, status) = run(&cluster, 1, &["device", "remove"]);
+    assert!(status == Some(75) && text.contains("holdfast quorum device remove"), "{text}{errors}");
+    done(&cluster, 2, &["device", "remove"]);
+    counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
+    assert_eq!(file(&cluster, 2), before, "byte for byte");
 }

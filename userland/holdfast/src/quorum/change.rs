@@ -356,7 +356,7 @@ fn waits_for(seen: &Seen) -> String {
 fn in_force(seen: &Seen) -> String {
     let quorate = if seen.quorate { "quorate" } else { "NOT quorate" };
     format!(
-        "In force: {} votes expected, {} needed, {} present; {quorate}.",
+        "In force: expected {}, needed {}, present {}; {quorate}.",
         seen.votes.expected, seen.needed, seen.present
     )
 }

@@ -422,8 +422,10 @@ impl Electorate {
         if let Change::Expected(expected) = change {
             let least = self.least_expected();
             if *expected < least {
-                let device = if self.device_votes() > 0 { ", the quorum device's included" } else { "" };
-                return Some(format!("{least} votes are here{device}, and not fewer can be expected"));
+                let device = if self.device_votes() > 0 { ", the quorum device's included," } else { "" };
+                return Some(format!(
+                    "the votes that are here{device} make {least}, and not fewer can be expected"
+                ));
             }
             if !now.quorate && then.quorate && self.has_rivals() {
                 return Some(format!(
@@ -600,14 +602,14 @@ impl Change {
     pub(super) fn words(&self, of: &Electorate) -> String {
         let name = |id: &u32| of.voter(*id).map_or_else(|| id.to_string(), |v| v.name.clone());
         match self {
-            Self::Expected(n) => format!("{n} expected votes"),
-            Self::Votes { node, votes } => format!("{votes} votes for {}", name(node)),
+            Self::Expected(n) => format!("expected {n}"),
+            Self::Votes { node, votes } => format!("{} has {votes}", name(node)),
             Self::Maintenance { node, on: true } => format!("{} in maintenance", name(node)),
             Self::Maintenance { node, on: false } => format!("{} out of maintenance", name(node)),
             Self::Reset => "all count as the configuration file says".to_owned(),
             Self::DeviceEnabled(true) => "the quorum device enabled".to_owned(),
             Self::DeviceEnabled(false) => "the quorum device disabled".to_owned(),
-            Self::DeviceAdded(device) => format!("quorum device {} with {} votes", device.name, device.votes),
+            Self::DeviceAdded(device) => format!("quorum device {}, votes {}", device.name, device.votes),
             Self::DeviceRemoved => "no quorum device".to_owned(),
         }
     }

@@ -223,7 +223,7 @@ impl<'a> Comparison<'a> {
         if by_table {
             for voter in now.changed_at_run_time() {
                 notes.push(format!(
-                    "{} has {} votes that were set at run time, and has the {} of the file again after this",
+                    "the votes of {} were set to {} at run time, and are the {} of the file again after this",
                     voter.name, voter.votes, voter.votes_in_file
                 ));
             }

@@ -169,14 +169,20 @@ fn cases() -> Vec<Case> {
             cluster(&[1, 1, -1], None),
             expected(1),
             [3, 2, 2, 2],
-            Some(("2 votes are here, and not fewer can be expected", "holdfast quorum expected 2")),
+            Some((
+                "the votes that are here make 2, and not fewer can be expected",
+                "holdfast quorum expected 2",
+            )),
         ),
         case(
             "nor below those with the device",
             cluster(&[1, -1], Some((1, false))),
             expected(1),
             [3, 2, 2, 1],
-            Some(("2 votes are here, the quorum device's included", "holdfast quorum expected 2")),
+            Some((
+                "the votes that are here, the quorum device's included, make 2",
+                "holdfast quorum expected 2",
+            )),
         ),
         case(
             "expected rises as far as a majority is here",
@@ -620,7 +626,7 @@ fn a_change_that_voids_what_was_set_at_run_time_says_so() {
     let all = seen(votes);
     let notes = Comparison::of(&all, &Change::Maintenance { node: 3, on: true }).notes().join("\n");
     assert!(
-        notes.contains("n1 has 2 votes that were set at run time, and has the 1 of the file again"),
+        notes.contains("the votes of n1 were set to 2 at run time, and are the 1 of the file again"),
         "{notes}"
     );
     assert!(notes.contains("that node runs: it stays a member, without a vote"), "{notes}");
