@@ -133,8 +133,8 @@ fn a_flood_of_hostile_packets_changes_no_membership() {
         match n % 3 {
             0 => {}
             // A header that passes every cheap check but the key, then one with garbage for everything behind it.
-            1 => packet[..16].copy_from_slice(&[b'H', b'F', 5, 1, 7, 7, 0, 0, 2, 0, 0, 0, 9, 9, 9, 9]),
-            _ => packet[..4].copy_from_slice(&[b'H', b'F', 5, 2]),
+            1 => packet[..16].copy_from_slice(&[b'H', b'F', 6, 1, 7, 7, 0, 0, 2, 0, 0, 0, 9, 9, 9, 9]),
+            _ => packet[..4].copy_from_slice(&[b'H', b'F', 6, 2]),
         }
         socket.send_to(&packet, to).expect("sends");
         if n % 64 == 0 {

@@ -135,7 +135,7 @@ fn a_packet_from_another_nodes_address_is_dropped_before_it_costs_a_decryption()
     // Node 2's machine says that it is node 3: a header that passes every cheap check but this one.
     let member = UdpSocket::bind((cluster.addr(2), 0)).expect("loopback");
     let mut packet = [7; 200];
-    packet[..12].copy_from_slice(&[b'H', b'F', 5, 1, 7, 7, 0, 0, 3, 0, 0, 0]);
+    packet[..12].copy_from_slice(&[b'H', b'F', 6, 1, 7, 7, 0, 0, 3, 0, 0, 0]);
     for _ in 0..20 {
         member.send_to(&packet, (cluster.addr(1), 5_405)).expect("sends");
     }
