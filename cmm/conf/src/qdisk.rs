@@ -3,6 +3,7 @@
 
 use holdfast_types::Span;
 
+use crate::heuristics::{Heuristic, Heuristics, TESTS_MAX, max_score};
 use crate::schema::parse_number;
 use crate::{Diagnostics, Item, Section};
 
@@ -41,19 +42,6 @@ impl std::fmt::Display for DiskName {
     }
 }
 
-/// A test of this node's fitness: a program that ends with 0, or does not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heuristic {
-    /// `program`: a line for `/bin/sh -c`.
-    pub program: String,
-    /// `score`: what it adds while it is up.
-    pub score: u16,
-    /// `interval`: it is run this often.
-    pub interval: Span,
-    /// `tko`: it is down after so many failures in a row.
-    pub tko: u32,
-}
-
 impl QuorumDisk {
     /// How long the vote counts from the beginning of a write.
     #[must_use]
@@ -61,16 +49,21 @@ impl QuorumDisk {
         self.interval.scale(self.tko.into(), 1)
     }
 
-    /// A heuristic that runs longer is ended and down: an interval less than the lease, so that the vote goes in order.
+    /// The heuristics. One may run for an interval less than the lease, so that the vote goes in order.
     #[must_use]
-    pub fn heuristic_limit(&self) -> Span {
-        limit(self.interval, self.tko)
+    pub fn fitness(&self) -> Heuristics {
+        Heuristics {
+            tests: self.heuristics.clone(),
+            limit: limit(self.interval, self.tko),
+            min_score: self.min_score,
+            wait: self.interval.scale(self.upgrade_wait.into(), 1),
+        }
     }
 
     /// What all heuristics reach together; 1 where there are none.
     #[must_use]
     pub fn max_score(&self) -> u16 {
-        if self.heuristics.is_empty() { 1 } else { self.heuristics.iter().map(|h| h.score).sum() }
+        max_score(&self.heuristics)
     }
 }
 
@@ -137,14 +130,14 @@ fn names(device: &Section, found: &mut Diagnostics) -> Option<Vec<DiskName>> {
 /// often as that fits in.
 fn heuristics(device: &Section, interval: Span, tko: u32, found: &mut Diagnostics) -> Vec<Heuristic> {
     let all: Vec<&Section> = device.all("disk").flat_map(|d| d.all("heuristic")).collect();
-    if let Some(one_too_many) = all.get(HEURISTICS_MAX) {
+    if let Some(one_too_many) = all.get(TESTS_MAX) {
         let text =
-            format!("more than {HEURISTICS_MAX} heuristics; put several tests into one program (\"a && b\")");
+            format!("more than {TESTS_MAX} heuristics; put several tests into one program (\"a && b\")");
         found.error(one_too_many.at(), text);
     }
     let limit = limit(interval, tko);
     let mut heuristics = Vec::new();
-    for section in all.into_iter().take(HEURISTICS_MAX) {
+    for section in all.into_iter().take(TESTS_MAX) {
         let number = |key: &str| section.get(&[], key).and_then(|i| parse_number(&i.value));
         let program = section.get(&[], "program").map(|i| i.value.trim()).filter(|p| !p.is_empty());
         let Some(program) = program else {
@@ -205,7 +198,5 @@ fn min_score(device: &Section, disk: &QuorumDisk, found: &mut Diagnostics) -> u1
 /// As on the disk.
 const DISKS_MAX: usize = 7;
 const LABEL_MAX: usize = 120;
-/// As in qdiskd.
-const HEURISTICS_MAX: usize = 10;
 /// Programs are not run more often than this.
 pub(crate) const HEURISTIC_MS_MIN: u64 = 100;

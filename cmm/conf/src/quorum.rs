@@ -2,6 +2,7 @@
 
 use holdfast_types::{NodeId, Span, Votes};
 
+use crate::heuristics::Heuristics;
 use crate::qdisk::{self, QuorumDisk};
 use crate::reservation::{self, QuorumScsi};
 use crate::schema::parse_number;
@@ -47,6 +48,16 @@ impl Quorum {
         match &self.device.as_ref()?.model {
             DeviceModel::Scsi(scsi) => Some(scsi),
             DeviceModel::Disk(_) | DeviceModel::Net(_) => None,
+        }
+    }
+
+    /// What says whether this node is fit to have the device's vote.
+    #[must_use]
+    pub fn heuristics(&self) -> Option<Heuristics> {
+        match &self.device.as_ref()?.model {
+            DeviceModel::Disk(disk) => Some(disk.fitness()),
+            DeviceModel::Net(server) => Some(server.heuristics.clone()),
+            DeviceModel::Scsi(_) => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use holdfast_types::{NodeId, Span};
 
+use crate::heuristics::{self, Heuristics};
 use crate::schema::{parse_number, yes_no};
 use crate::{Diagnostics, Section, Timing};
 
@@ -32,6 +33,8 @@ pub struct QuorumServer {
     pub timeout: Span,
     /// `device.net.connect_timeout`.
     pub connect_timeout: Span,
+    /// `device.heuristics`: what they say of this node is told to the server, which prefers those that pass.
+    pub heuristics: Heuristics,
 }
 
 /// Whether TLS is used.
@@ -116,11 +119,6 @@ pub(crate) fn read(device: &Section, found: &mut Diagnostics) -> Option<QuorumSe
             }
         },
     };
-    let heuristics = device.get(&["heuristics"], "mode").is_some_and(|m| m.value != "off");
-    if heuristics {
-        let text = "quorum.device.heuristics are not run with \"model: net\"; the server counts this node as one without any";
-        found.warn(device.at(), text);
-    }
     let timeout = device.get(&[], "timeout").and_then(|i| parse_number(&i.value)).unwrap_or(10_000);
     let file = |key: &str, default: &str| get(key).unwrap_or(default).to_owned();
     let server = QuorumServer {
@@ -140,6 +138,7 @@ pub(crate) fn read(device: &Section, found: &mut Diagnostics) -> Option<QuorumSe
         ip_version: number("force_ip_version").and_then(|n| u8::try_from(n).ok()).unwrap_or(0),
         timeout: Span::from_millis(timeout),
         connect_timeout: Span::ZERO,
+        heuristics: heuristics::of_server(device, Span::from_millis(timeout), found),
     };
     let connect_timeout = number("connect_timeout").map_or(server.heartbeat(), Span::from_millis);
     Some(QuorumServer { connect_timeout, ..server })

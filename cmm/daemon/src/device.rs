@@ -42,7 +42,7 @@ impl Device {
                 .map_err(what("the thread of the disk with reservations"))?,
             disks: Disks::start(config, life, Arc::clone(waker), log)
                 .map_err(what("the thread that opens quorum disks"))?,
-            heuristics: Heuristics::start(config.quorum.disk(), Arc::clone(waker), log)
+            heuristics: Heuristics::start(config.quorum.heuristics(), Arc::clone(waker), log)
                 .map_err(what("the process that runs heuristics"))?,
             servers: Servers::start(config, Arc::clone(waker), log)
                 .map_err(what("the thread of the quorum server"))?,

@@ -326,4 +326,17 @@ fn a_quorum_server_has_the_defaults_of_corosync_qdevice() {
     let one = quorum.server().unwrap();
     assert_eq!((one.tls, one.last_man_standing), (ServerTls::Required, true));
     assert_eq!(one.tie_breaker, ServerTieBreaker::Node(NodeId::new(2)));
+    assert!(quorum.heuristics().unwrap().tests.is_empty(), "off by default");
+    let quorum =
+        server("net {\n host: q\n}\nheuristics {\n mode: on\n exec_a: ping -c1 a\n exec_b: true\n}\n");
+    let all = quorum.heuristics().unwrap();
+    assert_eq!(
+        (all.tests.len(), all.min_score, all.limit),
+        (2, 2, Span::from_secs(5)),
+        "both have to succeed"
+    );
+    assert_eq!((all.tests[0].program.as_str(), all.tests[0].interval), ("ping -c1 a", Span::from_secs(30)));
+    let quorum = server("net {\n host: q\n}\nheuristics {\n mode: sync\n exec_a: true\n}\n");
+    let all = quorum.heuristics().unwrap();
+    assert_eq!((all.limit, all.tests[0].interval), (Span::from_secs(15), Span::from_secs(86_400)));
 }

@@ -256,6 +256,12 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
     ),
     (
         "",
+        "quorum {\n  device {\n    model: net\n    net {\n      host: q\n    }\n    heuristics {\n      mode: on\n    }\n  }\n}\n",
+        Error,
+        "c.conf:23: quorum.device.heuristics have 0 programs",
+    ),
+    (
+        "",
         "quorum {\n  device {\n    model: net\n    timeout: 300\n    net {\n      host: q\n    }\n  }\n}\n",
         Error,
         "c.conf:23: quorum.device.timeout is 300 ms",

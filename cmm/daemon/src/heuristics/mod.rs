@@ -1,4 +1,4 @@
-//! Heuristics of the quorum disk: whether this node is of use, and so fit to have the disk's vote. Programs run in a process of
+//! Heuristics of the quorum device: whether this node is of use, and so fit to have the device's vote. Programs run in a process of
 //! their own ([`helper`]); a thread reads what came of them, the loop counts the score.
 
 pub(crate) mod helper;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use cmm_conf::{Priority, QuorumDisk};
+use cmm_conf::Priority;
 use cmm_proto::Fitness;
 use crossbeam_queue::ArrayQueue;
 use holdfast_types::Boottime;
@@ -24,7 +24,7 @@ pub(crate) struct Heuristics {
 }
 
 struct Tests {
-    config: QuorumDisk,
+    config: cmm_conf::Heuristics,
     reports: Arc<ArrayQueue<Report>>,
     last: Vec<Option<Report>>,
     judge: Judge,
@@ -62,14 +62,18 @@ impl Heuristics {
     ///
     /// # Errors
     /// When no process or thread can be started.
-    pub(crate) fn start(disk: Option<&QuorumDisk>, waker: Arc<mio::Waker>, log: &Log) -> io::Result<Self> {
-        let Some(config) = disk.filter(|d| !d.heuristics.is_empty()) else { return Ok(Self { tests: None }) };
-        let reports = Arc::new(ArrayQueue::new(8 * config.heuristics.len()));
+    pub(crate) fn start(
+        config: Option<cmm_conf::Heuristics>,
+        waker: Arc<mio::Waker>,
+        log: &Log,
+    ) -> io::Result<Self> {
+        let Some(config) = config.filter(|c| !c.tests.is_empty()) else { return Ok(Self { tests: None }) };
+        let reports = Arc::new(ArrayQueue::new(8 * config.tests.len()));
         let input = Arc::new(Mutex::new(None));
-        let args = helper::arguments(&config.heuristics, config.heuristic_limit().to_duration());
+        let args = helper::arguments(&config.tests, config.limit.to_duration());
         let first = begin(&args)?;
         let reader = Reader {
-            states: vec![None; config.heuristics.len()],
+            states: vec![None; config.tests.len()],
             config: config.clone(),
             reports: Arc::clone(&reports),
             input: Arc::clone(&input),
@@ -81,7 +85,7 @@ impl Heuristics {
             .name("heuristics".into())
             .stack_size(STACK_BYTES)
             .spawn(move || reader.run(first, &args))?;
-        let last = vec![None; config.heuristics.len()];
+        let last = vec![None; config.tests.len()];
         Ok(Self {
             tests: Some(Tests { config: config.clone(), reports, last, judge: Judge::default(), hurry }),
         })
@@ -129,17 +133,17 @@ impl Heuristics {
 impl Tests {
     /// Of those that are up and were heard of: a helper that stands still proves nothing.
     fn score(&self, now: Boottime) -> u16 {
-        let limit = self.config.heuristic_limit();
+        let limit = self.config.limit;
         let counts = |(h, last): (&cmm_conf::Heuristic, &Option<Report>)| {
             let Report { up, heard, .. } = (*last)?;
             (up && now.since(heard) <= h.interval + limit.scale(2, 1)).then_some(h.score)
         };
-        self.config.heuristics.iter().zip(&self.last).filter_map(counts).sum()
+        self.config.tests.iter().zip(&self.last).filter_map(counts).sum()
     }
 
     /// The runs that reach the score that is needed have all begun since then.
     fn proven(&self) -> Boottime {
-        let successes = self.config.heuristics.iter().zip(&self.last);
+        let successes = self.config.tests.iter().zip(&self.last);
         let mut successes: Vec<(Boottime, u16)> = successes
             .filter_map(|(h, last)| last.filter(|r| r.succeeded).map(|r| (r.begun, h.score)))
             .collect();
@@ -176,7 +180,13 @@ impl Hurry {
 
 impl Judge {
     /// Whether the node is fit, and a line for the log if that has changed. `run`: each heuristic has been run by now.
-    fn judge(&mut self, config: &QuorumDisk, now: Boottime, score: u16, run: bool) -> (bool, Option<String>) {
+    fn judge(
+        &mut self,
+        config: &cmm_conf::Heuristics,
+        now: Boottime,
+        score: u16,
+        run: bool,
+    ) -> (bool, Option<String>) {
         let (max, required) = (config.max_score(), config.min_score);
         let mut said = None;
         if score >= required && self.since.is_none() {
@@ -190,18 +200,17 @@ impl Judge {
             ));
         } else if run && !self.told && score < required {
             said = Some(format!(
-                "Initial score {score}/{max} is insufficient (required={required}): this node does not ask for the quorum disk's vote"
+                "Initial score {score}/{max} is insufficient (required={required}): this node does not ask for the quorum device's vote"
             ));
         }
         self.told |= run || score >= required;
-        let wait = config.interval.scale(config.upgrade_wait.into(), 1);
-        (self.since.is_some_and(|since| now >= since + wait), said)
+        (self.since.is_some_and(|since| now >= since + config.wait), said)
     }
 }
 
 /// The thread that reads what the helper says.
 struct Reader {
-    config: QuorumDisk,
+    config: cmm_conf::Heuristics,
     states: Vec<Option<bool>>,
     reports: Arc<ArrayQueue<Report>>,
     /// The helper's standard input.
@@ -239,18 +248,15 @@ impl Reader {
         let number = words.next().and_then(|n| n.parse::<usize>().ok());
         let (Some(number), Some(what)) = (number, words.next()) else { return };
         let Some(begun) = words.next().and_then(|n| n.parse().ok()).map(Boottime::from_nanos) else { return };
-        let Some(program) = self.config.heuristics.get(number).map(|h| h.program.as_str()) else { return };
+        let Some(program) = self.config.tests.get(number).map(|h| h.program.as_str()) else { return };
         let up = matches!(what, "u" | "f");
         if self.states[number].replace(up) != Some(up) {
             let text = match what {
                 "u" | "f" => format!("Heuristic: '{program}' UP"),
-                "s" => format!(
-                    "Heuristic: '{program}' DOWN - Exceeded timeout of {}",
-                    self.config.heuristic_limit()
-                ),
+                "s" => format!("Heuristic: '{program}' DOWN - Exceeded timeout of {}", self.config.limit),
                 _ => {
                     let misses = words.next().unwrap_or("?");
-                    format!("Heuristic: '{program}' DOWN ({misses}/{})", self.config.heuristics[number].tko)
+                    format!("Heuristic: '{program}' DOWN ({misses}/{})", self.config.tests[number].tko)
                 }
             };
             self.log.text(Priority::Notice, text);

@@ -10,7 +10,7 @@ fn at(millis: u64) -> Boottime {
 }
 
 /// Interval 1 s, tko 4.
-fn disk(more: &str) -> QuorumDisk {
+fn disk(more: &str) -> cmm_conf::Heuristics {
     let text = format!(
         "totem {{\n version: 2\n cluster_name: c\n nodeid: 1\n}}\nnodelist {{\n node {{\n nodeid: 1\n ring0_addr: 10.0.0.1\n }}\n\
          node {{\n nodeid: 2\n ring0_addr: 10.0.0.2\n }}\n}}\nquorum {{\n provider: corosync_votequorum\n device {{\n model: disk\n\
@@ -19,7 +19,7 @@ fn disk(more: &str) -> QuorumDisk {
     let host = Host { hostname: "n1", resolve: &|_| vec![], is_local: &|_| false };
     let (config, found): (Option<Config>, _) = cmm_conf::parse("c.conf", text.as_bytes(), &host);
     assert_eq!(found.to_string(), "");
-    config.and_then(|c| c.quorum.disk().cloned()).expect("a disk")
+    config.and_then(|c| c.quorum.heuristics()).expect("a disk")
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_was_not_heard_of_for_long_does_not_count() {
 #[test]
 fn arguments_come_back() {
     let config = disk("heuristic {\n program: echo \"a  b\" && true\n}\n heuristic {\n program: c\n}\n");
-    let args = helper::arguments(&config.heuristics, Duration::from_secs(3));
+    let args = helper::arguments(&config.tests, Duration::from_secs(3));
     assert_eq!(args[..5], [helper::WORD, "3000", "1000", "3", "echo \"a  b\" && true"]);
     assert_eq!(args.len(), 2 + 3 * 2);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{Cib, Cluster, Options, Signal, address, skip};
+use harness::{Cib, Cluster, Options, ROUTER_ADDRESS, Signal, address, skip};
 
 use crate::{nodes, stays};
 
@@ -14,6 +14,22 @@ const FFSPLIT: &str = "    device {
             host: 10.77.0.3
             tls: off
             algorithm: ffsplit
+        }
+    }
+";
+/// A node is of use as long as it reaches the router.
+const FITNESS: &str = "    device {
+        model: net
+        timeout: 4000
+        net {
+            host: 10.77.0.3
+            tls: off
+            algorithm: ffsplit
+        }
+        heuristics {
+            mode: on
+            interval: 500
+            exec_router: ping -c1 -w1 10.77.0.254
         }
     }
 ";
@@ -106,6 +122,35 @@ fn formed(name: &str, options: Options, args: &[&str]) -> Cluster {
         (shown.matches("Node ID ").count() >= count as usize).then_some(())
     });
     cluster
+}
+
+#[test]
+fn the_server_prefers_the_half_whose_heuristics_pass() {
+    if skip() {
+        return;
+    }
+    assert!(FITNESS.contains(ROUTER_ADDRESS));
+    let cluster = formed("qnetdfit", with_server(2, FITNESS), &["-f", "-s", "off"]);
+    cluster.add_router();
+    let reported = |fails: usize| {
+        let text = tool(&cluster);
+        text.matches("Fail (").count() == fails && text.matches("Pass (").count() == 2 - fails
+    };
+    wait_for_votes(&cluster, &[1, 2], 3);
+    cluster.wait_for("both pass", || reported(0).then_some(()));
+    // Without heuristics it would be the first one.
+    cluster.cut_router(1);
+    cluster.wait_for("the server knows that the first one fails", || reported(1).then_some(()));
+    cluster.cut(&[1], &[2]);
+    cluster.wait_for_quorum(&[1], false);
+    cluster.wait_for_quorum(&[2], true);
+    stays("the second one is quorate alone", Duration::from_secs(4), || {
+        is_quorate(&cluster, 2) && !is_quorate(&cluster, 1)
+    });
+    let log = cluster.log(1, "cmmd");
+    assert!(log.contains("Heuristic: 'ping -c1 -w1 10.77.0.254' DOWN"), "{log}");
+    cluster.heal();
+    cluster.wait_for_quorum(&[1, 2], true);
 }
 
 /// (S16)
