@@ -379,6 +379,7 @@ fn a_quorum_server_is_added_disabled_and_removed_by_command() {
         cluster.power_on(node).unwrap();
         cluster.start_ring(node).unwrap();
     }
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
     counts(&cluster, &[1, 2], [2, 2, 2, 2], true);
     let before = file(&cluster, 2);
     let server = harness::address(cluster.spare(), 0).to_string();
