@@ -1,10 +1,9 @@
 //! Data disks that only members can write to: a thread for each sends the commands, so that one that hangs holds up nobody else; the loop
 //! asks the automatons of `cmm_scsi::fence` what to send, and tells the core how far they are. Decision 22.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::{io, thread};
 
 use cmm_conf::{Config, OnConflict};
 use cmm_ipc::abi::cmap::Value;
@@ -12,12 +11,12 @@ use cmm_proto::reconfig::{self, Disks};
 use cmm_proto::{Node, Request, StepPhase};
 use cmm_scsi::command::Holder;
 use cmm_scsi::fence::{self, Event, Goal, Guard, Output};
-use cmm_scsi::{Cluster, Command, Failure, Keys, Reply};
-use crossbeam_queue::ArrayQueue;
+use cmm_scsi::{Cluster, Failure, Keys};
 use holdfast_types::{Boottime, Span};
 
 use crate::events::DaemonEvent;
 use crate::log::Log;
+use crate::target::{self, Target};
 
 /// The loop's end.
 pub(crate) struct DataDisks {
@@ -30,8 +29,7 @@ pub(crate) struct DataDisks {
 struct Disk {
     path: String,
     guard: Guard,
-    commands: SyncSender<Command>,
-    done: Arc<ArrayQueue<Result<Reply, Failure>>>,
+    target: Target,
     /// What CMAP shows.
     shown: Option<Shown>,
 }
@@ -75,16 +73,11 @@ impl DataDisks {
             interval: configured.interval,
         };
         let start = |path: &String| {
-            let done = Arc::new(ArrayQueue::new(1));
-            // One is outstanding at a time: sending never waits.
-            let (commands, waiting) = sync_channel(1);
-            let sender = Sender { path: PathBuf::from(path), cluster: guard.cluster, disk: None };
-            let (answers, waker) = (Arc::clone(&done), Arc::clone(waker));
-            thread::Builder::new()
-                .name("data-disk".into())
-                .stack_size(128 * 1_024)
-                .spawn(move || sender.run(&waiting, &answers, &waker))?;
-            Ok(Disk { path: path.clone(), guard: Guard::new(guard, now), commands, done, shown: None })
+            let target =
+                target::Config { path: PathBuf::from(path), cluster: guard.cluster, timeout_ms: TIMEOUT_MS };
+            // The automaton says when it does not work.
+            let target = Target::start("data-disk", target, Arc::clone(waker), |_, _| ())?;
+            Ok(Disk { path: path.clone(), guard: Guard::new(guard, now), target, shown: None })
         };
         let disks = configured.paths.iter().map(start).collect::<io::Result<_>>()?;
         // From the first configuration on. Never refused.
@@ -136,17 +129,12 @@ impl Disk {
     fn turn(&mut self, now: Boottime, goal: Option<Goal>, log: &Log, removed: &mut Option<String>) {
         // First what is in force: an answer is judged by it.
         self.guard.set_goal(now, goal);
-        while let Some(result) = self.done.pop() {
+        while let Some(result) = self.target.done() {
             self.guard.handle_done(now, result);
         }
         while let Some(output) = self.guard.poll_output() {
             match output {
-                Output::Send(command) => {
-                    if self.commands.try_send(command).is_err() {
-                        // The thread is gone; looked at in the next turn.
-                        let _ = self.done.push(Err(Failure::Io(ENODEV)));
-                    }
-                }
+                Output::Send(command) => self.target.send(command),
                 Output::Event(event) => {
                     if event == Event::Conflict {
                         *removed = Some(format!("of a Reservation Conflict. Disk: {}", self.path));
@@ -224,49 +212,7 @@ fn nobody_else_lives(node: &Node) -> bool {
     })
 }
 
-/// The thread's end.
-struct Sender {
-    path: PathBuf,
-    cluster: Cluster,
-    disk: Option<fencing_scsi::Disk>,
-}
-
-impl Sender {
-    fn run(
-        mut self,
-        commands: &Receiver<Command>,
-        answers: &ArrayQueue<Result<Reply, Failure>>,
-        waker: &mio::Waker,
-    ) {
-        while let Ok(command) = commands.recv() {
-            let result = self.send(command);
-            if let Err(Failure::Io(_)) = result {
-                // It may be there under the same name as another device.
-                self.disk = None;
-            }
-            // The one before it was taken.
-            let _ = answers.push(result);
-            let _ = waker.wake();
-        }
-    }
-
-    fn send(&mut self, command: Command) -> Result<Reply, Failure> {
-        if self.disk.is_none() {
-            self.disk = Some(open(&self.path)?);
-        }
-        let Some(disk) = &self.disk else { return Err(Failure::Io(ENODEV)) };
-        disk.send(self.cluster, command)
-    }
-}
-
-fn open(path: &Path) -> Result<fencing_scsi::Disk, Failure> {
-    fencing_scsi::Disk::open(path, TIMEOUT_MS).map_err(|e| Failure::Io(e.raw_os_error().unwrap_or(ENODEV)))
-}
-
 /// A command may take this long, and then as long as the kernel tries to abort it.
 const TIMEOUT_MS: u32 = 10_000;
 /// One that takes longer makes the disk count as out of reach.
 const HANGS_AFTER: Span = Span::from_secs(5);
-
-/// As in errno.h.
-const ENODEV: i32 = 19;

@@ -28,6 +28,7 @@ mod reservation;
 mod runtime_files;
 mod servers;
 mod startup;
+mod target;
 mod units;
 mod waits;
 
