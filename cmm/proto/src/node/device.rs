@@ -68,10 +68,6 @@ impl Device {
         }
     }
 
-    fn hold(&self, now: Boottime) -> Option<Hold> {
-        self.claim.hold(now).filter(|_| !self.asleep)
-    }
-
     /// The nodes of the cluster are others.
     pub(super) fn set_nodes(&mut self, now: Boottime, nodes: impl Iterator<Item = NodeId>) {
         match &mut self.claim {
@@ -225,10 +221,10 @@ impl Node {
         }
     }
 
-    /// The device's vote, while this node owns it.
+    /// The device's vote, while this node owns it: also where no table counts it any more.
     #[must_use]
     pub fn device_hold(&self, now: Boottime) -> Option<Hold> {
-        self.device.as_ref().and_then(|d| d.hold(now))
+        self.device.as_ref().and_then(|d| d.claim.hold(now))
     }
 
     /// This node's file has this device now, or none.

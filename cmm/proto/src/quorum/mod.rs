@@ -703,6 +703,10 @@ impl Quorum {
         let device = self.tables.table.device_now();
         let Some(ballot) = self.candidate.as_mut().or(self.ballot.as_mut()) else { return };
         ballot.count = Count::of(voters, two_node, device, tie);
+        if ballot.count.tally.suffices() {
+            // They were all here: whose votes an administrator takes away later is not waited for.
+            ballot.count.voters.iter_mut().for_each(|v| v.waits_for_all = false);
+        }
         ballot.reckon(own);
         for voter in &ballot.count.voters {
             if let Some(record) = self.records.get_mut(&voter.node) {
