@@ -50,11 +50,11 @@ impl Device {
         })
     }
 
-    /// Whether this configuration can be taken over with it, as far as the device is concerned: its votes may be others, or it may be gone.
+    /// Takes a configuration that was read anew over, as far as the device is concerned: its votes may be others, or it may be gone.
     ///
     /// # Errors
     /// Why not, and what to do.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), String> {
+    pub(crate) fn take_over(&mut self, config: &Config) -> Result<(), String> {
         if let (Some(used), Some(new)) = (&self.of, &config.quorum.device)
             && used.model != new.model
         {
@@ -69,7 +69,10 @@ impl Device {
                 "the quorum disk {disk} has room for node ids up to {room}, and node {highest} is configured; give it a lower id, or \
                  make the disk anew with more slots while no node uses it"
             )),
-            _ => Ok(()),
+            _ => {
+                self.disks.widen(highest);
+                Ok(())
+            }
         }
     }
 }

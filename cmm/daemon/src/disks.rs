@@ -31,6 +31,8 @@ pub(crate) struct Disks {
     /// Requests that never reached a disk.
     failed: VecDeque<(usize, Failure)>,
     slot: u8,
+    /// The highest node id: what stands in slots behind it is nobody's, and not looked at.
+    last: u8,
     life: Incarnation,
     area: Area,
     /// This node's places for the reason of its death on disks that were opened and not told of yet.
@@ -78,6 +80,7 @@ impl Disks {
             clerk: None,
             failed: VecDeque::new(),
             slot: slot(config.me()),
+            last,
             life,
             area: Area::default(),
             graves: Vec::new(),
@@ -112,6 +115,11 @@ impl Disks {
                 format!("No quorum disk is used: io_uring: {error}; see /proc/sys/kernel/io_uring_disabled"),
             ),
         }
+    }
+
+    /// There are node ids up to this one.
+    pub(crate) fn widen(&mut self, highest: u32) {
+        self.last = self.last.max(u8::try_from(highest).unwrap_or(u8::MAX));
     }
 
     /// The disk that has room for the fewest nodes, and for how many.
@@ -163,7 +171,7 @@ impl Disks {
             return Some((disk, Err(errno(&error))));
         }
         let bytes = devices.was_read(device).unwrap_or_default();
-        let blocks = bytes.get(..open.layout.area(open.layout.slots())).unwrap_or_default();
+        let blocks = bytes.get(..open.layout.area(self.last)).unwrap_or_default();
         let read = self.area.read(open.layout, &open.id, blocks);
         if let Some(order) = order(bytes, open.layout, &open.id, self.slot, self.life)
             && read.is_ok()

@@ -607,7 +607,7 @@ impl EventLoop {
             ));
         }
         let table = startup::node_table(config);
-        self.device.check(config)?;
+        self.device.take_over(config)?;
         let (mut net, links) = (startup::net_config(config), startup::links_config(config));
         // Nodes that go stay until all members have let them go.
         self.net.keep_others(&mut net);

@@ -116,6 +116,41 @@ fn a_quorum_disk_comes_and_goes_while_the_cluster_runs() {
     counts(&cluster, &[2], [3, 2, 2]);
 }
 
+/// Nodes change with a quorum disk as they do without; whoever is new uses it as the others do.
+#[test]
+fn a_node_is_added_and_removed_beside_a_quorum_disk() {
+    if skip() {
+        return;
+    }
+    let options = Options { nodes: 3, disks: 1, ..Options::default() };
+    let cluster = Cluster::new("devicenodes", options, &Cib::new()).unwrap();
+    let write = |on: &[u32], list: &[u32]| {
+        write_list(&cluster, "devicenodes", on, list, &disk(&cluster, 1));
+    };
+    write(&[1, 2], &[1, 2]);
+    [1, 2].iter().for_each(|n| start(&cluster, *n, "cmmd"));
+    counts(&cluster, &[1, 2], [3, 3, 2]);
+    write(&[1, 2, 3], &[1, 2, 3]);
+    reload(&cluster, 1);
+    // Two of four would need the disk's vote, which they do not need now.
+    line(
+        &cluster,
+        1,
+        "2 of 4 votes would be present without the quorum device's and 3 needed; start node 3 first",
+    );
+    counts(&cluster, &[1, 2], [3, 3, 2]);
+    start(&cluster, 3, "cmmd");
+    counts(&cluster, &[1, 2, 3], [4, 4, 3]);
+    // One of the first two goes; the third writes to the disk and can be its owner.
+    stop(&cluster, 1, "cmmd");
+    counts(&cluster, &[2, 3], [4, 3, 3]);
+    write(&[2, 3], &[2, 3]);
+    reload(&cluster, 3);
+    counts(&cluster, &[2, 3], [3, 3, 2]);
+    stop(&cluster, 2, "cmmd");
+    counts(&cluster, &[3], [3, 2, 2]);
+}
+
 /// A node that was down when the device came has a file without it, and knows nothing of it: it is not a majority with anybody who does not either.
 #[test]
 fn who_was_down_when_the_device_came_takes_it_over() {
