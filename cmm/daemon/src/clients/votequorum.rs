@@ -1,4 +1,4 @@
-//! VOTEQUORUM: votes, expected votes, node states. No quorum device is served yet, and its calls say so.
+//! VOTEQUORUM: votes, expected votes, node states, and the quorum device as this daemon has it. A device of a client's own is refused.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,7 @@
 //! everything its earlier life may have promised. If the voter that they share is the quorum device: one life of one node owns its
 //! vote at a time, and only that life counts it or hands it on with its echoes. So both count it through the same node, which is
 //! then a voter that they share. Who breaks ties has half a vote more ([`votes::Need`]); whose votes are expected is part of the node table,
-//! which is changed so that quora of the old and of the new one share a voter as well (decisions 16 and 20). (Not so with `two_node`, where one vote is enough on both sides. A
+//! which is changed so that quora of the old and of the new one share a voter as well (decisions 16, 20 and 24). (Not so with `two_node`, where one vote is enough on both sides. A
 //! reload may switch it: [`Quorum::set_options`].)
 
 pub mod change;
