@@ -871,8 +871,10 @@ fn act(
         }
         Output::Event(event) => log.push(Happening::Core(event)),
         Output::NodeList(n) => {
-            state.gone.extend(node.incarnations().into_iter().filter(|(id, _)| n.left.contains(id)));
-            log.event(DaemonEvent::NodeList { members: n.members, joined: n.joined, left: n.left });
+            let mut lives: Vec<_> = node.incarnations().into_iter().collect();
+            state.gone.extend(lives.iter().filter(|(id, _)| n.left.contains(id)));
+            lives.retain(|(id, _)| n.joined.contains(id));
+            log.event(DaemonEvent::NodeList { members: n.members, joined: n.joined, left: n.left, lives });
         }
         Output::Quorum(view) => {
             if !view.quorate && (state.quorate || view.reason != state.reason) {

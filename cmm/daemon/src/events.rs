@@ -35,8 +35,15 @@ pub(crate) enum Happening {
 /// What the daemon itself has to say.
 #[derive(Debug)]
 pub(crate) enum DaemonEvent {
-    /// The membership, synchronised.
-    NodeList { members: Vec<NodeId>, joined: Vec<NodeId>, left: Vec<NodeId> },
+    /// The guardian is on guard: from here on an end of this life that is not orderly takes the node down.
+    Started { node: NodeId, name: String, cluster: String, life: Incarnation, mode: &'static str },
+    /// The membership, synchronised; with the lives of those who joined.
+    NodeList {
+        members: Vec<NodeId>,
+        joined: Vec<NodeId>,
+        left: Vec<NodeId>,
+        lives: Vec<(NodeId, Incarnation)>,
+    },
     /// Services are synchronised.
     Synchronised,
     /// A reconfiguration step.
@@ -49,6 +56,8 @@ pub(crate) enum DaemonEvent {
     LeaseWait { ring: RingId },
     /// A death is confirmed.
     Confirmed { node: NodeId, incarnation: Incarnation, why: String },
+    /// What a node that has gone says on the quorum disk.
+    Tombstone { node: NodeId, life: Incarnation, why: String },
     /// The loop was not scheduled when it should have been.
     NotScheduled { at: Boottime, late: Span, limit: Span },
     /// The lateness of this machine breaks the timing model, or (empty) no longer does.
@@ -630,7 +639,15 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
     let mut line =
         |name, subsystem, priority, text: String, fields| push(out, name, subsystem, priority, text, fields);
     match event {
-        DaemonEvent::NodeList { members, joined, left } => {
+        DaemonEvent::Started { node, name, cluster, life, mode } => {
+            let version = env!("CARGO_PKG_VERSION");
+            let text = format!(
+                "Node {node} ({name}) of cluster \"{cluster}\" begins a life: incarnation {life}, failfast mode {mode}, Holdfast {version}"
+            );
+            let fields = vec![("node", node.to_string()), ("incarnation", life.to_string())];
+            line("started", "MAIN", Info, text, fields);
+        }
+        DaemonEvent::NodeList { members, joined, left, .. } => {
             for (name, word, nodes) in [
                 ("sync_members", "members", members),
                 ("sync_joined", "joined", joined),
@@ -685,6 +702,11 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             let text = format!("Death of node {node} is confirmed: {why}");
             let fields = vec![("node", node.to_string()), ("incarnation", incarnation.to_string())];
             line("confirmed", "QUORUM", Notice, text, fields);
+        }
+        DaemonEvent::Tombstone { node, life, why } => {
+            let text = format!("Node {node} says on the quorum disk why it went down: {why}");
+            let fields = vec![("node", node.to_string()), ("incarnation", life.to_string())];
+            line("tombstone", "QDISK", Notice, text, fields);
         }
         DaemonEvent::NotScheduled { at, late, limit } => {
             let at = at.as_nanos() / 1_000_000;

@@ -20,6 +20,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::events::{self, DaemonEvent, Happening, Line};
+use crate::recorder::Recorder;
 
 /// The loop's end. Cheap to clone; pushing never waits and never allocates.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ struct Shared {
     quiet: AtomicBool,
     /// What the configuration says of logging by now.
     logging: ArrayQueue<Logging>,
+    /// The black box, once it is open.
+    recorder: ArrayQueue<Recorder>,
 }
 
 /// Records that wait for the log thread. At some 200 bytes each this is less than a megabyte.
@@ -57,6 +60,7 @@ impl Log {
             flushed: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
             logging: ArrayQueue::new(1),
+            recorder: ArrayQueue::new(1),
         });
         let writer = Writer::new(logging.clone(), json, Arc::clone(&shared));
         // A second start in one process (tests) keeps the first subscriber.
@@ -94,6 +98,11 @@ impl Log {
         }
     }
 
+    /// What happens from now on goes into this black box, too.
+    pub(crate) fn record(&self, recorder: Recorder) {
+        self.shared.recorder.force_push(recorder);
+    }
+
     /// Opens the log file again (SIGHUP).
     pub(crate) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Release);
@@ -125,9 +134,19 @@ impl Log {
 
 fn run(shared: &Shared) {
     let mut lines = Vec::new();
+    let mut recorder = None;
     loop {
         let asked_to_flush = shared.flush.swap(false, Ordering::AcqRel);
-        take(shared, &mut lines, emit);
+        recorder = shared.recorder.pop().or(recorder);
+        take(shared, recorder.as_mut(), &mut lines, emit);
+        if let Some(recorder) = &mut recorder {
+            recorder.rest();
+            if let Some(trouble) = recorder.take_trouble() {
+                let happening = Happening::Text(Priority::Err, "MAIN", trouble);
+                events::lines(&happening, &mut lines);
+                lines.drain(..).for_each(|line| emit(clock::wall_nanos(), &line));
+            }
+        }
         if asked_to_flush {
             shared.flushed.store(true, Ordering::Release);
         }
@@ -136,8 +155,14 @@ fn run(shared: &Shared) {
     }
 }
 
-/// Renders everything that waits, telling first what was dropped before it.
-fn take(shared: &Shared, lines: &mut Vec<Line>, mut emit: impl FnMut(u64, &Line)) {
+/// Renders everything that waits, telling first what was dropped before it. To the black box before the log: a terminal that is
+/// blocked, or a full disk, must not cost it anything.
+fn take(
+    shared: &Shared,
+    mut recorder: Option<&mut Recorder>,
+    lines: &mut Vec<Line>,
+    mut emit: impl FnMut(u64, &Line),
+) {
     while let Some((wall, happening)) = shared.queue.pop() {
         let dropped = shared.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
@@ -147,6 +172,9 @@ fn take(shared: &Shared, lines: &mut Vec<Line>, mut emit: impl FnMut(u64, &Line)
             events::lines(&Happening::Text(Priority::Warning, "MAIN", text), lines);
         }
         events::lines(&happening, lines);
+        if let Some(recorder) = &mut recorder {
+            recorder.note(wall, &happening, lines);
+        }
         for line in lines.drain(..) {
             emit(wall, &line);
         }
@@ -491,6 +519,7 @@ mod tests {
             flushed: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
             logging: ArrayQueue::new(1),
+            recorder: ArrayQueue::new(1),
         })
     }
 
@@ -550,7 +579,7 @@ mod tests {
         }
         assert_eq!(shared.dropped.load(Ordering::Relaxed), 7);
         let mut lines = Vec::new();
-        take(&shared, &mut lines, |_, line| assert!(!line.text.is_empty()));
+        take(&shared, None, &mut lines, |_, line| assert!(!line.text.is_empty()));
         assert_eq!(shared.dropped.load(Ordering::Relaxed), 0);
         assert!(shared.queue.is_empty());
     }
@@ -561,7 +590,7 @@ mod tests {
         shared.dropped.store(3, Ordering::Relaxed);
         assert!(shared.queue.push((0, Happening::Daemon(DaemonEvent::Stopped))).is_ok());
         let (mut lines, mut told) = (Vec::new(), Vec::new());
-        take(&shared, &mut lines, |_, line| told.push(line.text.clone()));
+        take(&shared, None, &mut lines, |_, line| told.push(line.text.clone()));
         assert!(told[0].starts_with("3 log records were dropped"), "{told:?}");
         assert_eq!(told[1], "Holdfast cmmd exiting normally");
     }

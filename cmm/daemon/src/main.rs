@@ -23,6 +23,7 @@ mod notify;
 mod outbox;
 mod persist;
 mod realtime;
+mod recorder;
 mod reload;
 mod reservation;
 mod runtime_files;
@@ -35,9 +36,11 @@ mod waits;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::failfast::black_box;
 use cmm_conf::{Config, Diagnostics, Priority, Severity};
 use cmm_proto::Node;
 use holdfast_sys::daemonize::{self, Background, Signals};
+use holdfast_types::Incarnation;
 
 use crate::args::{Args, Other};
 use crate::clients::Clients;
@@ -51,6 +54,7 @@ use crate::log::Log;
 use crate::net::Net;
 use crate::notify::Notify;
 use crate::persist::Persister;
+use crate::recorder::Recorder;
 use crate::reload::Reloader;
 use crate::runtime_files::Paths;
 use crate::waits::Waiting;
@@ -131,6 +135,33 @@ fn end_with_words(log: Log) {
     }));
 }
 
+/// Has the log thread write into the black box, before the guardian opens it.
+fn record(config: &Config, paths: &Paths, life: Incarnation, log: &Log) {
+    let path = paths.state.join("blackbox");
+    match black_box::set_aside(&path) {
+        Ok(None) => {}
+        Ok(Some(aside)) => {
+            let text = format!(
+                "The black box of an earlier release is {} now; {} begins anew.",
+                aside.display(),
+                path.display()
+            );
+            log.text(Priority::Notice, text);
+        }
+        Err(e) => {
+            log.text(Priority::Warning, format!("The old black box {} cannot be moved: {e}", path.display()))
+        }
+    }
+    match Recorder::open(&path, config.me().id, life) {
+        Ok(recorder) => log.record(recorder),
+        Err(e) => log.event(DaemonEvent::Degraded {
+            what: "no black box",
+            error: e.to_string(),
+            then: "why this node goes down will not be known here",
+        }),
+    }
+}
+
 /// What is there once the log thread runs.
 struct Start {
     config: Config,
@@ -157,12 +188,12 @@ impl Start {
             format!("Packets are sealed with key {} ({}).", key.key.fingerprint(), key.source),
         );
         let node_config = startup::node_config(&config, paths, key.key)?;
-        let me = config.me();
+        let me = config.me().id;
         log.text(
             Priority::Info,
             format!(
-                "node {} of cluster \"{}\", incarnation {}",
-                me.id, config.totem.cluster_name, node_config.incarnation
+                "node {me} of cluster \"{}\", incarnation {}",
+                config.totem.cluster_name, node_config.incarnation
             ),
         );
         let mut node = Node::new(node_config, event_loop::now())
@@ -183,7 +214,7 @@ impl Start {
         let poll = mio::Poll::new().map_err(|e| os("cannot poll", e))?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).map_err(|e| os("cannot poll", e))?);
         let persister = Persister::start(
-            persist::Files::of(&paths.state, &config.totem.cluster_name, me.id),
+            persist::Files::of(&paths.state, &config.totem.cluster_name, me),
             Arc::clone(&waker),
             log.clone(),
         )
@@ -208,7 +239,16 @@ impl Start {
         warnings.into_iter().for_each(|text| log.text(Priority::Warning, text));
         let clients = startup::clients_config(&config, paths, &node, &key.source);
         let clients = Clients::new(clients).map_err(|e| Fatal::new(exit::OS, e.to_string()))?;
+        record(&config, paths, life, &log);
         let failfast = Failfast::start(&config, paths, &net_config, &mut node, waker, &log)?;
+        // From here on this life is one whose end has to be told.
+        log.event(DaemonEvent::Started {
+            node: me,
+            name: config.me().name.clone().unwrap_or_else(|| me.to_string()),
+            cluster: config.totem.cluster_name.clone(),
+            life,
+            mode: failfast::effective_mode(&config, paths).0.as_str(),
+        });
         if let Some(background) = background {
             log.quiet_stderr();
             background.ready();

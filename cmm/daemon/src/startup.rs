@@ -1,7 +1,6 @@
 //! From the command line to a node: configuration, this life's number, the machine's boot id.
 
 use std::fs;
-use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
@@ -61,14 +60,7 @@ pub(crate) fn next_incarnation(path: &Path) -> Result<Incarnation, Fatal> {
 /// # Errors
 /// Without /proc.
 pub(crate) fn boot_id() -> Result<BootId, Fatal> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let parse = |text: String| {
-        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-        u128::from_str_radix(&digits, 16).map(|n| BootId(n.to_be_bytes())).map_err(io::Error::other)
-    };
-    fs::read_to_string(path)
-        .and_then(parse)
-        .map_err(|e| Fatal::new(exit::OS, format!("cannot read {path}: {e}; mount /proc")))
+    host::boot_id().map(BootId).map_err(|e| Fatal::new(exit::OS, e.to_string()))
 }
 
 /// What the protocol core is told.

@@ -16,6 +16,18 @@ pub fn hostname() -> io::Result<String> {
     Ok(nix::unistd::gethostname()?.to_string_lossy().into_owned())
 }
 
+/// Which boot of the machine this is: the kernel's `boot_id`.
+///
+/// # Errors
+/// Without /proc.
+pub fn boot_id() -> io::Result<[u8; 16]> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let failed = |e: io::Error| io::Error::new(e.kind(), format!("cannot read {path}: {e}; mount /proc"));
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).map(u128::to_be_bytes).map_err(|e| failed(io::Error::other(e)))
+}
+
 /// The name of a process, cut to 15 bytes as the kernel has it. No disk and no name service: may be asked anywhere.
 ///
 /// # Errors

@@ -11,8 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use failfast_core::Text;
-use holdfast_sys::{clock, kmsg};
-use holdfast_types::{Boottime, WallTime};
+use holdfast_sys::kmsg;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::black_box::{BlackBox, Class, Record};
@@ -155,15 +154,8 @@ impl Desk {
     /// Each place by itself: the failure of one is no reason to leave out the next, and there is nobody to tell.
     fn write(&mut self, message: &[u8]) {
         let text = Text::from(std::str::from_utf8(&message[HEAD..]).unwrap_or_default());
-        let record = Record {
-            number: 0,
-            boottime: Boottime::from_nanos(clock::boottime_nanos()),
-            wall: WallTime((clock::wall_nanos() / 1_000).cast_signed()),
-            pid: std::process::id(),
-            class: if message[0] & OUTCOME == 0 { Class::Death } else { Class::Outcome },
-            detail: message[1],
-            text,
-        };
+        let class = if message[0] & OUTCOME == 0 { Class::Death } else { Class::Outcome };
+        let record = Record::now(class, message[1], text);
         if let Some(black_box) = &mut self.black_box {
             let _ = black_box.write(&record);
         }

@@ -167,6 +167,8 @@ pub enum Output {
         node: u32,
         /// Its life.
         incarnation: u64,
+        /// Who saw to it and why, in words.
+        why: String,
     },
     /// This node's part of a reconfiguration step is over.
     StepDone {

@@ -226,9 +226,8 @@ impl Driver {
                         ring.multicast(message);
                     }
                 }
-                Output::Confirm { node, incarnation } => {
-                    self.set(&format!("holdfast.confirmed.{node}"), Value::u64(incarnation))
-                }
+                Output::Confirm { node, incarnation, why } => self
+                    .set(&format!("holdfast.confirmed.{node}"), Value::str(&format!("{incarnation} {why}"))),
                 Output::StepDone { epoch, step } => {
                     self.set("holdfast.step.done", Value::str(&format!("{epoch}/{step}")))
                 }

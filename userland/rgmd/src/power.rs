@@ -278,11 +278,15 @@ impl Manager {
             self.fence_closing.remove(&entry.target);
         }
         let (target, incarnation, device) = (entry.target, entry.incarnation, entry.device.clone());
+        let FenceEntry { action, client, reason, .. } = &entry;
+        let why = format!(
+            "{executor} fenced it ({action}) with {device} on behalf of {client} @{origin}: {reason}"
+        );
         self.replica.fence(entry);
         if succeeded {
             self.node_confirmed(target, incarnation, &format!("fenced by device {device}"));
             if self.is_dc() {
-                self.outputs.push_back(Output::Confirm { node: target, incarnation });
+                self.outputs.push_back(Output::Confirm { node: target, incarnation, why });
             }
         }
     }

@@ -252,11 +252,19 @@ impl Cmap {
             _ => {
                 let id = key.strip_prefix("confirmed.").ok_or(CsError::Access)?;
                 let id: u32 = id.parse().map_err(|_| CsError::InvalidParam)?;
-                let life = value.as_u64().ok_or(CsError::InvalidParam)?;
+                // A number, or a number and, behind a blank, who says so and why.
+                let (life, why) = match value.as_str().map(|text| text.split_once(' ')) {
+                    Some(Some((life, why))) => (life.parse().map_err(|_| CsError::InvalidParam)?, why),
+                    Some(None) => return Err(CsError::InvalidParam),
+                    None => (
+                        value.as_u64().ok_or(CsError::InvalidParam)?,
+                        "confirmed by a root client through holdfast.confirmed",
+                    ),
+                };
                 let request = cmm_proto::Request::ConfirmDeath {
                     node: NodeId::new(id),
                     incarnation: (life != 0).then(|| Incarnation::new(life)),
-                    why: "confirmed by a root client through holdfast.confirmed",
+                    why,
                 };
                 node.submit(now, request)
             }

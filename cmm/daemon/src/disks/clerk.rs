@@ -12,8 +12,9 @@ use cmm_qdisk::{DiskId, Header, Layout, Tombstone};
 use crossbeam_queue::ArrayQueue;
 use holdfast_sys::block;
 use holdfast_sys::uring::{self, Buffer};
-use holdfast_types::Incarnation;
+use holdfast_types::{Incarnation, NodeId};
 
+use crate::events::DaemonEvent;
 use crate::log::Log;
 
 /// A disk that is ready for use.
@@ -115,8 +116,9 @@ impl Opener {
     fn tell(&self, gone: Gone, graves: &[(PathBuf, Layout, DiskId)]) -> bool {
         let stones = graves.iter().filter_map(|(path, layout, id)| tombstone(path, *layout, id, gone.slot));
         let Some(stone) = stones.filter(|s| s.life >= gone.life).max_by_key(|s| s.life) else { return false };
-        let text = format!("Node {} says on the quorum disk why it went down: {}", gone.slot, stone.why);
-        self.log.text(Priority::Notice, text);
+        let (node, life) = (NodeId::new(u32::from(gone.slot)), stone.life);
+        self.log.event(DaemonEvent::Tombstone { node, life, why: stone.why.to_string() });
+        self.log.wake();
         true
     }
 

@@ -349,16 +349,28 @@ fn root_confirms_a_death_to_all_nodes() {
     wait_key(&mut first, "runtime.members.3.status", |v| (v.as_str() == Some("left")).then_some(()));
     assert_eq!(first.get("holdfast.confirmed.3").expect("get"), None, "a leave confirms no death");
     refused(first.set("holdfast.confirmed.x", &Value::u64(0)), CsError::InvalidParam);
-    refused(first.set("holdfast.confirmed.3", &Value::str("yes")), CsError::InvalidParam);
+    for wrong in ["yes", "5", "yes indeed"] {
+        refused(first.set("holdfast.confirmed.3", &Value::str(wrong)), CsError::InvalidParam);
+    }
     second.track("holdfast.confirmed.", true, 7).expect("track");
-    wait_until("room in the order", || match first.set("holdfast.confirmed.3", &Value::u64(0)) {
-        Ok(()) => Some(()),
-        Err(e) if e.is_try_again() => None,
-        Err(e) => panic!("{e}"),
+    wait_until("room in the order", || {
+        match first.set("holdfast.confirmed.3", &Value::str("0 n1 fenced it")) {
+            Ok(()) => Some(()),
+            Err(e) if e.is_try_again() => None,
+            Err(e) => panic!("{e}"),
+        }
     });
     wait_key(&mut first, "holdfast.confirmed.3", |v| (v.as_u64() == Some(life)).then_some(()));
     let event = wait_until("the tracked key", || second.dispatch().expect("dispatch"));
     assert_eq!((&event.key[..], event.new), ("holdfast.confirmed.3", Some(Value::u64(life))));
+    // Every member has written down who says so.
+    for node in [1, 2] {
+        let path = cluster.dir.join(format!("{node}.state/blackbox"));
+        wait_until("the word in the black box", || {
+            let records = failfast::black_box::read(&path).expect("a black box");
+            records.iter().any(|r| r.life.get() == life && r.text.ends_with("n1 fenced it")).then_some(())
+        });
+    }
 }
 
 #[test]

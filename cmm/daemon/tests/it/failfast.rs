@@ -4,6 +4,8 @@ use std::fs;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 
+use failfast::black_box::Class;
+
 use crate::nodes::{Cluster, wait_until};
 
 #[test]
@@ -37,6 +39,64 @@ fn the_death_of_a_configured_unit_takes_the_node_down_and_the_others_know_why() 
     other.wait_for("Death of node 1 is confirmed");
     let black_box = failfast::black_box::read(&cluster.dir.join("1.state/blackbox")).expect("a black box");
     assert!(black_box.iter().any(|r| r.text.as_str().contains("\"dlm\" died")), "{black_box:?}");
+}
+
+/// Text of a JSON field of a line; quotes are the only thing that is escaped in what is looked for here.
+fn field<'a>(line: &'a str, name: &str) -> Option<(&'a str, String)> {
+    let rest = &line[line.find(&format!("\"{name}\":\""))? + name.len() + 4..];
+    let mut end = rest.find('"')?;
+    while rest[..end].ends_with('\\') {
+        end += 1 + rest[end + 1..].find('"')?;
+    }
+    Some((line, rest[..end].replace("\\\"", "\"")))
+}
+
+/// The daemon is killed while it starts, joins, is a member, and while the other one comes and goes: whatever it has said by then,
+/// its black box says, too, in the same order; and so does the box after the next life.
+#[test]
+fn what_was_said_before_kill_9_is_in_the_black_box() {
+    const LEFT_OUT: [&str; 5] =
+        ["retransmit", "packets_rejected", "packets_unlisted", "send_failed", "client"];
+    let cluster = Cluster::new(2);
+    let other = cluster.start(2);
+    other.wait_for("Members[1]: 2");
+    cluster.write_config(1, "", "");
+    let box_path = cluster.dir.join("1.state/blackbox");
+    let mut lives = 0;
+    for (round, millis) in [0_u64, 3, 11, 40, 90, 170, 260, 500].into_iter().enumerate() {
+        let mut victim = cluster.spawn(1, &["--log-format", "json"]);
+        victim.wait_for("\"event\":\"started\"");
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        victim.kill_9();
+        lives += 1;
+        let log = victim.log();
+        let from = log.find("\"event\":\"started\"").expect("it was waited for");
+        let said = log[log[..from].rfind('\n').map_or(0, |at| at + 1)..]
+            .lines()
+            .filter(|line| line.ends_with('}'))
+            .filter_map(|line| field(line, "event"))
+            .filter(|(line, event)| {
+                let debug = line.contains("\"level\":\"debug\"");
+                !LEFT_OUT.contains(&event.as_str())
+                    && (!debug || event.starts_with("enter_") || event == "step")
+            })
+            .filter_map(|(line, _)| Some(field(line, "message")?.1));
+        let records = failfast::black_box::read(&box_path).expect("a black box");
+        let of = |class| records.iter().filter(move |r| r.class == class);
+        assert_eq!(of(Class::Start).count(), lives, "round {round}");
+        let pid = of(Class::Start).next_back().expect("just counted").pid;
+        let mut events = of(Class::Event).filter(|r| r.pid == pid);
+        for message in said {
+            let kept = failfast_core::Text::from(message.as_str());
+            assert!(
+                events.any(|r| r.text == kept),
+                "round {round}: {message:?} is missing, or in another order, in\n{records:?}"
+            );
+        }
+        let death = of(Class::Death).next_back().expect("the guardian wrote why");
+        assert!(death.text.contains("\"cmmd\" died"), "{death:?}");
+        assert_eq!(of(Class::Death).count(), lives, "round {round}");
+    }
 }
 
 #[test]

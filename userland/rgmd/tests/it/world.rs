@@ -398,7 +398,7 @@ impl World {
                     self.nodes.get_mut(&id).unwrap().jobs.push(Run { job: *job, due: None, reported: None });
                 }
                 Output::Cancel(job) => self.cancel(id, job.0),
-                Output::Confirm { node, incarnation } => {
+                Output::Confirm { node, incarnation, .. } => {
                     let life = if incarnation == 0 { self.nodes[&node].life } else { incarnation };
                     self.confirm(node, life);
                 }

@@ -1,0 +1,358 @@
+//! What the black box is told: on the log thread, each event before its line goes to the log, so that whatever an operator has read
+//! is there after kill -9, too.
+//!
+//! Beginnings, ends and news of peers are on the disk before the thread goes on to sleep, and so is what is a warning or worse; the
+//! rest is in the kernel's hands. A node to which nothing happens writes one block a minute, for an end without a word.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cmm_conf::Priority;
+use cmm_proto::Event;
+use cmm_scsi::fence::Event as DataDisk;
+use failfast::black_box::{BlackBox, Class, PeerNews, Record};
+use failfast_core::Text;
+use holdfast_sys::clock;
+use holdfast_types::{Boottime, Incarnation, NodeId, Span, WallTime};
+
+use crate::events::{DaemonEvent, Happening, Line};
+
+/// The writing end.
+pub(crate) struct Recorder {
+    black_box: BlackBox,
+    me: NodeId,
+    life: Incarnation,
+    /// Lives of the members, as they are told with the membership.
+    lives: BTreeMap<NodeId, Incarnation>,
+    /// Why the daemon leaves, if it does.
+    leaving: &'static str,
+    /// Something was written that must not be lost with the machine's power.
+    sync: bool,
+    /// When the box was last written to.
+    written: Instant,
+    /// It cannot be written, and that was told.
+    fails: bool,
+    /// To be told.
+    trouble: Option<String>,
+}
+
+/// How old the last sign of life of an idle node may become.
+const SIGN_EACH: Duration = Duration::from_mins(1);
+/// A happening that waited for longer than this in the queue is given the time of its writing: the wall clock was set.
+const QUEUED_MAX: u64 = 60_000_000_000;
+
+impl Recorder {
+    /// Opens the box of this life.
+    ///
+    /// # Errors
+    /// What opening it says.
+    pub(crate) fn open(path: &Path, me: NodeId, life: Incarnation) -> io::Result<Self> {
+        Ok(Self {
+            black_box: BlackBox::open(path)?,
+            me,
+            life,
+            lives: BTreeMap::new(),
+            leaving: "",
+            sync: false,
+            written: Instant::now(),
+            fails: false,
+            trouble: None,
+        })
+    }
+
+    /// Writes down what happened at this time of the wall clock, in nanoseconds, and what the log says of it.
+    pub(crate) fn note(&mut self, wall: u64, happening: &Happening, lines: &[Line]) {
+        for line in lines.iter().filter(|line| is_kept(line)) {
+            self.sync |= line.priority <= Priority::Warning;
+            let text = Text::from(line.text.as_str());
+            self.write(
+                wall,
+                Class::Event,
+                line.priority as u8,
+                (NodeId::default(), Incarnation::default()),
+                text,
+            );
+        }
+        let own = (self.me, self.life);
+        match happening {
+            Happening::Daemon(DaemonEvent::Started { .. }) => {
+                let text = lines.first().map_or(Text::new(), |line| Text::from(line.text.as_str()));
+                self.write_safe(wall, Class::Start, 0, own, text);
+            }
+            Happening::Daemon(DaemonEvent::Leaving { why }) => self.leaving = why,
+            Happening::Daemon(DaemonEvent::Stopped) => {
+                let mut text = Text::from("left the cluster in order");
+                if !self.leaving.is_empty() {
+                    let _ = write!(text, ": shut down by {}", self.leaving); // a Text takes everything
+                }
+                self.write_safe(wall, Class::End, 0, own, text);
+            }
+            Happening::Daemon(DaemonEvent::NodeList { members, joined, left, lives }) => {
+                self.lives.extend(lives.iter().copied());
+                let members = members.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
+                for (nodes, news, word) in
+                    [(left, PeerNews::Lost, "no member any more"), (joined, PeerNews::Joined, "a member")]
+                {
+                    for node in nodes.iter().filter(|node| **node != own.0) {
+                        let text = Text::from(format!("Node {node} is {word}; members: {members}").as_str());
+                        self.peer(wall, news, *node, None, text);
+                    }
+                }
+            }
+            _ => {
+                if let (Some((news, node, life)), Some(line)) = (peer_news(happening), lines.first()) {
+                    self.peer(wall, news, node, life, Text::from(line.text.as_str()));
+                }
+            }
+        }
+    }
+
+    /// After what was there: to the disk with what must not be lost, and a sign of life if there was nothing for long.
+    pub(crate) fn rest(&mut self) {
+        if self.written.elapsed() >= SIGN_EACH {
+            self.write_safe(clock::wall_nanos(), Class::Sign, 0, (self.me, self.life), Text::new());
+        }
+        if std::mem::take(&mut self.sync) {
+            let synced = self.black_box.sync();
+            self.judge(synced);
+        }
+    }
+
+    /// What the log is to be told of the box.
+    pub(crate) fn take_trouble(&mut self) -> Option<String> {
+        self.trouble.take()
+    }
+
+    fn peer(&mut self, wall: u64, news: PeerNews, node: NodeId, life: Option<Incarnation>, text: Text) {
+        let life = life.or_else(|| self.lives.get(&node).copied()).unwrap_or_default();
+        self.write_safe(wall, Class::Peer, news.code(), (node, life), text);
+    }
+
+    fn write_safe(&mut self, wall: u64, class: Class, detail: u8, about: (NodeId, Incarnation), text: Text) {
+        self.write(wall, class, detail, about, text);
+        self.sync = true;
+    }
+
+    fn write(
+        &mut self,
+        wall: u64,
+        class: Class,
+        detail: u8,
+        (node, life): (NodeId, Incarnation),
+        text: Text,
+    ) {
+        let mut record = Record { node, life, ..Record::now(class, detail, text) };
+        if let Some(waited) = clock::wall_nanos().checked_sub(wall).filter(|waited| *waited <= QUEUED_MAX) {
+            record.boottime = Boottime::from_nanos(record.boottime.as_nanos().saturating_sub(waited));
+            record.wall = WallTime((wall / 1_000).cast_signed());
+        }
+        let written = self.black_box.write(&record);
+        self.judge(written);
+        self.written = Instant::now();
+    }
+
+    /// Said once, then again only after it worked in between.
+    fn judge(&mut self, result: io::Result<()>) {
+        match result {
+            Ok(()) => self.fails = false,
+            Err(e) if !self.fails => {
+                self.fails = true;
+                self.trouble = Some(format!(
+                    "The black box cannot be written: {e}; if this node goes down now, the reason may be lost here. Look at the disk with the state directory"
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Whether a line of the log is kept: all but what only a developer reads, and what strangers and floods can make many of.
+fn is_kept(line: &Line) -> bool {
+    const DETAILS: [&str; 5] =
+        ["enter_gather", "enter_commit", "enter_recovery", "enter_operational", "step"];
+    const FLOODS: [&str; 5] = ["retransmit", "packets_rejected", "packets_unlisted", "send_failed", "client"];
+    if line.priority == Priority::Debug { DETAILS.contains(&line.name) } else { !FLOODS.contains(&line.name) }
+}
+
+/// What a happening tells of a peer's end; with its life where the happening has it.
+fn peer_news(happening: &Happening) -> Option<(PeerNews, NodeId, Option<Incarnation>)> {
+    Some(match happening {
+        Happening::Core(Event::Suspect { node, why, silent }) => {
+            let news = match *why {
+                // Told by themselves, with more.
+                "gasp" | "death confirmed" => return None,
+                "leave" => PeerNews::Leave,
+                "heartbeat" => PeerNews::Silence,
+                _ if *silent > Span::ZERO => PeerNews::Silence,
+                _ => PeerNews::Gone,
+            };
+            (news, *node, None)
+        }
+        Happening::Core(Event::Gasp { node, incarnation, last_word, .. }) => {
+            (if *last_word { PeerNews::LastWord } else { PeerNews::Gasp }, *node, Some(*incarnation))
+        }
+        Happening::Core(Event::Reservation(cmm_scsi::Event::Preempted { slot }))
+        | Happening::Daemon(DaemonEvent::DataDisk { event: DataDisk::Preempted { slot }, .. }) => {
+            (PeerNews::Removed, NodeId::new(u32::from(*slot)), None)
+        }
+        Happening::Daemon(DaemonEvent::Confirmed { node, incarnation, .. }) => {
+            (PeerNews::Confirmed, *node, Some(*incarnation))
+        }
+        Happening::Daemon(DaemonEvent::Tombstone { node, life, .. }) => {
+            (PeerNews::Tombstone, *node, Some(*life))
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use failfast::black_box;
+
+    use super::*;
+    use crate::events;
+
+    struct Bench {
+        path: std::path::PathBuf,
+        recorder: Recorder,
+    }
+
+    impl Bench {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("cmmd-recorder-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_file(&path);
+            let recorder = Recorder::open(&path, NodeId::new(1), Incarnation::new(7)).unwrap();
+            Self { path, recorder }
+        }
+
+        fn note(&mut self, happening: &Happening) {
+            let mut lines = Vec::new();
+            events::lines(happening, &mut lines);
+            self.recorder.note(clock::wall_nanos(), happening, &lines);
+        }
+
+        fn daemon(&mut self, event: DaemonEvent) {
+            self.note(&Happening::Daemon(event));
+        }
+
+        fn core(&mut self, event: Event) {
+            self.note(&Happening::Core(event));
+        }
+
+        /// Those of a class: what is in the detail, about whom, which life, what it says.
+        fn of(&self, class: Class) -> Vec<(u8, u32, u64, String)> {
+            let all = black_box::read(&self.path).unwrap();
+            let of = all.iter().filter(|r| r.class == class);
+            of.map(|r| (r.detail, r.node.get(), r.life.get(), r.text.to_string())).collect()
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    #[test]
+    fn beginning_and_end_of_a_life_are_kept() {
+        let mut bench = Bench::new("life");
+        bench.daemon(DaemonEvent::Started {
+            node: NodeId::new(1),
+            name: "n1".into(),
+            cluster: "shop".into(),
+            life: Incarnation::new(7),
+            mode: "exit",
+        });
+        bench.daemon(DaemonEvent::Leaving { why: "SIGTERM" });
+        bench.daemon(DaemonEvent::Stopped);
+        let start = &bench.of(Class::Start)[0];
+        assert_eq!((start.1, start.2), (1, 7));
+        assert!(
+            start.3.contains("(n1) of cluster \"shop\"") && start.3.contains("failfast mode exit"),
+            "{start:?}"
+        );
+        assert_eq!(
+            bench.of(Class::End),
+            [(0, 1, 7, "left the cluster in order: shut down by SIGTERM".into())]
+        );
+        assert_eq!(bench.of(Class::Event).len(), 3);
+    }
+
+    #[test]
+    fn what_is_learned_of_a_peer_is_kept_with_the_life_that_it_is_about() {
+        let mut bench = Bench::new("peer");
+        let id = NodeId::new;
+        bench.daemon(DaemonEvent::NodeList {
+            members: vec![id(1), id(2)],
+            joined: vec![id(1), id(2)],
+            left: vec![],
+            lives: vec![(id(2), Incarnation::new(17))],
+        });
+        bench.core(Event::Suspect { node: id(2), why: "heartbeat", silent: Span::from_millis(512) });
+        bench.daemon(DaemonEvent::NodeList {
+            members: vec![id(1)],
+            joined: vec![],
+            left: vec![id(2)],
+            lives: vec![],
+        });
+        bench.core(Event::Gasp {
+            node: id(2),
+            incarnation: Incarnation::new(18),
+            last_word: false,
+            why: "so".into(),
+        });
+        bench.core(Event::Suspect { node: id(2), why: "gasp", silent: Span::ZERO });
+        bench.daemon(DaemonEvent::Confirmed {
+            node: id(2),
+            incarnation: Incarnation::new(18),
+            why: "fenced by n1".into(),
+        });
+        let got = bench.of(Class::Peer);
+        let heads: Vec<_> = got
+            .iter()
+            .map(|(news, node, life, _)| (PeerNews::from_code(*news).unwrap(), *node, *life))
+            .collect();
+        assert_eq!(
+            heads,
+            [
+                (PeerNews::Joined, 2, 17),
+                (PeerNews::Silence, 2, 17),
+                (PeerNews::Lost, 2, 17),
+                (PeerNews::Gasp, 2, 18),
+                (PeerNews::Confirmed, 2, 18)
+            ],
+            "{got:?}"
+        );
+        assert!(got[1].3.contains("no heartbeat for 512 ms"), "{got:?}");
+        assert_eq!(got[2].3, "Node 2 is no member any more; members: 1");
+        assert!(got[4].3.ends_with("fenced by n1"), "{got:?}");
+    }
+
+    #[test]
+    fn floods_push_nothing_out_and_the_states_of_the_ring_are_there() {
+        let mut bench = Bench::new("floods");
+        bench.core(Event::EnterGather { cause: 2, text: "so" });
+        for _ in 0..2_000 {
+            bench.daemon(DaemonEvent::Retransmits { frames: 3 });
+            bench.daemon(DaemonEvent::Client { text: "who are you".into() });
+        }
+        bench.core(Event::EnterOperational);
+        let got = bench.of(Class::Event);
+        assert_eq!(got.len(), 2, "{got:?}");
+    }
+
+    #[test]
+    fn an_idle_node_gives_a_sign_of_life_each_minute_and_not_more() {
+        let mut bench = Bench::new("sign");
+        bench.recorder.rest();
+        assert_eq!(bench.of(Class::Sign).len(), 0);
+        let Some(before) = Instant::now().checked_sub(SIGN_EACH) else { return }; // this machine has just booted
+        bench.recorder.written = before;
+        bench.recorder.rest();
+        bench.recorder.rest();
+        assert_eq!(bench.of(Class::Sign), [(0, 1, 7, String::new())]);
+    }
+}
