@@ -71,8 +71,10 @@ fn sbd_of_two_nodes_misses_the_other_one() {
     };
     cluster.all().into_iter().for_each(start);
     let mut at = says(&cluster, 1, 0, "Corosync is in 2Node-mode");
-    // The first one has known it before, with one member, and says nothing new.
-    says(&cluster, 2, 0, "(2 members)");
+    // Whichever of the two joins the process group last finds two members there; the other one says nothing new.
+    cluster.wait_for("one sbd sees two members", || {
+        [1, 2].iter().any(|n| cluster.log(*n, "syslog").contains("(2 members)")).then_some(())
+    });
     for _ in 0..2 {
         cluster.power_off(2).unwrap();
         at = says(&cluster, 1, at, "requires both nodes present");
