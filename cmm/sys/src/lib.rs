@@ -6,6 +6,7 @@ pub mod clock;
 pub mod counting;
 pub mod daemonize;
 pub mod fdpass;
+pub mod heap;
 pub mod host;
 pub mod interfaces;
 pub mod kmsg;

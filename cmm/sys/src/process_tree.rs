@@ -53,7 +53,7 @@ pub struct ProcessTree {
     me: u32,
     am_root: bool,
     entries: Box<[u8]>,
-    seen: Box<[u64]>,
+    marks: Box<[u64]>,
     strays: [Stray; STRAYS_MAX],
     strays_len: usize,
     strays_lost: bool,
@@ -140,7 +140,9 @@ impl Stat {
 }
 
 const STRAYS_MAX: usize = 64;
-const PID_LIMIT: usize = 4 << 20;
+/// One bit for each remainder of a pid. Pids that share one are taken for the same: a stranger's zombie may then be waited
+/// for until it is reaped, which is the safe side. A bit for each pid there can be would be half a megabyte of locked memory.
+const MARKS: usize = 1 << 17;
 /// Passes that stop and do not yet kill. More would only matter to a fork bomb, which the killing passes meet too.
 const STOP_PASSES_MAX: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -196,7 +198,7 @@ impl ProcessTree {
             me,
             am_root: is_real_root(),
             entries: vec![0; 32 << 10].into(),
-            seen: vec![0; PID_LIMIT / 64].into(),
+            marks: vec![0; MARKS / 64].into(),
             strays: [Stray::default(); STRAYS_MAX],
             strays_len: 0,
             strays_lost: false,
@@ -225,7 +227,7 @@ impl ProcessTree {
     /// What reading /proc says; nothing may be concluded about the node then.
     pub fn kill(&mut self, limit: Duration) -> io::Result<Killed> {
         let start = Instant::now();
-        self.seen.fill(0);
+        self.marks.fill(0);
         (self.strays_len, self.strays_lost) = (0, false);
         for pass in 0..STOP_PASSES_MAX {
             let scan = self.pass(Signal::SIGSTOP)?;
@@ -370,13 +372,13 @@ impl ProcessTree {
     }
 
     fn mark(&mut self, pid: u32) {
-        if let Some(word) = self.seen.get_mut(pid as usize / 64) {
-            *word |= 1 << (pid % 64);
-        }
+        let bit = pid as usize % MARKS;
+        self.marks[bit / 64] |= 1 << (bit % 64);
     }
 
     fn is_marked(&self, pid: u32) -> bool {
-        self.seen.get(pid as usize / 64).is_some_and(|word| word & (1 << (pid % 64)) != 0)
+        let bit = pid as usize % MARKS;
+        self.marks[bit / 64] & (1 << (bit % 64)) != 0
     }
 
     fn each_process(&mut self, mut visit: impl FnMut(&mut Self, u32) -> io::Result<()>) -> io::Result<()> {

@@ -29,7 +29,7 @@ use failfast::guardian::{FromGuardian, MESSAGE_MAX, Setup, ToGuardian, decode_ta
 use failfast::{Outcome, PanicPath};
 use failfast_core::{Reason, StuckDetector};
 use holdfast_sys::stamp::{Side, Stamps};
-use holdfast_sys::{clock, fdpass, leader, realtime};
+use holdfast_sys::{clock, fdpass, heap, leader, realtime};
 use holdfast_types::{Boottime, Span};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CpuSet;
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         eprintln!("holdfast-guardian is started by cmmd, which hands it a socket; it is of no use by hand");
         ExitCode::from(NOT_STARTED_BY_CMMD)
     };
+    heap::share_one();
     let Ok(channel) = io::stdin().as_fd().try_clone_to_owned() else { return by_hand() };
     let mut buffer = vec![0; MESSAGE_MAX];
     let Ok((len, fds)) = fdpass::receive(channel.as_fd(), &mut buffer) else { return by_hand() };
