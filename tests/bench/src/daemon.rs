@@ -7,6 +7,24 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use harness::{Cib, Cluster, Options};
 
+/// A unit that nodes of ours have where a bench starts it.
+pub(crate) const UNIT: &str = "sleep";
+pub(crate) const UNIT_PIDFILE: &str = "/run/sleep.pid";
+/// The process beside our daemon.
+pub(crate) const GUARDIAN: &str = "holdfast-guardi";
+
+macro_rules! totem {
+    () => {
+        "totem {\n    token_coefficient: 0\n}\n"
+    };
+}
+
+macro_rules! unit {
+    () => {
+        "failfast {\n    unit {\n        name: sleep\n        pidfile: /run/sleep.pid\n    }\n}\n"
+    };
+}
+
 /// A daemon that serves corosync's clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Daemon {
@@ -31,7 +49,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// Nodes without daemons, switched off.
     pub(crate) fn cluster(self, cib: &Cib) -> Result<Cluster> {
-        let more = if self.token.is_some() { "totem {\n    token_coefficient: 0\n}\n" } else { "" };
+        let more = if self.token.is_some() { concat!(totem!(), unit!()) } else { unit!() };
         let options =
             Options { nodes: self.nodes, token_ms: self.token.unwrap_or(0), more, ..Options::default() };
         Cluster::new("bench", options, cib)

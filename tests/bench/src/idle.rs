@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::daemon::{Daemon, Ring};
+use crate::daemon::{Daemon, GUARDIAN, Ring};
 use crate::membership;
 
 /// CPU share, memory and threads of the daemon of node 2, and of its guardian where it has one.
@@ -36,8 +36,6 @@ pub(crate) fn measure(daemon: Daemon, seconds: u32, ring: Ring) -> Result<Vec<(S
     }
     Ok(rows)
 }
-
-const GUARDIAN: &str = "holdfast-guardi";
 
 fn field_of(file: &str, field: &str) -> Result<String> {
     let text = std::fs::read_to_string(file)?;

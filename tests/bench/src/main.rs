@@ -37,6 +37,7 @@ Examples:
   cargo run --release -p bench -- all
   cargo run --release -p bench -- detect --times 100 --token 300
   cargo run --release -p bench -- detect --fault node --nodes 8 --default-timers
+  cargo run --release -p bench -- faults --daemon cmmd --daemon corosync-sealed
   cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
   cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
   cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
@@ -60,6 +61,14 @@ enum Bench {
         fault: Vec<Fault>,
         /// How many times each
         #[arg(long, default_value_t = 30)]
+        times: u32,
+        #[command(flatten)]
+        rig: Rig,
+    },
+    /// Every fault there is, one row each → the first survivor's new configuration; beside it the peer, where it can happen to it
+    Faults {
+        /// How many times each
+        #[arg(long, default_value_t = 20)]
         times: u32,
         #[command(flatten)]
         rig: Rig,
@@ -249,6 +258,7 @@ fn main() -> ExitCode {
         Bench::Calls { pause, runs, rig } => calls(&pause, &runs, &rig),
         Bench::Flood { size, seconds } => stability::flood(size, seconds),
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
+        Bench::Faults { times, rig } => faults(times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
         Bench::FailOver { times, token } => fail_over(times, token),
         Bench::Idle { seconds, rig } => idle(seconds, &rig),
@@ -284,6 +294,23 @@ fn detect(faults: &[Fault], times: u32, rig: &Rig) -> Result<()> {
             table.samples(&format!("{daemon}, {fault}: first"), figures.first);
             table.samples(&format!("{daemon}, {fault}: last"), figures.last);
             table.samples(&format!("{daemon}, {fault}: back"), figures.back);
+        }
+    }
+    table.print();
+    Ok(())
+}
+
+fn faults(times: u32, rig: &Rig) -> Result<()> {
+    let mut table = Table::new(&format!(
+        "fault of one node → the first survivor's new configuration, ms; {}",
+        rig.ring()
+    ));
+    for fault in Fault::ALL {
+        for daemon in rig.daemons().into_iter().filter(|d| fault.strikes(*d)) {
+            table.samples(
+                &format!("{fault}, {daemon}"),
+                membership::strike(daemon, fault, times, rig.ring())?.first,
+            );
         }
     }
     table.print();

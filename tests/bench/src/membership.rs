@@ -9,7 +9,7 @@ use harness::{Cib, Cluster};
 use holdfast_sys::clock::boottime_nanos;
 use nix::sys::signal::Signal;
 
-use crate::daemon::{Daemon, Ring};
+use crate::daemon::{Daemon, GUARDIAN, Ring, UNIT, UNIT_PIDFILE};
 use crate::probe::{self, Notice};
 
 /// What happens to a node.
@@ -25,6 +25,31 @@ pub(crate) enum Fault {
     Stop,
     /// The daemon is told to end (SIGTERM).
     Leave,
+    /// A unit of failfast without a delay is killed.
+    Unit,
+    /// The guardian is killed, and the daemon right behind it: nobody is left to speak for it.
+    Unguarded,
+    /// What it sends vanishes in the switch; it hears the others.
+    OneWay,
+}
+
+impl Fault {
+    /// All of them, the loudest first.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Leave,
+        Self::Unit,
+        Self::Daemon,
+        Self::Unguarded,
+        Self::Node,
+        Self::Stop,
+        Self::Cut,
+        Self::OneWay,
+    ];
+
+    /// Whether it can happen to this daemon.
+    pub(crate) fn strikes(self, daemon: Daemon) -> bool {
+        daemon == Daemon::Cmmd || !matches!(self, Self::Unit | Self::Unguarded)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -35,6 +60,9 @@ impl fmt::Display for Fault {
             Self::Cut => "link cut",
             Self::Stop => "daemon stopped",
             Self::Leave => "orderly leave",
+            Self::Unit => "kill -9 of a unit",
+            Self::Unguarded => "kill -9 of guardian and daemon",
+            Self::OneWay => "link cut one way",
         })
     }
 }
@@ -67,6 +95,9 @@ pub(crate) fn strike_in(
         let survivors: Vec<u32> = cluster.all().into_iter().filter(|n| *n != node).collect();
         // Not in step with the ring's own timers.
         std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 500) + 300));
+        if fault == Fault::Unit {
+            start_unit(cluster, node)?;
+        }
         let before: Vec<usize> = survivors.iter().map(|n| notices(cluster, *n).len()).collect();
         let blow = boottime_nanos();
         match fault {
@@ -75,6 +106,12 @@ pub(crate) fn strike_in(
             Fault::Cut => cluster.isolate(node),
             Fault::Stop => cluster.signal(node, daemon.process(), Signal::SIGSTOP),
             Fault::Leave => cluster.signal(node, daemon.process(), Signal::SIGTERM),
+            Fault::Unit => cluster.signal(node, UNIT, Signal::SIGKILL),
+            Fault::Unguarded => {
+                cluster.signal(node, GUARDIAN, Signal::SIGKILL);
+                cluster.signal(node, daemon.process(), Signal::SIGKILL);
+            }
+            Fault::OneWay => survivors.iter().for_each(|to| cluster.cut_one_way(node, *to)),
         }
         let seen = cluster.wait_for("the survivors' new configuration", || {
             let of = |(node, skip): (&u32, &usize)| {
@@ -92,13 +129,13 @@ pub(crate) fn strike_in(
             figures.last.last().copied().unwrap_or_default()
         );
         let again = match fault {
-            Fault::Cut => {
+            Fault::Cut | Fault::OneWay => {
                 let again = boottime_nanos();
                 cluster.heal();
                 again
             }
             // A guardian may have taken the rest of the stopped node down by now.
-            Fault::Node | Fault::Daemon | Fault::Stop | Fault::Leave => {
+            _ => {
                 let _ = cluster.power_off(node);
                 cluster.power_on(node)?;
                 probe(cluster, node)?;
@@ -111,6 +148,17 @@ pub(crate) fn strike_in(
         figures.back.push(complete.saturating_sub(again) as f64 / 1e6);
     }
     Ok(figures)
+}
+
+/// Starts what the configuration names as a unit, and waits until it is armed.
+fn start_unit(cluster: &Cluster, node: u32) -> Result<()> {
+    let script = format!("setsid {UNIT} 100000 >/dev/null 2>&1 </dev/null & echo $! >{UNIT_PIDFILE}");
+    let out = cluster.exec(node, "sh", &["-c", &script])?;
+    anyhow::ensure!(out.status.success(), "{out:?}");
+    let unit = cluster.wait_for("the unit runs", || cluster.find(node, UNIT).pop());
+    let armed = format!("unit \"{UNIT}\" armed by pid {}", unit.inner_pid);
+    cluster.wait_for("the unit is armed", || cluster.log(node, "cmmd").contains(&armed).then_some(()));
+    Ok(())
 }
 
 /// Cold starts of all daemons at once.
