@@ -28,7 +28,7 @@ mod timing;
 mod totem;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Severity};
-pub use failfast::{ExitScope, Failfast, Mode, Unit};
+pub use failfast::{ExitScope, Failfast, FoundBy, Mode, Unit, WatchdogName};
 pub use fencing::{DataDisks, OnConflict};
 pub use heuristics::{Heuristic, Heuristics};
 pub use keys::{ConfigKey, KeyValue};

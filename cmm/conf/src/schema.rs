@@ -36,8 +36,6 @@ pub(crate) enum Effect {
     Used,
     /// Known to corosync, without effect here: why.
     Inert(&'static str),
-    /// Known to corosync and not served yet: what happens instead. An error when set to something.
-    NotYet(&'static str),
 }
 
 /// One key of a section. A name may end in `*` (`exec_*`) or hold `#` for one digit 0 … 7 (`ring#_addr`).
@@ -132,9 +130,6 @@ fn check_section(section: &Section, spec: &'static Spec, path: &str, found: &mut
         if let Effect::Inert(why) = inner_spec.effect {
             found.warn(inner.at(), format!("section {path} has no effect: {why}"));
         }
-        if let Effect::NotYet(instead) = inner_spec.effect {
-            found.error(inner.at(), format!("section {path} is not served yet; {instead}"));
-        }
         let earlier = section.sections[..index].iter().any(|s| s.name == inner.name);
         if earlier && !inner_spec.repeats && !inner_spec.open {
             found.error(inner.at(), format!("a second section {path}; put its lines into the first one"));
@@ -149,6 +144,7 @@ impl Spec {
         self.name == "uidgid" && matches!(key, "uid" | "gid")
             || self.name == "disk" && matches!(key, "device" | "label")
             || std::ptr::eq(self, &raw const FENCING_SCSI) && key == "device"
+            || self.name == "failfast" && matches!(key, "watchdog_device" | "watchdog_identity")
     }
 }
 
@@ -179,11 +175,6 @@ fn check_item(item: &Item, key: &'static Key, path: &str, found: &mut Diagnostic
     match key.effect {
         Effect::Used => {}
         Effect::Inert(why) => found.warn(item.at(), format!("{full} has no effect: {why}; remove the line")),
-        Effect::NotYet(instead) => {
-            if !matches!(item.value.as_str(), "0" | "no" | "off" | "none") {
-                found.error(item.at(), format!("{full} is not served yet: {instead}; remove the line"));
-            }
-        }
     }
 }
 
@@ -276,10 +267,6 @@ const fn word(name: &'static str, words: &'static [&'static str]) -> Key {
 }
 const fn inert(mut k: Key, why: &'static str) -> Key {
     k.effect = Effect::Inert(why);
-    k
-}
-const fn not_yet(mut k: Key, instead: &'static str) -> Key {
-    k.effect = Effect::NotYet(instead);
     k
 }
 const fn width(mut k: Key, width: Width) -> Key {
@@ -570,6 +557,7 @@ static FAILFAST: Spec = section(
         word("mode", &["exit", "panic", "reset", "off"]),
         word("exit_scope", &["run-dir", "pid-namespace"]),
         text("watchdog_device"),
+        text("watchdog_identity"),
         num("watchdog_timeout", 1_000, 600_000),
         num("watchdog_pretimeout", 0, 600_000),
         num("guardian_limit", 100, 600_000),
@@ -584,8 +572,11 @@ static UNIT: Spec = repeated(section(
         num("heartbeat", 0, 3_600_000),
         word("mode", &["exit", "panic", "reset", "off"]),
         text("pidfile"),
-        not_yet(text("systemd"), "name the unit's pidfile instead"),
-        not_yet(text("command"), "name the unit's pidfile instead"),
+        text("systemd"),
+        text("command"),
+        word("on_failure", &["failfast", "restart"]),
+        num("restarts", 0, 16),
+        num("window", 1_000, 3_600_000),
     ],
     &[],
 ));

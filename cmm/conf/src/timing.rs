@@ -78,7 +78,7 @@ impl Timing {
     /// Takes the times of failfast over.
     pub(crate) fn complete(&mut self, failfast: &Failfast) {
         self.guardian_limit = failfast.guardian_limit;
-        let device = failfast.watchdog_device.as_ref();
+        let device = failfast.watchdogs.first();
         self.watchdog_worst = device.map(|_| failfast.watchdog_timeout.scale(WORST.0, WORST.1));
         self.watchdog_soonest =
             device.map(|_| failfast.watchdog_timeout.saturating_sub(failfast.watchdog_pretimeout));

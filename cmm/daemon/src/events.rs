@@ -629,6 +629,9 @@ fn failfast(event: &failfast_core::Event, out: &mut Vec<Line>) {
         E::Triggered { .. } => "unit_triggered",
         E::TimedOut { .. } => "unit_timed_out",
         E::TakingDown { .. } => "unit_taking_down",
+        E::RestartedTooOften { .. } => "unit_restarted_too_often",
+        E::Maintenance { .. } => "units_maintenance",
+        E::MaintenanceOver { .. } => "units_maintenance_over",
         E::Paused { .. } => "units_paused",
         E::Dropped { .. } => "unit_events_dropped",
     };
@@ -904,8 +907,8 @@ fn daemon(event: &DaemonEvent, out: &mut Vec<Line>) {
             line("guardian_runs", "FAILFAST", Info, "The guardian watches this node.".into(), vec![]);
         }
         DaemonEvent::UnitNotArmed { name, pid, why } => {
-            let text =
-                format!("Failfast: unit \"{name}\" (pid {pid}) of the configuration is not armed: {why}");
+            let which = if *pid == 0 { String::new() } else { format!(" (pid {pid})") };
+            let text = format!("Failfast: unit \"{name}\"{which} of the configuration is not armed: {why}");
             line(
                 "unit_not_armed",
                 "FAILFAST",

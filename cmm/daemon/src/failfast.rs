@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 
-use cmm_conf::{Config, Priority};
+use cmm_conf::{Config, Priority, WatchdogName};
 use cmm_proto::{GaspKind, Node};
 use crossbeam_queue::ArrayQueue;
 use failfast::black_box::Class;
 use failfast::spawn::Respawn;
 use failfast::watchdog::{Feeder, Figures, Identity, Notice};
 use failfast::{FailfastServer, Grave, Guardian, Link, Packets, PanicPath, ServerConfig, Setup, Watchdog};
-use failfast_core::{ArmRequest, Decision, ExitScope, Mode, Output, Reason, Text, UnitName};
+use failfast_core::protocol::{DeviceState, GuardianLine, WatchdogLine};
+use failfast_core::{ArmRequest, Decision, ExitScope, Mode, Output, Reason, Restarts, Text, UnitName};
 use holdfast_types::{Boottime, Span};
 
 use crate::events::{DaemonEvent, Happening, watchdog_text};
@@ -21,12 +22,12 @@ use crate::exit::{self, Fatal};
 use crate::log::Log;
 use crate::net::{LinkNet, NetConfig};
 use crate::runtime_files::Paths;
-use crate::units::UnitFiles;
+use crate::units::UnitProcesses;
 
 /// Everything that can take this node down, and what it needs for that.
 pub(crate) struct Failfast {
     server: FailfastServer,
-    units: UnitFiles,
+    units: UnitProcesses,
     /// `None` while another one is being started.
     guardian: Option<Guardian>,
     respawn: Option<Respawn>,
@@ -42,7 +43,7 @@ pub(crate) struct Failfast {
     graves_due: bool,
     program: PathBuf,
     waker: Arc<mio::Waker>,
-    watchdog: WatchdogState,
+    watchdogs: Watchdogs,
     /// Events of the registry may wait although its descriptor is quiet.
     more: bool,
     seen_changes: u64,
@@ -51,18 +52,21 @@ pub(crate) struct Failfast {
     condemned: Option<Reason>,
 }
 
-enum WatchdogState {
-    None,
+/// The watchdog devices of the configuration. All are fed alike: the first that fires takes the machine down.
+#[derive(Default)]
+struct Watchdogs {
     /// Found, not armed: that waits for the first quorum.
-    Waiting(Arming),
-    Running(Feeder),
+    arming: Option<Arming>,
+    running: Vec<Feeder>,
 }
 
-/// A helper thread that opens the device: some drivers take seconds for it.
+/// A helper thread that opens the devices: some drivers take seconds for it.
 struct Arming {
     thread: Thread,
-    result: Arc<ArrayQueue<Result<Watchdog, String>>>,
+    /// By number in the configuration.
+    results: Arc<ArrayQueue<(usize, Result<Watchdog, String>)>>,
     asked: Arc<AtomicBool>,
+    left: usize,
 }
 
 /// What the loop wants of the watchdog in this turn.
@@ -95,7 +99,7 @@ impl Failfast {
             log.text(Priority::Warning, text);
         }
         let server_config = ServerConfig { run_dir: paths.run.clone(), mode, scope };
-        let server = FailfastServer::bind(&server_config, now).map_err(|e| fatal("no socket", &e))?;
+        let mut server = FailfastServer::bind(&server_config, now).map_err(|e| fatal("no socket", &e))?;
         let setup = Setup {
             mode,
             scope,
@@ -117,8 +121,8 @@ impl Failfast {
         let program = Guardian::program().map_err(|e| fatal("no guardian", &e))?;
         let mut warnings = Vec::new();
         let own = PanicPath::prepare(&setup, None, &mut warnings).map_err(|e| fatal("no way down", &e))?;
-        let watchdog = find_watchdog(config, &waker, log)?;
-        let units = UnitFiles::watch(config.failfast.units.clone(), Arc::clone(&waker))
+        let (watchdogs, lines) = find_watchdogs(config, &waker, log)?;
+        let units = UnitProcesses::watch(config.failfast.units.clone(), Arc::clone(&waker))
             .map_err(|e| fatal("cannot start a thread", &e))?;
         // Last: from here on an end of this process that is not an orderly one takes the node down.
         let guardian = Guardian::spawn(&program, &setup, now).map_err(|e| {
@@ -127,6 +131,8 @@ impl Failfast {
                 &format!("{e}; install holdfast-guardian beside cmmd, and check the failfast section"),
             )
         })?;
+        server.report_mut().watchdogs = lines;
+        server.report_mut().guardian = Some(guardian_line(&guardian, &setup));
         warnings.extend_from_slice(guardian.warnings());
         warnings.sort();
         warnings.dedup();
@@ -146,7 +152,7 @@ impl Failfast {
             graves_due: false,
             program,
             waker,
-            watchdog,
+            watchdogs,
             more: false,
             seen_changes: 0,
             guardian_seen: now,
@@ -156,11 +162,14 @@ impl Failfast {
 
     /// Arms units of the configuration whose processes were found.
     fn arm_configured(&mut self, now: Boottime, log: &Log) {
-        while let Some((unit, pid)) = self.units.next() {
-            let armed = UnitName::new(&unit.name).map_err(|e| e.to_string()).and_then(|name| {
+        while let Some((unit, found)) = self.units.next() {
+            let pid = found.as_ref().map_or(0, |pid| *pid);
+            let armed = found.and_then(|pid| {
+                let name = UnitName::new(&unit.name).map_err(|e| e.to_string())?;
                 let heartbeat = unit.heartbeat.unwrap_or(Span::ZERO);
-                let request = ArmRequest { name, delay: unit.delay, heartbeat, mode: unit.mode.map(mode_of) };
-                self.server.arm_process(now, pid, &request)
+                let restarts = unit.restarts.map(|(count, window)| Restarts { count, window });
+                let (delay, mode) = (unit.delay, unit.mode.map(mode_of));
+                self.server.arm_process(now, pid, &ArmRequest { name, delay, heartbeat, mode, restarts })
             });
             if let Err(why) = armed {
                 log.event(DaemonEvent::UnitNotArmed { name: unit.name.clone(), pid, why });
@@ -197,16 +206,14 @@ impl Failfast {
 
     /// When [`Self::turn`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Boottime> {
-        let feed = match &self.watchdog {
-            WatchdogState::Running(feeder) => feeder.next_timeout(),
-            _ => None,
-        };
-        [self.server.next_timeout(), feed].into_iter().flatten().min()
+        let feeding = self.watchdogs.running.iter().filter_map(Feeder::next_timeout);
+        feeding.chain(self.server.next_timeout()).min()
     }
 
     /// The guardian is dead, or stands still: another one is started on a helper thread.
     pub(crate) fn replace_guardian(&mut self, now: Boottime, why: &str, log: &Log) {
         let Some(dead) = self.guardian.take() else { return };
+        self.server.report_mut().guardian = None;
         log.event(DaemonEvent::Guardian { error: Some(why.to_owned()) });
         let waker = Arc::clone(&self.waker);
         let wake = move || {
@@ -234,6 +241,7 @@ impl Failfast {
         let replaced = match self.respawn.as_ref().and_then(Respawn::result) {
             None => false,
             Some(Ok(guardian)) => {
+                self.server.report_mut().guardian = Some(guardian_line(&guardian, &self.setup));
                 self.guardian = Some(guardian);
                 self.respawn = None;
                 self.guardian_seen = now;
@@ -304,6 +312,7 @@ impl Failfast {
     fn look_after_guardian(&mut self, now: Boottime, log: &Log) {
         let Some(guardian) = &self.guardian else { return };
         let silent = guardian.silent_for(now);
+        self.server.guardian_seen(now - silent);
         if silent < self.setup.limit {
             self.guardian_seen = now;
         } else if now.since(self.guardian_seen) > self.setup.limit {
@@ -311,45 +320,68 @@ impl Failfast {
         }
     }
 
-    /// Feeds the watchdog while the node is fit: units within their deadlines, and quorate or nothing to protect. Being
+    /// Feeds the watchdogs while the node is fit: units within their deadlines, and quorate or nothing to protect. Being
     /// called at all is the proof of progress.
     fn feed(&mut self, now: Boottime, health: &Health, log: &Log) {
-        if let WatchdogState::Waiting(arming) = &mut self.watchdog {
+        if let Some(arming) = &mut self.watchdogs.arming {
             if health.quorate && !arming.asked.swap(true, Ordering::AcqRel) {
                 arming.thread.unpark();
             }
-            match arming.result.pop() {
-                None => {}
-                Some(Ok(device)) => {
-                    log.event(DaemonEvent::Watchdog { fed: true, why: "armed with the first quorum" });
-                    if let Notice::Refused(why) = device.notice() {
-                        log.text(Priority::Warning, why.clone());
+            while let Some((index, result)) = arming.results.pop() {
+                arming.left -= 1;
+                let line = self.server.report_mut().watchdogs.get_mut(index);
+                match result {
+                    Ok(device) => {
+                        tell_armed(&device, line, log);
+                        if self.watchdogs.running.is_empty() {
+                            log.event(DaemonEvent::Watchdog {
+                                fed: true,
+                                why: "armed with the first quorum",
+                            });
+                        }
+                        self.watchdogs.running.push(Feeder::new(device, now));
                     }
-                    self.watchdog = WatchdogState::Running(Feeder::new(device, now));
-                }
-                Some(Err(error)) => {
-                    log.event(DaemonEvent::Degraded {
-                        what: "the watchdog is not armed",
-                        error,
-                        then: "nobody takes over from this node by time alone",
-                    });
-                    self.watchdog = WatchdogState::None;
+                    Err(error) => {
+                        if let Some(line) = line {
+                            (line.state, line.why) = (DeviceState::Failed, error.clone());
+                        }
+                        log.event(DaemonEvent::Degraded {
+                            what: "the watchdog is not armed",
+                            error,
+                            then: "nobody takes over from this node by this device's time alone",
+                        });
+                    }
                 }
             }
+            if arming.left == 0 {
+                self.watchdogs.arming = None;
+            }
+        }
+        if self.watchdogs.running.is_empty() {
+            return;
         }
         let fit = self.server.within_deadlines(now);
-        let WatchdogState::Running(feeder) = &mut self.watchdog else { return };
-        let (feed, why) = match (fit, health.quorate, health.protected) {
+        // What a dead unit has left behind nobody knows: what it said of itself while it lived counts no more.
+        let protected = health.protected || self.server.in_trouble();
+        let (feed, why) = match (fit, health.quorate, protected) {
             (false, _, _) => (false, "a unit is over its deadline"),
             (true, true, _) => (true, "the node is fit and quorate"),
             (true, false, false) => (true, "not quorate, but nothing here needs protection"),
             (true, false, true) => (false, "not quorate with something to protect"),
         };
-        if let Some(fed) = feeder.turn(now, feed) {
+        let mut changed = false;
+        for feeder in &mut self.watchdogs.running {
+            changed |= feeder.turn(now, feed).is_some();
+        }
+        if changed {
             // Unless it is fed again, that was why this node went down.
-            let class = if fed { Class::Outcome } else { Class::Death };
-            self.own.announce(class, &watchdog_text(fed, why));
-            log.event(DaemonEvent::Watchdog { fed, why });
+            let class = if feed { Class::Outcome } else { Class::Death };
+            self.own.announce(class, &watchdog_text(feed, why));
+            log.event(DaemonEvent::Watchdog { fed: feed, why });
+        }
+        let told = &mut self.server.report_mut().feeding;
+        if told.as_ref().is_none_or(|(fed, told)| *fed != feed || told != why) {
+            *told = Some((feed, why.to_owned()));
         }
     }
 
@@ -380,7 +412,7 @@ impl Failfast {
         failfast::take_down(self.guardian.as_ref(), &mut self.own, reason, &gasp)
     }
 
-    /// An orderly end: the guardian goes, the watchdog stops.
+    /// An orderly end: the guardian goes, the watchdogs stop.
     pub(crate) fn release(mut self, log: &Log) {
         if !self.graves.is_empty() {
             self.own.say_on_disks(&Text::from("cmmd left the cluster in order"));
@@ -388,11 +420,11 @@ impl Failfast {
         if let Some(Err(e)) = self.guardian.map(Guardian::release) {
             log.event(DaemonEvent::Guardian { error: Some(e.to_string()) });
         }
-        if let WatchdogState::Running(feeder) = self.watchdog
-            && let Err(e) = feeder.disarm()
-        {
-            let (what, then) = ("the watchdog cannot be stopped", "it will reset this machine");
-            log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
+        for feeder in self.watchdogs.running {
+            if let Err(e) = feeder.disarm() {
+                let (what, then) = ("the watchdog cannot be stopped", "it will reset this machine");
+                log.event(DaemonEvent::Degraded { what, error: e.to_string(), then });
+            }
         }
     }
 }
@@ -435,43 +467,107 @@ fn mode_of(mode: cmm_conf::Mode) -> Mode {
     }
 }
 
-/// Looks the configured watchdog up, without opening it, and gets a thread ready that will.
-fn find_watchdog(config: &Config, waker: &Arc<mio::Waker>, log: &Log) -> Result<WatchdogState, Fatal> {
-    let Some(path) = &config.failfast.watchdog_device else { return Ok(WatchdogState::None) };
-    let refused = |why: &dyn std::fmt::Display| {
-        Fatal::new(
-            exit::OS,
-            format!("watchdog {path}: {why}; correct watchdog_device, or write \"watchdog_device: off\""),
-        )
-    };
-    let identity = Identity::of(path.as_ref()).map_err(|e| refused(&e))?;
-    if identity.active {
-        return Err(refused(
-            &"it is running already: left armed by a cmmd that died, or used by another program",
-        ));
+fn guardian_line(guardian: &Guardian, setup: &Setup) -> GuardianLine {
+    GuardianLine { pid: guardian.pid(), seen: Span::ZERO, limit: setup.limit }
+}
+
+/// What an operator has to know of a device that is armed now.
+fn tell_armed(device: &Watchdog, line: Option<&mut WatchdogLine>, log: &Log) {
+    let identity = device.identity();
+    let (path, name) = (identity.path.display(), &identity.name);
+    let mut why = String::new();
+    log.text(Priority::Info, format!("watchdog {path} ({name}) is armed, time-out {}", device.timeout()));
+    if let Notice::Refused(missing) = device.notice() {
+        log.text(Priority::Warning, missing.clone());
+        why.clone_from(missing);
     }
-    if identity.is_software() {
-        log.text(Priority::Warning, format!("watchdog {path} is the software one: it dies with the kernel"));
+    if identity.no_way_out {
+        let text = format!(
+            "watchdog {path} ({name}) runs with nowayout: it cannot be stopped, and an orderly stop of cmmd ends with a reset of \
+             this machine; load its driver without nowayout if that is not wanted"
+        );
+        log.text(Priority::Warning, text);
     }
-    let figures = Figures {
-        timeout: config.failfast.watchdog_timeout,
-        pretimeout: config.failfast.watchdog_pretimeout,
+    if let Some(line) = line {
+        line.state = DeviceState::Armed;
+        line.notice = if let Notice::Panic(before) = device.notice() { Some(*before) } else { None };
+        line.worst = device.worst_case();
+        line.timeout = device.timeout();
+        line.name.clone_from(name);
+        line.why = why;
+    }
+}
+
+/// Looks the configured watchdogs up, without opening them, and gets a thread ready that will.
+fn find_watchdogs(
+    config: &Config,
+    waker: &Arc<mio::Waker>,
+    log: &Log,
+) -> Result<(Watchdogs, Vec<WatchdogLine>), Fatal> {
+    let failfast = &config.failfast;
+    let mut found: Vec<Identity> = Vec::new();
+    for name in &failfast.watchdogs {
+        let refused = |why: &dyn std::fmt::Display| {
+            let text =
+                format!("watchdog {name}: {why}; correct watchdog_device, or write \"watchdog_device: off\"");
+            Fatal::new(exit::OS, text)
+        };
+        let identity = match name {
+            WatchdogName::Path(path) => Identity::of(path.as_ref()),
+            WatchdogName::Identity(name) => Identity::named(name),
+        };
+        let identity = identity.map_err(|e| refused(&e))?;
+        if identity.active {
+            let why = "it is running already: left armed by a cmmd that died, or used by another program";
+            return Err(refused(&why));
+        }
+        if let Some(same) = found.iter().find(|other| other.place() == identity.place()) {
+            return Err(refused(&format!("it is the same device as {}", same.path.display())));
+        }
+        if identity.is_software() {
+            let path = identity.path.display();
+            log.text(
+                Priority::Warning,
+                format!("watchdog {path} is the software one: it dies with the kernel"),
+            );
+        }
+        found.push(identity);
+    }
+    if found.is_empty() {
+        return Ok((Watchdogs::default(), Vec::new()));
+    }
+    let line = |identity: &Identity| WatchdogLine {
+        state: DeviceState::Waiting,
+        timeout: failfast.watchdog_timeout,
+        notice: None,
+        worst: failfast.watchdog_timeout.scale(22, 10),
+        no_way_out: identity.no_way_out,
+        software: identity.is_software(),
+        path: identity.path.display().to_string(),
+        name: identity.name.clone(),
+        why: String::new(),
     };
-    let result = Arc::new(ArrayQueue::new(1));
+    let lines = found.iter().map(line).collect();
+    let left = found.len();
+    let figures = Figures { timeout: failfast.watchdog_timeout, pretimeout: failfast.watchdog_pretimeout };
+    let results = Arc::new(ArrayQueue::new(left));
     let asked = Arc::new(AtomicBool::new(false));
-    let (for_thread, asked_there, waker) = (Arc::clone(&result), Arc::clone(&asked), Arc::clone(waker));
+    let (for_thread, asked_there, waker) = (Arc::clone(&results), Arc::clone(&asked), Arc::clone(waker));
     let run = move || {
         while !asked_there.load(Ordering::Acquire) {
             thread::park();
         }
-        let armed = Watchdog::arm(identity, figures).map_err(|e| e.to_string());
-        let _ = for_thread.push(armed);
-        let _ = waker.wake();
+        for (index, identity) in found.into_iter().enumerate() {
+            let armed = Watchdog::arm(identity, figures).map_err(|e| e.to_string());
+            let _ = for_thread.push((index, armed)); // there is room for all
+            let _ = waker.wake();
+        }
     };
     let handle = thread::Builder::new()
         .name("watchdog".into())
         .stack_size(128 * 1_024)
         .spawn(run)
         .map_err(|e| Fatal::new(exit::OS, format!("cannot start a thread: {e}")))?;
-    Ok(WatchdogState::Waiting(Arming { thread: handle.thread().clone(), result, asked }))
+    let arming = Some(Arming { thread: handle.thread().clone(), results, asked, left });
+    Ok((Watchdogs { arming, running: Vec::with_capacity(left) }, lines))
 }

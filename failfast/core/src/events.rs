@@ -5,7 +5,7 @@ use std::fmt;
 use holdfast_types::Span;
 
 use crate::name::UnitName;
-use crate::registry::Trouble;
+use crate::registry::{Restarts, Trouble};
 use crate::text::Text;
 
 /// One thing that happened. `Copy` and of fixed size, so that the realtime thread can hand it to the log thread.
@@ -38,10 +38,12 @@ pub enum Event {
         /// How long the delay had run.
         after: Span,
     },
-    /// A unit said that the node can do without it from now on.
+    /// The node can do without a unit from now on.
     Disarmed {
         /// Which.
         name: UnitName,
+        /// The process that said so, where it was not the unit's own.
+        by: Option<u32>,
     },
     /// A unit is dead or late; its delay runs.
     Triggered {
@@ -53,6 +55,27 @@ pub enum Event {
         trouble: Trouble,
         /// The node goes down when this is over.
         delay: Span,
+        /// The delay begins only then.
+        maintenance: Option<Span>,
+    },
+    /// A unit is in trouble that was restarted as often as it may be: no restart cancels this countdown.
+    RestartedTooOften {
+        /// Which.
+        name: UnitName,
+        /// How often it may be.
+        restarts: Restarts,
+    },
+    /// Trouble of a unit, or of all, is only told for a while: at the begin, and again until it is over.
+    Maintenance {
+        /// Which; `None`: all.
+        name: Option<UnitName>,
+        /// For how long, from now.
+        left: Span,
+    },
+    /// A maintenance is over.
+    MaintenanceOver {
+        /// Of which; `None`: of all.
+        name: Option<UnitName>,
     },
     /// The delay of a unit in mode `off` is over: nothing happens but this line.
     TimedOut {
@@ -96,12 +119,28 @@ impl Event {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::Armed { .. } | Self::Disarmed { .. } => Level::Info,
-            Self::Rearmed { .. } | Self::Recovered { .. } | Self::Paused { .. } | Self::Dropped { .. } => {
-                Level::Warning
-            }
-            Self::Triggered { .. } | Self::TimedOut { .. } => Level::Error,
+            Self::Armed { .. } | Self::Disarmed { by: None, .. } => Level::Info,
+            Self::Rearmed { .. }
+            | Self::Recovered { .. }
+            | Self::Disarmed { .. }
+            | Self::Maintenance { .. }
+            | Self::MaintenanceOver { .. }
+            | Self::Paused { .. }
+            | Self::Dropped { .. } => Level::Warning,
+            Self::Triggered { .. } | Self::TimedOut { .. } | Self::RestartedTooOften { .. } => Level::Error,
             Self::TakingDown { .. } => Level::Emergency,
+        }
+    }
+}
+
+/// Which units, as the subject of a sentence.
+struct Whose<'a>(&'a Option<UnitName>);
+
+impl fmt::Display for Whose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(name) => write!(f, "unit \"{name}\" is"),
+            None => f.write_str("all units are"),
         }
     }
 }
@@ -122,19 +161,33 @@ impl fmt::Display for Event {
             Self::Recovered { name, after } => {
                 write!(f, "Failfast: heartbeat of unit \"{name}\" is back after {after}, countdown cancelled")
             }
-            Self::Disarmed { name } => write!(f, "Failfast: unit \"{name}\" disarmed"),
-            Self::Triggered { name, pid, trouble: Trouble::Died, delay } => {
-                write!(
-                    f,
-                    "Failfast: unit \"{name}\" (pid {pid}) died; aborting in {delay} unless it is armed again"
-                )
+            Self::Disarmed { name, by: None } => write!(f, "Failfast: unit \"{name}\" disarmed"),
+            Self::Disarmed { name, by: Some(by) } => {
+                write!(f, "Failfast: unit \"{name}\" disarmed by pid {by}")
             }
-            Self::Triggered { name, pid, trouble: Trouble::Late, delay } => {
-                write!(
-                    f,
-                    "Failfast: unit \"{name}\" (pid {pid}) missed its heartbeat; aborting in {delay} "
-                )?;
-                f.write_str("unless it is back")
+            Self::Triggered { name, pid, trouble, delay, maintenance } => {
+                let (what, back) = match trouble {
+                    Trouble::Died => ("died", "armed again"),
+                    Trouble::Late => ("missed its heartbeat", "back"),
+                };
+                write!(f, "Failfast: unit \"{name}\" (pid {pid}) {what}; aborting in {delay} ")?;
+                match maintenance {
+                    Some(left) => {
+                        write!(f, "from the end of its maintenance, which lasts {left}, unless it is {back}")
+                    }
+                    None => write!(f, "unless it is {back}"),
+                }
+            }
+            Self::RestartedTooOften { name, restarts: Restarts { count, window } } => write!(
+                f,
+                "Failfast: unit \"{name}\" was restarted {count} times in {window}: another restart does not count"
+            ),
+            Self::Maintenance { name, left } => {
+                write!(f, "Failfast: {} under maintenance for {left}: ", Whose(name))?;
+                f.write_str("trouble is only logged, nothing takes the node down for it")
+            }
+            Self::MaintenanceOver { name } => {
+                write!(f, "Failfast: {} no longer under maintenance", Whose(name))
             }
             Self::TimedOut { name, text } => {
                 write!(f, "Failfast timeout - unit \"{name}\" (mode off): {text}")
@@ -157,7 +210,7 @@ mod tests {
     fn wording() {
         let name = UnitName::new("rgmd").unwrap();
         let delay = Span::from_secs(35);
-        let triggered = |trouble| Event::Triggered { name, pid: 17, trouble, delay };
+        let triggered = |trouble| Event::Triggered { name, pid: 17, trouble, delay, maintenance: None };
         let table = [
             (
                 Event::Armed { name, pid: 17, delay, heartbeat: Span::ZERO },
@@ -175,7 +228,32 @@ mod tests {
                 Event::Recovered { name, after: Span::from_millis(20) },
                 "Failfast: heartbeat of unit \"rgmd\" is back after 20 ms, countdown cancelled",
             ),
-            (Event::Disarmed { name }, "Failfast: unit \"rgmd\" disarmed"),
+            (Event::Disarmed { name, by: None }, "Failfast: unit \"rgmd\" disarmed"),
+            (Event::Disarmed { name, by: Some(4) }, "Failfast: unit \"rgmd\" disarmed by pid 4"),
+            (
+                Event::Triggered {
+                    name,
+                    pid: 17,
+                    trouble: Trouble::Died,
+                    delay,
+                    maintenance: Some(Span::from_secs(60)),
+                },
+                "Failfast: unit \"rgmd\" (pid 17) died; aborting in 35000 ms from the end of its maintenance, which lasts \
+                 60000 ms, unless it is armed again",
+            ),
+            (
+                Event::RestartedTooOften {
+                    name,
+                    restarts: Restarts { count: 3, window: Span::from_secs(60) },
+                },
+                "Failfast: unit \"rgmd\" was restarted 3 times in 60000 ms: another restart does not count",
+            ),
+            (
+                Event::Maintenance { name: Some(name), left: delay },
+                "Failfast: unit \"rgmd\" is under maintenance for 35000 ms: trouble is only logged, nothing takes the node \
+                 down for it",
+            ),
+            (Event::MaintenanceOver { name: None }, "Failfast: all units are no longer under maintenance"),
             (
                 triggered(Trouble::Died),
                 "Failfast: unit \"rgmd\" (pid 17) died; aborting in 35000 ms unless it is armed again",

@@ -19,6 +19,7 @@
 //!     delay: Span::from_secs(35),
 //!     heartbeat: Span::ZERO,
 //!     mode: None,
+//!     restarts: None,
 //! };
 //! let key = registry.arm(at(1), 4711, &request).unwrap();
 //! registry.handle_death(at(10), key);
@@ -47,5 +48,8 @@ pub use mode::{ExitScope, Mode, UnknownWord};
 pub use name::{BadName, UnitName};
 pub use progress::StuckDetector;
 pub use reason::{Reason, ReasonKind};
-pub use registry::{ArmError, ArmRequest, Decision, Output, Registry, Trouble, UnitKey, UnitState, UnitView};
+pub use registry::{
+    ArmError, ArmRequest, Decision, MaintenanceError, Output, Registry, Restarts, Trouble, UnitKey,
+    UnitState, UnitView,
+};
 pub use text::Text;

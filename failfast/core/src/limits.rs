@@ -10,10 +10,16 @@ pub const NAME_MAX: usize = 48;
 pub const TEXT_MAX: usize = 216;
 /// Longest delay of a unit, and longest heartbeat limit.
 pub const INTERVAL_MAX: Span = Span::from_secs(3_600);
+/// Restarts of a unit that are counted.
+pub const RESTARTS_MAX: u8 = 16;
+/// Longest maintenance: one that is forgotten is over by the next shift.
+pub const MAINTENANCE_MAX: Span = Span::from_secs(4 * 3_600);
+/// So often the log says that there is one.
+pub const MAINTENANCE_REMINDER: Span = Span::from_secs(300);
 /// Bytes in one request on the failfast socket.
 pub const REQUEST_MAX: usize = 512;
 /// Bytes in one reply: a full list.
-pub const REPLY_MAX: usize = UNITS_MAX * 256;
+pub const REPLY_MAX: usize = UNITS_MAX * 448;
 /// Events that wait for [`crate::Registry::poll_output`]; more are counted and dropped, decisions never.
 pub const EVENTS_MAX: usize = 4 * UNITS_MAX;
 /// A turn of the loop that comes later than asked for by more than this is a pause of the loop and no lateness of

@@ -11,10 +11,18 @@
 //! | triggered, timed out | arm (any process) | armed: the countdown is off |
 //! | triggered by a late heartbeat | beat | armed: the countdown is off |
 //! | triggered | disarm by its process | disarmed |
+//! | triggered, restarted too often already | arm | refused: the delay runs out |
 //! | triggered by a late heartbeat | death | stays triggered, the delay does not start anew; the text says "died" |
 //! | triggered | delay over | the node goes down; in mode `off` timed out, and a line in the log |
 //!
 //! Only the first takedown is a decision: the node goes down once.
+//!
+//! **Restart first.** A unit with [`Restarts`] may be armed again out of trouble so many times in its window. One that
+//! needs it more often is not kept alive by whoever restarts it: the next trouble ends with the node, whether it comes
+//! back within the delay or not.
+//!
+//! **Maintenance** ([`Registry::maintain`]) stops no clock but the delay's: what happens is told as ever, and a delay
+//! that would run begins when the maintenance ends. It ends by itself, and is told about now and then until it does.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,7 +30,9 @@ use std::fmt;
 use holdfast_types::{Boottime, Span};
 
 use crate::events::Event;
-use crate::limits::{EVENTS_MAX, INTERVAL_MAX, PAUSE_SLACK, UNITS_MAX};
+use crate::limits::{
+    EVENTS_MAX, INTERVAL_MAX, MAINTENANCE_MAX, MAINTENANCE_REMINDER, PAUSE_SLACK, RESTARTS_MAX, UNITS_MAX,
+};
 use crate::mode::Mode;
 use crate::name::UnitName;
 use crate::reason::{Reason, ReasonKind, Wording};
@@ -46,6 +56,24 @@ pub struct Registry {
     events: VecDeque<Event>,
     dropped: u64,
     changes: u64,
+    /// Of all units, those that will arm included.
+    maintenance: Option<Maintenance>,
+}
+
+/// For how long trouble is only told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Maintenance {
+    until: Boottime,
+    remind_at: Boottime,
+}
+
+/// How often a unit may be restarted before that is no cure any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restarts {
+    /// So often; at most [`RESTARTS_MAX`].
+    pub count: u8,
+    /// In any stretch of time as long as this.
+    pub window: Span,
 }
 
 /// Names one arming of one unit: news of an older arming carries another key and changes nothing.
@@ -63,6 +91,8 @@ pub struct ArmRequest {
     pub heartbeat: Span,
     /// `None`: the node's mode. `Some(Off)`: only a line in the log. Another mode must be the node's own.
     pub mode: Option<Mode>,
+    /// `None`: who arms again within the delay is welcome, however often.
+    pub restarts: Option<Restarts>,
 }
 
 /// Why an arming was refused.
@@ -72,8 +102,12 @@ pub enum ArmError {
     ArmedByAnother(u32),
     /// The table is full of armed units.
     TooMany,
-    /// The delay or the heartbeat is beyond [`INTERVAL_MAX`].
+    /// The delay, the heartbeat or the window is beyond [`INTERVAL_MAX`].
     Interval,
+    /// More than [`RESTARTS_MAX`] restarts.
+    Restarts,
+    /// It was restarted as often as it may be: nothing cancels this countdown.
+    RestartedTooOften(Restarts),
     /// The unit asks for a mode that is not the node's.
     Mode {
         /// What it asked for.
@@ -81,6 +115,15 @@ pub enum ArmError {
         /// What the node is configured for.
         node: Mode,
     },
+}
+
+/// Why a maintenance was refused; nothing has changed then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaintenanceError {
+    /// There is no such unit, or it is disarmed.
+    NoSuchUnit,
+    /// Longer than [`MAINTENANCE_MAX`].
+    TooLong,
 }
 
 /// What is wrong with a unit.
@@ -137,6 +180,16 @@ pub struct UnitView {
     /// When the node goes down unless something changes: for an armed unit with heartbeats the end of the delay
     /// behind the next one that may be missed. `None` where nothing runs.
     pub deadline: Option<Boottime>,
+    /// How the node goes down for it; [`Mode::Off`]: it does not.
+    pub mode: Mode,
+    /// What is wrong with it, while something is.
+    pub trouble: Option<Trouble>,
+    /// How often it may be restarted.
+    pub restarts: Option<Restarts>,
+    /// How often it was, in the window behind.
+    pub restarted: u8,
+    /// Until when its trouble is only told.
+    pub maintenance: Option<Boottime>,
 }
 
 #[derive(Debug)]
@@ -152,12 +205,16 @@ struct Unit {
     last_beat: Boottime,
     died: Wording,
     late: Wording,
+    restarts: Option<Restarts>,
+    /// When it was restarted the last times, newest first.
+    restarted: [Option<Boottime>; RESTARTS_MAX as usize],
+    maintenance: Option<Maintenance>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    Triggered { trouble: Trouble, at: Boottime, deadline: Boottime },
+    Triggered { trouble: Trouble, at: Boottime, deadline: Boottime, curable: bool },
     TimedOut,
     Disarmed,
 }
@@ -177,6 +234,7 @@ impl Registry {
             events: VecDeque::with_capacity(EVENTS_MAX),
             dropped: 0,
             changes: 0,
+            maintenance: None,
         }
     }
 
@@ -189,9 +247,21 @@ impl Registry {
         self.check(request)?;
         let slot = self.units.iter().position(|u| u.name == request.name);
         let before = slot.map(|slot| &self.units[slot]);
+        let mut restarted = before.map_or_else(Default::default, |u| u.restarted);
         let news = match before.map(|u| (u.state, u.pid)) {
             Some((State::Armed, other)) if other != pid => return Err(ArmError::ArmedByAnother(other)),
-            Some((State::Triggered { at, .. }, _)) => {
+            Some((State::Triggered { curable: false, .. }, _)) => {
+                let restarts = before.and_then(|u| u.restarts);
+                return Err(ArmError::RestartedTooOften(
+                    restarts.unwrap_or(Restarts { count: 0, window: Span::ZERO }),
+                ));
+            }
+            Some((State::Triggered { at, trouble, .. }, before)) => {
+                // One that hung and goes on is no other process.
+                if trouble == Trouble::Died || before != pid {
+                    restarted.rotate_right(1);
+                    restarted[0] = Some(now);
+                }
                 Event::Rearmed { name: request.name, pid, after: now.since(at) }
             }
             _ => Event::Armed { name: request.name, pid, delay: request.delay, heartbeat: request.heartbeat },
@@ -209,6 +279,9 @@ impl Registry {
             last_beat: now,
             died: Wording::died(request.name.as_str()),
             late: Wording::late(&request.name),
+            restarts: request.restarts,
+            restarted,
+            maintenance: before.and_then(|u| u.maintenance),
         };
         match slot.or_else(|| self.reusable_slot()) {
             Some(slot) => self.units[slot] = unit,
@@ -222,8 +295,12 @@ impl Registry {
     }
 
     fn check(&self, request: &ArmRequest) -> Result<(), ArmError> {
-        if request.delay > INTERVAL_MAX || request.heartbeat > INTERVAL_MAX {
+        let window = request.restarts.map_or(Span::ZERO, |r| r.window);
+        if [request.delay, request.heartbeat, window].into_iter().any(|span| span > INTERVAL_MAX) {
             return Err(ArmError::Interval);
+        }
+        if request.restarts.is_some_and(|r| r.count > RESTARTS_MAX) {
+            return Err(ArmError::Restarts);
         }
         match request.mode {
             Some(asked) if asked != Mode::Off && asked != self.mode => {
@@ -263,25 +340,97 @@ impl Registry {
         true
     }
 
-    /// The process that armed the unit wants it watched no longer. Says whether there was such a unit.
-    pub fn disarm(&mut self, now: Boottime, pid: u32, name: &UnitName) -> bool {
+    /// The unit of process `pid` is to be watched no longer, says process `by`. Says whether there was such a unit.
+    /// How often it was restarted is forgotten, and its maintenance is over.
+    pub fn disarm(&mut self, now: Boottime, by: u32, pid: u32, name: &UnitName) -> bool {
         self.begin(now);
         let found = self.units.iter_mut().find(|u| u.name == *name && u.pid == pid);
         let Some(unit) = found.filter(|u| u.state != State::Disarmed) else { return false };
         (unit.state, unit.since) = (State::Disarmed, now);
-        self.changed(Event::Disarmed { name: *name });
+        (unit.restarted, unit.maintenance) = (Default::default(), None);
+        self.changed(Event::Disarmed { name: *name, by: Some(by).filter(|by| *by != pid) });
         self.expected_at = self.next_timeout();
         true
+    }
+
+    /// For `length` from now trouble of this unit, or of all units (`None`), those that will arm included, is only told;
+    /// zero ends it. A delay that runs, or begins to, runs from the end of the maintenance.
+    ///
+    /// # Errors
+    /// [`MaintenanceError`].
+    pub fn maintain(
+        &mut self,
+        now: Boottime,
+        name: Option<&UnitName>,
+        length: Span,
+    ) -> Result<(), MaintenanceError> {
+        self.begin(now);
+        if length > MAINTENANCE_MAX {
+            return Err(MaintenanceError::TooLong);
+        }
+        let until = now + length;
+        let wanted =
+            (length > Span::ZERO).then_some(Maintenance { until, remind_at: now + MAINTENANCE_REMINDER });
+        let was = match name {
+            None => std::mem::replace(&mut self.maintenance, wanted),
+            Some(name) => {
+                let found = self.units.iter_mut().find(|u| u.name == *name && u.state != State::Disarmed);
+                let unit = found.ok_or(MaintenanceError::NoSuchUnit)?;
+                std::mem::replace(&mut unit.maintenance, wanted)
+            }
+        };
+        self.move_deadlines(now);
+        match (wanted, was) {
+            (Some(_), _) => self.changed(Event::Maintenance { name: name.copied(), left: length }),
+            (None, Some(_)) => self.changed(Event::MaintenanceOver { name: name.copied() }),
+            (None, None) => {}
+        }
+        self.expected_at = self.next_timeout();
+        Ok(())
+    }
+
+    /// Delays that run: from the end of the maintenance where there is one, from now where it was ended before its time.
+    fn move_deadlines(&mut self, now: Boottime) {
+        for unit in &mut self.units {
+            let until = unit.maintained_until(self.maintenance);
+            let delay = unit.delay;
+            if let State::Triggered { deadline, .. } = &mut unit.state {
+                match until {
+                    Some(until) => *deadline = until + delay,
+                    None => *deadline = (*deadline).min(now + delay),
+                }
+            }
+        }
+    }
+
+    /// Ends what has expired and reminds of what has not.
+    fn look_after_maintenance(&mut self, now: Boottime) {
+        if let Some(event) = due_word(&mut self.maintenance, None, now) {
+            self.changed(event);
+        }
+        for i in 0..self.units.len() {
+            let name = self.units[i].name;
+            if let Some(event) = due_word(&mut self.units[i].maintenance, Some(name), now) {
+                self.changed(event);
+            }
+        }
+    }
+
+    /// Until when trouble of all units is only told.
+    #[must_use]
+    pub fn maintenance(&self) -> Option<Boottime> {
+        self.maintenance.map(|m| m.until)
     }
 
     /// The process of this arming is dead.
     pub fn handle_death(&mut self, now: Boottime, key: UnitKey) {
         self.begin(now);
+        let all = self.maintenance;
         let Some(unit) = self.units.iter_mut().find(|u| u.key == key) else { return };
         match &mut unit.state {
             State::Armed => {
-                let event = unit.trigger(Trouble::Died, now);
-                self.changed(event);
+                let events = unit.trigger(Trouble::Died, now, all);
+                events.into_iter().flatten().for_each(|event| self.changed(event));
             }
             // It was late and is now dead: the countdown goes on, and the text says what is true by then.
             State::Triggered { trouble: trouble @ Trouble::Late, at, .. } => {
@@ -296,14 +445,16 @@ impl Registry {
     /// Looks for heartbeats that are late and delays that are over.
     pub fn handle_timeout(&mut self, now: Boottime) {
         self.begin(now);
+        self.look_after_maintenance(now);
+        let all = self.maintenance;
         for i in 0..self.units.len() {
             let unit = &mut self.units[i];
             if unit.state == State::Armed && unit.late_at().is_some_and(|at| at <= now) {
-                let event = unit.trigger(Trouble::Late, now);
-                self.changed(event);
+                let events = unit.trigger(Trouble::Late, now, all);
+                events.into_iter().flatten().for_each(|event| self.changed(event));
             }
             let unit = &mut self.units[i];
-            if let State::Triggered { trouble, at, deadline } = unit.state
+            if let State::Triggered { trouble, at, deadline, .. } = unit.state
                 && deadline <= now
             {
                 let reason = unit.reason(trouble, at, now);
@@ -372,13 +523,19 @@ impl Registry {
     /// When [`Self::handle_timeout`] is wanted at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Boottime> {
+        let word = |m: &Option<Maintenance>| m.map(|m| m.until.min(m.remind_at));
         self.units
             .iter()
-            .filter_map(|u| match u.state {
-                State::Armed => u.late_at(),
-                State::Triggered { deadline, .. } => Some(deadline),
-                State::TimedOut | State::Disarmed => None,
+            .flat_map(|u| {
+                let own = match u.state {
+                    State::Armed => u.late_at(),
+                    State::Triggered { deadline, .. } => Some(deadline),
+                    State::TimedOut | State::Disarmed => None,
+                };
+                [own, word(&u.maintenance)]
             })
+            .chain([word(&self.maintenance)])
+            .flatten()
             .min()
     }
 
@@ -388,15 +545,25 @@ impl Registry {
     pub fn within_deadlines(&self, now: Boottime) -> bool {
         let late = |u: &Unit| match u.state {
             State::Triggered { deadline, .. } => u.mode != Mode::Off && deadline <= now,
-            State::Armed => u.mode != Mode::Off && u.late_at().is_some_and(|at| at + u.delay <= now),
+            State::Armed => {
+                let from =
+                    |at: Boottime| u.maintained_until(self.maintenance).map_or(at, |until| until.max(at));
+                u.mode != Mode::Off && u.late_at().is_some_and(|at| from(at) + u.delay <= now)
+            }
             State::TimedOut | State::Disarmed => false,
         };
         !self.decided && !self.units.iter().any(late)
     }
 
+    /// Whether a unit is dead or late without the node going down for it (yet): nobody knows what it has left behind.
+    #[must_use]
+    pub fn in_trouble(&self) -> bool {
+        self.units.iter().any(|u| matches!(u.state, State::Triggered { .. }) && u.mode != Mode::Off)
+    }
+
     /// All units, in the order of their first arming.
     pub fn units(&self) -> impl Iterator<Item = UnitView> {
-        self.units.iter().map(Unit::view)
+        self.units.iter().map(|unit| unit.view(self.maintenance, self.last_call))
     }
 
     /// Grows whenever a unit changes its state: for those who mirror the list.
@@ -417,10 +584,28 @@ impl Unit {
         (self.heartbeat > Span::ZERO).then_some(self.last_beat + self.heartbeat)
     }
 
-    fn trigger(&mut self, trouble: Trouble, now: Boottime) -> Event {
-        self.state = State::Triggered { trouble, at: now, deadline: now + self.delay };
+    /// Its delay begins, behind the maintenance if there is one.
+    fn trigger(&mut self, trouble: Trouble, now: Boottime, all: Option<Maintenance>) -> [Option<Event>; 2] {
+        let spent = self.restarts.filter(|r| self.restarted_since(now, r.window) >= r.count);
+        let until = self.maintained_until(all).filter(|until| *until > now);
+        let deadline = until.unwrap_or(now) + self.delay;
+        self.state = State::Triggered { trouble, at: now, deadline, curable: spent.is_none() };
         self.since = now;
-        Event::Triggered { name: self.name, pid: self.pid, trouble, delay: self.delay }
+        let (name, pid, delay) = (self.name, self.pid, self.delay);
+        let maintenance = until.map(|until| until.since(now));
+        let too_often = spent.map(|restarts| Event::RestartedTooOften { name, restarts });
+        [Some(Event::Triggered { name, pid, trouble, delay, maintenance }), too_often]
+    }
+
+    /// The later of its own maintenance and that of all.
+    fn maintained_until(&self, all: Option<Maintenance>) -> Option<Boottime> {
+        [self.maintenance, all].into_iter().flatten().map(|m| m.until).max()
+    }
+
+    /// How often it was restarted in the window that ends now.
+    fn restarted_since(&self, now: Boottime, window: Span) -> u8 {
+        let within = |at: &&Option<Boottime>| at.is_some_and(|at| now.since(at) < window);
+        self.restarted.iter().filter(within).count() as u8 // of RESTARTS_MAX at most
     }
 
     fn reason(&self, trouble: Trouble, at: Boottime, now: Boottime) -> Reason {
@@ -430,9 +615,11 @@ impl Unit {
         }
     }
 
-    fn view(&self) -> UnitView {
+    fn view(&self, all: Option<Maintenance>, now: Boottime) -> UnitView {
+        let maintenance = self.maintained_until(all);
+        let from = |at: Boottime| maintenance.map_or(at, |until| until.max(at));
         let (state, deadline) = match self.state {
-            State::Armed => (UnitState::Armed, self.late_at().map(|at| at + self.delay)),
+            State::Armed => (UnitState::Armed, self.late_at().map(|at| from(at) + self.delay)),
             State::Triggered { deadline, .. } => (UnitState::Triggered, Some(deadline)),
             State::TimedOut => (UnitState::Triggered, None),
             State::Disarmed => (UnitState::Disarmed, None),
@@ -445,7 +632,46 @@ impl Unit {
             heartbeat: self.heartbeat,
             since: self.since,
             deadline,
+            mode: self.mode,
+            trouble: match self.state {
+                State::Triggered { trouble, .. } => Some(trouble),
+                State::Armed | State::TimedOut | State::Disarmed => None,
+            },
+            restarts: self.restarts,
+            restarted: self.restarts.map_or(0, |r| self.restarted_since(now, r.window)),
+            maintenance,
         }
+    }
+}
+
+/// The end of a maintenance, or a reminder of one.
+fn due_word(maintenance: &mut Option<Maintenance>, name: Option<UnitName>, now: Boottime) -> Option<Event> {
+    let running = maintenance.as_mut()?;
+    if running.until <= now {
+        *maintenance = None;
+        return Some(Event::MaintenanceOver { name });
+    }
+    if running.remind_at > now {
+        return None;
+    }
+    running.remind_at = now + MAINTENANCE_REMINDER;
+    Some(Event::Maintenance { name, left: running.until.since(now) })
+}
+
+impl Trouble {
+    /// The word in lists.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Died => "died",
+            Self::Late => "late",
+        }
+    }
+
+    /// The trouble of a word.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        [Self::Died, Self::Late].into_iter().find(|t| t.word() == word)
     }
 }
 
@@ -473,7 +699,14 @@ impl fmt::Display for ArmError {
             Self::ArmedByAnother(pid) => write!(f, "the unit is armed by pid {pid}, which is alive"),
             Self::TooMany => write!(f, "{UNITS_MAX} units are armed already"),
             Self::Interval => {
-                write!(f, "delay_ms and heartbeat_ms are at most {}", INTERVAL_MAX.as_millis())
+                write!(f, "delay_ms, heartbeat_ms and window_ms are at most {}", INTERVAL_MAX.as_millis())
+            }
+            Self::Restarts => write!(f, "restarts is at most {RESTARTS_MAX}"),
+            Self::RestartedTooOften(Restarts { count, window }) => {
+                write!(
+                    f,
+                    "it was restarted {count} times in {window}: the node goes down; disarm it first to prevent that"
+                )
             }
             Self::Mode { asked, node } => {
                 write!(
@@ -485,3 +718,17 @@ impl fmt::Display for ArmError {
     }
 }
 impl std::error::Error for ArmError {}
+
+impl fmt::Display for MaintenanceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchUnit => {
+                f.write_str("no such unit is watched; \"holdfast failfast status\" lists them")
+            }
+            Self::TooLong => {
+                write!(f, "a maintenance lasts at most {MAINTENANCE_MAX}; begin another one when it ends")
+            }
+        }
+    }
+}
+impl std::error::Error for MaintenanceError {}

@@ -1,4 +1,5 @@
-//! The failfast socket from a daemon's side: arm, beat, disarm, list.
+//! The failfast socket from a daemon's side: arm, beat, disarm; and from an administrator's: list, report, arm and disarm
+//! for another process, maintenance.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -16,6 +17,7 @@
 //!     delay: Span::from_secs(35),
 //!     heartbeat: Span::from_secs(10),
 //!     mode: None, // the node's own
+//!     restarts: None, // whoever arms it again in time is welcome
 //! })?;
 //! client.beat(&name)?; // several times in each heartbeat limit, from the loop that must make progress
 //! client.disarm(&name)?; // before an orderly end
@@ -30,8 +32,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use failfast_core::limits::REPLY_MAX;
-use failfast_core::protocol::{Request, UnitLine};
+use failfast_core::protocol::{Report, Request, UnitLine};
 use failfast_core::{ArmRequest, UnitName};
+use holdfast_types::Span;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr};
 
 use crate::scribe::wait_readable;
@@ -87,7 +90,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; the unit is not armed then, unless there was no answer.
     pub fn arm(&mut self, request: &ArmRequest) -> Result<(), ClientError> {
-        self.ask(&Request::Arm(*request)).and_then(expect_ok)
+        self.ask(&Request::Arm(*request, None)).and_then(expect_ok)
+    }
+
+    /// As [`Self::arm`] for process `pid`, as `cmmd` sees pids.
+    ///
+    /// # Errors
+    /// As there; refused where there is no such process.
+    pub fn arm_process(&mut self, pid: u32, request: &ArmRequest) -> Result<(), ClientError> {
+        self.ask(&Request::Arm(*request, Some(pid))).and_then(expect_ok)
     }
 
     /// Says that the unit is alive. Waits for nothing.
@@ -103,7 +114,36 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn disarm(&mut self, name: &UnitName) -> Result<(), ClientError> {
-        self.ask(&Request::Disarm(*name)).and_then(expect_ok)
+        self.ask(&Request::Disarm(*name, None)).and_then(expect_ok)
+    }
+
+    /// As [`Self::disarm`] for the unit of process `pid`: not for that of one that has taken its place meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn disarm_process(&mut self, pid: u32, name: &UnitName) -> Result<(), ClientError> {
+        self.ask(&Request::Disarm(*name, Some(pid))).and_then(expect_ok)
+    }
+
+    /// For `length` from now trouble of a unit, or of all (`None`), is only told; zero ends that.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn maintain(&mut self, name: Option<&UnitName>, length: Span) -> Result<(), ClientError> {
+        self.ask(&Request::Maintain(name.copied(), length)).and_then(expect_ok)
+    }
+
+    /// What the node would do, and with what.
+    ///
+    /// # Errors
+    /// [`ClientError`]; refused by a `cmmd` that is older than this question.
+    pub fn report(&mut self) -> Result<Report, ClientError> {
+        let reply = self.ask(&Request::Status)?;
+        Report::parse(&reply).ok_or_else(|| {
+            ClientError::Refused(
+                reply.trim_end().strip_prefix("error ").unwrap_or("no answer that is understood").into(),
+            )
+        })
     }
 
     /// All units of the node.

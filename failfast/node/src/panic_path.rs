@@ -10,7 +10,8 @@
 //! 4. the mode: `exit` kills the node's processes, sees that none is left, and sends the last word; `panic` and `reset`
 //!    write to the sysrq trigger; `off` does nothing more.
 //!
-//! If 4 does not take effect, the watchdog does.
+//! Where the kernel does not panic it is told to reset, where it does not reset the node's processes are killed, and the
+//! watchdog, which nobody feeds any more, does the rest.
 //!
 //! # Safety in tests
 //! The trigger is a path in the [`Setup`]. The kernel's own is refused where the run directory is not the machine's
@@ -223,8 +224,8 @@ impl PanicPath {
         let outcome = match self.mode {
             Mode::Off => Outcome::Logged,
             Mode::Exit => self.kill_tree(),
-            Mode::Panic => self.pull(b"c"),
-            Mode::Reset => self.pull(b"b"),
+            Mode::Panic => self.pull(&[b"c", b"b"]),
+            Mode::Reset => self.pull(&[b"b"]),
         };
         self.tell(outcome);
         // Killing the rest may have been what it took.
@@ -329,11 +330,14 @@ impl PanicPath {
         }
     }
 
-    fn pull(&mut self, what: &[u8]) -> Outcome {
-        if let Some(trigger) = &self.trigger
-            && nix::unistd::write(trigger, what).is_ok()
-        {
-            std::thread::sleep(TRIGGER_LIMIT);
+    /// Asks the kernel for one thing after the other; the first should be the last.
+    fn pull(&mut self, letters: &[&[u8]]) -> Outcome {
+        for letter in letters {
+            if let Some(trigger) = &self.trigger
+                && nix::unistd::write(trigger, letter).is_ok()
+            {
+                std::thread::sleep(TRIGGER_LIMIT);
+            }
         }
         Outcome::TriggerFailed(self.kill_all(TREE_LIMIT))
     }

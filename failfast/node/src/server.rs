@@ -3,7 +3,7 @@
 //! Listener, connections and the pidfds of armed processes sit in one epoll instance; the event loop polls only that
 //! descriptor. Answers are written at once; a client that does not read them is disconnected. Who may connect is who
 //! may write to the socket file (mode 0600) and runs as root or as `cmmd`'s user. A unit belongs to the process that
-//! connected: the kernel says which one that is, and hands out the pidfd.
+//! connected, the kernel says which one that is, and hands out the pidfd; or to the one that it names by its pid.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use failfast_core::limits::{REPLY_MAX, REQUEST_MAX, UNITS_MAX};
-use failfast_core::protocol::{Request, UnitLine};
+use failfast_core::protocol::{Report, Request, UnitLine};
 use failfast_core::{ArmRequest, ExitScope, Mode, Output, Registry, UnitKey, UnitView};
 use holdfast_sys::pidfd;
 use holdfast_sys::process_tree::{self, Tag};
@@ -38,6 +38,8 @@ pub struct FailfastServer {
     /// Set while accepting is switched off because descriptors have run out.
     accept_again_at: Option<Boottime>,
     reply: String,
+    report: Report,
+    guardian_seen: Boottime,
 }
 
 /// What a server is made from.
@@ -114,6 +116,14 @@ impl FailfastServer {
             watches: Slots::new(UNITS_MAX + 1),
             accept_again_at: None,
             reply: String::with_capacity(REPLY_MAX),
+            report: Report {
+                mode: config.mode,
+                guardian: None,
+                maintenance: None,
+                feeding: None,
+                watchdogs: Vec::new(),
+            },
+            guardian_seen: now,
         })
     }
 
@@ -166,6 +176,22 @@ impl FailfastServer {
     pub fn arm_process(&mut self, now: Boottime, pid: u32, request: &ArmRequest) -> Result<(), String> {
         let pidfd = pidfd::open(pid).map_err(|e| format!("cannot watch pid {pid}: {e}"))?;
         self.arm(now, pid, pidfd, request)
+    }
+
+    /// What is answered to `status`, but for what the registry knows and for how long ago the guardian was seen.
+    pub fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
+    }
+
+    /// The guardian made progress.
+    pub fn guardian_seen(&mut self, at: Boottime) {
+        self.guardian_seen = at;
+    }
+
+    /// Whether a unit is dead or late, and the node has not gone down for it.
+    #[must_use]
+    pub fn in_trouble(&self) -> bool {
+        self.registry.in_trouble()
     }
 
     /// The next decision or event.
@@ -251,23 +277,51 @@ impl FailfastServer {
                 self.registry.beat(now, pid, &name);
                 return;
             }
-            Ok(Request::Arm(request)) => {
-                let pidfd =
-                    pidfd::of_peer(socket.as_fd(), pid).map_err(|e| format!("cannot watch pid {pid}: {e}"));
-                let armed = pidfd.and_then(|pidfd| self.arm(now, pid, pidfd, &request));
+            Ok(Request::Arm(request, other)) => {
+                let handle = match other {
+                    Some(other) => pidfd::open(other),
+                    None => pidfd::of_peer(socket.as_fd(), pid),
+                };
+                let whose = other.unwrap_or(pid);
+                let armed = handle
+                    .map_err(|e| format!("cannot watch pid {whose}: {e}"))
+                    .and_then(|handle| self.arm(now, whose, handle, &request));
                 self.reply(
                     place,
                     generation,
                     armed.as_ref().map_or_else(|e| Err(e.as_str()), |()| Ok("ok\n")),
                 )
             }
-            Ok(Request::Disarm(name)) => {
-                let done = self.registry.disarm(now, pid, &name);
+            Ok(Request::Disarm(name, other)) => {
+                let done = self.registry.disarm(now, pid, other.unwrap_or(pid), &name);
                 if done {
                     self.unwatch(&name);
                 }
-                let answer = if done { Ok("ok\n") } else { Err("no such unit is armed by this process") };
+                let answer = match other {
+                    _ if done => Ok("ok\n"),
+                    None => Err("no such unit is armed by this process"),
+                    Some(_) => {
+                        Err("no such unit is armed by that process; \"holdfast failfast status\" lists them")
+                    }
+                };
                 self.reply(place, generation, answer)
+            }
+            Ok(Request::Maintain(name, length)) => {
+                let done = self.registry.maintain(now, name.as_ref(), length).map_err(|e| e.to_string());
+                let answer = done.as_ref().map_or_else(|e| Err(e.as_str()), |()| Ok("ok\n"));
+                self.reply(place, generation, answer)
+            }
+            Ok(Request::Status) => {
+                self.report.maintenance = self.registry.maintenance().map(|until| until.since(now));
+                if let Some(guardian) = &mut self.report.guardian {
+                    guardian.seen = now.since(self.guardian_seen);
+                }
+                let mut text = std::mem::take(&mut self.reply);
+                text.clear();
+                let _ = write!(text, "{}", self.report); // a String takes everything
+                let sent = self.reply(place, generation, Ok(&text));
+                self.reply = text;
+                sent
             }
             Ok(Request::List) => {
                 let mut list = std::mem::take(&mut self.reply);
@@ -313,7 +367,7 @@ impl FailfastServer {
         });
         if watched.is_none() {
             // Armed and unwatched would be a lie.
-            self.registry.disarm(now, pid, &request.name);
+            self.registry.disarm(now, pid, pid, &request.name);
             self.unwatch(&request.name);
             return Err("no room to watch the process".into());
         }

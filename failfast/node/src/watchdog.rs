@@ -79,6 +79,15 @@ pub enum WatchdogError {
     },
     /// It is running: left armed by a dead incarnation, or in use by another program.
     Running(Identity),
+    /// No device, or more than one, is called so.
+    Named {
+        /// What it was to be called.
+        name: String,
+        /// How many are.
+        count: usize,
+        /// The devices there are, each with its name.
+        seen: Vec<String>,
+    },
     /// It does not take the time-out.
     Timeout {
         /// The device.
@@ -110,6 +119,55 @@ impl Identity {
             PathBuf::from(format!("/sys/dev/char/{major}:{minor}"))
         };
         Ok(Self::read(path, &sysfs))
+    }
+
+    /// The only device that its driver calls so, wherever it is among the numbers.
+    ///
+    /// # Errors
+    /// [`WatchdogError::Named`] where none or several are called so.
+    pub fn named(name: &str) -> Result<Self, WatchdogError> {
+        Self::named_among(name, Self::all())
+    }
+
+    fn named_among(name: &str, all: Vec<Self>) -> Result<Self, WatchdogError> {
+        let called = |identity: &Identity| identity.name == name;
+        let (mut found, others): (Vec<_>, Vec<_>) = all.into_iter().partition(called);
+        match (found.len(), found.pop()) {
+            (1, Some(identity)) => Ok(identity),
+            (count, last) => {
+                let names = |identity: Identity| format!("{} ({})", identity.path.display(), identity.name);
+                let seen = found.into_iter().chain(last).chain(others).map(names).collect();
+                Err(WatchdogError::Named { name: name.into(), count, seen })
+            }
+        }
+    }
+
+    /// All devices that the kernel's watchdog core knows, by number. Opens none.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let Ok(entries) = std::fs::read_dir(CLASS) else { return Vec::new() };
+        let mut names: Vec<(u32, String)> = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter_map(|name| Some((name.strip_prefix("watchdog")?.parse().ok()?, name)))
+            .collect();
+        names.sort();
+        let read = |(_, name): (u32, String)| {
+            Self::read(&Path::new("/dev").join(&name), &Path::new(CLASS).join(name))
+        };
+        names.into_iter().map(read).collect()
+    }
+
+    /// One of its attributes in sysfs, as it is now; empty where there is none.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> String {
+        std::fs::read_to_string(self.sysfs.join(name)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// Where the kernel shows it, links followed: two paths to one device are told by that.
+    #[must_use]
+    pub fn place(&self) -> PathBuf {
+        std::fs::canonicalize(&self.sysfs).unwrap_or_else(|_| self.sysfs.clone())
     }
 
     fn read(path: &Path, sysfs: &Path) -> Self {
@@ -295,9 +353,20 @@ fn whole_seconds(span: Span) -> u32 {
     u32::try_from(span.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX).max(1)
 }
 
+/// Where the kernel's watchdog core lists its devices.
+const CLASS: &str = "/sys/class/watchdog";
+
 impl fmt::Display for WatchdogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Named { name, count, seen } => {
+                let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+                write!(
+                    f,
+                    "{count} watchdogs are called \"{name}\"; there are: {seen}; load the driver (modprobe), or name the "
+                )?;
+                f.write_str("device by its path in failfast.watchdog_device")
+            }
             Self::Open { path, source } => {
                 write!(
                     f,
@@ -435,6 +504,26 @@ mod tests {
         let identity = Identity::read(Path::new("/dev/watchdog0"), &dir);
         let _ = std::fs::remove_dir_all(&dir);
         assert!(identity.is_software() && identity.active && identity.no_way_out, "{identity:?}");
+    }
+
+    #[test]
+    fn a_name_stands_for_one_device() {
+        let called = |number: u32, name: &str| Identity {
+            path: format!("/dev/watchdog{number}").into(),
+            name: name.into(),
+            ..identity(false)
+        };
+        let all = || vec![called(0, "iTCO_wdt"), called(1, "Software Watchdog"), called(2, "iTCO_wdt")];
+        let found = Identity::named_among("Software Watchdog", all()).unwrap();
+        assert_eq!(found.path, Path::new("/dev/watchdog1"));
+        let twice = Identity::named_among("iTCO_wdt", all()).unwrap_err().to_string();
+        assert!(
+            twice.contains("2 watchdogs are called \"iTCO_wdt\"")
+                && twice.contains("/dev/watchdog2 (iTCO_wdt)"),
+            "{twice}"
+        );
+        let none = Identity::named_among("i6300ESB timer", vec![]).unwrap_err().to_string();
+        assert!(none.contains("0 watchdogs") && none.contains("there are: none; load the driver"), "{none}");
     }
 
     #[test]

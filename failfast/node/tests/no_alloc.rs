@@ -1,5 +1,5 @@
-//! The way down allocates nothing in any of its threads, and needs no descriptor that it does not have: a binary of its
-//! own, so that nobody else's allocations and descriptors count.
+//! The way down allocates nothing in any of its threads, in any mode, and needs no descriptor that it does not have: a
+//! binary of its own, so that nobody else's allocations and descriptors count.
 
 use std::net::UdpSocket;
 use std::os::fd::AsFd;
@@ -32,16 +32,57 @@ impl Drop for Killed {
     }
 }
 
+/// Gives the descriptors back.
+struct Limit(u64);
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, self.0, self.0);
+    }
+}
+
 fn at(s: u64) -> Boottime {
     Boottime::from_nanos(s * 1_000_000_000)
+}
+
+/// Who goes the way: the guardian, which kills `cmmd` first, or `cmmd` itself without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Guardian,
+    Cmmd,
 }
 
 /// One test, from the death of a unit to the last word, so that no other test's thread runs beside it.
 #[test]
 fn from_a_units_death_to_the_last_word_nothing_is_allocated() {
-    let dir = std::env::temp_dir().join(format!("holdfast-no-alloc-{}", std::process::id()));
+    let guardian = [Mode::Exit, Mode::Panic, Mode::Reset, Mode::Off].map(|mode| (mode, Who::Guardian));
+    let cmmd = [Mode::Exit, Mode::Reset, Mode::Off].map(|mode| (mode, Who::Cmmd));
+    for (mode, who) in guardian.into_iter().chain(cmmd) {
+        let (outcome, trigger) = way_down(mode, who);
+        let expected = match mode {
+            Mode::Exit => {
+                matches!(outcome, Some(Outcome::Gone(killed)) if killed.signalled >= 5) && trigger.is_empty()
+            }
+            // The trigger is a plain file: the machine is still there, and the node's processes are not.
+            Mode::Panic => matches!(outcome, Some(Outcome::TriggerFailed(_))) && trigger == "cb",
+            Mode::Reset => matches!(outcome, Some(Outcome::TriggerFailed(_))) && trigger == "b",
+            Mode::Off => outcome == Some(Outcome::Logged) && trigger.is_empty(),
+        };
+        assert!(expected, "{mode} by {who:?}: {outcome:?}, trigger {trigger:?}");
+    }
+    // The counter counts.
+    let before = ALLOCATOR.allocations();
+    drop(std::hint::black_box(vec![1_u8; 100]));
+    assert_eq!(ALLOCATOR.allocations() - before, 1);
+}
+
+/// Goes the whole way; gives what came of it and what was written to the trigger.
+fn way_down(mode: Mode, who: Who) -> (Option<Outcome>, String) {
+    let dir = std::env::temp_dir().join(format!("holdfast-no-alloc-{}-{mode}-{who:?}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("kmsg"), "").unwrap();
+    for file in ["kmsg", "trigger"] {
+        std::fs::write(dir.join(file), "").unwrap();
+    }
     let mut sleep = Command::new("sleep");
     sleep.arg("600").env(process_tree::VARIABLE, &dir).process_group(0);
     let children = (0..5).map(|_| sleep.spawn().unwrap()).collect();
@@ -52,7 +93,7 @@ fn from_a_units_death_to_the_last_word_nothing_is_allocated() {
 
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let setup = Setup {
-        mode: Mode::Exit,
+        mode,
         scope: ExitScope::RunDir,
         run_dir: dir.clone(),
         black_box: Some(dir.join("blackbox")),
@@ -66,11 +107,12 @@ fn from_a_units_death_to_the_last_word_nothing_is_allocated() {
         }],
         packets: Packets { daemon_died: vec![1; 90], unit_died: vec![2; 90], last_word: vec![3; 90] },
     };
-    let mut path =
-        PanicPath::prepare(&setup, Some(daemon_handle.try_clone().unwrap()), &mut Vec::new()).unwrap();
+    let watched = (who == Who::Guardian).then(|| daemon_handle.try_clone().unwrap());
+    let mut path = PanicPath::prepare(&setup, watched, &mut Vec::new()).unwrap();
     let mut registry = Registry::new(Mode::Exit, at(1));
     let name = UnitName::new("rgmd").unwrap();
-    let request = ArmRequest { name, delay: Span::from_secs(35), heartbeat: Span::ZERO, mode: None };
+    let request =
+        ArmRequest { name, delay: Span::from_secs(35), heartbeat: Span::ZERO, mode: None, restarts: None };
     let key = registry.arm(at(1), 4711, &request).unwrap();
     while registry.poll_output().is_some() {}
     let (ours, theirs) = channel().unwrap();
@@ -79,6 +121,7 @@ fn from_a_units_death_to_the_last_word_nothing_is_allocated() {
 
     // Not one descriptor is left.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let _given_back = Limit(hard);
     setrlimit(Resource::RLIMIT_NOFILE, 200, hard).unwrap();
     let mut hoard = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
@@ -108,15 +151,14 @@ fn from_a_units_death_to_the_last_word_nothing_is_allocated() {
     let after = ALLOCATOR.allocations();
     drop(hoard);
 
-    assert_eq!(after - before, 0, "allocations on the way down");
+    assert_eq!(after - before, 0, "allocations on the way down, {mode} by {who:?}");
     assert!(told.is_some() && sent.is_ok() && stuck.is_none());
-    assert!(matches!(outcome, Some(Outcome::Gone(killed)) if killed.signalled >= 5), "{outcome:?}");
     assert_eq!(&*reason.text, "Failfast: Aborting because \"rgmd\" died 35 seconds ago.");
-    assert!(pidfd::wait_end(daemon_handle.as_fd(), Duration::from_secs(60)).unwrap());
+    if who == Who::Guardian {
+        assert!(pidfd::wait_end(daemon_handle.as_fd(), Duration::from_secs(60)).unwrap());
+    }
     let records = failfast::black_box::read(&dir.join("blackbox")).unwrap();
-    assert_eq!((records.len(), records[0].text), (2, reason.text));
-    // The counter counts.
-    let before = ALLOCATOR.allocations();
-    drop(std::hint::black_box(vec![1_u8; 100]));
-    assert_eq!(ALLOCATOR.allocations() - before, 1);
+    let expected = if mode == Mode::Off { 1 } else { 2 };
+    assert_eq!((records.len(), records[0].text), (expected, reason.text));
+    (outcome, std::fs::read_to_string(dir.join("trigger")).unwrap())
 }

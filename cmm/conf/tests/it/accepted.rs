@@ -1,8 +1,8 @@
 //! Configurations as they are found in the field, and what becomes of them.
 
 use cmm_conf::{
-    ConfigKey, Debug, DiskName, ExitScope, KeyValue, Mode, Priority, Scheduling, ServerTieBreaker, ServerTls,
-    Severity, Timing,
+    ConfigKey, Debug, DiskName, ExitScope, FoundBy, KeyValue, Mode, Priority, Scheduling, ServerTieBreaker,
+    ServerTls, Severity, Timing, WatchdogName,
 };
 use holdfast_types::{NodeId, Span, Votes};
 
@@ -27,7 +27,7 @@ fn the_distributions_file_works_unchanged() {
     assert!(config.logging.sinks.file && config.logging.sinks.stderr && config.logging.sinks.syslog);
     assert_eq!(config.totem.key.required_by, None);
     assert_eq!(config.failfast.mode, Mode::Exit);
-    assert_eq!(config.failfast.watchdog_device, None);
+    assert_eq!(config.failfast.watchdogs, []);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn lateness_of_the_machine_is_held_against_the_margin() {
 fn failfast_defaults_to_exit_and_takes_corosyncs_watchdog() {
     let more = "resources {\n  watchdog_device: /dev/watchdog1\n  watchdog_timeout: 8000\n}\n";
     let failfast = read(&three("", more)).0.expect("runs").failfast;
-    assert_eq!(failfast.watchdog_device.as_deref(), Some("/dev/watchdog1"));
+    assert_eq!(failfast.watchdogs, [WatchdogName::Path("/dev/watchdog1".into())]);
     assert_eq!(failfast.watchdog_timeout, Span::from_millis(8_000));
     assert_eq!(failfast.watchdog_pretimeout, Span::from_secs(1));
     let soonest = failfast.watchdog_timeout.saturating_sub(failfast.watchdog_pretimeout);
@@ -154,9 +154,25 @@ fn failfast_defaults_to_exit_and_takes_corosyncs_watchdog() {
     let (config, found) = read(&three("", more));
     let failfast = config.unwrap_or_else(|| panic!("{found}")).failfast;
     assert_eq!((failfast.mode, failfast.exit_scope), (Mode::Reset, ExitScope::PidNamespace));
-    assert_eq!(failfast.watchdog_device, None);
-    assert_eq!(failfast.units[0].pidfile, "/run/dlm.pid");
-    assert_eq!(failfast.units[0].delay, Span::from_secs(2));
+    assert_eq!(failfast.watchdogs, []);
+    assert_eq!(failfast.units[0].found_by, FoundBy::PidFile("/run/dlm.pid".into()));
+    assert_eq!((failfast.units[0].delay, failfast.units[0].restarts), (Span::from_secs(2), None));
+}
+
+#[test]
+fn units_are_found_by_service_and_command_and_watchdogs_by_identity() {
+    let more = "failfast {\n  watchdog_identity: i6300ESB timer\n  watchdog_device: /dev/watchdog1\n  unit {\n    name: pg\n    systemd: postgresql@15-main.service\n    delay: 35000\n    on_failure: restart\n    restarts: 2\n    window: 60000\n  }\n  unit {\n    name: gw\n    command: /usr/bin/python3 /opt/gw.py -f\n    delay: 1\n    on_failure: restart\n  }\n}\n";
+    let (config, found) = read(&three("", more));
+    let failfast = config.unwrap_or_else(|| panic!("{found}")).failfast;
+    assert_eq!(found.to_string(), "");
+    let devices =
+        [WatchdogName::Identity("i6300ESB timer".into()), WatchdogName::Path("/dev/watchdog1".into())];
+    assert_eq!(failfast.watchdogs, devices);
+    assert_eq!(failfast.units[0].found_by, FoundBy::Systemd("postgresql@15-main.service".into()));
+    assert_eq!(failfast.units[0].restarts, Some((2, Span::from_secs(60))));
+    let words = ["/usr/bin/python3", "/opt/gw.py", "-f"].map(str::to_owned).to_vec();
+    assert_eq!(failfast.units[1].found_by, FoundBy::Command(words));
+    assert_eq!(failfast.units[1].restarts, Some((3, Span::from_secs(600))), "the default");
 }
 
 #[test]

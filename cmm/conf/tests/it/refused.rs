@@ -410,7 +410,55 @@ const ROWS: &[(&str, &str, Severity, &str)] = &[
         "",
         "failfast {\n  unit {\n    name: dlm\n  }\n}\n",
         Fatal,
-        "c.conf:23: unit \"dlm\" names no pid file; write \"pidfile: PATH\" (a daemon that arms itself needs no section)",
+        "c.conf:23: unit \"dlm\" does not say how its process is found; write \"systemd: NAME.service\", \"pidfile: PATH\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: dlm\n    pidfile: /a\n    command: /b\n  }\n}\n",
+        Fatal,
+        "c.conf:26: unit \"dlm\" is found by its pidfile already; remove one of the two lines",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: pg\n    systemd: postgresql\n  }\n}\n",
+        Fatal,
+        "c.conf:25: \"postgresql\" does not tell how unit \"pg\" is found; write \"systemd: NAME.service\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: pg\n    systemd: --force.service\n  }\n}\n",
+        Fatal,
+        "c.conf:25: \"--force.service\" does not tell how unit \"pg\" is found; write \"systemd: NAME.service\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: pg\n    command: postgres -D /x\n  }\n}\n",
+        Fatal,
+        "c.conf:25: \"postgres -D /x\" does not tell how unit \"pg\" is found; write \"command: PATH ARGUMENTS\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: pg\n    pidfile: /x\n    on_failure: restart\n  }\n}\n",
+        Error,
+        "c.conf:23: unit \"pg\" is to be restarted first, and has no time for it; write \"delay: MILLISECONDS\"",
+    ),
+    (
+        "",
+        "failfast {\n  unit {\n    name: pg\n    pidfile: /x\n    restarts: 3\n  }\n}\n",
+        Error,
+        "c.conf:26: restarts of unit \"pg\" has no effect by itself; write \"on_failure: restart\" as well",
+    ),
+    (
+        "",
+        "failfast {\n  watchdog_device: off\n  watchdog_identity: iTCO_wdt\n}\n",
+        Error,
+        "c.conf:24: watchdog_identity \"iTCO_wdt\" and \"watchdog_device: off\"; remove one",
+    ),
+    (
+        "",
+        "failfast {\n  watchdog_device: /dev/watchdog\n  watchdog_device: /dev/watchdog\n}\n",
+        Error,
+        "c.conf:24: watchdog /dev/watchdog is named twice; remove one line",
     ),
 ];
 

@@ -222,7 +222,7 @@ fn all() -> Vec<Happening> {
         DaemonEvent::Client { text: "Denied connection to cpg: pid 4711, uid 1000, gid 1000".into() },
     ];
     let unit = failfast_core::UnitName::new("rgmd").expect("a name");
-    let failfast = vec![failfast_core::Event::Disarmed { name: unit }];
+    let failfast = vec![failfast_core::Event::Disarmed { name: unit, by: None }];
     core.into_iter()
         .map(Happening::Core)
         .chain(daemon.into_iter().map(Happening::Daemon))

@@ -1,9 +1,10 @@
-//! Any sequence of arms, beats, deaths and waits, against a model that is too simple to be wrong: a unit takes the node
-//! down exactly when it has been dead or silent for its delay without being armed anew (F1), and never else (F4).
+//! Any sequence of arms, beats, deaths, maintenances and waits, against a model that is too simple to be wrong: a unit takes
+//! the node down exactly when it has been dead or silent for its delay, outside of maintenance, without being armed anew
+//! (F1), or after it was restarted too often (F40), and never else (F4).
 
 use std::collections::BTreeMap;
 
-use failfast_core::{ArmRequest, Decision, Mode, Output, Registry, UnitKey, UnitName};
+use failfast_core::{ArmRequest, Decision, Mode, Output, Registry, Restarts, UnitKey, UnitName};
 use holdfast_types::{Boottime, Span};
 use proptest::prelude::*;
 
@@ -11,7 +12,8 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Arm { unit: usize, pid: u32, delay: u64, heartbeat: u64 },
+    Arm { unit: usize, pid: u32, delay: u64, heartbeat: u64, restarts: Option<(u8, u64)> },
+    Maintain { unit: Option<usize>, ms: u64 },
     Beat { unit: usize, pid: u32 },
     Disarm { unit: usize, pid: u32 },
     Die { unit: usize },
@@ -23,11 +25,13 @@ fn step() -> impl Strategy<Value = Step> {
     let unit = 0..NAMES.len();
     let heartbeat = prop_oneof![Just(0), 1u64..400];
     prop_oneof![
-        2 => (unit.clone(), 1u32..3, 0u64..400, heartbeat)
-            .prop_map(|(unit, pid, delay, heartbeat)| Step::Arm { unit, pid, delay, heartbeat }),
+        4 => (unit.clone(), 1u32..3, 0u64..400, heartbeat, proptest::option::of((0u8..3, 1u64..1_000)))
+            .prop_map(|(unit, pid, delay, heartbeat, restarts)| Step::Arm { unit, pid, delay, heartbeat, restarts }),
+        1 => (proptest::option::of(unit.clone()), prop_oneof![Just(0), 1u64..600])
+            .prop_map(|(unit, ms)| Step::Maintain { unit, ms }),
         3 => (unit.clone(), 1u32..3).prop_map(|(unit, pid)| Step::Beat { unit, pid }),
         1 => (unit.clone(), 1u32..3).prop_map(|(unit, pid)| Step::Disarm { unit, pid }),
-        1 => unit.clone().prop_map(|unit| Step::Die { unit }),
+        2 => unit.clone().prop_map(|unit| Step::Die { unit }),
         1 => unit.prop_map(|unit| Step::StaleDeath { unit }),
         5 => (0u64..300).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -41,14 +45,23 @@ struct ModelUnit {
     heartbeat: u64,
     last_beat: u64,
     dead: bool,
-    /// Since when the delay runs.
-    trouble_since: Option<u64>,
+    /// From when the delay runs, while there is trouble.
+    runs_from: Option<u64>,
+    /// So many restarts in so long.
+    restarts: Option<(u8, u64)>,
+    restarted: Vec<u64>,
+    /// No restart helps any more.
+    doomed: bool,
+    /// End of its maintenance.
+    maintained: u64,
 }
 
 #[derive(Default)]
 struct Model {
     now: u64,
     units: BTreeMap<usize, ModelUnit>,
+    /// End of the maintenance of all.
+    maintained: u64,
     down_at: Option<u64>,
 }
 
@@ -57,10 +70,13 @@ impl Model {
     fn look(&mut self) {
         for unit in self.units.values_mut() {
             let silent = unit.heartbeat > 0 && self.now >= unit.last_beat + unit.heartbeat;
-            if unit.trouble_since.is_none() && (unit.dead || silent) {
-                unit.trouble_since = Some(self.now);
+            if unit.runs_from.is_none() && (unit.dead || silent) {
+                unit.runs_from = Some(self.now.max(unit.maintained).max(self.maintained));
+                let recent = |window| unit.restarted.iter().filter(|at| self.now - **at < window).count();
+                unit.doomed =
+                    unit.restarts.is_some_and(|(count, window)| recent(window) >= usize::from(count));
             }
-            if unit.trouble_since.is_some_and(|since| self.now >= since + unit.delay) {
+            if unit.runs_from.is_some_and(|from| self.now >= from + unit.delay) {
                 self.down_at.get_or_insert(self.now);
             }
         }
@@ -84,22 +100,34 @@ proptest! {
         for step in steps {
             let now = model.now;
             match step {
-                Step::Arm { unit, pid, delay, heartbeat } => {
+                Step::Arm { unit, pid, delay, heartbeat, restarts } => {
                     let request = ArmRequest {
                         name: UnitName::new(NAMES[unit]).unwrap(),
                         delay: Span::from_millis(delay),
                         heartbeat: Span::from_millis(heartbeat),
                         mode: None,
+                        restarts: restarts.map(|(count, window)| Restarts { count, window: Span::from_millis(window) }),
                     };
-                    let refused = model.units.get(&unit).is_some_and(|u| u.pid != pid && u.trouble_since.is_none());
+                    let before = model.units.get(&unit).cloned();
+                    let refused = before.as_ref().is_some_and(|u| match u.runs_from {
+                        None => u.pid != pid,
+                        Some(_) => u.doomed,
+                    });
                     match registry.arm(at(now), pid, &request) {
                         Ok(key) => {
                             prop_assert!(!refused);
                             if let Some(old) = keys.insert(unit, key) {
                                 stale.insert(unit, old);
                             }
-                            let (dead, trouble_since) = (false, None);
-                            model.units.insert(unit, ModelUnit { pid, delay, heartbeat, last_beat: now, dead, trouble_since });
+                            let mut restarted = before.as_ref().map_or(vec![], |u| u.restarted.clone());
+                            if before.as_ref().is_some_and(|u| u.runs_from.is_some() && (u.dead || u.pid != pid)) {
+                                restarted.push(now);
+                            }
+                            let maintained = before.map_or(0, |u| u.maintained);
+                            let (dead, runs_from, doomed) = (false, None, false);
+                            model.units.insert(unit, ModelUnit {
+                                pid, delay, heartbeat, last_beat: now, dead, runs_from, restarts, restarted, doomed, maintained,
+                            });
                         }
                         Err(_) => prop_assert!(refused),
                     }
@@ -107,12 +135,12 @@ proptest! {
                 Step::Beat { unit, pid } => {
                     registry.beat(at(now), pid, &UnitName::new(NAMES[unit]).unwrap());
                     if let Some(u) = model.units.get_mut(&unit).filter(|u| u.pid == pid && !u.dead) {
-                        (u.last_beat, u.trouble_since) = (now, None);
+                        (u.last_beat, u.runs_from) = (now, None);
                     }
                 }
                 Step::Disarm { unit, pid } => {
                     let known = model.units.get(&unit).is_some_and(|u| u.pid == pid);
-                    prop_assert_eq!(registry.disarm(at(now), pid, &UnitName::new(NAMES[unit]).unwrap()), known);
+                    prop_assert_eq!(registry.disarm(at(now), 9, pid, &UnitName::new(NAMES[unit]).unwrap()), known);
                     if known {
                         model.units.remove(&unit);
                     }
@@ -128,6 +156,22 @@ proptest! {
                 Step::StaleDeath { unit } => {
                     if let Some(key) = stale.get(&unit) {
                         registry.handle_death(at(now), *key);
+                    }
+                }
+                Step::Maintain { unit, ms } => {
+                    let known = unit.is_none_or(|unit| model.units.contains_key(&unit));
+                    let name = unit.map(|unit| UnitName::new(NAMES[unit]).unwrap());
+                    let done = registry.maintain(at(now), name.as_ref(), Span::from_millis(ms));
+                    prop_assert_eq!(done.is_ok(), known);
+                    match unit.and_then(|unit| model.units.get_mut(&unit)) {
+                        Some(u) => u.maintained = now + ms,
+                        None if unit.is_none() => model.maintained = now + ms,
+                        None => {}
+                    }
+                    let all = model.maintained;
+                    for u in model.units.values_mut() {
+                        let until = u.maintained.max(all);
+                        u.runs_from = u.runs_from.map(|from| if until > now { until } else { from.min(now) });
                     }
                 }
                 Step::Wait { ms } => {

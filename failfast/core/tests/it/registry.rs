@@ -1,9 +1,9 @@
 //! Stories of units, one claim each.
 
-use failfast_core::limits::{INTERVAL_MAX, PAUSE_SLACK, UNITS_MAX};
+use failfast_core::limits::{INTERVAL_MAX, MAINTENANCE_MAX, PAUSE_SLACK, UNITS_MAX};
 use failfast_core::{
-    ArmError, ArmRequest, Decision, Event, Mode, Output, Reason, ReasonKind, Registry, Trouble, UnitKey,
-    UnitName, UnitState,
+    ArmError, ArmRequest, Decision, Event, MaintenanceError, Mode, Output, Reason, ReasonKind, Registry,
+    Restarts, Trouble, UnitKey, UnitName, UnitState,
 };
 use holdfast_types::{Boottime, Span};
 
@@ -21,6 +21,7 @@ fn request(unit: &str, delay_ms: u64, heartbeat_ms: u64) -> ArmRequest {
         delay: Span::from_millis(delay_ms),
         heartbeat: Span::from_millis(heartbeat_ms),
         mode: None,
+        restarts: None,
     }
 }
 
@@ -180,9 +181,9 @@ fn one_that_is_late_and_then_dies_gets_no_second_delay() {
 fn disarmed_is_disarmed() {
     let mut l = Loop::new();
     let key = l.arm(7, &request("rgmd", 0, 1_000));
-    assert!(!l.registry.disarm(at(0), 8, &name("rgmd")), "not by another process");
-    assert!(l.registry.disarm(at(0), 7, &name("rgmd")));
-    assert!(!l.registry.disarm(at(0), 7, &name("rgmd")), "only once");
+    assert!(!l.registry.disarm(at(0), 8, 8, &name("rgmd")), "not by another process");
+    assert!(l.registry.disarm(at(0), 7, 7, &name("rgmd")));
+    assert!(!l.registry.disarm(at(0), 7, 7, &name("rgmd")), "only once");
     assert!(!l.beat(7, "rgmd"));
     l.die(key);
     l.run_to(500_000);
@@ -195,7 +196,7 @@ fn a_late_unit_may_still_disarm() {
     l.arm(7, &request("rgmd", 5_000, 1_000));
     l.run_to(2_000);
     assert_eq!(l.state("rgmd"), UnitState::Triggered);
-    assert!(l.registry.disarm(at(2_000), 7, &name("rgmd")));
+    assert!(l.registry.disarm(at(2_000), 7, 7, &name("rgmd")));
     l.run_to(500_000);
     assert_eq!(l.texts(), [""; 0]);
 }
@@ -260,8 +261,8 @@ fn the_table_has_an_end_and_forgets_the_disarmed_first() {
         l.arm(7, &request(&format!("u{i}"), 0, 0));
     }
     assert_eq!(l.registry.arm(at(0), 7, &request("more", 0, 0)), Err(ArmError::TooMany));
-    assert!(l.registry.disarm(at(2), 7, &name("u5")));
-    assert!(l.registry.disarm(at(1), 7, &name("u9")));
+    assert!(l.registry.disarm(at(2), 7, 7, &name("u5")));
+    assert!(l.registry.disarm(at(1), 7, 7, &name("u9")));
     l.arm(7, &request("more", 0, 0));
     let names: Vec<_> = l.registry.units().map(|u| u.name.to_string()).collect();
     assert_eq!(
@@ -400,6 +401,113 @@ fn what_lists_show() {
     );
     assert!(l.registry.changes() > changes);
     let trouble = Trouble::Died;
-    let triggered = Event::Triggered { name: name("b"), pid: 8, trouble, delay: Span::from_secs(3) };
+    let (delay, maintenance) = (Span::from_secs(3), None);
+    let triggered = Event::Triggered { name: name("b"), pid: 8, trouble, delay, maintenance };
     assert_eq!(l.events.last(), Some(&triggered));
+}
+
+fn restarts(count: u8, window_ms: u64) -> Option<Restarts> {
+    Some(Restarts { count, window: Span::from_millis(window_ms) })
+}
+
+#[test]
+fn a_unit_that_is_restarted_too_often_takes_the_node_down_although_it_came_back() {
+    let mut l = Loop::new();
+    let unit = ArmRequest { restarts: restarts(2, 60_000), ..request("pg", 5_000, 0) };
+    let mut key = l.arm(7, &unit);
+    for pid in 8..10 {
+        l.run_to(l.now + 10_000);
+        l.die(key);
+        l.run_to(l.now + 1_000);
+        key = l.arm(pid, &unit);
+    }
+    let view = l.registry.units().next().unwrap();
+    assert_eq!((view.restarted, view.restarts), (2, unit.restarts));
+    l.run_to(l.now + 10_000);
+    l.die(key);
+    let told = Event::RestartedTooOften { name: name("pg"), restarts: unit.restarts.unwrap() };
+    assert!(l.events.contains(&told), "{:?}", l.events);
+    let refused = l.registry.arm(at(l.now), 10, &unit);
+    assert_eq!(refused, Err(ArmError::RestartedTooOften(unit.restarts.unwrap())));
+    assert!(refused.unwrap_err().to_string().contains("restarted 2 times in 60000 ms"));
+    l.run_to(l.now + 5_000);
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"pg\" died 5 seconds ago."]);
+}
+
+#[test]
+fn restarts_that_are_long_ago_do_not_count_and_disarming_forgets_them() {
+    let mut l = Loop::new();
+    let unit = ArmRequest { restarts: restarts(1, 60_000), ..request("pg", 5_000, 0) };
+    let mut key = l.arm(7, &unit);
+    for pid in 8..14 {
+        l.run_to(l.now + 60_000);
+        l.die(key);
+        l.run_to(l.now + 1_000);
+        key = l.arm(pid, &unit);
+    }
+    assert!(l.registry.disarm(at(l.now), 99, 13, &name("pg")), "a third process may, by the pid of the unit");
+    assert_eq!(l.registry.units().next().unwrap().restarted, 0);
+    l.arm(14, &unit);
+    assert_eq!(l.state("pg"), UnitState::Armed);
+    let refused = l.registry.arm(at(l.now), 14, &ArmRequest { restarts: restarts(17, 1), ..unit });
+    assert_eq!(refused, Err(ArmError::Restarts));
+}
+
+#[test]
+fn trouble_under_maintenance_is_told_and_its_delay_begins_with_the_end() {
+    let mut l = Loop::new();
+    let key = l.arm(7, &request("pg", 5_000, 0));
+    l.registry.maintain(at(l.now), Some(&name("pg")), Span::from_secs(600)).unwrap();
+    l.run_to(10_000);
+    l.die(key);
+    assert!(l.registry.in_trouble());
+    l.run_to(604_999);
+    assert!(l.texts().is_empty() && l.registry.within_deadlines(at(l.now)), "{:?}", l.texts());
+    let told = |l: &Loop, wanted: &Event| l.events.iter().filter(|e| *e == wanted).count();
+    let reminder = Event::Maintenance { name: Some(name("pg")), left: Span::from_secs(300) };
+    assert_eq!(told(&l, &reminder), 1, "{:?}", l.events);
+    assert_eq!(told(&l, &Event::MaintenanceOver { name: Some(name("pg")) }), 1, "{:?}", l.events);
+    l.run_to(605_000);
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"pg\" died 595 seconds ago."]);
+}
+
+#[test]
+fn a_unit_that_is_back_before_the_maintenance_ends_costs_nothing() {
+    let mut l = Loop::new();
+    let key = l.arm(7, &request("pg", 0, 0));
+    l.registry.maintain(at(l.now), None, Span::from_secs(60)).unwrap();
+    l.die(key);
+    l.run_to(30_000);
+    l.arm(8, &request("pg", 0, 0));
+    // One that arms meanwhile is under it too, and a heartbeat may be missing as well.
+    l.arm(9, &request("late", 1_000, 1_000));
+    l.run_to(60_999);
+    assert!(l.texts().is_empty(), "{:?}", l.texts());
+    l.run_to(61_000);
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"late\" missed its heartbeat for 31 seconds."]);
+}
+
+#[test]
+fn a_maintenance_that_is_ended_early_lets_the_delay_begin() {
+    let mut l = Loop::new();
+    let key = l.arm(7, &request("pg", 5_000, 0));
+    l.registry.maintain(at(l.now), None, Span::from_secs(600)).unwrap();
+    l.die(key);
+    l.run_to(100_000);
+    l.registry.maintain(at(l.now), None, Span::ZERO).unwrap();
+    assert_eq!(l.registry.maintenance(), None);
+    l.run_to(104_999);
+    assert!(l.texts().is_empty());
+    l.run_to(105_000);
+    assert_eq!(l.texts(), ["Failfast: Aborting because \"pg\" died 105 seconds ago."]);
+}
+
+#[test]
+fn a_maintenance_has_an_end_and_a_unit() {
+    let mut l = Loop::new();
+    let too_long = l.registry.maintain(at(0), None, MAINTENANCE_MAX + Span::from_millis(1));
+    assert_eq!(too_long, Err(MaintenanceError::TooLong));
+    let nobody = l.registry.maintain(at(0), Some(&name("pg")), Span::from_secs(1));
+    assert_eq!(nobody, Err(MaintenanceError::NoSuchUnit));
+    assert_eq!(l.registry.next_timeout(), None);
 }

@@ -126,14 +126,15 @@ fn mode_off_stops_the_daemon_only() {
 /// The trigger is a plain file here; on a machine these bytes are its end.
 #[test]
 fn panic_and_reset_write_to_the_trigger() {
-    for (mode, byte) in [(Mode::Panic, "c"), (Mode::Reset, "b")] {
+    // A kernel that does not panic is told to reset.
+    for (mode, letters) in [(Mode::Panic, "cb"), (Mode::Reset, "b")] {
         let world = World::new();
         let daemon = Daemon::start(&world, mode, LONG);
         let ours = world.sleeper(true);
         daemon.process.signal(Signal::SIGKILL);
         assert_eq!([world.hear(), world.hear()], ["daemon died", "daemon died"]);
         assert!(daemon.guardian_ends());
-        assert_eq!(std::fs::read_to_string(world.dir.join("trigger")).unwrap(), byte);
+        assert_eq!(std::fs::read_to_string(world.dir.join("trigger")).unwrap(), letters);
         // The machine is still there, so at least the node's processes are not. That confirms nothing.
         assert!(!ours.is_alive());
         assert_eq!(world.silence(), [""; 0]);

@@ -33,7 +33,10 @@ fn nonsense_gets_an_answer_that_helps() {
     let mut node = Node::new(Mode::Exit);
     node.beside(|dir| {
         let fd = raw(dir);
-        assert!(say(&fd, b"hello").starts_with("error a request begins with arm, beat, disarm or list"));
+        assert!(
+            say(&fd, b"hello")
+                .starts_with("error a request begins with arm, beat, disarm, maintain, list or status")
+        );
         assert!(say(&fd, &[0xff; 40]).starts_with("error a request is one line"));
         assert!(say(&fd, &[b'a'; 5_000]).starts_with("error a request is one line"));
         assert_eq!(say(&fd, b"arm rgmd"), "error arm needs delay_ms=N\n");

@@ -190,7 +190,7 @@ fn unit_process() {
     let mut words = unit.split(' ');
     let name = UnitName::new(words.next().unwrap()).unwrap();
     let mut millis = || Span::from_millis(words.next().unwrap().parse().unwrap());
-    let request = ArmRequest { name, delay: millis(), heartbeat: millis(), mode: None };
+    let request = ArmRequest { name, delay: millis(), heartbeat: millis(), mode: None, restarts: None };
     let mut client = Client::connect(&dir, LIMIT).unwrap();
     let tell = |result: Result<(), failfast::client::ClientError>| {
         println!("ANSWER {}", result.map_or_else(|e| e.to_string(), |()| "ok".into()));

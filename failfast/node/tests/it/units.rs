@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use failfast::client::{ClientError, SOCKET};
 use failfast::{Client, FailfastServer, ServerConfig};
-use failfast_core::{ArmRequest, Event, ExitScope, Mode, ReasonKind, Trouble, UnitName, UnitState};
+use failfast_core::{ArmRequest, Event, ExitScope, Mode, ReasonKind, Restarts, Trouble, UnitName, UnitState};
 use holdfast_types::Span;
 use nix::sys::signal::Signal;
 
@@ -31,7 +31,8 @@ fn a_killed_unit_takes_the_node_down_with_the_text() {
     let name = UnitName::new("rgmd").unwrap();
     let (pid, delay) = (child.pid(), Span::from_secs(1));
     assert_eq!(node.events[0], Event::Armed { name, pid, delay, heartbeat: Span::ZERO });
-    assert_eq!(node.events[1], Event::Triggered { name, pid, trouble: Trouble::Died, delay });
+    let (trouble, maintenance) = (Trouble::Died, None);
+    assert_eq!(node.events[1], Event::Triggered { name, pid, trouble, delay, maintenance });
     assert_eq!(node.events[2], Event::TakingDown { text: reason.text });
     assert!(!node.server.within_deadlines(now()));
 }
@@ -120,13 +121,66 @@ fn a_process_that_the_configuration_names_is_watched() {
     let mut node = Node::new(Mode::Off);
     let child = UnitProcess::armed(&mut node, &unit(600_000, 0));
     let name = UnitName::new("by-configuration").unwrap();
-    let request = ArmRequest { name, delay: Span::ZERO, heartbeat: Span::ZERO, mode: None };
+    let request = ArmRequest { name, delay: Span::ZERO, heartbeat: Span::ZERO, mode: None, restarts: None };
     node.server.arm_process(now(), child.pid(), &request).unwrap();
     assert!(node.server.arm_process(now(), u32::MAX, &request).is_err());
     drop(child);
     node.run_until("timed out", |n| {
         n.events.iter().any(|e| matches!(e, Event::TimedOut { name: n, .. } if *n == name))
     });
+}
+
+#[test]
+fn an_administrator_arms_and_disarms_for_others() {
+    let mut node = Node::new(Mode::Exit);
+    let child = UnitProcess::start(&node.dir.0, &Unit { name: "other", ..unit(600_000, 0) });
+    let pid = child.pid();
+    let name = UnitName::new("pg").unwrap();
+    let (delay, heartbeat) = (Span::from_secs(600), Span::ZERO);
+    let restarts = Some(Restarts { count: 3, window: Span::from_secs(60) });
+    let request = ArmRequest { name, delay, heartbeat, mode: None, restarts };
+    node.beside(|dir| Client::connect(dir, LIMIT).unwrap().arm_process(pid, &request)).unwrap();
+    let nobody = node.beside(|dir| Client::connect(dir, LIMIT).unwrap().arm_process(u32::MAX, &request));
+    assert!(
+        matches!(&nobody, Err(ClientError::Refused(why)) if why.contains("cannot watch pid")),
+        "{nobody:?}"
+    );
+    let unit = node.server.units().find(|u| u.name == name).unwrap();
+    assert_eq!((unit.pid, unit.restarts), (pid, restarts));
+    let disarm =
+        |pid| move |dir: &std::path::Path| Client::connect(dir, LIMIT).unwrap().disarm_process(pid, &name);
+    assert!(node.beside(disarm(pid + 1)).is_err(), "somebody else's by now");
+    node.beside(disarm(pid)).unwrap();
+    let by = Some(std::process::id());
+    assert!(node.events.contains(&Event::Disarmed { name, by }), "{:?}", node.events);
+    child.signal(Signal::SIGKILL);
+    node.run_until("its own arming counts alone", |n| {
+        n.events.iter().any(|e| matches!(e, Event::Triggered { name, .. } if name.as_str() == "other"))
+    });
+}
+
+#[test]
+fn under_maintenance_a_dead_unit_is_told_and_takes_nothing_down_until_it_ends() {
+    let mut node = Node::new(Mode::Exit);
+    let child = UnitProcess::armed(&mut node, &unit(0, 0));
+    let maintain =
+        |length| move |dir: &std::path::Path| Client::connect(dir, LIMIT).unwrap().maintain(None, length);
+    node.beside(maintain(Span::from_secs(3_600))).unwrap();
+    let report = node.beside(|dir| Client::connect(dir, LIMIT).unwrap().report()).unwrap();
+    assert!(report.maintenance.is_some_and(|left| left > Span::from_secs(3_000)), "{report:?}");
+    assert_eq!((report.mode, report.guardian), (Mode::Exit, None));
+    child.signal(Signal::SIGKILL);
+    node.run_until("told", |n| n.events.iter().any(|e| matches!(e, Event::Triggered { .. })));
+    let lines = node.beside(|dir| Client::connect(dir, LIMIT).unwrap().list()).unwrap();
+    assert_eq!((lines[0].trouble, lines[0].maintenance.is_some()), (Some(Trouble::Died), true));
+    let refused = node.beside(maintain(Span::from_secs(5 * 3_600)));
+    assert!(matches!(&refused, Err(ClientError::Refused(why)) if why.contains("at most")), "{refused:?}");
+    // Beside the loop, which is to take the node down now.
+    let dir = node.dir.0.clone();
+    let ended = std::thread::spawn(move || Client::connect(&dir, LIMIT).unwrap().maintain(None, Span::ZERO));
+    let reason = node.run_to_decision();
+    assert_eq!(reason.kind, ReasonKind::UnitDied);
+    ended.join().unwrap().unwrap();
 }
 
 #[test]
