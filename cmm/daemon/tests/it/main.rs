@@ -8,3 +8,4 @@ mod keys;
 mod logging;
 mod nodes;
 mod ring;
+mod units;

@@ -108,6 +108,11 @@ impl Cluster {
 
     /// Starts node `node` in the foreground with the configuration it has.
     pub(crate) fn spawn(&self, node: u8, args: &[&str]) -> Daemon {
+        self.spawn_with(node, args, &[])
+    }
+
+    /// The same with other variables in its environment.
+    pub(crate) fn spawn_with(&self, node: u8, args: &[&str], env: &[(&str, String)]) -> Daemon {
         let log = self.dir.join(format!("{node}.log"));
         // A log of its own for each start: lines of an earlier life must not be taken for new ones.
         let file = File::create(&log).expect("a log file");
@@ -115,6 +120,7 @@ impl Cluster {
             .command(node)
             .arg("-f")
             .args(args)
+            .envs(env.iter().map(|(k, v)| (k, v)))
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()

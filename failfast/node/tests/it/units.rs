@@ -133,7 +133,7 @@ fn a_process_that_the_configuration_names_is_watched() {
 #[test]
 fn an_administrator_arms_and_disarms_for_others() {
     let mut node = Node::new(Mode::Exit);
-    let child = UnitProcess::start(&node.dir.0, &Unit { name: "other", ..unit(600_000, 0) });
+    let child = UnitProcess::armed(&mut node, &Unit { name: "other", ..unit(600_000, 0) });
     let pid = child.pid();
     let name = UnitName::new("pg").unwrap();
     let (delay, heartbeat) = (Span::from_secs(600), Span::ZERO);
