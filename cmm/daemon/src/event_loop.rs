@@ -32,12 +32,12 @@ use crate::interfaces::Watch;
 use crate::keys::KeyLoader;
 use crate::log::Log;
 use crate::net::{self, Feedback, Net};
-use crate::notify::Notify;
 use crate::persist::Persister;
 use crate::reload::{self, Reloaded, Reloader, Reread};
 use crate::servers::What;
 use crate::startup;
 use crate::waits::Waiting;
+use holdfast_sys::service::Notify;
 
 /// Everything the loop drives.
 pub(crate) struct EventLoop {

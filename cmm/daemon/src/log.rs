@@ -216,6 +216,8 @@ fn emit(wall: u64, line: &Line) {
 struct Writer {
     logging: Mutex<Logging>,
     json: bool,
+    /// Standard error is the service manager's journal.
+    journal: bool,
     hostname: String,
     shared: Arc<Shared>,
     file: Mutex<LogFile>,
@@ -285,6 +287,7 @@ impl Writer {
         Self {
             hostname: holdfast_sys::host::hostname().unwrap_or_default(),
             json,
+            journal: holdfast_sys::service::stderr_is_journal(),
             shared,
             file: Mutex::new(LogFile::new(&logging)),
             syslog: Mutex::new(Syslog { socket: None, next_try: None }),
@@ -310,9 +313,16 @@ impl Writer {
                 sinks.debug >= DebugLevel::On || priority <= threshold
             }
         };
+        let mut syslog = sinks.syslog && wanted(sinks.syslog_priority);
         if sinks.stderr && wanted(Priority::Info) && !self.shared.quiet.load(Ordering::Acquire) {
-            let line =
-                if self.json { self.json_line(record) } else { self.text_line(&logging, record, false) };
+            // The journal has the socket of syslog, too: once there is enough.
+            syslog &= !self.journal;
+            let line = match (self.json, self.journal) {
+                (true, false) => self.json_line(record),
+                (true, true) => format!("<{}>{}", priority as u32, self.json_line(record)),
+                (false, true) => journal_line(record, priority),
+                (false, false) => self.text_line(&logging, record, false),
+            };
             // A closed terminal is no reason to stop.
             let _ = io::stderr().write_all(line.as_bytes());
         }
@@ -326,7 +336,7 @@ impl Writer {
                 file.write(&line);
             }
         }
-        if sinks.syslog && wanted(sinks.syslog_priority) {
+        if syslog {
             let code = logging.facility.code() + priority as u32;
             let text =
                 format!("<{code}>cmmd[{}]: [{:<6}] {}", std::process::id(), record.subsystem, record.message);
@@ -351,10 +361,8 @@ impl Writer {
         if file {
             line.push_str(&format!("[{}] {} cmmd ", std::process::id(), self.hostname));
         }
-        line.push_str(&format!("{:<7} [{:<6}] ", record.priority, record.subsystem));
-        // One event, one line, whatever a peer or client put into a reason.
-        line.extend(record.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
-        line.push('\n');
+        line.push_str(&format!("{:<7} ", record.priority));
+        push_message(&mut line, record);
         line
     }
 
@@ -386,6 +394,20 @@ impl Writer {
         line.push_str(&format!(",\"fields\":{{{}}}}}\n", record.fields));
         line
     }
+}
+
+/// `<5>[TOTEM ] text`: time and process are the journal's own.
+fn journal_line(record: &Record, priority: Priority) -> String {
+    let mut line = format!("<{}>", priority as u32);
+    push_message(&mut line, record);
+    line
+}
+
+/// One event, one line, whatever a peer or client put into a reason.
+fn push_message(line: &mut String, record: &Record) {
+    line.push_str(&format!("[{:<6}] ", record.subsystem));
+    line.extend(record.message.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    line.push('\n');
 }
 
 /// Where lines of this subsystem go.
@@ -543,6 +565,7 @@ mod tests {
         let line = writer.text_line(&silent(), &record(), true);
         let host = holdfast_sys::host::hostname().expect("it has a name");
         assert!(line.contains(&format!(" [{}] {host} cmmd notice  [TOTEM ] ", std::process::id())), "{line}");
+        assert_eq!(journal_line(&record(), Priority::Notice), "<5>[TOTEM ] two lines \"quoted\"\n");
         let line = writer.json_line(&record());
         assert!(line.starts_with("{\"time\":\"2025-06-1") && line.contains(".123456"), "{line}");
         assert!(line.ends_with(",\"level\":\"notice\",\"subsystem\":\"TOTEM\",\"event\":\"e\",\"message\":\"two\\nlines \\\"quoted\\\"\",\"fields\":{\"a\":\"1\"}}\n"), "{line}");

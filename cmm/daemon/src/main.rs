@@ -19,7 +19,6 @@ mod lateness;
 mod log;
 mod net;
 mod node_table;
-mod notify;
 mod outbox;
 mod persist;
 mod realtime;
@@ -52,12 +51,12 @@ use crate::interfaces::Watch;
 use crate::keys::{Key, KeyLoader, KeyPlace};
 use crate::log::Log;
 use crate::net::Net;
-use crate::notify::Notify;
 use crate::persist::Persister;
 use crate::recorder::Recorder;
 use crate::reload::Reloader;
 use crate::runtime_files::Paths;
 use crate::waits::Waiting;
+use holdfast_sys::service::Notify;
 
 /// For tests of what must not allocate.
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod pidfd;
 pub mod process_tree;
 pub mod realtime;
 pub mod refused;
+pub mod service;
 pub mod sg;
 pub mod shm;
 pub mod spawn;

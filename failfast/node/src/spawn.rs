@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use failfast_core::Reason;
 use holdfast_sys::stamp::{Side, Stamps};
-use holdfast_sys::{fdpass, pidfd, process_tree};
+use holdfast_sys::{fdpass, pidfd, process_tree, service};
 use holdfast_types::{Boottime, Span};
 
 use crate::grave::Grave;
@@ -81,6 +81,7 @@ impl Guardian {
             fdpass::send(channel.as_fd(), &message, &[stamps.as_fd(), own_pidfd.as_fd()])?;
             let mut child = Command::new(program)
                 .env(process_tree::VARIABLE, &setup.run_dir)
+                .env_remove(service::VARIABLE)
                 .stdin(Stdio::from(theirs))
                 .stdout(Stdio::null())
                 .current_dir("/")

@@ -18,6 +18,7 @@ use crate::kernel::{Kernel, output};
 use crate::machine::{Hardware, Machine};
 use crate::network::{Network, address};
 use crate::qmp::Event;
+use crate::system;
 use crate::target::{KERNEL_MODULES, KERNEL_TARGET, ScsiTarget, TARGET, Target};
 
 /// What the build gives to the tests.
@@ -53,6 +54,8 @@ pub struct Options {
     pub programs: Vec<PathBuf>,
     /// More files, executable: path without a leading slash, content.
     pub files: Vec<(&'static str, String)>,
+    /// What the machines boot into.
+    pub root: Root,
     /// Lines for the `failfast` section.
     pub failfast: &'static str,
     /// Lines for the `quorum` section.
@@ -75,11 +78,22 @@ impl Default for Options {
             modules: &[],
             programs: Vec::new(),
             files: Vec::new(),
+            root: Root::Small,
             failfast: "mode: panic\nwatchdog_device: off\n",
             quorum: "",
             fencing: "",
         }
     }
+}
+
+/// What a machine boots into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A few programs and no service manager, anew at each boot; the daemons' state outlives it. Three seconds.
+    Small,
+    /// The distribution with systemd on a disk of the machine's own, as an administrator finds it: none of our programs is installed,
+    /// nothing is configured but the network. Configuration and key for all nodes lie in `/root`. Twenty seconds.
+    Systemd,
 }
 
 /// The watchdog of a machine. It is `/dev/watchdog0`.
@@ -120,11 +134,11 @@ impl Watchdog {
 pub fn skip() -> bool {
     skip_where(lacks(
         &TOOLS,
-        "qemu-system-x86, kmod, xz-utils, e2fsprogs, iproute2, util-linux, binutils, tgt, qemu-block-extra",
+        "qemu-system-x86, kmod, xz-utils, e2fsprogs, iproute2, util-linux, binutils, mmdebstrap, tgt, qemu-block-extra",
     ))
 }
 
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 12] = [
     "qemu-system-x86_64",
     "depmod",
     "xz",
@@ -134,6 +148,7 @@ const TOOLS: [&str; 11] = [
     "strip",
     "dpkg-deb",
     "apt-get",
+    "mmdebstrap",
     "tgtd",
     "tgtadm",
 ];
@@ -163,6 +178,9 @@ impl Cluster {
         let turn = Turn::take()?;
         let dir = WorkDir::new(name)?;
         let kernel = Kernel::get(Path::new(build.cache))?;
+        // Before this thread moves to a network that has no way to the packages.
+        let system = (options.root == Root::Systemd).then(|| system::image(Path::new(build.cache)));
+        let system = system.transpose()?;
         let initramfs = dir.path().join("initramfs");
         let root = root(Initramfs::new(dir.path().join("scratch")), build, &kernel, name, &options)?;
         fs::write(&initramfs, root)?;
@@ -175,6 +193,9 @@ impl Cluster {
             let drive = format!("if=none,id=shared,file={},format=raw,cache=writethrough", disk.display());
             let device = "virtio-blk-pci,drive=shared,share-rw=on,write-cache=off";
             more.extend(["-drive", &drive, "-device", device].map(str::to_owned));
+        }
+        if options.root == Root::Systemd {
+            more.extend(system::arguments());
         }
         let kernel_target = options.scsi_disk_mib > 0 && options.scsi_target == ScsiTarget::Kernel;
         let mut hardware = Hardware {
@@ -194,7 +215,10 @@ impl Cluster {
         let scsi = Some(options.scsi_disk_mib).filter(|mib| *mib > 0 && !kernel_target);
         let target = scsi.map(|mib| Target::start(dir.path(), mib)).transpose()?;
         let machine = |id| Machine::new(id, dir.path().join(node_name(id))).map(RefCell::new);
-        let machines = (1..=count).map(machine).collect::<Result<_>>()?;
+        let machines = (1..=count).map(machine).collect::<Result<Vec<_>>>()?;
+        if let Some(system) = system {
+            machines.iter().try_for_each(|m| m.borrow().install(&system))?;
+        }
         let name = name.to_owned();
         let this = Self {
             name,
@@ -506,10 +530,12 @@ fn root(
     for applet in output(Command::new(&busybox).arg("--list"))?.lines().filter(|a| *a != "busybox") {
         root.link(&format!("bin/{applet}"), "busybox");
     }
-    root.link("init", "bin/init");
     root.program(Path::new(build.agent), "bin/vm-agent")?;
     let ours = bin_dir()?;
     for program in ["cmmd", "holdfast-guardian", "holdfast", "rgmd"] {
+        if options.root == Root::Systemd {
+            break; // the package brings them
+        }
         root.program(&ours.join(program), &format!("usr/sbin/{program}"))?;
     }
     for program in &options.programs {
@@ -530,8 +556,17 @@ fn root(
     root.file("etc/target-modules", 0o644, target.join(" ").as_bytes());
     root.file("usr/sbin/kernel-target", 0o755, KERNEL_TARGET.as_bytes());
     root.file("etc/modules", 0o644, modules.join(" ").as_bytes());
-    root.file("etc/inittab", 0o644, INITTAB);
-    root.file("etc/rc", 0o755, RC);
+    match options.root {
+        Root::Small => {
+            root.link("init", "bin/init");
+            root.file("etc/inittab", 0o644, INITTAB);
+            root.file("etc/rc", 0o755, RC);
+        }
+        Root::Systemd => {
+            root.file("init", 0o755, system::INIT);
+            root.file("etc/vm-agent.service", 0o644, system::AGENT_UNIT);
+        }
+    }
     root.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n");
     root.file("etc/group", 0o644, b"root:x:0:\n");
     root.file("etc/holdfast/holdfast.conf", 0o644, configuration(name, options).as_bytes());

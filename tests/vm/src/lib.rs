@@ -1,7 +1,7 @@
 //! Clusters of virtual machines: the distribution's kernel, our daemons, faults that no machine of flesh should have.
 //!
 //! QEMU runs by software emulation, so that every machine will do that has two cores and half a gigabyte for each node.
-//! The kernel package and busybox are downloaded, never installed. A node is an initramfs with the programs of the test, a disk
+//! The kernel package and busybox are downloaded, never installed. A node is an initramfs (or boots on into a distribution with systemd) with the programs of the test, a disk
 //! that outlives it, a folder of the host for its logs, a serial console, a watchdog, a store for the kernel's last words
 //! (ERST), and a bridge to the others in a network namespace that has no way out. A small agent in the node runs
 //! commands for the test.
@@ -20,9 +20,10 @@ mod kernel;
 mod machine;
 mod network;
 mod qmp;
+mod system;
 mod target;
 
 pub use agent::Answer;
-pub use cluster::{Build, Cluster, Options, Watchdog, skip};
+pub use cluster::{Build, Cluster, Options, Root, Watchdog, skip};
 pub use qmp::Event;
 pub use target::ScsiTarget;

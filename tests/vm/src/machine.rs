@@ -48,6 +48,8 @@ struct Running {
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Stands for the machine's name in arguments for QEMU.
 pub(crate) const NODE: &str = "%NODE%";
+/// Stands for its folder.
+pub(crate) const DIR: &str = "%DIR%";
 const DISK_MIB: u32 = 16;
 const LAST_WORDS_BYTES: u64 = 1 << 20;
 
@@ -60,6 +62,12 @@ impl Machine {
         output(&mut mke2fs)?;
         fs::File::create(dir.join("erst"))?.set_len(LAST_WORDS_BYTES)?;
         Ok(Self { id, dir, events: Events::default(), running: None })
+    }
+
+    /// Gives it a copy of a system as its root disk.
+    pub(crate) fn install(&self, image: &Path) -> Result<()> {
+        let mut cp = Command::new("cp");
+        output(cp.args(["--sparse=always", "--reflink=auto"]).arg(image).arg(self.dir.join("root"))).map(drop)
     }
 
     /// The folder that it sees as `/vm`.
@@ -145,7 +153,10 @@ impl Machine {
             let mac = format!("52:54:00:77:{link:02x}:{node:02x}");
             add("-device", format!("virtio-net-pci,netdev=net{link},mac={mac},romfile="));
         }
-        args.extend(hardware.more.iter().map(|arg| arg.replace(NODE, &node_name(self.id))));
+        let own = |arg: &String| {
+            arg.replace(NODE, &node_name(self.id)).replace(DIR, &self.dir.display().to_string())
+        };
+        args.extend(hardware.more.iter().map(own));
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none"]).args(args);

@@ -1,8 +1,9 @@
-//! `cargo xtask`: the project's own commands. `test` is the test command of the README; `tidy` checks what the compiler
-//! does not.
+//! `cargo xtask`: the project's own commands. `test` is the test command of the README; `deb` makes the package; `tidy` checks
+//! what the compiler does not.
 
 #![forbid(unsafe_code)]
 
+mod deb;
 mod suite;
 mod tidy;
 
@@ -16,12 +17,15 @@ Usage: cargo xtask COMMAND
           mode, and run every test: units, simulator, real daemons in namespaces and in virtual machines, the
           demo, the client-ABI kit. Says what it skips and why; as root a skipped test of a cluster fails the run.
           --quick   leave out namespaces, virtual machines, the demo and the kit
+  deb     Build the package for Debian and its like, target/debian/holdfast_*.deb, in release mode. Needs cargo-deb, which it
+          installs into target/tools where it is missing, and dpkg-dev.
   tidy    Check dependency arrows, unsafe code, module comments, stray machine paths, and that the tests which the
           tables of docs/SPECIFICATION.md name are there.
 
 Examples:
   cargo xtask test
   cargo xtask test --quick
+  cargo xtask deb && apt install ./target/debian/holdfast_*.deb
   cargo xtask tidy
 ";
 
@@ -31,6 +35,7 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["test"] => suite::run(suite::Extent::Everything),
         ["test", "--quick"] => suite::run(suite::Extent::Quick),
+        ["deb"] => deb::run(),
         ["tidy"] => tidy::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

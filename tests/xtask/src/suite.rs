@@ -26,6 +26,7 @@ const PACKAGES: &[&str] = &[
     "corosync-qnetd",
     "crmsh",
     "dlm-controld",
+    "dpkg-dev",
     "e2fsprogs",
     "fish",
     "gcc",
@@ -42,6 +43,7 @@ const PACKAGES: &[&str] = &[
     "libvotequorum-dev",
     "man-db",
     "mandoc",
+    "mmdebstrap",
     "nftables",
     "openssl",
     "pacemaker",
@@ -63,6 +65,10 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     let mut suite = Suite { skipped: Vec::new(), started: Instant::now() };
     let packages = suite.packages(extent)?;
     suite.step("build", cargo(&["build", "--release", "--workspace"]))?;
+    if packages {
+        // Before the tests: virtual machines install it.
+        suite.step("package", cargo(&["xtask", "deb"]))?;
+    }
     let nextest = cargo(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let mut tests = if nextest.is_ok_and(|s| s.success()) {
         cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])

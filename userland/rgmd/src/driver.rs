@@ -14,6 +14,7 @@ use crossbeam_channel::Receiver;
 use executor::{Executor, ExecutorConfig, Outcome};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::Signals;
+use holdfast_sys::service::Notify;
 use holdfast_types::{Boottime, Span, WallTime};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     store: Store,
     socket: Socket,
     signals: Signals,
+    notify: Notify,
     /// Numbers of the last save asked for and the last one done.
     saves: (u64, u64),
     /// Answers that wait until this save is done.
@@ -128,6 +130,7 @@ impl Driver {
             store,
             socket,
             signals,
+            notify: Notify::from_env(),
             saves: (0, 0),
             held: VecDeque::new(),
             retry: false,
@@ -182,6 +185,7 @@ impl Driver {
         self.admit(requests, inputs);
         while let Some(signal) = self.signals.next_signal() {
             if signal != holdfast_sys::daemonize::SIGHUP {
+                self.notify.say("STOPPING=1");
                 inputs.push(Input::Shutdown);
             }
         }
@@ -192,6 +196,9 @@ impl Driver {
         if let Some(ring) = &mut self.ring {
             let joined = if self.joined { Ok(true) } else { ring.join() };
             let received = joined.and_then(|joined| {
+                if joined && !self.joined {
+                    self.notify.say("READY=1");
+                }
                 self.joined = joined;
                 ring.dispatch(inputs)
             });

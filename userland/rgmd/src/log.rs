@@ -1,4 +1,4 @@
-//! Log lines: to standard error in the foreground, to syslog in the background.
+//! Log lines: to standard error in the foreground, with their priority where that is the journal; to syslog in the background.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -11,7 +11,10 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(crate) fn begin(json: bool, background: bool, verbose: bool) {
     let level = if verbose { Level::DEBUG } else { Level::INFO };
     let builder = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_ansi(false);
+    let journal = !background && holdfast_sys::service::stderr_is_journal();
     match (background, json) {
+        (false, false) if journal => builder.without_time().with_level(false).with_writer(Journal).init(),
+        (false, true) if journal => builder.json().with_writer(Journal).init(),
         (false, false) => builder.with_writer(io::stderr).init(),
         (false, true) => builder.json().with_writer(io::stderr).init(),
         (true, false) => builder.without_time().with_writer(Syslog::default()).init(),
@@ -71,13 +74,49 @@ impl<'a> MakeWriter<'a> for Syslog {
     }
 
     fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Line<'a> {
-        let severity = match *meta.level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            _ => 7,
-        };
-        Line { syslog: self, priority: DAEMON + severity }
+        Line { syslog: self, priority: DAEMON + severity(*meta.level()) }
+    }
+}
+
+/// Standard error that is the journal: `<4>text`, so that it knows a warning as one.
+struct Journal;
+
+struct JournalLine(u8);
+
+impl Write for JournalLine {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // In one piece, and one line a message: each line would need a priority of its own.
+        let mut line = format!("<{}>", self.0).into_bytes();
+        line.extend(text.trim_ascii_end().iter().map(|b| if *b == b'\n' { b' ' } else { *b }));
+        line.push(b'\n');
+        io::stderr().write_all(&line)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Journal {
+    type Writer = JournalLine;
+
+    fn make_writer(&self) -> JournalLine {
+        JournalLine(6)
+    }
+
+    fn make_writer_for(&self, meta: &tracing::Metadata<'_>) -> JournalLine {
+        JournalLine(severity(*meta.level()))
+    }
+}
+
+/// As syslog counts.
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
     }
 }
 

@@ -272,6 +272,7 @@ impl Reader {
 fn begin(args: &[String]) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .args(args)
+        .env_remove(holdfast_sys::service::VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
