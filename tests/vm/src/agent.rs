@@ -92,8 +92,8 @@ impl Agent {
         self.boot.as_deref()
     }
 
-    /// Runs a script and waits for its end.
-    pub(crate) fn run(&mut self, script: &str, limit: Duration) -> Result<Answer> {
+    /// Has a script run. Gives its number and the boot that runs it.
+    pub(crate) fn order(&mut self, script: &str) -> Result<(u64, String)> {
         let boot = self.boot().context("the machine has not booted")?.to_owned();
         let id = self.next_id;
         self.next_id += 1;
@@ -101,6 +101,12 @@ impl Agent {
         let mut line = serde_json::to_vec(&request)?;
         line.push(b'\n');
         self.stream.write_all(&line)?;
+        Ok((id, boot))
+    }
+
+    /// Runs a script and waits for its end.
+    pub(crate) fn run(&mut self, script: &str, limit: Duration) -> Result<Answer> {
+        let (id, boot) = self.order(script)?;
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use status::ClusterStatus;
 
 use crate::agent::Answer;
+use crate::bmc::Bmc;
 use crate::initramfs::Initramfs;
 use crate::kernel::{Kernel, output};
 use crate::machine::{Hardware, Machine};
@@ -52,6 +53,12 @@ pub struct Options {
     pub modules: &'static [&'static str],
     /// Programs of the host that the machines have in `/usr/sbin`, with their libraries.
     pub programs: Vec<PathBuf>,
+    /// The same for programs in Python, with what they import: fence agents.
+    pub python: Vec<PathBuf>,
+    /// A management controller for each machine, reached by IPMI, see [`Cluster::bmc`].
+    pub bmc: bool,
+    /// A script that each machine with the small root runs when it has booted; empty: none.
+    pub at_boot: &'static str,
     /// More files, executable: path without a leading slash, content.
     pub files: Vec<(&'static str, String)>,
     /// What the machines boot into.
@@ -77,6 +84,9 @@ impl Default for Options {
             scsi_target: ScsiTarget::Tgt,
             modules: &[],
             programs: Vec::new(),
+            python: Vec::new(),
+            bmc: false,
+            at_boot: "",
             files: Vec::new(),
             root: Root::Small,
             failfast: "mode: panic\nwatchdog_device: off\n",
@@ -134,11 +144,11 @@ impl Watchdog {
 pub fn skip() -> bool {
     skip_where(lacks(
         &TOOLS,
-        "qemu-system-x86, kmod, xz-utils, e2fsprogs, iproute2, util-linux, binutils, mmdebstrap, tgt, qemu-block-extra",
+        "qemu-system-x86, kmod, xz-utils, e2fsprogs, iproute2, nftables, util-linux, binutils, mmdebstrap, tgt, qemu-block-extra, openipmi",
     ))
 }
 
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 14] = [
     "qemu-system-x86_64",
     "depmod",
     "xz",
@@ -149,6 +159,8 @@ const TOOLS: [&str; 12] = [
     "dpkg-deb",
     "apt-get",
     "mmdebstrap",
+    "ipmi_sim",
+    "nft",
     "tgtd",
     "tgtadm",
 ];
@@ -160,6 +172,8 @@ pub struct Cluster {
     hardware: Hardware,
     /// Of the machine with the kernel's target.
     target_hardware: Hardware,
+    cache: PathBuf,
+    bmcs: Vec<Bmc>,
     // In this order: the machines end before their folders go.
     machines: Vec<RefCell<Machine>>,
     network: Network,
@@ -215,16 +229,26 @@ impl Cluster {
         let scsi = Some(options.scsi_disk_mib).filter(|mib| *mib > 0 && !kernel_target);
         let target = scsi.map(|mib| Target::start(dir.path(), mib)).transpose()?;
         let machine = |id| Machine::new(id, dir.path().join(node_name(id))).map(RefCell::new);
-        let machines = (1..=count).map(machine).collect::<Result<Vec<_>>>()?;
+        let machines: Vec<RefCell<Machine>> = (1..=count).map(machine).collect::<Result<_>>()?;
         if let Some(system) = system {
             machines.iter().try_for_each(|m| m.borrow().install(&system))?;
         }
+        if kernel_target || options.bmc {
+            network.join(0)?;
+        }
+        let bmc = |(id, machine): (u32, &RefCell<Machine>)| {
+            Bmc::start(&dir.path().join(node_name(id)), id, machine.borrow().plug())
+        };
+        let with_bmc = if options.bmc { options.nodes as usize } else { 0 };
+        let bmcs = (1..).zip(machines.iter().take(with_bmc)).map(bmc).collect::<Result<_>>()?;
         let name = name.to_owned();
         let this = Self {
             name,
             options,
             hardware,
             target_hardware,
+            cache: build.cache.into(),
+            bmcs,
             machines,
             network,
             _target: target,
@@ -232,7 +256,6 @@ impl Cluster {
             _turn: turn,
         };
         if kernel_target {
-            this.network.join(0)?;
             this.start_target()?;
         }
         for node in this.all() {
@@ -284,6 +307,33 @@ impl Cluster {
         self.machine(node).borrow_mut().power_off();
     }
 
+    /// Whether QEMU runs.
+    #[must_use]
+    pub fn is_on(&self, node: u32) -> bool {
+        self.machine(node).borrow().is_on()
+    }
+
+    /// The parameters with which `fence_ipmilan` reaches the management controller of a machine.
+    #[must_use]
+    pub fn bmc(node: u32) -> [(&'static str, String); 7] {
+        Bmc::parameters(node)
+    }
+
+    /// What a machine's management controller was told to do, and when: `power 0`, `power 1`, `reset 1`.
+    #[must_use]
+    pub fn bmc_orders(&self, node: u32) -> Vec<(Instant, String)> {
+        self.bmcs[node as usize - 1].orders()
+    }
+
+    /// Switches on whatever the controllers were told to.
+    fn obey_bmcs(&self) {
+        for (node, bmc) in (1..).zip(&self.bmcs) {
+            if bmc.take_wanted() && !self.is_on(node) {
+                self.power_on(node).unwrap();
+            }
+        }
+    }
+
     /// Presses the reset button.
     pub fn reset(&self, node: u32) {
         self.machine(node).borrow_mut().reset().unwrap();
@@ -304,7 +354,17 @@ impl Cluster {
         self.network.cut(node).unwrap();
     }
 
-    /// Connects it again.
+    /// The same on one link only.
+    pub fn cut_link(&self, node: u32, link: u8) {
+        self.network.cut_link(node, link).unwrap();
+    }
+
+    /// Drops everything that `from` sends to `to`; what comes back goes through.
+    pub fn cut_way(&self, from: u32, to: u32) {
+        self.network.cut_way(from, to).unwrap();
+    }
+
+    /// Connects it again; all cuts of one way end, whosever they are.
     pub fn heal(&self, node: u32) {
         self.network.heal(node).unwrap();
     }
@@ -328,7 +388,15 @@ impl Cluster {
         self.machine(node).borrow_mut().run(script, patience())
     }
 
-    /// The same for a script that must succeed; gives its standard output.
+    /// Has a node run a shell script and waits for nothing: for what ends the node.
+    ///
+    /// # Panics
+    /// When the machine is off.
+    pub fn order(&self, node: u32, script: &str) {
+        self.machine(node).borrow_mut().order(script).unwrap();
+    }
+
+    /// Like [`Self::run`] for a script that must succeed; gives its standard output.
     ///
     /// # Panics
     /// When it does not.
@@ -443,6 +511,7 @@ impl Cluster {
     pub fn wait_for<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
         let start = Instant::now();
         loop {
+            self.obey_bmcs();
             if let Some(found) = check() {
                 return found;
             }
@@ -487,6 +556,31 @@ impl Cluster {
         out
     }
 
+    /// The folder of what tests leave behind.
+    pub(crate) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// Copies consoles and logs to where they outlive the test, and says where that is.
+    fn keep_logs(&self) -> Result<PathBuf> {
+        let kept = self.cache.join("failed").join(&self.name);
+        let _ = fs::remove_dir_all(&kept);
+        fs::create_dir_all(&kept)?;
+        fs::write(kept.join("report.txt"), self.report())?;
+        for machine in &self.machines {
+            let share = machine.try_borrow().context("in use")?.share();
+            let dir = share.parent().context("no folder")?;
+            let node = dir.file_name().unwrap_or_default().to_string_lossy();
+            for entry in [dir, &share].into_iter().flat_map(fs::read_dir).flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.ends_with(".log") {
+                    fs::copy(entry.path(), kept.join(format!("{node}-{name}")))?;
+                }
+            }
+        }
+        Ok(kept)
+    }
+
     fn machine(&self, node: u32) -> &RefCell<Machine> {
         let index = (node as usize).checked_sub(1);
         index.and_then(|i| self.machines.get(i)).unwrap_or_else(|| panic!("this cluster has no node {node}"))
@@ -497,6 +591,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("vm: a test failed with this cluster running:\n{}", self.report());
+            match self.keep_logs() {
+                Ok(kept) => eprintln!("vm: consoles and logs are kept in {}", kept.display()),
+                Err(e) => eprintln!("vm: consoles and logs could not be kept: {e:#}"),
+            }
         }
     }
 }
@@ -542,6 +640,10 @@ fn root(
         let name = program.file_name().context("a program without a name")?.to_string_lossy();
         root.program(program, &format!("usr/sbin/{name}"))?;
     }
+    for program in &options.python {
+        let name = program.file_name().context("a program without a name")?.to_string_lossy();
+        root.python_program(program, &format!("usr/sbin/{name}"))?;
+    }
     for (path, content) in &options.files {
         root.file(path, 0o755, content.as_bytes());
     }
@@ -559,7 +661,12 @@ fn root(
     match options.root {
         Root::Small => {
             root.link("init", "bin/init");
-            root.file("etc/inittab", 0o644, INITTAB);
+            let mut inittab = INITTAB.to_vec();
+            if !options.at_boot.is_empty() {
+                inittab.extend_from_slice(AT_BOOT);
+                root.file("etc/at-boot", 0o755, options.at_boot.as_bytes());
+            }
+            root.file("etc/inittab", 0o644, &inittab);
             root.file("etc/rc", 0o755, RC);
         }
         Root::Systemd => {
@@ -599,6 +706,7 @@ fn configuration(name: &str, options: &Options) -> String {
 }
 
 const INITTAB: &[u8] = b"::sysinit:/etc/rc\n::respawn:/bin/vm-agent\n::ctrlaltdel:/bin/reboot\n";
+const AT_BOOT: &[u8] = b"::once:/etc/at-boot\n";
 
 /// Makes a node of a machine that has just booted.
 const RC: &[u8] = br#"#!/bin/sh

@@ -18,6 +18,21 @@ pub(crate) struct Initramfs {
     inside: BTreeSet<String>,
 }
 
+/// The distribution's, for which the distribution's programs are made.
+const PYTHON: &str = "/usr/bin/python3";
+/// Has a fence agent say what it is, which imports all that it imports, and names those modules.
+const TRACE: &str = r#"
+import atexit, runpy, sys
+def tell():
+    print()
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None):
+            print("MODULE", module.__file__)
+atexit.register(tell)
+sys.argv = [sys.argv[1], "-o", "metadata"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"#;
+
 const FOLDER: u32 = 0o04_0000;
 const FILE: u32 = 0o10_0000;
 const LINK: u32 = 0o12_0000;
@@ -54,6 +69,31 @@ impl Initramfs {
         let stripped = output(Command::new("strip").arg("-o").arg(&self.scratch).arg(from));
         // What cannot be stripped is a script.
         let from = if stripped.is_ok() { &self.scratch } else { from };
+        self.file(to, 0o755, &fs::read(from).with_context(|| from.display().to_string())?);
+        Ok(())
+    }
+
+    /// Adds a program of the host in Python, with the interpreter, the modules that it imports, and their libraries.
+    pub(crate) fn python_program(&mut self, from: &Path, to: &str) -> Result<()> {
+        let mut trace = Command::new(PYTHON);
+        trace.args(["-I", "-W", "ignore", "-c", TRACE]).arg(from);
+        let told = output(&mut trace).with_context(|| format!("what {} imports", from.display()))?;
+        let modules = told.lines().filter_map(|l| l.strip_prefix("MODULE "));
+        // The interpreter's own way to text, of which it imports what the language settings of a machine ask for.
+        let encodings = modules.clone().find(|m| m.ends_with("/encodings/__init__.py"));
+        let encodings =
+            Path::new(encodings.context("no encodings")?).parent().context("no folder")?.to_owned();
+        let more = fs::read_dir(&encodings)?.flatten().map(|e| e.path()).filter(|p| p.is_file());
+        for module in modules.map(PathBuf::from).chain(more) {
+            let inside = module.strip_prefix("/").unwrap_or(&module).to_string_lossy().into_owned();
+            if module.extension().is_some_and(|e| e == "so") {
+                self.program(&module, &inside)?;
+            } else {
+                let bytes = fs::read(&module).with_context(|| module.display().to_string())?;
+                self.file(&inside, 0o644, &bytes);
+            }
+        }
+        self.program(Path::new(PYTHON), PYTHON.trim_start_matches('/'))?;
         self.file(to, 0o755, &fs::read(from).with_context(|| from.display().to_string())?);
         Ok(())
     }

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agent;
+mod bmc;
 mod cluster;
 mod initramfs;
 mod kernel;
@@ -22,8 +23,10 @@ mod network;
 mod qmp;
 mod system;
 mod target;
+mod times;
 
 pub use agent::Answer;
 pub use cluster::{Build, Cluster, Options, Root, Watchdog, skip};
 pub use qmp::Event;
 pub use target::ScsiTarget;
+pub use times::Fault;

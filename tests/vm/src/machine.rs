@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,11 +35,34 @@ pub(crate) struct Machine {
     id: u32,
     dir: PathBuf,
     events: Events,
+    plug: Plug,
     running: Option<Running>,
 }
 
+/// A machine's power: QEMU while there is one. Whoever holds it, a BMC for one, can take it.
+#[derive(Clone, Default)]
+pub(crate) struct Plug(Arc<Mutex<Option<Child>>>);
+
+impl Plug {
+    fn qemu(&self) -> MutexGuard<'_, Option<Child>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether QEMU runs.
+    pub(crate) fn is_on(&self) -> bool {
+        self.qemu().as_mut().is_some_and(|qemu| matches!(qemu.try_wait(), Ok(None)))
+    }
+
+    /// Takes the power: QEMU is killed and gone when this returns.
+    pub(crate) fn pull(&self) {
+        if let Some(mut qemu) = self.qemu().take() {
+            let _ = qemu.kill(); // it may have ended by itself
+            let _ = qemu.wait();
+        }
+    }
+}
+
 struct Running {
-    qemu: Child,
     qmp: Qmp,
     agent: Agent,
 }
@@ -61,7 +84,7 @@ impl Machine {
         mke2fs.args(["-q", "-F", "-t", "ext4"]).arg(dir.join("disk")).arg(format!("{DISK_MIB}M"));
         output(&mut mke2fs)?;
         fs::File::create(dir.join("erst"))?.set_len(LAST_WORDS_BYTES)?;
-        Ok(Self { id, dir, events: Events::default(), running: None })
+        Ok(Self { id, dir, events: Events::default(), plug: Plug::default(), running: None })
     }
 
     /// Gives it a copy of a system as its root disk.
@@ -76,11 +99,16 @@ impl Machine {
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.running.is_some()
+        self.plug.is_on()
+    }
+
+    pub(crate) fn plug(&self) -> Plug {
+        self.plug.clone()
     }
 
     pub(crate) fn power_on(&mut self, hardware: &Hardware) -> Result<()> {
-        ensure!(self.running.is_none(), "n{} is on already", self.id);
+        ensure!(!self.is_on(), "n{} is on already", self.id);
+        self.power_off(); // what is left of a life that ended by itself
         let listen = |name: &str| {
             let path = self.dir.join(name);
             let _ = fs::remove_file(&path);
@@ -96,7 +124,8 @@ impl Machine {
             connected.and_then(|(qmp, agent)| Ok((Qmp::new(qmp, self.events.clone())?, Agent::new(agent)?)));
         match running {
             Ok((qmp, agent)) => {
-                self.running = Some(Running { qemu, qmp, agent });
+                self.running = Some(Running { qmp, agent });
+                *self.plug.qemu() = Some(qemu);
                 Ok(())
             }
             Err(e) => {
@@ -165,17 +194,16 @@ impl Machine {
 
     /// Takes the power: QEMU is killed and gone when this returns.
     pub(crate) fn power_off(&mut self) {
-        if let Some(mut running) = self.running.take() {
-            let _ = running.qemu.kill(); // it may have ended by itself
-            let _ = running.qemu.wait();
-        }
+        self.plug.pull();
+        self.running = None;
     }
 
     /// Stops or continues the whole machine. Its clock goes on meanwhile.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let running = self.running.as_ref().with_context(|| format!("n{} is off", self.id))?;
+        let qemu = self.plug.qemu();
+        let qemu = qemu.as_ref().with_context(|| format!("n{} is off", self.id))?;
         // Not waited for yet, so the pid is still that of our child.
-        kill(Pid::from_raw(i32::try_from(running.qemu.id())?), signal).context("signalling QEMU")
+        kill(Pid::from_raw(i32::try_from(qemu.id())?), signal).context("signalling QEMU")
     }
 
     /// Presses the reset button.
@@ -188,6 +216,12 @@ impl Machine {
     /// The id of the boot whose agent answers; none before the first one.
     pub(crate) fn boot(&mut self) -> Option<String> {
         self.running.as_mut()?.agent.boot().map(str::to_owned)
+    }
+
+    pub(crate) fn order(&mut self, script: &str) -> Result<()> {
+        let id = self.id;
+        let Some(running) = &mut self.running else { bail!("n{id} is off") };
+        running.agent.order(script).map(drop).with_context(|| format!("n{id}"))
     }
 
     pub(crate) fn run(&mut self, script: &str, limit: Duration) -> Result<Answer> {

@@ -1,9 +1,10 @@
 //! The machines' network: a namespace of its own with a bridge for each link and a tap device for each interface.
 
+use std::io::Write;
 use std::marker::PhantomData;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::kernel::output;
@@ -28,6 +29,10 @@ impl Network {
                 ip(&format!("link set {tap} master br{link} up"))?;
             }
         }
+        nft("table bridge holdfast {
+            set cut { type ifname . ifname; }
+            chain forward { type filter hook forward priority 0; iifname . oifname @cut drop; }
+        }")?;
         Ok(Self { links, _this_thread: PhantomData })
     }
 
@@ -38,11 +43,24 @@ impl Network {
 
     /// Cuts a node off on all links, both ways; its own interfaces notice nothing.
     pub(crate) fn cut(&self, node: u32) -> Result<()> {
-        (0..self.links).try_for_each(|link| ip(&format!("link set {} down", tap(node, link))))
+        (0..self.links).try_for_each(|link| self.cut_link(node, link))
     }
 
-    /// Undoes it.
+    /// The same on one link only.
+    pub(crate) fn cut_link(&self, node: u32, link: u8) -> Result<()> {
+        ip(&format!("link set {} down", tap(node, link)))
+    }
+
+    /// Drops everything that `from` sends to `to`, on all links; what comes back goes through.
+    pub(crate) fn cut_way(&self, from: u32, to: u32) -> Result<()> {
+        let pair = |link| format!("\"{}\" . \"{}\"", tap(from, link), tap(to, link));
+        (0..self.links)
+            .try_for_each(|link| nft(&format!("add element bridge holdfast cut {{ {} }}", pair(link))))
+    }
+
+    /// Undoes all that was cut of a node, and all cuts of one way.
     pub(crate) fn heal(&self, node: u32) -> Result<()> {
+        nft("flush set bridge holdfast cut")?;
         (0..self.links).try_for_each(|link| ip(&format!("link set {} up", tap(node, link))))
     }
 }
@@ -58,8 +76,18 @@ pub(crate) fn address(node: u32, link: u8) -> String {
 }
 
 /// No node has it.
-const HOST: u32 = 254;
+pub(crate) const HOST: u32 = 254;
 
 fn ip(args: &str) -> Result<()> {
     output(Command::new("ip").args(args.split(' '))).map(drop)
+}
+
+fn nft(script: &str) -> Result<()> {
+    let mut nft = Command::new("nft");
+    let nft = nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = nft.spawn().context("running nft")?;
+    child.stdin.take().context("no pipe to nft")?.write_all(script.as_bytes())?;
+    let out = child.wait_with_output()?;
+    ensure!(out.status.success(), "nft: {}\n{script}", String::from_utf8_lossy(&out.stderr).trim());
+    Ok(())
 }

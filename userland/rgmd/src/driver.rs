@@ -74,7 +74,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Connects to the ring daemon, waiting for it if need be, and sets everything up.
-    pub(crate) fn start(paths: Paths, cib: Cib, mut signals: Signals) -> Result<Self, Fatal> {
+    /// `delay`: from the death of this process to the end of the node.
+    pub(crate) fn start(paths: Paths, cib: Cib, mut signals: Signals, delay: Span) -> Result<Self, Fatal> {
         let os = |what: &'static str| move |e: std::io::Error| Fatal::new(exit::OS, format!("{what}: {e}"));
         let files = |e: std::io::Error| Fatal::new(exit::FILES, format!("cannot make a folder: {e}"));
         let work_dir = paths.state_dir.join("agents");
@@ -107,7 +108,7 @@ impl Driver {
             facts.me,
             facts.cluster_name
         );
-        let lifeline = Lifeline::arm(&paths.run_dir, now.boot);
+        let lifeline = Lifeline::arm(&paths.run_dir, delay, now.boot);
         let manager = Manager::new(
             Config {
                 me: facts.me,

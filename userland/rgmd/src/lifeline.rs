@@ -16,13 +16,14 @@ pub(crate) struct Lifeline {
 
 impl Lifeline {
     /// Arms the unit. Without a registry (a real corosync) there is nothing to arm; that is said once.
-    pub(crate) fn arm(run_dir: &Path, now: Boottime) -> Self {
+    /// `delay`: from our death to the end of the node.
+    pub(crate) fn arm(run_dir: &Path, delay: Span, now: Boottime) -> Self {
         let Ok(name) = UnitName::new("rgmd") else { unreachable!("a plain name") };
         let arm = || -> Result<Client, ClientError> {
             let mut client = Client::connect(run_dir, Duration::from_secs(5))?;
             client.arm(&ArmRequest {
                 name,
-                delay: DELAY,
+                delay,
                 heartbeat: HEARTBEAT,
                 mode: None,
                 restarts: None,
@@ -69,7 +70,7 @@ impl Lifeline {
 }
 
 /// From our death to the takedown: long enough for nothing but a look at it. Resources without a manager must not run.
-const DELAY: Span = Span::from_secs(1);
+pub(crate) const DELAY: Span = Span::from_secs(1);
 /// A loop that is stuck for this long is dead.
 const HEARTBEAT: Span = Span::from_secs(20);
 const BEAT: Span = Span::from_secs(5);

@@ -14,7 +14,9 @@ mod store;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use failfast::core::limits::INTERVAL_MAX;
 use holdfast_sys::daemonize::{self, Signals};
+use holdfast_types::Span;
 
 use crate::driver::{Driver, Paths};
 use crate::exit::Fatal;
@@ -61,7 +63,7 @@ fn run(args: &Args) -> Result<(), Fatal> {
             "cannot adopt what agents leave running: {e}; use a fence device or exit_scope: pid-namespace"
         );
     }
-    let driver = Driver::start(paths, cib, signals)?;
+    let driver = Driver::start(paths, cib, signals, args.delay.unwrap_or(lifeline::DELAY))?;
     if let Some(background) = background {
         background.ready();
         // Where there is no /dev/null, standard error stays; nothing is lost by that.
@@ -77,6 +79,8 @@ struct Args {
     json: bool,
     verbose: bool,
     cib: Option<PathBuf>,
+    /// From the death of this process to the end of the node.
+    delay: Option<Span>,
 }
 
 /// What to do instead of running.
@@ -97,6 +101,18 @@ impl Args {
                 "-f" | "--foreground" => parsed.foreground = true,
                 "-V" | "--verbose" => parsed.verbose = true,
                 "--cib" => parsed.cib = Some(value()?.into()),
+                "--failfast-delay" => {
+                    let text = value()?;
+                    let delay =
+                        text.parse().ok().map(Span::from_millis).filter(|delay| *delay <= INTERVAL_MAX);
+                    let wrong = || {
+                        let max = INTERVAL_MAX.as_millis();
+                        Other::Wrong(format!(
+                            "rgmd: --failfast-delay \"{text}\" is no number of milliseconds from 0 to {max}; write 5000 for five seconds"
+                        ))
+                    };
+                    parsed.delay = Some(delay.ok_or_else(wrong)?);
+                }
                 "--log-format" => match value()?.as_str() {
                     "json" => parsed.json = true,
                     "text" => parsed.json = false,
@@ -121,10 +137,12 @@ impl Args {
 const HELP: &str = "\
 rgmd, the resource-group manager of Holdfast
 
-Usage: rgmd [-f] [--cib FILE] [--log-format text|json] [-V]
+Usage: rgmd [-f] [--cib FILE] [--failfast-delay MS] [--log-format text|json] [-V]
 
   -f, --foreground    stay in the foreground, log to standard error; else go into the background, log to syslog
       --cib FILE      configuration (Pacemaker's CIB as XML) to begin with, where none was saved yet
+      --failfast-delay MS
+                      should rgmd die, the node goes down after so long unless it is back by then (default 1000)
       --log-format    text (default) or json
   -V, --verbose       log what agents write to standard output as well
   -v, --version       print the version
@@ -163,12 +181,19 @@ mod tests {
 
     #[test]
     fn options_are_understood_and_others_refused() {
-        let want = Args { foreground: true, json: true, cib: Some("c.xml".into()), verbose: false };
+        let want =
+            Args { foreground: true, json: true, cib: Some("c.xml".into()), verbose: false, delay: None };
         assert_eq!(parse(&["-f", "--cib", "c.xml", "--log-format", "json"]), Ok(want));
         assert!(matches!(parse(&["--cib"]), Err(Other::Wrong(t)) if t.contains("needs a value")));
         assert!(
             matches!(parse(&["--log-format", "xml"]), Err(Other::Wrong(t)) if t.contains("text or json"))
         );
+        assert_eq!(parse(&["--failfast-delay", "5000"]).ok().and_then(|a| a.delay), Some(Span::from_secs(5)));
+        for wrong in ["5s", "-1", "3600001"] {
+            assert!(
+                matches!(parse(&["--failfast-delay", wrong]), Err(Other::Wrong(t)) if t.contains("3600000"))
+            );
+        }
         assert!(matches!(parse(&["-x"]), Err(Other::Wrong(t)) if t.contains("unknown argument")));
         assert!(matches!(parse(&["--help"]), Err(Other::Say(t)) if t.contains("Exit status")));
     }

@@ -1,11 +1,13 @@
 //! Stories of clusters of virtual machines: real kernels, real panics, real watchdogs. Each needs root and QEMU.
 
 mod data_disks;
+mod deaths;
 mod dlm;
 mod exhaustion;
 mod failfast;
 mod gfs2;
 mod kernel_target;
+mod links;
 mod reservations;
 mod resources;
 mod watchdog;
