@@ -638,7 +638,12 @@ fn root(
     }
     for program in &options.programs {
         let name = program.file_name().context("a program without a name")?.to_string_lossy();
-        root.program(program, &format!("usr/sbin/{name}"))?;
+        let inside = format!("usr/sbin/{name}");
+        root.program(program, &inside)?;
+        // Others look for it where the distribution has it.
+        if let Ok(usual) = program.strip_prefix("/usr/bin") {
+            root.link(&format!("usr/bin/{}", usual.display()), &format!("/{inside}"));
+        }
     }
     for program in &options.python {
         let name = program.file_name().context("a program without a name")?.to_string_lossy();

@@ -22,12 +22,11 @@ pub(crate) struct Initramfs {
 const PYTHON: &str = "/usr/bin/python3";
 /// Has a fence agent say what it is, which imports all that it imports, and names those modules.
 const TRACE: &str = r#"
-import atexit, runpy, sys
+import atexit, os, runpy, sys
+out = os.dup(1)
 def tell():
-    print()
-    for module in list(sys.modules.values()):
-        if getattr(module, "__file__", None):
-            print("MODULE", module.__file__)
+    files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    os.write(out, "".join("\nMODULE " + file for file in files if file).encode())
 atexit.register(tell)
 sys.argv = [sys.argv[1], "-o", "metadata"]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -6,6 +6,9 @@
 //! (ERST), and a bridge to the others in a network namespace that has no way out. A small agent in the node runs
 //! commands for the test.
 //!
+//! Each machine may have a management controller (IPMI) that takes its power, see `bmc`. What a failed test leaves is kept in `failed/CLUSTER`
+//! beside the kernel (`target/tmp`).
+//!
 //! **The clock is the host's**: what happened to a machine, and when, is taken from QEMU's events (panic, watchdog, reset,
 //! shutdown), never from what the machine says.
 //!

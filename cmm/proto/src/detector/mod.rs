@@ -40,6 +40,8 @@ pub struct Detector {
     /// What is known of each node's heartbeats: that does not change with the ring.
     arrivals: BTreeMap<NodeId, Arrivals>,
     last_turn: Boottime,
+    /// There was a turn. What went before the first one is the start, which takes as long as it takes.
+    turned: bool,
     /// From the turn before to this one: packets may be waiting that nobody has read yet.
     gap: Span,
     next_beat: Boottime,
@@ -102,6 +104,7 @@ impl Detector {
             peers: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             last_turn: now,
+            turned: false,
             gap: Span::ZERO,
             next_beat: now + timers.heartbeat,
             hurried: (now, timers.heartbeat),
@@ -128,6 +131,7 @@ impl Detector {
         let gap = now.since(self.last_turn);
         self.last_turn = now;
         self.gap = gap;
+        let first = !std::mem::replace(&mut self.turned, true);
         if gap <= self.limits.floor.scale(1, 2) {
             return None;
         }
@@ -135,7 +139,7 @@ impl Detector {
             peer.heard = now;
         }
         self.arrivals.values_mut().for_each(Arrivals::pause);
-        Some(gap)
+        (!first).then_some(gap)
     }
 
     /// Whether this turn came late: packets may be waiting that nobody has read yet.
@@ -469,6 +473,14 @@ mod tests {
         assert_eq!(d.silent(at(900)), []);
         d.turn(at(901));
         assert_eq!(d.silent(at(1_401)).len(), 2, "it listened for a whole limit since");
+    }
+
+    #[test]
+    fn a_start_that_takes_long_is_no_pause() {
+        let mut d = detector();
+        assert_eq!(d.turn(at(900)), None);
+        assert!(d.is_late(), "packets may be waiting");
+        assert_eq!(d.turn(at(1_800)), Some(Span::from_millis(900)));
     }
 
     /// A heartbeat from 2 at each of these times.

@@ -1,5 +1,6 @@
 //! Stories of clusters of virtual machines: real kernels, real panics, real watchdogs. Each needs root and QEMU.
 
+mod bmc;
 mod data_disks;
 mod deaths;
 mod dlm;
