@@ -21,13 +21,7 @@ impl Lifeline {
         let Ok(name) = UnitName::new("rgmd") else { unreachable!("a plain name") };
         let arm = || -> Result<Client, ClientError> {
             let mut client = Client::connect(run_dir, Duration::from_secs(5))?;
-            client.arm(&ArmRequest {
-                name,
-                delay,
-                heartbeat: HEARTBEAT,
-                mode: None,
-                restarts: None,
-            })?;
+            client.arm(&ArmRequest { name, delay, heartbeat: HEARTBEAT, mode: None, restarts: None })?;
             Ok(client)
         };
         let client = arm()
