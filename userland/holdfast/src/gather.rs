@@ -163,6 +163,13 @@ fn ask_cmmd(sources: &Sources, status: &mut ClusterStatus) -> Result<(), Error> 
                 delay_ms: u.delay.as_millis(),
                 heartbeat_ms: u.heartbeat.as_millis(),
                 since_ms: u.since.as_millis(),
+                trouble: u.trouble.map_or("", |t| t.word()).to_owned(),
+                // Of a unit in mode off nothing follows but a line.
+                deadline_ms: u
+                    .deadline
+                    .filter(|_| u.mode != Some(failfast::core::Mode::Off))
+                    .map(|d| d.as_millis()),
+                maintenance_ms: u.maintenance.map(|m| m.as_millis()),
             })
             .collect();
     }

@@ -8,6 +8,7 @@
 mod crm_mon;
 mod demo;
 mod exit;
+mod failfast;
 mod fence_demo;
 mod gather;
 mod generate;
@@ -21,6 +22,7 @@ mod quorum;
 mod ring;
 mod scsi;
 mod show;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -48,6 +50,10 @@ enum Applet {
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
     CrmMon(crm_mon::Args),
+    /// See what would take this node down, rehearse it, and keep it from happening while it is worked on.
+    Failfast(failfast::Args),
+    /// Find the machine's watchdogs, and prove that they reset it.
+    Watchdog(watchdog::Args),
     /// Make the cluster's key file, change the key of a running cluster, see how far that is.
     Key(key::Args),
     /// corosync's key generator.
@@ -112,6 +118,8 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
+            Ok(Cli { applet: Applet::Failfast(args) }) => failfast::run(&args, io),
+            Ok(Cli { applet: Applet::Watchdog(args) }) => watchdog::run(&args, io),
             Ok(Cli { applet: Applet::Key(args) }) => key::run(&args, io),
             Ok(Cli { applet: Applet::CorosyncKeygen(args) }) => key::keygen(&args, io),
             Ok(Cli { applet: Applet::Qdisk(args) }) => qdisk::run(&args, io),
@@ -161,6 +169,8 @@ Examples:
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
+  holdfast failfast test          would this node go down, and say why?
+  holdfast watchdog list          watchdogs of this machine
   holdfast scsi show /dev/sdb     whose keys are on a data disk
   holdfast man ring | man -l -    the manual page of a command
   holdfast quorum status          votes possible, needed and present

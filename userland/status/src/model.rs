@@ -248,6 +248,12 @@ pub struct UnitStatus {
     pub heartbeat_ms: u64,
     /// Since when it is in this state.
     pub since_ms: u64,
+    /// `died` or `late`, while something is wrong with it.
+    pub trouble: String,
+    /// When the node goes down unless something changes; `None` where nothing runs.
+    pub deadline_ms: Option<u64>,
+    /// For how long its trouble is only logged.
+    pub maintenance_ms: Option<u64>,
 }
 
 /// What a resource does.

@@ -320,8 +320,19 @@ fn units(status: &ClusterStatus) -> Vec<String> {
             0 => "watched by its death only".to_owned(),
             ms => format!("heartbeat within {ms} ms"),
         };
-        let style = if u.state == "triggered" { BAD } else { PLAIN };
-        paint(style, &format!("  {} pid {} {}, delay {} ms, {heartbeat}", u.name, u.pid, u.state, u.delay_ms))
+        let maintenance =
+            u.maintenance_ms.map_or(String::new(), |ms| format!(", UNDER MAINTENANCE for {}", age(ms)));
+        let down = match u.deadline_ms {
+            Some(ms) if !u.trouble.is_empty() => format!(", THE NODE GOES DOWN in {}", age(ms)),
+            _ => String::new(),
+        };
+        let style = match u.state.as_str() {
+            "triggered" => BAD,
+            _ if u.maintenance_ms.is_some() => WARN,
+            _ => PLAIN,
+        };
+        let (name, pid, state, delay) = (&u.name, u.pid, &u.state, u.delay_ms);
+        paint(style, &format!("  {name} pid {pid} {state}, delay {delay} ms, {heartbeat}{maintenance}{down}"))
     };
     status.units.iter().map(line).collect()
 }

@@ -15,7 +15,7 @@ use holdfast_sys::host;
 
 /// The file that counts: what is given, else `$HOLDFAST_CONF`, else the one that the running `cmmd` was started with, else
 /// where `cmmd` looks.
-pub(super) fn find(given: Option<&Path>, run_dir: &Path) -> PathBuf {
+pub(crate) fn find(given: Option<&Path>, run_dir: &Path) -> PathBuf {
     let named = given.map(Path::to_owned);
     let named =
         named.or_else(|| std::env::var_os("HOLDFAST_CONF").filter(|v| !v.is_empty()).map(PathBuf::from));
@@ -49,12 +49,12 @@ fn told_by(words: &[u8], environment: &[u8]) -> Option<PathBuf> {
 }
 
 /// A configuration file as it was read.
-pub(super) struct Conf {
+pub(crate) struct Conf {
     /// What was named: it may be a link.
-    pub(super) name: PathBuf,
+    pub(crate) name: PathBuf,
     /// Where it is.
     path: PathBuf,
-    pub(super) text: String,
+    pub(crate) text: String,
     found: Diagnostics,
 }
 
@@ -63,7 +63,7 @@ impl Conf {
     ///
     /// # Errors
     /// In words.
-    pub(super) fn read(name: &Path) -> Result<Self, String> {
+    pub(crate) fn read(name: &Path) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| {
             format!(
                 "{}:1: cannot be read: {e}; name the file that cmmd reads with -c or HOLDFAST_CONF",
@@ -81,7 +81,7 @@ impl Conf {
     ///
     /// # Errors
     /// The findings as `cmmd -t` shows them.
-    pub(super) fn check(&self, text: &str) -> Result<Config, String> {
+    pub(crate) fn check(&self, text: &str) -> Result<Config, String> {
         let (config, found) = parse(&self.name, text);
         let before = |text: &str| self.found.iter().any(|d| d.severity >= Severity::Error && d.text == text);
         let new: Vec<String> = found
@@ -99,7 +99,7 @@ impl Conf {
     ///
     /// # Errors
     /// In words; then the file is as it was.
-    pub(super) fn replace(&self, text: &str) -> Result<PathBuf, String> {
+    pub(crate) fn replace(&self, text: &str) -> Result<PathBuf, String> {
         let failed =
             |what: &str, e: io::Error| format!("{what} {}: {e}; nothing was changed", self.path.display());
         let folder = self.path.parent().unwrap_or(Path::new("/"));
@@ -142,7 +142,7 @@ impl Conf {
     ///
     /// # Errors
     /// In words.
-    pub(super) fn restore(&self, kept: &Path) -> Result<(), String> {
+    pub(crate) fn restore(&self, kept: &Path) -> Result<(), String> {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         fs::rename(kept, &self.path).and_then(|()| File::open(folder)?.sync_all()).map_err(|e| {
             format!(

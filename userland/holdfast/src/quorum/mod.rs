@@ -5,7 +5,7 @@ mod change;
 mod count;
 mod device;
 mod edit;
-mod file;
+pub(crate) mod file;
 mod report;
 mod seen;
 
