@@ -6,6 +6,7 @@ mod clients;
 mod deaths;
 mod device_change;
 mod dlm;
+mod failfast_command;
 mod formation;
 mod hostile;
 mod links;

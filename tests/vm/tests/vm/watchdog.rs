@@ -157,3 +157,89 @@ fn panics(name: &str, watchdog: Watchdog, panic: u32) -> Option<(Cluster, Instan
     assert!(panicked.at.duration_since(start) >= Duration::from_secs(2), "sooner than its time-out");
     Some((cluster, start))
 }
+
+/// Both of a machine's devices are named by what they are called; the software one is left out of nothing.
+const BOTH: &str = " mode: panic\n watchdog_identity: i6300ESB timer\n watchdog_identity: Software Watchdog\n watchdog_timeout: 8000\n watchdog_pretimeout: 0\n";
+
+/// One machine, three of its lives: what an administrator sees and tries, an orderly stop that stops both devices, the proof that one resets
+/// the machine, and an orderly stop with a device that cannot be stopped.
+#[test]
+fn watchdogs_are_found_by_name_fed_together_tried_and_known_where_they_cannot_be_stopped() {
+    if vm::skip() {
+        return;
+    }
+    let (watchdog, modules) = (Watchdog::I6300esb, &["softdog"]);
+    let cluster = boot("dogs", Options { nodes: 1, failfast: BOTH, watchdog, modules, ..Options::default() });
+    let states = || {
+        cluster
+            .sh(1, "cat /sys/class/watchdog/watchdog[01]/state")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let list = cluster.sh(1, "holdfast watchdog list");
+    for part in
+        ["/dev/watchdog0  i6300ESB timer  (configured)", "/dev/watchdog1  Software Watchdog  (configured)"]
+    {
+        assert!(list.contains(part), "{part:?} is missing in\n{list}");
+    }
+    let tried = cluster.sh(1, "holdfast watchdog test 'i6300ESB timer' --dry-run --json");
+    assert!(tried.contains("\"stopped\": true") && tried.contains("\"timeout_s\": 10"), "{tried}");
+    assert_eq!(states(), "inactive inactive");
+
+    cluster.start_ring(1);
+    for device in ["/dev/watchdog0 (i6300ESB timer)", "/dev/watchdog1 (Software Watchdog)"] {
+        cluster.wait_for_log(1, "cmmd", &format!("watchdog {device} is armed, time-out 8000 ms"));
+    }
+    let start = Instant::now();
+    let list = cluster.sh(1, "holdfast watchdog list");
+    assert!(list.contains("RUNNING") && list.matches("in use by cmmd (pid ").count() == 2, "{list}");
+    let refused = cluster.run(1, "holdfast watchdog test /dev/watchdog0 --yes $(hostname)").unwrap();
+    assert!(
+        refused.status == 1 && refused.stderr.contains("runs on this node; stop it first"),
+        "{refused:?}"
+    );
+    let rehearsal = cluster.sh(1, "holdfast failfast test");
+    for part in [
+        "ok    the kernel's log and console",
+        "ok    the kernel's last words, kept by pstore (erst)",
+        "ok    c, then b if the kernel does not panic, would be written to /proc/sysrq-trigger",
+        "ok    it comes back 1 s after its panic",
+        "ok    watchdog /dev/watchdog0 (i6300ESB timer) is armed",
+        "is the kernel's own: it dies with the kernel",
+        "This node would go down",
+    ] {
+        assert!(rehearsal.contains(part), "{part:?} is missing in\n{rehearsal}");
+    }
+    stays("both are fed", Duration::from_secs(20), || !goes_down(&cluster, 1, start));
+    cluster.sh(1, "kill $(pidof cmmd)");
+    cluster.wait_for_log(1, "cmmd", "Holdfast cmmd exiting normally");
+    cluster.wait_for("both are stopped", || (states() == "inactive inactive").then_some(()));
+
+    let boot_id = cluster.boot(1).unwrap();
+    let start = Instant::now();
+    cluster.start(1, "holdfast", "watchdog test 'i6300ESB timer' --timeout 4 --yes $(hostname)");
+    cluster.wait_for_event(1, "WATCHDOG", start);
+    let boot_id = cluster.wait_for_boot(1, Some(&boot_id));
+    assert!(cluster.console(1).contains("watchdog test: /dev/watchdog0 is armed with 4 s and not fed"));
+
+    // With nowayout there is no dry run; an orderly stop ends with a reset, which was said before.
+    cluster.sh(1, "rmmod softdog && modprobe softdog nowayout=1");
+    let refused = cluster.run(1, "holdfast watchdog test 'Software Watchdog' --dry-run").unwrap();
+    assert!(refused.status == 1 && refused.stderr.contains("there is no dry run of it"), "{refused:?}");
+    cluster.start_ring(1);
+    cluster.wait_for_log(
+        1,
+        "cmmd",
+        "watchdog /dev/watchdog1 (Software Watchdog) runs with nowayout: it cannot be stopped",
+    );
+    let start = Instant::now();
+    cluster.sh(1, "kill $(pidof cmmd)");
+    cluster.wait_for_log(
+        1,
+        "cmmd",
+        "the watchdog cannot be stopped: the driver runs with nowayout; it will reset this machine",
+    );
+    cluster.wait_for_event(1, "RESET", start);
+    cluster.wait_for_boot(1, Some(&boot_id));
+}
