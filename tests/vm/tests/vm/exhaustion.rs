@@ -36,11 +36,14 @@ fn neither_full_nor_hanging_disks_nor_used_up_memory_or_processes_keep_a_sick_no
     cluster.start_all();
     start_unit(&cluster, 2);
     let before = changes(&cluster);
-    // Memory first: what asks for it is killed, the ring stays.
+    // Memory first: what asks for it is killed, the ring stays, and so does the guardian, which is no candidate.
+    let guardian = cluster.sh(2, "pidof holdfast-guardian");
+    assert_eq!(cluster.sh(2, "cat /proc/$(pidof holdfast-guardian)/oom_score_adj").trim(), "-1000");
     for _ in 0..3 {
         let killed = cluster.run(2, "tail /dev/zero").unwrap();
         assert_ne!(killed.status, 0, "{killed:?}");
     }
+    assert_eq!(cluster.sh(2, "pidof holdfast-guardian"), guardian);
     cluster.sh(2, FILL);
     assert_ne!(cluster.run(2, "cp /etc/rc /var/lib/holdfast/one").unwrap().status, 0, "there is room");
     cluster.wait_for_members(&[1, 2], &[1, 2]);
