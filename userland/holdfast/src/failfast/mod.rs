@@ -99,9 +99,9 @@ fn words(span: Span) -> String {
     match (ms, seconds) {
         (0..1_000, _) => format!("{ms} ms"),
         (_, 0..100) => format!("{seconds} s"),
-        (_, 100..3_600) if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        (_, 100..3_600) if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         (_, 100..3_600) => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ if seconds / 60 % 60 == 0 => format!("{} h", seconds / 3_600),
+        _ if (seconds / 60).is_multiple_of(60) => format!("{} h", seconds / 3_600),
         _ => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
     }
 }
