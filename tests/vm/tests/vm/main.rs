@@ -11,6 +11,7 @@ mod kernel_target;
 mod links;
 mod reservations;
 mod resources;
+mod service;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
