@@ -65,18 +65,11 @@ impl Recorder {
 
     /// Writes down what happened at this time of the wall clock, in nanoseconds, and what the log says of it.
     pub(crate) fn note(&mut self, wall: u64, happening: &Happening, lines: &[Line]) {
+        let own = (self.me, self.life);
         for line in lines.iter().filter(|line| is_kept(line)) {
             self.sync |= line.priority <= Priority::Warning;
-            let text = Text::from(line.text.as_str());
-            self.write(
-                wall,
-                Class::Event,
-                line.priority as u8,
-                (NodeId::default(), Incarnation::default()),
-                text,
-            );
+            self.write(wall, Class::Event, line.priority as u8, own, Text::from(line.text.as_str()));
         }
-        let own = (self.me, self.life);
         match happening {
             Happening::Daemon(DaemonEvent::Started { .. }) => {
                 let text = lines.first().map_or(Text::new(), |line| Text::from(line.text.as_str()));

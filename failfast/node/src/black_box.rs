@@ -94,7 +94,7 @@ pub enum PeerNews {
     Tombstone,
     /// Its key was removed from a disk.
     Removed,
-    /// What a member knows of an end of *this* node, told when it was back.
+    /// What a member knows of an end of *this* node, told when it was back: node and life are those of this node.
     Told,
 }
 
@@ -144,7 +144,7 @@ pub struct Record {
     pub class: Class,
     /// See [`Class`].
     pub detail: u8,
-    /// Which node it is about; 0: this one, or no particular one.
+    /// Which node it is about; events, beginnings, ends and signs: this one. 0: not known, as in all that the guardian writes.
     pub node: NodeId,
     /// Which life of that node; 0: not known.
     pub life: Incarnation,

@@ -11,11 +11,12 @@ use cmm_ipc::abi::quorum::Event;
 use cmm_ipc::abi::votequorum::{Info, flags};
 use cmm_ipc::client::{CmapClient, Error, QuorumClient, VotequorumClient};
 use cmm_ipc::{CsError, Place};
-use failfast::black_box::{self, Class};
 use status::{
     Answered, ClusterStatus, DevicePart, DeviceStatus, Lateness, NodeRef, NodeStatus, Note, TimingReport,
     TimingRow, Timings, UnitStatus,
 };
+
+use crate::why_down;
 
 /// Where a node's daemons are, and how long each may take.
 #[derive(Clone, Debug)]
@@ -73,9 +74,10 @@ pub(crate) fn gather(sources: &Sources) -> ClusterStatus {
         Err(e) => {
             status.answered.cmmd = false;
             status.notes.push(cmmd_note(&e, "holdfast status"));
-            status.notes.extend(last_death(&sources.state_dir, status.updated_unix_ms));
+            status.notes.extend(last_death(sources, status.updated_unix_ms));
         }
     }
+    status.deaths = why_down::last_unclean(sources);
     status
 }
 
@@ -427,16 +429,13 @@ fn cannot_ask(who: &str, error: &dyn Display, socket: &Path) -> (String, String)
     (what, "is it of the same release as this command?".to_owned())
 }
 
-/// Why the node's last life ended, as its black box has it.
-pub(crate) fn last_death(state_dir: &Path, now_unix_ms: u64) -> Option<Note> {
-    let records = black_box::read(&state_dir.join("blackbox")).ok()?;
-    let death = records.iter().rev().find(|r| r.class == Class::Death)?;
-    let at_ms = u64::try_from(death.wall.0 / 1000).unwrap_or(0);
-    let age = status::age(now_unix_ms.saturating_sub(at_ms));
-    let text = death.text.to_string();
+/// Why this node's last life ended, if it did not end in order.
+pub(crate) fn last_death(sources: &Sources, now_unix_ms: u64) -> Option<Note> {
+    let death = why_down::last_of_this_node(sources)?;
+    let age = status::age(now_unix_ms.saturating_sub(death.at_unix_ms));
     Some(Note {
-        what: format!("last time this node was taken down, {age} ago: {}", text.trim_end()),
-        remedy: String::new(),
+        what: format!("this node went down {age} ago: {}", death.why),
+        remedy: "what is known of it: holdfast why-down".to_owned(),
     })
 }
 

@@ -23,6 +23,7 @@ mod ring;
 mod scsi;
 mod show;
 mod watchdog;
+mod why_down;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -47,6 +48,9 @@ enum Applet {
     Status(show::Args),
     /// Show the ring: links, limits, the token, lateness, the last changes; once or live.
     Ring(ring::Args),
+    /// Say why this node went down last, or what it knows of another one's end.
+    #[command(name = "why-down")]
+    WhyDown(why_down::Args),
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
     CrmMon(crm_mon::Args),
@@ -117,6 +121,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
+            Ok(Cli { applet: Applet::WhyDown(args) }) => why_down::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
             Ok(Cli { applet: Applet::Failfast(args) }) => failfast::run(&args, io),
             Ok(Cli { applet: Applet::Watchdog(args) }) => watchdog::run(&args, io),
@@ -166,6 +171,7 @@ Examples:
   holdfast status                 what runs where, and why not
   holdfast status --json          the same for programs
   holdfast ring --watch           links, latencies and the token, live
+  holdfast why-down n2            why a node went down, in words
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine

@@ -26,7 +26,7 @@ pub use time::{Zone, age, ctime, interval, iso, utc};
 pub use timing::{Lateness, TimingReport, TimingRow, timing_text};
 
 pub use model::{
-    Answered, Ban, CibStatus, ClusterStatus, DevicePart, DeviceStatus, FailCount, FailedAction, FenceRecord,
-    FenceState, INFINITY, LastChange, NodeRef, NodeStatus, Note, OperationStatus, PendingAction,
+    Answered, Ban, CibStatus, ClusterStatus, DeathStatus, DevicePart, DeviceStatus, FailCount, FailedAction,
+    FenceRecord, FenceState, INFINITY, LastChange, NodeRef, NodeStatus, Note, OperationStatus, PendingAction,
     QuorumStatus, ResourceStatus, RingStatus, Role, Timings, UnitStatus,
 };

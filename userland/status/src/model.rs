@@ -44,10 +44,28 @@ pub struct ClusterStatus {
     pub failed: Vec<FailedAction>,
     /// Fence requests, newest first.
     pub fencing: Vec<FenceRecord>,
+    /// The last end of each node that was not in order, as this node's black box has it: this node first.
+    pub deaths: Vec<DeathStatus>,
     /// Location constraints of score −INFINITY in force.
     pub bans: Vec<Ban>,
     /// Intervals and limits in force.
     pub timings: Timings,
+}
+
+/// A node's end that was not in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeathStatus {
+    /// Id of the node.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// When; 0: not known.
+    pub at_unix_ms: u64,
+    /// `failfast`, `guardian`, `power`, …: see `holdfast why-down --help`.
+    pub cause: String,
+    /// Why, in the words of whoever knew best.
+    pub why: String,
 }
 
 /// A node by id and name.

@@ -49,11 +49,26 @@ pub fn text(status: &ClusterStatus, zone: Zone) -> String {
         status.failed.iter().map(|f| failed(f, status.updated_unix_ms)).collect(),
     );
     list(&mut out, "Fencing", status.fencing.iter().map(|f| fence(f, status.updated_unix_ms)).collect());
+    list(&mut out, "Went down", deaths(status));
     let ban = |b: &crate::Ban| format!("  {} keeps {} away from {}", b.id, b.resource, b.node);
     list(&mut out, "Bans", status.bans.iter().map(ban).collect());
     list(&mut out, "Failfast units of this node", units(status));
     out
 }
+
+/// `  n2 went down 3 min ago: Failfast: …; holdfast why-down n2`: what is older than a day is for who asks.
+fn deaths(status: &ClusterStatus) -> Vec<String> {
+    let recent = |at: u64| status.updated_unix_ms.saturating_sub(at) < DEATHS_MS;
+    let line = |d: &crate::DeathStatus| {
+        let ago = age(status.updated_unix_ms.saturating_sub(d.at_unix_ms));
+        let which = if d.id == status.node.id { String::new() } else { format!(" {}", d.name) };
+        format!("  {} went down {ago} ago: {}; holdfast why-down{which}", d.name, d.why)
+    };
+    status.deaths.iter().filter(|d| recent(d.at_unix_ms)).map(line).collect()
+}
+
+/// Ends that were not in order are shown for a day.
+const DEATHS_MS: u64 = 86_400_000;
 
 fn overview(status: &ClusterStatus) -> Table {
     let mut t = Table::default();

@@ -167,7 +167,7 @@ impl Story<'_> {
             w if w.starts_with("every process of the node was killed") => {
                 "its guardian's last word: nothing of it runs any more"
             }
-            w if w.starts_with("confirmed by a root client") => "by the fence agent",
+            w if w.contains(" fenced it (") => "by the fence agent",
             other => other,
         };
         let name = self.cluster.name(victim).to_owned();

@@ -82,7 +82,7 @@ pub(super) fn disk(name: &Path) -> Result<PathBuf, String> {
 }
 
 /// Disks among these with a label; several paths to one disk are one.
-pub(super) fn with_label(label: &str, candidates: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn with_label(label: &str, candidates: &[PathBuf]) -> Vec<PathBuf> {
     let mut found: Vec<(Vec<u8>, PathBuf)> = Vec::new();
     for path in candidates {
         let (theirs, id) = match device::read(path) {

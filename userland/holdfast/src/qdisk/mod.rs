@@ -20,7 +20,9 @@ use holdfast_sys::block;
 use holdfast_sys::clock::{LocalTime, local_time};
 
 use self::device::{Content, Plan};
+pub(crate) use self::find::with_label;
 pub(crate) use self::mkqdisk::{Mkqdisk, mkqdisk};
+pub(crate) use self::orders::tombstone;
 use crate::exit::Exit;
 use crate::io::Io;
 

@@ -73,6 +73,14 @@ fn look(path: &Path, node: u8) -> Result<Place, String> {
     })
 }
 
+/// Why a node went down last, as a quorum disk has it.
+///
+/// # Errors
+/// In words.
+pub(crate) fn tombstone(path: &Path, node: u8) -> Result<Option<Tombstone>, String> {
+    look(path, node).map(|place| place.stone.filter(|stone| stone.life.get() > 0))
+}
+
 pub(super) fn evict(args: &Evict, io: &mut Io) -> Exit {
     let places = find::disks(&args.devices)
         .and_then(|paths| paths.iter().map(|path| look(path, args.node)).collect::<Result<Vec<_>, _>>());

@@ -25,7 +25,7 @@ pub(crate) fn gather(sources: &Sources) -> RingReport {
         Ok(()) => report.answered = true,
         Err(e) => {
             report.notes.push(cmmd_note(&e, "holdfast ring"));
-            report.notes.extend(last_death(&sources.state_dir, report.updated_unix_ms));
+            report.notes.extend(last_death(sources, report.updated_unix_ms));
         }
     }
     report
