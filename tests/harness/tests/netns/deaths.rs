@@ -62,6 +62,13 @@ fn rgmd_dies_and_failfast_takes_the_node_down() {
     wait_for_the_end_of(&cluster, victim);
     let text = reason(&cluster, victim);
     assert!(text.contains("Failfast: Aborting because \"rgmd\" died"), "{text}");
+    let seen = crate::why_down::assert_others(&cluster, victim, "failfast");
+    let said = |end: &serde_json::Value| end["reason"].as_str().is_some_and(|r| r.contains("\"rgmd\" died"));
+    assert!(seen.iter().all(said), "{seen:#?}");
+    cluster.assert_nothing_ran_twice();
+    bring_back(&cluster, victim);
+    let end = crate::why_down::assert_own(&cluster, victim, "failfast");
+    assert!(said(&end) && end["summary"].to_string().contains("unit \\\"rgmd\\\" was dead"), "{end:#}");
     cluster.assert_nothing_ran_twice();
 }
 

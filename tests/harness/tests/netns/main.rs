@@ -26,6 +26,7 @@ mod sbd;
 mod scale;
 mod votequorum;
 mod weather;
+mod why_down;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -13,6 +13,7 @@ use clap::Subcommand;
 
 use self::change::{How, Work, make};
 use self::count::Change;
+pub(crate) use self::file::find as configuration;
 use self::seen::Seen;
 use crate::exit::Exit;
 use crate::io::Io;

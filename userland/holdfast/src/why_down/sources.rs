@@ -14,7 +14,7 @@ use holdfast_types::{BootId, NodeId};
 use super::kernel::{self, Dump};
 use super::verdict::{Around, Stone};
 use crate::gather::Sources;
-use crate::qdisk;
+use crate::{qdisk, quorum};
 
 /// What the configuration file says that matters here; nothing of it is needed.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ pub(super) fn find(sources: &Sources, pstore: &[PathBuf]) -> Result<Found, Refus
         failed.into_iter().map(|why| format!("the kernel's last words cannot be read: {why}")).collect();
     Ok(Found {
         me,
-        conf: conf(&configuration()),
+        conf: conf(&quorum::configuration(None, &sources.run_dir)),
         boot: host::boot_id().map(BootId).unwrap_or_default(),
         running: running(&sources.run_dir),
         records,
@@ -84,15 +84,6 @@ fn refusal(path: &Path, e: &io::Error) -> Refusal {
         }
         _ => Refusal::Unusable(format!("the black box cannot be read: {e}")),
     }
-}
-
-/// The file that `cmmd` reads, where nobody says otherwise.
-fn configuration() -> PathBuf {
-    let named = std::env::var_os("HOLDFAST_CONF").filter(|v| !v.is_empty()).map(PathBuf::from);
-    named.unwrap_or_else(|| {
-        let ours = PathBuf::from("/etc/holdfast/holdfast.conf");
-        if ours.exists() { ours } else { "/etc/corosync/corosync.conf".into() }
-    })
 }
 
 /// As much of it as can be understood: a mistake elsewhere in it does not matter now, and no name is looked up.
