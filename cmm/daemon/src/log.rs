@@ -45,6 +45,8 @@ struct Shared {
 /// Records that wait for the log thread. At some 200 bytes each this is less than a megabyte.
 const QUEUE_MAX: usize = 4_096;
 const STACK_BYTES: usize = 192 * 1_024;
+/// Lines that are written down in the black box in one go.
+const AT_ONCE: usize = 64;
 
 impl Log {
     /// Starts the log thread and installs the subscriber for the whole process.
@@ -163,19 +165,34 @@ fn take(
     lines: &mut Vec<Line>,
     mut emit: impl FnMut(u64, &Line),
 ) {
-    while let Some((wall, happening)) = shared.queue.pop() {
-        let dropped = shared.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let text = format!(
-                "{dropped} log records were dropped before this line: the log thread could not keep up"
-            );
-            events::lines(&Happening::Text(Priority::Warning, "MAIN", text), lines);
+    let mut walls = Vec::new();
+    loop {
+        // Some at a time: they are all written down before the first of them is shown.
+        while let Some((wall, happening)) = shared.queue.pop() {
+            let (before, dropped) = (lines.len(), shared.dropped.swap(0, Ordering::Relaxed));
+            if dropped > 0 {
+                let text = format!(
+                    "{dropped} log records were dropped before this line: the log thread could not keep up"
+                );
+                events::lines(&Happening::Text(Priority::Warning, "MAIN", text), lines);
+            }
+            let own = lines.len();
+            events::lines(&happening, lines);
+            if let Some(recorder) = &mut recorder {
+                recorder.note(wall, &happening, &lines[own..]);
+            }
+            walls.resize(walls.len() + lines.len() - before, wall);
+            if lines.len() >= AT_ONCE {
+                break;
+            }
         }
-        events::lines(&happening, lines);
+        if lines.is_empty() {
+            return;
+        }
         if let Some(recorder) = &mut recorder {
-            recorder.note(wall, &happening, lines);
+            recorder.settle();
         }
-        for line in lines.drain(..) {
+        for (line, wall) in lines.drain(..).zip(walls.drain(..)) {
             emit(wall, &line);
         }
     }

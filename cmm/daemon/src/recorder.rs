@@ -1,13 +1,16 @@
-//! What the black box is told: on the log thread, each event before its line goes to the log, so that whatever an operator has read
+//! What the black box is told: by the log thread, each event before its line goes to the log, so that whatever an operator has read
 //! is there after kill -9, too.
 //!
-//! Beginnings, ends and news of peers are on the disk before the thread goes on to sleep, and so is what is a warning or worse; the
+//! A thread of its own does the writing, and is waited for, but not for long: a disk that hangs takes the black box away and not the
+//! log as well. Beginnings, ends, news of peers, and what is a warning or worse are then brought to the disk itself; the
 //! rest is in the kernel's hands. A node to which nothing happens writes one block a minute, for an end without a word.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cmm_conf::Priority;
@@ -20,18 +23,23 @@ use holdfast_types::{Boottime, Incarnation, NodeId, Span, WallTime};
 
 use crate::events::{DaemonEvent, Happening, Line};
 
-/// The writing end.
+/// The log thread's end.
 pub(crate) struct Recorder {
-    black_box: BlackBox,
+    pen: SyncSender<Batch>,
+    /// One for each batch.
+    answers: Receiver<io::Result<()>>,
+    unanswered: usize,
+    /// The last wait was in vain, and so many records were lost since.
+    hangs: Option<usize>,
+    /// What is to be written.
+    batch: Batch,
     me: NodeId,
     life: Incarnation,
     /// Lives of the members, as they are told with the membership.
     lives: BTreeMap<NodeId, Incarnation>,
     /// Why the daemon leaves, if it does.
     leaving: &'static str,
-    /// Something was written that must not be lost with the machine's power.
-    sync: bool,
-    /// When the box was last written to.
+    /// When the box was last given something.
     written: Instant,
     /// It cannot be written, and that was told.
     fails: bool,
@@ -39,41 +47,90 @@ pub(crate) struct Recorder {
     trouble: Option<String>,
 }
 
+/// What is written in one go.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    /// Something in it must not be lost with the machine's power.
+    sync: bool,
+    /// It is answered when it is on the disk: nothing comes after it.
+    last: bool,
+}
+
 /// How old the last sign of life of an idle node may become.
 const SIGN_EACH: Duration = Duration::from_mins(1);
 /// A happening that waited for longer than this in the queue is given the time of its writing: the wall clock was set.
 const QUEUED_MAX: u64 = 60_000_000_000;
 
+/// The log waits for the box no longer than that; after it, not at all until it has caught up.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Batches that wait for a disk that hangs.
+const WAITING_MAX: usize = 64;
+const STACK_BYTES: usize = 64 * 1_024;
+
 impl Recorder {
-    /// Opens the box of this life.
+    /// Opens the box of this life and starts the thread that writes it.
     ///
     /// # Errors
-    /// What opening it says.
+    /// What opening it says, or when the system refuses the thread.
     pub(crate) fn open(path: &Path, me: NodeId, life: Incarnation) -> io::Result<Self> {
+        let mut black_box = BlackBox::open(path)?;
+        let write = move |batch: &Batch| batch.records.iter().try_for_each(|record| black_box.write(record));
+        let sync = BlackBox::open(path)?;
+        Self::start(write, move || sync.sync(), me, life)
+    }
+
+    fn start(
+        mut write: impl FnMut(&Batch) -> io::Result<()> + Send + 'static,
+        mut sync: impl FnMut() -> io::Result<()> + Send + 'static,
+        me: NodeId,
+        life: Incarnation,
+    ) -> io::Result<Self> {
+        let (pen, batches) = sync_channel::<Batch>(WAITING_MAX);
+        let (answer, answers) = channel();
+        let run = move || {
+            for batch in batches {
+                let mut written = write(&batch);
+                // What was written is safe from kill -9: the log need not wait for the disk.
+                if !batch.last && answer.send(std::mem::replace(&mut written, Ok(()))).is_err() {
+                    return;
+                }
+                if batch.sync {
+                    written = written.and(sync());
+                }
+                if batch.last && answer.send(written).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("blackbox".into()).stack_size(STACK_BYTES).spawn(run)?;
         Ok(Self {
-            black_box: BlackBox::open(path)?,
+            pen,
+            answers,
+            unanswered: 0,
+            hangs: None,
+            batch: Batch::default(),
             me,
             life,
             lives: BTreeMap::new(),
             leaving: "",
-            sync: false,
             written: Instant::now(),
             fails: false,
             trouble: None,
         })
     }
 
-    /// Writes down what happened at this time of the wall clock, in nanoseconds, and what the log says of it.
+    /// Takes down what happened at this time of the wall clock, in nanoseconds, and what the log says of it.
     pub(crate) fn note(&mut self, wall: u64, happening: &Happening, lines: &[Line]) {
         let own = (self.me, self.life);
         for line in lines.iter().filter(|line| is_kept(line)) {
-            self.sync |= line.priority <= Priority::Warning;
-            self.write(wall, Class::Event, line.priority as u8, own, Text::from(line.text.as_str()));
+            self.batch.sync |= line.priority <= Priority::Warning;
+            self.put(wall, Class::Event, line.priority as u8, own, Text::from(line.text.as_str()));
         }
         match happening {
             Happening::Daemon(DaemonEvent::Started { .. }) => {
                 let text = lines.first().map_or(Text::new(), |line| Text::from(line.text.as_str()));
-                self.write_safe(wall, Class::Start, 0, own, text);
+                self.put_safe(wall, Class::Start, 0, own, text);
             }
             Happening::Daemon(DaemonEvent::Leaving { why }) => self.leaving = why,
             Happening::Daemon(DaemonEvent::Stopped) => {
@@ -81,7 +138,8 @@ impl Recorder {
                 if !self.leaving.is_empty() {
                     let _ = write!(text, ": shut down by {}", self.leaving); // a Text takes everything
                 }
-                self.write_safe(wall, Class::End, 0, own, text);
+                self.put_safe(wall, Class::End, 0, own, text);
+                self.batch.last = true;
             }
             Happening::Daemon(DaemonEvent::NodeList { members, joined, left, lives }) => {
                 self.lives.extend(lives.iter().copied());
@@ -103,15 +161,48 @@ impl Recorder {
         }
     }
 
-    /// After what was there: to the disk with what must not be lost, and a sign of life if there was nothing for long.
+    /// Has what was taken down written. When this returns it is safe from kill -9, unless the disk hangs.
+    pub(crate) fn settle(&mut self) {
+        if !self.batch.records.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            let count = batch.records.len();
+            match self.pen.try_send(batch) {
+                Ok(()) => self.unanswered += 1,
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    *self.hangs.get_or_insert_default() += count;
+                }
+            }
+        }
+        let until = Instant::now() + if self.hangs.is_some() { Duration::ZERO } else { PATIENCE };
+        while self.unanswered > 0 {
+            match self.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(result) => {
+                    self.unanswered -= 1;
+                    self.judge(result);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.hangs.is_none() {
+                        self.hangs = Some(0);
+                        self.trouble = Some(
+                            "The black box takes no writes: the disk with the state directory hangs; the log goes on without it".into(),
+                        );
+                    }
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        if let Some(lost) = self.hangs.take() {
+            self.trouble = Some(format!("The black box takes writes again; {lost} records were lost."));
+        }
+    }
+
+    /// When nothing happens: a sign of life if there was nothing for long.
     pub(crate) fn rest(&mut self) {
         if self.written.elapsed() >= SIGN_EACH {
-            self.write_safe(clock::wall_nanos(), Class::Sign, 0, (self.me, self.life), Text::new());
+            self.put_safe(clock::wall_nanos(), Class::Sign, 0, (self.me, self.life), Text::new());
         }
-        if std::mem::take(&mut self.sync) {
-            let synced = self.black_box.sync();
-            self.judge(synced);
-        }
+        self.settle();
     }
 
     /// What the log is to be told of the box.
@@ -121,29 +212,21 @@ impl Recorder {
 
     fn peer(&mut self, wall: u64, news: PeerNews, node: NodeId, life: Option<Incarnation>, text: Text) {
         let life = life.or_else(|| self.lives.get(&node).copied()).unwrap_or_default();
-        self.write_safe(wall, Class::Peer, news.code(), (node, life), text);
+        self.put_safe(wall, Class::Peer, news.code(), (node, life), text);
     }
 
-    fn write_safe(&mut self, wall: u64, class: Class, detail: u8, about: (NodeId, Incarnation), text: Text) {
-        self.write(wall, class, detail, about, text);
-        self.sync = true;
+    fn put_safe(&mut self, wall: u64, class: Class, detail: u8, about: (NodeId, Incarnation), text: Text) {
+        self.put(wall, class, detail, about, text);
+        self.batch.sync = true;
     }
 
-    fn write(
-        &mut self,
-        wall: u64,
-        class: Class,
-        detail: u8,
-        (node, life): (NodeId, Incarnation),
-        text: Text,
-    ) {
+    fn put(&mut self, wall: u64, class: Class, detail: u8, (node, life): (NodeId, Incarnation), text: Text) {
         let mut record = Record { node, life, ..Record::now(class, detail, text) };
         if let Some(waited) = clock::wall_nanos().checked_sub(wall).filter(|waited| *waited <= QUEUED_MAX) {
             record.boottime = Boottime::from_nanos(record.boottime.as_nanos().saturating_sub(waited));
             record.wall = WallTime((wall / 1_000).cast_signed());
         }
-        let written = self.black_box.write(&record);
-        self.judge(written);
+        self.batch.records.push(record);
         self.written = Instant::now();
     }
 
@@ -225,6 +308,7 @@ mod tests {
             let mut lines = Vec::new();
             events::lines(happening, &mut lines);
             self.recorder.note(clock::wall_nanos(), happening, &lines);
+            self.recorder.settle();
         }
 
         fn daemon(&mut self, event: DaemonEvent) {
@@ -335,6 +419,48 @@ mod tests {
         bench.core(Event::EnterOperational);
         let got = bench.of(Class::Event);
         assert_eq!(got.len(), 2, "{got:?}");
+    }
+
+    #[test]
+    fn a_disk_that_hangs_costs_the_log_one_wait_and_is_told_of_when_it_hangs_and_when_it_works_again() {
+        let (let_go, gate) = sync_channel::<()>(0);
+        let written = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = std::sync::Arc::clone(&written);
+        let write = move |batch: &Batch| {
+            // As a write to a disk that hangs, until nobody holds the other end any more.
+            let _ = gate.recv();
+            count.fetch_add(batch.records.len(), std::sync::atomic::Ordering::SeqCst);
+            Ok(())
+        };
+        let mut recorder = Recorder::start(write, || Ok(()), NodeId::new(1), Incarnation::new(7)).unwrap();
+        let line = |recorder: &mut Recorder| {
+            let happening = Happening::Daemon(DaemonEvent::PersistRecovered);
+            let mut lines = Vec::new();
+            events::lines(&happening, &mut lines);
+            recorder.note(clock::wall_nanos(), &happening, &lines);
+            recorder.settle();
+            recorder.take_trouble()
+        };
+        assert!(line(&mut recorder).unwrap().contains("the log goes on without it"));
+        for _ in 0..WAITING_MAX + 6 {
+            assert_eq!(line(&mut recorder), None, "told once");
+        }
+        drop(let_go);
+        let until = Instant::now() + Duration::from_mins(1);
+        let told = loop {
+            recorder.settle();
+            if let Some(told) = recorder.take_trouble() {
+                break told;
+            }
+            assert!(Instant::now() < until, "it does not catch up");
+            thread::sleep(Duration::from_millis(1));
+        };
+        let written = written.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(
+            told,
+            format!("The black box takes writes again; {} records were lost.", WAITING_MAX + 7 - written)
+        );
+        assert!((WAITING_MAX..=WAITING_MAX + 1).contains(&written), "{written}");
     }
 
     #[test]

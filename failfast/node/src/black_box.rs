@@ -94,13 +94,11 @@ pub enum PeerNews {
     Tombstone,
     /// Its key was removed from a disk.
     Removed,
-    /// What a member knows of an end of *this* node, told when it was back: node and life are those of this node.
-    Told,
 }
 
 impl PeerNews {
     /// All of them, in the order of their numbers, which begin with 1.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Joined,
         Self::Leave,
         Self::Gasp,
@@ -111,7 +109,6 @@ impl PeerNews {
         Self::Confirmed,
         Self::Tombstone,
         Self::Removed,
-        Self::Told,
     ];
 
     /// Number in the black box.
@@ -549,7 +546,7 @@ mod tests {
         for news in PeerNews::ALL {
             assert_eq!(PeerNews::from_code(news.code()), Some(news));
         }
-        assert_eq!((PeerNews::from_code(0), PeerNews::from_code(12)), (None, None));
+        assert_eq!((PeerNews::from_code(0), PeerNews::from_code(11)), (None, None));
     }
 
     #[test]

@@ -74,7 +74,10 @@ fn after_each_end_the_node_and_the_others_say_why() {
     let seen = assert_others(&cluster, victim, "in-order");
     assert!(seen.iter().all(|end| end["unclean"] == false), "{seen:#?}");
     let ends = why_down(&cluster, victim, &[]);
-    assert!(ends[0]["cause"] == "in-order" && says(&ends[0], "shut down by a signal"), "while it is down: {ends:#?}");
+    assert!(
+        ends[0]["cause"] == "in-order" && says(&ends[0], "shut down by a signal"),
+        "while it is down: {ends:#?}"
+    );
     bring_back(&cluster, victim);
     assert_own(&cluster, victim, "in-order");
 

@@ -14,8 +14,6 @@ pub(super) struct Life {
     pub(super) deaths: Vec<Record>,
     /// What its log told, in order.
     pub(super) events: Vec<Record>,
-    /// What members told this node later about this life's end.
-    pub(super) told: Vec<Record>,
     /// When anything of it was last written: microseconds since 1970.
     pub(super) last_sign: i64,
     /// The machine's boot.
@@ -59,8 +57,7 @@ pub(super) fn lives(records: &[Record]) -> Vec<Life> {
             |lives: &[Life]| lives.iter().rposition(|l| l.start.is_some_and(|s| s.life == record.life));
         let (class, life) = (record.class, record.life);
         let found = match class {
-            Class::Start => continue,
-            Class::Peer if record.detail != PeerNews::Told.code() => continue,
+            Class::Start | Class::Peer => continue,
             // The guardian knows no lives, only when.
             Class::Death | Class::Outcome => lives.iter().rposition(|l| l.began_at_or_before(record)),
             _ => by_life(&lives),
@@ -78,14 +75,11 @@ pub(super) fn lives(records: &[Record]) -> Vec<Life> {
             None => continue,
         };
         let of = &mut lives[at];
-        if class != Class::Peer {
-            of.last_sign = of.last_sign.max(record.wall.0);
-        }
+        of.last_sign = of.last_sign.max(record.wall.0);
         match class {
             Class::Death | Class::Outcome => of.deaths.push(*record),
             Class::End if life == record.life => of.end = Some(*record),
             Class::Event => of.events.push(*record),
-            Class::Peer => of.told.push(*record),
             _ => {}
         }
     }
@@ -97,7 +91,7 @@ pub(super) fn episodes(records: &[Record], node: NodeId) -> Vec<Episode> {
     let mut episodes: Vec<Episode> = Vec::new();
     for record in records.iter().filter(|r| r.class == Class::Peer && r.node == node) {
         match PeerNews::from_code(record.detail) {
-            None | Some(PeerNews::Told) => {}
+            None => {}
             Some(PeerNews::Joined) => {
                 if let Some(last) = episodes.last_mut() {
                     last.back = Some(*record);
@@ -122,9 +116,7 @@ pub(super) fn episodes(records: &[Record], node: NodeId) -> Vec<Episode> {
 
 /// Nodes that the box tells of, this one not among them.
 pub(super) fn peers(records: &[Record]) -> Vec<NodeId> {
-    let told = PeerNews::Told.code();
-    let mut peers: Vec<NodeId> =
-        records.iter().filter(|r| r.class == Class::Peer && r.detail != told).map(|r| r.node).collect();
+    let mut peers: Vec<NodeId> = records.iter().filter(|r| r.class == Class::Peer).map(|r| r.node).collect();
     peers.sort_unstable();
     peers.dedup();
     peers

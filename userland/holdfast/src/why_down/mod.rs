@@ -27,8 +27,8 @@ use crate::io::Io;
 
 /// Say why this node went down last, or what it knows of another one's end.
 ///
-/// Without NODE: from this node's black box, the kernel's last words in pstore, its tombstone on the quorum disks, and what the other
-/// members told it when it was back. With the NODE of another one: what this node saw of its end. No daemon is needed.
+/// Without NODE: from this node's black box, the kernel's last words in pstore, and its tombstone on the quorum disks. With the NODE of
+/// another one: what this node saw of its end. No daemon is needed.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -318,14 +318,6 @@ fn an_end_without_a_word_is_power_or_a_kill_by_whether_the_machine_went_down() {
         &["lost its power, or was reset", "its watchdog, which was armed", "ipmitool"],
     );
     assert_eq!(power.at, Some(sign));
-    // What a survivor told it later.
-    story.reboot();
-    let told = "Node 1 says: Death of node 2 is confirmed: n1 fenced it (reboot) with ipmi on behalf of rgmd @n1: silent";
-    story.put(Class::Peer, PeerNews::Told.code(), (ME.get(), 11), told);
-    let fenced = story.judge(1, &story.around(true));
-    assert_says(&fenced, Cause::Fenced, &["n1 fenced it (reboot) with ipmi"]);
-    assert!(fenced.evidence.iter().any(|e| e.source == "survivors" && e.text == told), "{fenced:?}");
-    assert_eq!(fenced.at, Some(sign), "what is told later is no sign of life");
 }
 
 #[test]

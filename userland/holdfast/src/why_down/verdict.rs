@@ -72,7 +72,7 @@ impl Cause {
 /// A word of a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// Whose: `black box`, `kernel (pstore)`, `quorum disk`, `survivors`.
+    /// Whose: `black box`, `kernel (pstore)`, `quorum disk`.
     pub(super) source: &'static str,
     /// When it was written, if that is known: microseconds since 1970.
     pub(super) at: Option<i64>,
@@ -152,9 +152,6 @@ pub(super) fn own(life: &Life, around: &Around) -> Verdict {
     if let Some(stone) = stone {
         say("quorum disk", Some(stone.at), &format!("{}: {}", stone.disk, stone.why));
     }
-    for record in &life.told {
-        say("survivors", Some(record.wall.0), &record.text);
-    }
     verdict
 }
 
@@ -216,12 +213,7 @@ fn judge_own(life: &Life, around: &Around, dumps: &[&Dump], stone: Option<&Stone
             "was taken down, as it says on the quorum disk; its black box could not be written".to_owned();
         return verdict(Cause::Failfast, Some(stone.at), headline, Some(stone.why.clone()));
     }
-    let mut found = without_a_word(life, around, rebooted);
-    if let Some(why) = life.told.iter().rev().find_map(fence) {
-        found.cause = Cause::Fenced;
-        found.headline = format!("was fenced: {why}; the time is that of its last sign of life");
-    }
-    found
+    without_a_word(life, around, rebooted)
 }
 
 /// The last reason that was not withdrawn.
