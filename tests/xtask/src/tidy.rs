@@ -82,6 +82,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cmm-ipc",
             "failfast",
             "fencing-scsi",
+            "cib",
+            "scheduler",
             "status",
         ],
     ),

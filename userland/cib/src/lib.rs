@@ -16,11 +16,14 @@
 
 #![forbid(unsafe_code)]
 
+mod condition;
+mod date;
 mod digest;
 mod edit;
 mod error;
 pub mod limits;
 mod model;
+mod nvpairs;
 mod options;
 mod parse;
 mod read;
@@ -29,6 +32,8 @@ mod tree;
 mod values;
 mod write;
 
+pub use condition::{Attributes, Facts, compare_versions};
+pub use date::Moment;
 pub use digest::md5_hex;
 pub use edit::EditError;
 pub use error::{CibError, Warning};
@@ -36,6 +41,7 @@ pub use model::{
     Cib, FencingLevel, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive, Resource,
     TargetRole, Version,
 };
+pub use nvpairs::{Ids, Precedence, collect};
 pub use options::{NoQuorumPolicy, Options, StonithAction};
 pub use rules::{Comparison, Condition, NodeFacts, Rule};
 pub use tree::{Element, Position};

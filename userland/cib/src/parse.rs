@@ -12,10 +12,16 @@ use crate::error::CibError;
 use crate::limits::{ATTRIBUTES_MAX, DEPTH_MAX, DOCUMENT_BYTES_MAX, ELEMENTS_MAX};
 use crate::tree::{Element, Position};
 
-/// Reads one document; `file` is its name in messages.
-///
-/// # Errors
-/// When it is not well-formed, or beyond a limit.
+impl Element {
+    /// Reads one document as it stands; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// When it is not well-formed, or beyond a limit.
+    pub fn parse(text: &str, file: &str) -> Result<Self, CibError> {
+        parse_tree(text, file)
+    }
+}
+
 pub(crate) fn parse_tree(text: &str, file: &str) -> Result<Element, CibError> {
     if text.len() > DOCUMENT_BYTES_MAX {
         let what = format!(

@@ -111,7 +111,12 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
 }
 
 fn parse_iso_duration_ms(text: &str) -> Option<u64> {
-    let (days, clock) = text.split_once('T').unwrap_or((text, ""));
+    // Seconds need no T before them: there is nothing else that they could be.
+    let (days, clock) = match text.split_once('T') {
+        Some(both) => both,
+        None if text.ends_with(['S', 'H']) => ("", text),
+        None => (text, ""),
+    };
     if days.is_empty() && clock.is_empty() {
         return None;
     }

@@ -68,6 +68,16 @@ impl Io {
         Ok(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// A document from standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no text.
+    pub(crate) fn read_document(&mut self) -> io::Result<String> {
+        let mut text = String::new();
+        self.input.by_ref().take(DOCUMENT_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
     /// All of standard input, up to a bound that no honest caller reaches.
     pub(crate) fn read_input(&mut self) -> io::Result<String> {
         let mut text = String::new();
@@ -76,4 +86,6 @@ impl Io {
     }
 }
 
+/// What a document may have at most.
+const DOCUMENT_MAX: u64 = 64 << 20;
 const INPUT_MAX: u64 = 64 << 10;

@@ -22,6 +22,7 @@ mod quorum;
 mod ring;
 mod scsi;
 mod show;
+mod simulate;
 mod watchdog;
 mod why_down;
 
@@ -71,6 +72,9 @@ enum Applet {
     Quorum(quorum::Args),
     /// See who can write to a disk with SCSI-3 persistent reservations, and clear it.
     Scsi(scsi::Args),
+    /// Show what the scheduler reads of a CIB.
+    #[command(alias = "crm_simulate")]
+    Simulate(simulate::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
     /// Print what makes a shell complete commands and options of holdfast.
@@ -98,6 +102,10 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
     match called_as {
         Some("crm_mon") => match crm_mon::Called::try_parse_from(args) {
             Ok(called) => crm_mon::run(&called.args, io),
+            Err(e) => refuse(&e, io),
+        },
+        Some("crm_simulate") => match simulate::Called::try_parse_from(args) {
+            Ok(called) => simulate::run(&called.args, io),
             Err(e) => refuse(&e, io),
         },
         Some("fence_demo") => match fence_demo::Called::try_parse_from(args) {
@@ -131,6 +139,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
+            Ok(Cli { applet: Applet::Simulate(args) }) => simulate::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),

@@ -1,0 +1,98 @@
+//! Blocks of name and value pairs: options, meta-attributes, parameters, utilization, node attributes.
+
+use std::collections::BTreeMap;
+
+use crate::condition::{Attributes, Facts};
+use crate::tree::Element;
+use crate::values::Score;
+
+/// Elements by id, for `id-ref`.
+#[derive(Debug, Default)]
+pub struct Ids<'a>(BTreeMap<&'a str, &'a Element>);
+
+impl<'a> Ids<'a> {
+    /// Of everything at or below an element; the first one of an id counts.
+    #[must_use]
+    pub fn of(root: &'a Element) -> Self {
+        let mut ids = BTreeMap::new();
+        root.walk(&mut |element| {
+            if let Some(id) = element.id() {
+                ids.entry(id).or_insert(element);
+            }
+        });
+        Self(ids)
+    }
+
+    /// The element itself, or the one that it refers to.
+    #[must_use]
+    pub fn resolve<'e>(&self, element: &'e Element) -> Option<&'e Element>
+    where
+        'a: 'e,
+    {
+        match element.get("id-ref") {
+            Some(id) => self.0.get(id).copied().filter(|found| found.name == element.name),
+            None => Some(element),
+        }
+    }
+
+    /// The element with this id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&'a Element> {
+        self.0.get(id).copied()
+    }
+}
+
+/// Which value of a name counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// The first one, also over what was there.
+    First,
+    /// The last one.
+    Last,
+}
+
+/// Puts the pairs of all blocks of a kind below `parent` into `into`, blocks in the order of their scores, those whose rules
+/// accept. `first`: the id of the block that comes before all others.
+pub fn collect(
+    ids: &Ids<'_>,
+    parent: &Element,
+    kind: &str,
+    facts: &Facts<'_>,
+    first: Option<&str>,
+    precedence: Precedence,
+    into: &mut Attributes,
+) {
+    let mut blocks: Vec<&Element> = parent.children_named(kind).filter_map(|b| ids.resolve(b)).collect();
+    let rank = |block: &Element| {
+        let score = block.get("score").and_then(Score::parse).unwrap_or_default();
+        (first.is_none() || block.id() != first, std::cmp::Reverse(score))
+    };
+    blocks.sort_by_key(|b| rank(b));
+    for block in blocks {
+        if !facts.accept_any_rule(block) {
+            continue;
+        }
+        // Old documents have their pairs one level down.
+        let pairs = block.child("attributes").unwrap_or(block);
+        for pair in pairs.children_named("nvpair") {
+            let Some(found) = ids.resolve(pair) else { continue };
+            let (Some(name), Some(value)) = (pair.get("name").or(found.get("name")), found.get("value"))
+            else {
+                continue;
+            };
+            match into.entry(name.to_owned()) {
+                indexmap::map::Entry::Occupied(mut there) => {
+                    if value == "#default" {
+                        there.shift_remove();
+                    } else if precedence == Precedence::Last {
+                        there.insert(value.to_owned());
+                    }
+                }
+                indexmap::map::Entry::Vacant(free) if value != "#default" => {
+                    free.insert(value.to_owned());
+                }
+                indexmap::map::Entry::Vacant(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A node.
+
+use cib::{Attributes, Score};
+
+use super::ResourceId;
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    /// A member of the cluster.
+    Member,
+    /// Reached over a connection: a remote node, or a guest of a resource.
+    Remote,
+    /// Not able to run anything.
+    Ping,
+}
+
+/// A node as configuration and status have it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: NodeKind,
+    /// Score of every resource on it.
+    pub score: Score,
+    /// Attributes, built-in ones included.
+    pub attributes: Attributes,
+    /// Utilization: capacity by name.
+    pub utilization: Attributes,
+    /// It can be talked to.
+    pub online: bool,
+    /// It is to be fenced before what it may run is run elsewhere.
+    pub unclean: bool,
+    /// Nothing was heard of it in this life of the cluster.
+    pub unseen: bool,
+    /// It wants to go down, or the cluster wants it to.
+    pub shutdown: bool,
+    /// It is expected to be up.
+    pub expected_up: bool,
+    /// It has not finished joining.
+    pub pending: bool,
+    /// It is to run nothing.
+    pub standby: bool,
+    /// That is so because of a failure.
+    pub standby_on_fail: bool,
+    /// Nothing is to be touched on it.
+    pub maintenance: bool,
+    /// Resources may be probed on it.
+    pub discovery: bool,
+    /// It is the guest of a bundle: nothing but its own replica may run there.
+    pub reserved: bool,
+    /// Its connection resource, where it is reached over one.
+    pub connection: Option<ResourceId>,
+    /// A guest whose container failed, a remote node whose state is unknown.
+    pub requires_reset: bool,
+    /// The status says that it was fenced.
+    pub was_fenced: bool,
+    /// Its history was read.
+    pub(crate) unpacked: bool,
+    /// Primitives that run on it.
+    pub running: Vec<ResourceId>,
+}
+
+impl Node {
+    pub(crate) fn new(id: &str, name: &str, kind: NodeKind, score: Score) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            kind,
+            score,
+            attributes: Attributes::new(),
+            utilization: Attributes::new(),
+            online: false,
+            unclean: false,
+            unseen: false,
+            shutdown: false,
+            expected_up: false,
+            pending: false,
+            standby: false,
+            standby_on_fail: false,
+            maintenance: false,
+            discovery: true,
+            reserved: false,
+            connection: None,
+            requires_reset: false,
+            was_fenced: false,
+            unpacked: false,
+            running: Vec::new(),
+        }
+    }
+}
+
+/// Names as people sort them: case does not count, and a run of digits is a number.
+pub(crate) fn compare_names(a: &str, b: &str) -> std::cmp::Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        match (a.first(), b.first()) {
+            (None, None) => return std::cmp::Ordering::Equal,
+            (None, Some(_)) => return std::cmp::Ordering::Less,
+            (Some(_), None) => return std::cmp::Ordering::Greater,
+            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (x, y) = (take_number(&mut a), take_number(&mut b));
+                // Without leading zeros the longer one is the larger one.
+                let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y));
+                if order.is_ne() {
+                    return order;
+                }
+            }
+            (Some(x), Some(y)) => {
+                let order = x.to_ascii_lowercase().cmp(&y.to_ascii_lowercase());
+                if order.is_ne() {
+                    return order;
+                }
+                (a, b) = (&a[1..], &b[1..]);
+            }
+        }
+    }
+}
+
+fn take_number<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    let end = text.iter().position(|c| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, rest) = text.split_at(end);
+    *text = rest;
+    let zeros = number.iter().take_while(|c| **c == b'0').count();
+    &number[zeros..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_people_do() {
+        let mut names = ["node10", "Node2", "node1", "c", "node02a", "node2-b"];
+        names.sort_by(|a, b| compare_names(a, b));
+        assert_eq!(names, ["c", "node1", "Node2", "node2-b", "node02a", "node10"]);
+    }
+}

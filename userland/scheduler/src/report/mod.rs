@@ -1,0 +1,31 @@
+//! What the working set says, in the words of Pacemaker's tools.
+
+mod status_text;
+
+use std::fmt::Write;
+
+pub use status_text::{StatusOptions, status_text};
+
+use crate::model::WorkingSet;
+
+/// The first part of what `crm_simulate` prints: the state of the cluster as the document has it. `recorded`: the document
+/// says itself what time it is.
+#[must_use]
+pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
+    let mut out = String::new();
+    if recorded {
+        let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
+    }
+    if set.options.maintenance {
+        out.push_str("\n              *** Resource management is DISABLED ***\n");
+        out.push_str("  The cluster will not attempt to start, stop or recover services\n\n");
+    }
+    let (all, disabled, blocked) = set.counts();
+    if disabled > 0 || blocked > 0 {
+        let _ = writeln!(
+            out,
+            "{disabled} of {all} resource instances DISABLED and {blocked} BLOCKED from further action due to failure\n"
+        );
+    }
+    out + "Current cluster status:\n" + &status_text(set, StatusOptions { pending: true })
+}

@@ -1,0 +1,102 @@
+//! From the document to the working set: options, nodes, resources, then the status, in the order in which one needs the other.
+
+mod bundles;
+pub(crate) mod failures;
+mod history;
+mod migration;
+mod nodes;
+mod operation;
+mod resources;
+mod settings;
+mod status;
+
+use std::cell::Cell;
+
+use cib::{Attributes, Element, Facts, Ids, Moment, Precedence, collect};
+use indexmap::IndexMap;
+
+use crate::model::{Options, WorkingSet};
+
+pub use status::Failed;
+
+/// Most resources, instances and replicas included: a number in an attribute must not take all memory.
+pub(crate) const RESOURCES_MAX: usize = 100_000;
+
+/// What a document has to be, to be read at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotACib;
+
+impl std::fmt::Display for NotACib {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the document's top element is not <cib>; give a file that `cibadmin -Q` wrote")
+    }
+}
+impl std::error::Error for NotACib {}
+
+impl<'c> WorkingSet<'c> {
+    /// Reads a document. `now` is the caller's time, which the document's own `execution-date` overrides.
+    ///
+    /// # Errors
+    /// When it is no CIB. What is missing or makes no sense inside of one takes its default.
+    pub fn new(root: &'c Element, now: Moment) -> Result<Self, NotACib> {
+        if root.name != "cib" {
+            return Err(NotACib);
+        }
+        let ids = Ids::of(root);
+        let number = |name: &str| root.get(name).and_then(|v| v.trim().parse::<i64>().ok());
+        let now = number("execution-date").map_or(now, Moment);
+        let have_quorum = root.get("have-quorum").and_then(cib::parse_bool).unwrap_or(false);
+        let panic = root.get("no-quorum-panic").and_then(cib::parse_bool).unwrap_or(false);
+        let recheck = Cell::new(None);
+        let facts = Facts { now: Some(now), next_change: Some(&recheck), ..Facts::default() };
+        let mut all = Attributes::new();
+        let configuration = root.child("configuration");
+        if let Some(section) = configuration.and_then(|c| c.child("crm_config")) {
+            let first = Some("cib-bootstrap-options");
+            collect(&ids, section, "cluster_property_set", &facts, first, Precedence::First, &mut all);
+        }
+        let options = Options::new(all, have_quorum, panic);
+        let mut set = Self {
+            root,
+            ids,
+            now,
+            recheck,
+            have_quorum,
+            has_fence_device: options.have_watchdog,
+            options,
+            nodes: Vec::new(),
+            by_name: Vec::new(),
+            resources: Vec::new(),
+            top: Vec::new(),
+            by_id: IndexMap::new(),
+            by_history_name: IndexMap::new(),
+            unfencing: false,
+            dc: None,
+            tickets: std::collections::BTreeMap::new(),
+            failed: Vec::new(),
+            orders: Vec::new(),
+        };
+        let section = |name: &str| configuration.and_then(|c| c.child(name));
+        if let Some(nodes) = section("nodes") {
+            set.read_nodes(nodes);
+        }
+        if let Some(resources) = section("resources") {
+            set.read_resources(resources);
+        }
+        if let Some(status) = root.child("status") {
+            set.read_status(status);
+        }
+        Ok(set)
+    }
+
+    /// What rules see that stand where neither node nor operation is known.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts { now: Some(self.now), next_change: Some(&self.recheck), ..Facts::default() }
+    }
+
+    pub(crate) fn changes_at(&self, moment: Moment) {
+        if moment > self.now {
+            self.recheck.set(Some(self.recheck.get().map_or(moment, |so_far| so_far.min(moment))));
+        }
+    }
+}
