@@ -67,6 +67,8 @@ pub struct Options {
     pub failfast: &'static str,
     /// Lines for the `quorum` section.
     pub quorum: &'static str,
+    /// Lines for the `logging` section.
+    pub logging: &'static str,
     /// Lines for the `fencing` section; empty: there is none.
     pub fencing: &'static str,
 }
@@ -91,6 +93,7 @@ impl Default for Options {
             root: Root::Small,
             failfast: "mode: panic\nwatchdog_device: off\n",
             quorum: "",
+            logging: " to_stderr: yes\n to_syslog: no\n",
             fencing: "",
         }
     }
@@ -701,9 +704,9 @@ fn configuration(name: &str, options: &Options) -> String {
         }
         text.push_str(" }\n");
     }
-    let (quorum, failfast) = (options.quorum, options.failfast);
+    let (quorum, failfast, logging) = (options.quorum, options.failfast, options.logging);
     let _ = writeln!(text, "}}\nquorum {{\n provider: corosync_votequorum\n{quorum}}}");
-    let _ = writeln!(text, "logging {{\n to_stderr: yes\n to_syslog: no\n}}\nfailfast {{\n{failfast}}}");
+    let _ = writeln!(text, "logging {{\n{logging}}}\nfailfast {{\n{failfast}}}");
     if !options.fencing.is_empty() {
         let _ = writeln!(text, "fencing {{\n{}}}", options.fencing);
     }

@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod deb;
+mod soak;
 mod suite;
 mod tidy;
+mod times;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +21,11 @@ Usage: cargo xtask COMMAND
           --quick   leave out namespaces, virtual machines, the demo and the kit
   deb     Build the package for Debian and its like, target/debian/holdfast_*.deb, in release mode. Needs cargo-deb, which it
           installs into target/tools where it is missing, and dpkg-dev.
+  times   Do every fault to clusters of virtual machines and print the table of how long survivors take until they have their new
+          configuration, by the host's clock (decision 28). The table is left in target/times.txt. For a quiet machine.
+  soak    Run what draws its faults at random for longer than the tests do: the simulator, real daemons with quorum disks that fail,
+          virtual machines that are killed, stopped and cut off. A third of the time each; docs/soak.md says what was run.
+          --minutes N   for so long (default 30)
   tidy    Check dependency arrows, unsafe code, module comments, stray machine paths, and that the tests which the
           tables of docs/SPECIFICATION.md name are there.
 
@@ -26,6 +33,8 @@ Examples:
   cargo xtask test
   cargo xtask test --quick
   cargo xtask deb && apt install ./target/debian/holdfast_*.deb
+  cargo xtask times
+  cargo xtask soak --minutes 90
   cargo xtask tidy
 ";
 
@@ -36,6 +45,15 @@ fn main() -> ExitCode {
         ["test"] => suite::run(suite::Extent::Everything),
         ["test", "--quick"] => suite::run(suite::Extent::Quick),
         ["deb"] => deb::run(),
+        ["times"] => times::run(),
+        ["soak"] => soak::run(30),
+        ["soak", "--minutes", minutes] => match minutes.parse() {
+            Ok(minutes @ 1..) => soak::run(minutes),
+            _ => {
+                eprintln!("xtask: --minutes {minutes}: write a number of minutes, e.g. 90");
+                return ExitCode::from(64);
+            }
+        },
         ["tidy"] => tidy::run(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -22,10 +22,15 @@ fn main() -> Result<()> {
         if request.boot != boot {
             continue;
         }
-        let writer = Arc::clone(&writer);
-        std::thread::spawn(move || {
-            let _ = send(&writer, &FromAgent::Done(run(&request))); // the host may be gone
+        let refused = Answer { id: request.id, status: -1, stdout: String::new(), stderr: String::new() };
+        let thread_writer = Arc::clone(&writer);
+        let thread = std::thread::Builder::new().spawn(move || {
+            let _ = send(&thread_writer, &FromAgent::Done(run(&request))); // the host may be gone
         });
+        if let Err(e) = thread {
+            // A machine that has run out of processes has an agent all the same.
+            send(&writer, &FromAgent::Done(Answer { stderr: e.to_string(), ..refused }))?;
+        }
     }
     Ok(())
 }

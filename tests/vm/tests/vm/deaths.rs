@@ -13,8 +13,8 @@ pub(crate) const AT_BOOT: &str = "#!/bin/sh
 setsid cmmd -f >>/vm/cmmd.log 2>&1 </dev/null &
 setsid rgmd -f --cib /etc/holdfast/cib.xml --failfast-delay 5000 >>/vm/rgmd.log 2>&1 </dev/null &
 ";
-const RGMD_DIED: &str = "Failfast: Aborting because \"rgmd\" died 5 seconds ago.";
-const CMMD_DIED: &str = "Failfast: Aborting because \"cmmd\" died 0 seconds ago.";
+pub(crate) const RGMD_DIED: &str = "Failfast: Aborting because \"rgmd\" died 5 seconds ago.";
+pub(crate) const CMMD_DIED: &str = "Failfast: Aborting because \"cmmd\" died 0 seconds ago.";
 
 /// How often the resource manager of a node has armed itself.
 fn armed(cluster: &Cluster, node: u32) -> usize {
@@ -23,7 +23,7 @@ fn armed(cluster: &Cluster, node: u32) -> usize {
 
 /// Runs `test` on a node that is a member with its resource manager armed, and waits until the node is that again, in another
 /// boot and with no help but, where it is off then, the power button.
-fn comes_back(cluster: &Cluster, node: u32, test: impl FnOnce()) {
+pub(crate) fn comes_back(cluster: &Cluster, node: u32, test: impl FnOnce()) {
     let (before, earlier) = (armed(cluster, node), cluster.boot(node));
     test();
     if !cluster.is_on(node) {

@@ -112,13 +112,45 @@ fn a_daemon_that_hangs_is_noticed_by_its_guardian() {
     cluster.wait_for_log(2, "cmmd", "The watchdog is fed: armed with the first quorum");
     let boot_id = cluster.boot(2).unwrap();
     let start = Instant::now();
-    cluster.sh(2, "kill -STOP $(pidof cmmd)");
+    cluster.strike("kill -STOP cmmd", 2, |c| c.order(2, "kill -STOP $(pidof cmmd)"));
     let panic = cluster.wait_for_event(2, "GUEST_PANICKED", start);
     assert!(panic.at.duration_since(start) >= Duration::from_secs(5), "sooner than its limit");
     let reason = "Failfast: Aborting because \"cmmd\" made no progress for ";
     cluster.wait_for_boot(2, Some(&boot_id));
     assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
     assert_reason_is_kept(&cluster, 2, reason);
+
+    // A guardian that is killed or stands still is replaced, and nothing else happens; the new one does its work.
+    rejoin(&cluster, 2);
+    let guardians = || cluster.log(2, "cmmd").matches("The guardian watches this node").count();
+    let memberships = || cluster.log(1, "cmmd").matches("A new membership").count();
+    let before = memberships();
+    for signal in ["KILL", "STOP"] {
+        let replaced = guardians();
+        cluster.sh(2, &format!("kill -{signal} $(pidof holdfast-guardian)"));
+        cluster.wait_for("there is another guardian", || (guardians() > replaced).then_some(()));
+    }
+    cluster.wait_for_members(&[1, 2], &[1, 2]);
+    assert_eq!(memberships(), before, "the ring has changed");
+    let boot_id = cluster.boot(2).unwrap();
+    let fault = cluster.strike("kill -9 guardian, then cmmd", 2, |c| c.order(2, "kill -9 $(pidof cmmd)"));
+    assert!(fault.told, "by the guardian that came after");
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert_reason_is_kept(&cluster, 2, "Failfast: Aborting because \"cmmd\" died 0 seconds ago.");
+
+    // Both at once: nobody says a word, and the watchdog ends it.
+    cluster.sh(2, "rm /sys/fs/pstore/*");
+    let fed = || cluster.log(2, "cmmd").matches("The watchdog is fed: armed with the first quorum").count();
+    let armed = fed();
+    rejoin(&cluster, 2);
+    cluster.wait_for("the watchdog is armed", || (fed() > armed).then_some(()));
+    let boot_id = cluster.boot(2).unwrap();
+    let both = "kill -STOP $(pidof holdfast-guardian) && kill -9 $(pidof cmmd) $(pidof holdfast-guardian)";
+    let fault = cluster.strike("kill -9 guardian and cmmd at once", 2, |c| c.order(2, both));
+    assert!(!fault.told);
+    cluster.wait_for_event(2, "GUEST_PANICKED", fault.began);
+    cluster.wait_for_boot(2, Some(&boot_id));
+    assert!(last_words(&cluster, 2).contains("watchdog pretimeout event"));
     rejoin(&cluster, 2);
 }
 

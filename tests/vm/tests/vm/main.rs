@@ -9,6 +9,7 @@ mod failfast;
 mod gfs2;
 mod kernel_target;
 mod links;
+mod random;
 mod reservations;
 mod resources;
 mod service;

@@ -9,7 +9,7 @@ use crate::failfast::{TWO, assert_reason_is_kept};
 use crate::{boot, stays};
 
 /// A resource that is a file, and a log on the host of what was done to it.
-const AGENT: &str = "#!/bin/sh
+pub(crate) const AGENT: &str = "#!/bin/sh
 case $1 in
     start) : >/run/precious ;;
     stop) rm -f /run/precious ;;
@@ -20,7 +20,7 @@ esac
 echo $1 >>/vm/agent.log
 ";
 
-fn runs_on(cluster: &Cluster, node: u32) -> bool {
+pub(crate) fn runs_on(cluster: &Cluster, node: u32) -> bool {
     cluster.run(node, "[ -e /run/precious ]").is_ok_and(|a| a.status == 0)
 }
 
