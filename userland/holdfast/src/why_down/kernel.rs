@@ -72,18 +72,16 @@ pub(super) fn dumps(folders: &[PathBuf]) -> (Vec<Dump>, Vec<String>) {
             failed.push(format!("{}: {e}", folder.display()));
         }
     }
-    parts.sort_by(|a: &Part, b| (&a.dump, a.at).cmp(&(&b.dump, b.at)));
+    // The kernel counts its dumps from 1 in each boot: it is the time, and parts that begin anew, that tell two apart.
+    parts.sort_by(|a: &Part, b| (&a.dump, a.at, a.part).cmp(&(&b.dump, b.at, b.part)));
     let mut dumps = Vec::new();
-    for of_one in parts.chunk_by_mut(|a, b| a.dump == b.dump && b.at - a.at < SAME) {
-        // The first part is the end of the log; the same one twice: systemd has copied it and not removed it.
-        of_one.sort_by_key(|part| std::cmp::Reverse(part.part));
+    for of_one in parts.chunk_by_mut(|a, b| a.dump == b.dump && b.at - a.at < SAME && a.part < b.part) {
         let mut dump = Dump { at: of_one[0].at, path: of_one[0].path.clone(), lines: Vec::new() };
-        let mut before = None;
+        // The first part is the end of the log.
+        of_one.reverse();
         for part in &*of_one {
-            if before.replace((part.part, &part.text)) != Some((part.part, &part.text)) {
-                // The first line says which part it is.
-                dump.lines.extend(part.text.lines().skip(1).filter_map(line));
-            }
+            // The first line says which part it is.
+            dump.lines.extend(part.text.lines().skip(1).filter_map(line));
         }
         dumps.push(dump);
     }
@@ -165,8 +163,8 @@ fn line(raw: &str) -> Option<KernelLine> {
     Some(KernelLine { about, text: text.to_owned() })
 }
 
-/// Parts of one dump are closer to each other than this: microseconds.
-const SAME: i64 = 60_000_000;
+/// Parts of one dump follow each other closer than this: microseconds.
+const SAME: i64 = 10_000_000;
 /// A part is some kilobytes.
 const PART_MAX: u64 = 1 << 20;
 
@@ -223,5 +221,35 @@ mod tests {
         assert_eq!(texts, [vec!["BUG: y"], vec!["why", "Kernel panic - not syncing: x"]]);
         let panic = dumps.iter().find(|d| d.about(About::Holdfast) == Some("why")).unwrap();
         assert!(panic.at > 0 && panic.about(About::Panic).is_some() && panic.about(About::Oops).is_none());
+    }
+
+    #[test]
+    fn two_panics_soon_after_each_other_are_two() {
+        let dir = std::env::temp_dir().join(format!("holdfast-pstore-two-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        for (name, at, head, said) in [
+            ("dmesg-erst-1", 100, "Panic#1 Part1", "first"),
+            ("dmesg-erst-2", 101, "Panic#1 Part2", "before first"),
+            ("dmesg-erst-3", 104, "Panic#1 Part1", "second"),
+            ("dmesg-erst-4", 130, "Panic#1 Part2", "third, without its end"),
+        ] {
+            let path = dir.join(name);
+            fs::write(&path, format!("{head}\n<0>[1.0] holdfast: {said}\n")).unwrap();
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        let (dumps, _) = dumps(std::slice::from_ref(&dir));
+        let _ = fs::remove_dir_all(&dir);
+        let found: Vec<(i64, Vec<&str>)> = dumps
+            .iter()
+            .map(|d| (d.at / 1_000_000, d.lines.iter().map(|l| l.text.as_str()).collect()))
+            .collect();
+        let want = [
+            (100, vec!["before first", "first"]),
+            (104, vec!["second"]),
+            (130, vec!["third, without its end"]),
+        ];
+        assert_eq!(found, want);
     }
 }

@@ -136,7 +136,11 @@ pub(super) fn own(life: &Life, around: &Around) -> Verdict {
         .and_then(|s| around.stones.iter().filter(|stone| stone.life == s.life).max_by_key(|s| s.at));
     let mut verdict = judge_own(life, around, &dumps, stone);
     let mut say = |source, at, text: &str| {
-        verdict.evidence.push(Evidence { source, at, text: text.trim_end().to_owned() });
+        let word = Evidence { source, at, text: text.trim_end().to_owned() };
+        // Copies of the kernel's last words say the same again.
+        if !verdict.evidence.contains(&word) {
+            verdict.evidence.push(word);
+        }
     };
     for record in &life.deaths {
         say("black box", Some(record.wall.0), &record.text);
