@@ -13,6 +13,7 @@ mod random;
 mod reservations;
 mod resources;
 mod service;
+mod units;
 mod watchdog;
 
 use std::path::{Path, PathBuf};
