@@ -17,13 +17,11 @@ const OURS: [&str; 1] = ["mkqdisk"];
 /// Those that another package has as well: in a folder of their own, for whoever puts it into PATH.
 const THEIRS: [&str; 2] = ["crm_mon", "corosync-keygen"];
 
-/// Builds the programs and the package, and says where it is.
-pub(crate) fn run() -> Result<()> {
-    let mut build = cargo(&["build", "--release", "--quiet", "--bins"]);
-    for program in PROGRAMS {
-        build.args(["-p", program]);
+/// Builds the programs, unless they are to be taken as they are, and the package, and says where it is.
+pub(crate) fn run(build: bool) -> Result<()> {
+    if build {
+        programs()?;
     }
-    succeed(&mut build)?;
     stage()?;
     let tool = tool()?;
     let out = root().join("target/debian");
@@ -36,6 +34,14 @@ pub(crate) fn run() -> Result<()> {
     let package = package()?;
     println!("{}", package.display());
     Ok(())
+}
+
+fn programs() -> Result<()> {
+    let mut build = cargo(&["build", "--release", "--quiet", "--bins"]);
+    for program in PROGRAMS {
+        build.args(["-p", program]);
+    }
+    succeed(&mut build)
 }
 
 /// The package that was built last.

@@ -21,6 +21,7 @@ Usage: cargo xtask COMMAND
           --quick   leave out namespaces, virtual machines, the demo and the kit
   deb     Build the package for Debian and its like, target/debian/holdfast_*.deb, in release mode. Needs cargo-deb, which it
           installs into target/tools where it is missing, and dpkg-dev.
+          --no-build   of the programs that target/release has
   times   Do every fault to clusters of virtual machines and print the table of how long survivors take until they have their new
           configuration, by the host's clock (decision 28). The table is left in target/times.txt. For a quiet machine.
   soak    Run what draws its faults at random for longer than the tests do: the simulator, real daemons with quorum disks that fail,
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
     let result = match args.as_slice() {
         ["test"] => suite::run(suite::Extent::Everything),
         ["test", "--quick"] => suite::run(suite::Extent::Quick),
-        ["deb"] => deb::run(),
+        ["deb"] => deb::run(true),
+        ["deb", "--no-build"] => deb::run(false),
         ["times"] => times::run(),
         ["soak"] => soak::run(30),
         ["soak", "--minutes", minutes] => match minutes.parse() {
