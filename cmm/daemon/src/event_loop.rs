@@ -208,8 +208,9 @@ impl EventLoop {
             self.sleep(&mut events, &alarm)?;
         }
         self.net.flush();
+        let protected = self.protects();
         self.clients.shutdown();
-        self.failfast.release(&self.log);
+        self.failfast.release(protected, &self.log);
         self.log.event(DaemonEvent::Stopped);
         self.log.flush();
         Ok(0)
@@ -673,14 +674,16 @@ impl EventLoop {
         }
     }
 
+    /// Something runs here that must not run without quorum.
+    fn protects(&self) -> bool {
+        self.clients.has_group_members() && self.clients.number_key(PROTECTED) != Some(0)
+    }
+
     fn housekeeping(&mut self, at: Boottime) {
         if self.failfast.has_work() {
             self.failfast.on_ready(at);
         }
-        let health = Health {
-            quorate: self.node.quorum_view().quorate,
-            protected: self.clients.has_group_members() && self.clients.number_key(PROTECTED) != Some(0),
-        };
+        let health = Health { quorate: self.node.quorum_view().quorate, protected: self.protects() };
         if self.state.waits_at.take_if(|told_at| *told_at <= at).is_some() {
             self.log.event(DaemonEvent::NodeTableWaits { why: self.state.table.waits.clone() });
         }

@@ -412,13 +412,21 @@ impl Failfast {
         failfast::take_down(self.guardian.as_ref(), &mut self.own, reason, &gasp)
     }
 
-    /// An orderly end: the guardian goes, the watchdogs stop.
-    pub(crate) fn release(mut self, log: &Log) {
+    /// An orderly end: the guardian goes, the watchdogs stop; unless there is something to protect, which nobody watches from now on.
+    pub(crate) fn release(mut self, protected: bool, log: &Log) {
         if !self.graves.is_empty() {
             self.own.say_on_disks(&Text::from("cmmd left the cluster in order"));
         }
         if let Some(Err(e)) = self.guardian.map(Guardian::release) {
             log.event(DaemonEvent::Guardian { error: Some(e.to_string()) });
+        }
+        if (protected || self.server.in_trouble()) && !self.watchdogs.running.is_empty() {
+            log.event(DaemonEvent::Degraded {
+                what: "the watchdog stays armed",
+                error: "something here still needs protection (a member of a process group, or a unit in trouble)".into(),
+                then: "it will reset this machine; next time stop rgmd and what else uses the cluster before cmmd",
+            });
+            return;
         }
         for feeder in self.watchdogs.running {
             if let Err(e) = feeder.disarm() {

@@ -113,17 +113,32 @@ fn where_the_kernel_takes_no_order_to_panic_the_watchdog_does_the_rest() {
 }
 
 #[test]
-fn an_orderly_stop_disarms_the_watchdog() {
+fn an_orderly_stop_disarms_the_watchdog_unless_something_needs_protection() {
     if vm::skip() {
         return;
     }
-    let cluster = armed("stop", Options { nodes: 1, watchdog: Watchdog::I6300esb, ..Options::default() });
+    let programs = vec![env!("CARGO_BIN_EXE_vm-member").into()];
+    let options = Options { nodes: 1, watchdog: Watchdog::I6300esb, programs, ..Options::default() };
+    let cluster = armed("stop", options);
     let start = Instant::now();
     cluster.sh(1, "kill $(pidof cmmd)");
     cluster.wait_for_log(1, "cmmd", "Holdfast cmmd exiting normally");
     // Twice its time-out and more.
     stays("n1 is not reset", Duration::from_secs(12), || !goes_down(&cluster, 1, start));
-    assert_eq!(cluster.sh(1, "cat /sys/class/watchdog/watchdog0/state").trim(), "inactive");
+    let state = || cluster.sh(1, "cat /sys/class/watchdog/watchdog0/state").trim().to_owned();
+    assert_eq!(state(), "inactive");
+
+    // With something to protect it is not stopped: whatever that does now, nobody watches it any more.
+    cluster.start_ring(1);
+    cluster.wait_for("armed again", || (state() == "active").then_some(()));
+    cluster.start(1, "vm-member", "");
+    cluster.wait_for_log(1, "vm-member", "in");
+    let boot_id = cluster.boot(1).unwrap();
+    let start = Instant::now();
+    cluster.sh(1, "kill $(pidof cmmd)");
+    cluster.wait_for_log(1, "cmmd", "the watchdog stays armed: something here still needs protection");
+    cluster.wait_for_event(1, "WATCHDOG", start);
+    cluster.wait_for_boot(1, Some(&boot_id));
 }
 
 #[test]
