@@ -5,7 +5,7 @@ use std::time::Instant;
 use vm::{Cluster, Options, Watchdog};
 
 use crate::boot;
-use crate::failfast::{TWO, last_death, last_words, rejoin, start_unit};
+use crate::failfast::{TWO, assert_why, last_death, last_words, rejoin, start_unit};
 use crate::watchdog::WITH_NOTICE;
 
 const FAILFAST: &str =
@@ -74,6 +74,7 @@ fn neither_full_nor_hanging_disks_nor_used_up_memory_or_processes_keep_a_sick_no
     cluster.wait_for_event(2, "GUEST_PANICKED", start);
     cluster.wait_for_boot(2, Some(&boot_id));
     assert!(last_words(&cluster, 2).contains(REASON));
+    assert_why(&cluster, 2, "failfast", &["the kernel kept the reason", REASON]);
     rejoin(&cluster, 2);
 }
 

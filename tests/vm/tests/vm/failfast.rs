@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use failfast::black_box::{self, Class};
+use serde_json::Value;
 use vm::{Cluster, Options, Watchdog};
 
 use crate::{boot, stays};
@@ -32,6 +33,38 @@ pub(crate) fn assert_reason_is_kept(cluster: &Cluster, node: u32, reason: &str) 
     assert!(last_death(cluster, node).contains(reason), "{}", last_death(cluster, node));
     let last_words = last_words(cluster, node);
     assert!(last_words.contains(reason), "{reason:?} is missing in\n{last_words}");
+}
+
+/// What `holdfast why-down` says of the last end of this node, asked on itself: it is up again, `cmmd` may not be.
+#[track_caller]
+pub(crate) fn assert_why(cluster: &Cluster, node: u32, cause: &str, words: &[&str]) -> Value {
+    let ends = why_down(cluster, node, "");
+    let last = ends.iter().find(|end| end["cause"] != "running");
+    assert_end(last.unwrap_or_else(|| panic!("no end in {ends:#?}")), cause, words)
+}
+
+/// The same, asked on another node.
+#[track_caller]
+pub(crate) fn assert_seen(cluster: &Cluster, asked: u32, node: u32, cause: &str, words: &[&str]) -> Value {
+    let ends = why_down(cluster, asked, &format!("n{node} --all"));
+    let last = ends.iter().find(|end| end["cause"] != "running");
+    assert_end(last.unwrap_or_else(|| panic!("no end in {ends:#?}")), cause, words)
+}
+
+#[track_caller]
+fn assert_end(end: &Value, cause: &str, words: &[&str]) -> Value {
+    assert_eq!(end["cause"], cause, "{end:#}");
+    let text = format!("{} {} {}", end["summary"], end["reason"], end["witnesses"]).replace("\\\"", "\"");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in {end:#}");
+    }
+    end.clone()
+}
+
+fn why_down(cluster: &Cluster, node: u32, args: &str) -> Vec<Value> {
+    let answer = cluster.run(node, &format!("holdfast why-down --json {args}")).unwrap();
+    let json: Value = serde_json::from_str(&answer.stdout).unwrap_or_else(|e| panic!("{e}: {answer:?}"));
+    json["ends"].as_array().unwrap_or_else(|| panic!("{json:#}")).clone()
 }
 
 /// What the kernel left in pstore.
@@ -73,6 +106,8 @@ fn a_dead_unit_panics_the_kernel_after_its_delay_and_the_reason_is_everywhere() 
     cluster.reset(2);
     cluster.wait_for_boot(2, Some(&boot_id));
     assert_reason_is_kept(&cluster, 2, reason);
+    assert_why(&cluster, 2, "failfast", &["unit \"pmfd\" was dead", reason, "kernel (pstore)"]);
+    assert_seen(&cluster, 1, 2, "failfast", &["unit \"pmfd\"", reason]);
     rejoin(&cluster, 2);
 }
 
@@ -95,6 +130,8 @@ fn a_killed_daemon_panics_the_kernel_and_the_machine_comes_back_by_itself() {
     cluster.wait_for_boot(2, Some(&boot_id));
     assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
     assert_reason_is_kept(&cluster, 2, reason);
+    assert_why(&cluster, 2, "guardian", &["cmmd was dead", reason, "kernel (pstore)"]);
+    assert_seen(&cluster, 1, 2, "guardian", &["cmmd was dead", "said so itself"]);
     rejoin(&cluster, 2);
 }
 
@@ -119,6 +156,8 @@ fn a_daemon_that_hangs_is_noticed_by_its_guardian() {
     cluster.wait_for_boot(2, Some(&boot_id));
     assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
     assert_reason_is_kept(&cluster, 2, reason);
+    assert_why(&cluster, 2, "guardian", &["made no progress", reason]);
+    assert_seen(&cluster, 1, 2, "guardian", &[]);
 
     // A guardian that is killed or stands still is replaced, and nothing else happens; the new one does its work.
     rejoin(&cluster, 2);
@@ -173,6 +212,8 @@ fn mode_reset_resets_at_once_and_the_reason_is_kept() {
     assert!(cluster.console(2).contains(reason), "{}", cluster.console(2));
     cluster.wait_for_log(1, "cmmd", &format!("Node 2 goes down: {reason}"));
     assert_eq!(last_death(&cluster, 2), reason);
+    assert_why(&cluster, 2, "failfast", &["unit \"pmfd\" was dead", reason]);
+    assert_seen(&cluster, 1, 2, "failfast", &[reason]);
     rejoin(&cluster, 2);
 }
 

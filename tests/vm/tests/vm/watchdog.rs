@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use vm::{Cluster, Options, Watchdog};
 
-use crate::failfast::{last_death, last_words};
+use crate::failfast::{assert_seen, assert_why, last_death, last_words};
 use crate::{boot, stays};
 
 const FAILFAST: &str = " mode: panic\n watchdog_device: /dev/watchdog0\n watchdog_timeout: 5000\n";
@@ -58,6 +58,8 @@ fn a_watchdog_that_a_dead_daemon_left_armed_fires_and_no_other_daemon_feeds_it()
         assert!(next.status != 0 && next.stderr.contains("is running already"), "{next:?}");
     }
     cluster.wait_for_boot(1, Some(&boot_id));
+    // Nobody could say a word: what is left is that the watchdog was armed.
+    assert_why(&cluster, 1, "power", &["or its watchdog, which was armed"]);
     cluster.start_ring(1);
     cluster.wait_for_members(&[1], &[1]);
 }
@@ -85,6 +87,8 @@ fn a_node_without_quorum_and_with_something_to_protect_goes_down_and_says_why() 
     assert_eq!(last_death(&cluster, 2), reason);
     let last_words = last_words(&cluster, 2);
     assert!(last_words.contains(reason) && last_words.contains("watchdog pretimeout event"), "{last_words}");
+    assert_why(&cluster, 2, "watchdog", &[reason, "the kernel panicked on it", "pretimeout"]);
+    assert_seen(&cluster, 1, 2, "silent", &[]);
     assert!(!goes_down(&cluster, 1, start), "n1 has nothing to protect");
     cluster.wait_for_quorum(&[1], false);
     cluster.heal(2);
@@ -110,6 +114,7 @@ fn where_the_kernel_takes_no_order_to_panic_the_watchdog_does_the_rest() {
     cluster.wait_for_event(1, "WATCHDOG", start);
     cluster.wait_for_boot(1, Some(&boot_id));
     assert!(last_death(&cluster, 1).contains("\"cmmd\" died"), "{}", last_death(&cluster, 1));
+    assert_why(&cluster, 1, "guardian", &["cmmd was dead"]);
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn an_orderly_stop_disarms_the_watchdog_unless_something_needs_protection() {
 #[test]
 fn the_chip_sets_watchdog_gives_notice_and_fires() {
     let cluster = panics("tco", Watchdog::Tco, 0);
-    if let Some((cluster, start)) = cluster {
+    if let Some((cluster, start, _)) = cluster {
         // The kernel stays as it is: the hardware does the rest.
         cluster.wait_for_event(1, "WATCHDOG", start);
         cluster.wait_for_event(1, "RESET", start);
@@ -153,24 +158,27 @@ fn the_chip_sets_watchdog_gives_notice_and_fires() {
 
 #[test]
 fn the_kernels_own_watchdog_gives_notice() {
-    if let Some((cluster, start)) = panics("softdog", Watchdog::Software, 1) {
+    if let Some((cluster, start, boot_id)) = panics("softdog", Watchdog::Software, 1) {
         cluster.wait_for_event(1, "RESET", start);
+        cluster.wait_for_boot(1, Some(&boot_id));
+        // cmmd and its guardian were stopped: only the kernel could say something.
+        assert_why(&cluster, 1, "watchdog", &["gave notice", "nothing fed it"]);
     }
 }
 
 /// With a daemon that hangs together with its guardian, this is how the machine goes down.
-fn panics(name: &str, watchdog: Watchdog, panic: u32) -> Option<(Cluster, Instant)> {
+fn panics(name: &str, watchdog: Watchdog, panic: u32) -> Option<(Cluster, Instant, String)> {
     if vm::skip() {
         return None;
     }
     let modules = &["pretimeout_panic"];
     let cluster = armed(name, Options { nodes: 1, watchdog, panic, modules, ..Options::default() });
-    let start = Instant::now();
+    let (boot_id, start) = (cluster.boot(1).unwrap(), Instant::now());
     cluster.sh(1, "kill -STOP $(pidof holdfast-guardian) $(pidof cmmd)");
     let panicked = cluster.wait_for_event(1, "GUEST_PANICKED", start);
     // It was fed until just before.
     assert!(panicked.at.duration_since(start) >= Duration::from_secs(2), "sooner than its time-out");
-    Some((cluster, start))
+    Some((cluster, start, boot_id))
 }
 
 /// Both of a machine's devices are named by what they are called; the software one is left out of nothing.
