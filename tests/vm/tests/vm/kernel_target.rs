@@ -1,8 +1,11 @@
 //! The same reservations on the kernel's own target (LIO), which knows PREEMPT AND ABORT and APTPL.
 
+use std::time::Instant;
+
 use vm::{Cluster, Options, ScsiTarget};
 
 use crate::boot;
+use crate::failfast::rejoin;
 use crate::reservations::{DEVICE, GAINED, keys, may_write, nodes, owner, wait_for_keys};
 
 fn options() -> Options {
@@ -101,4 +104,56 @@ fn registrations_and_the_reservation_outlive_the_target() {
     assert_eq!(nodes(&keys(&cluster, 2)), [1]);
     assert!(!may_write(&cluster, 2));
     assert!(!cluster.log(1, "cmmd").contains("has forgotten all registrations"));
+}
+
+#[test]
+fn the_real_fence_scsi_sees_and_removes_our_keys_when_it_is_told_them_and_its_own_are_strangers() {
+    if vm::skip() {
+        return;
+    }
+    let options = Options {
+        memory_mib: 384,
+        quorum: " auto_tie_breaker: 1\n",
+        fencing: " scsi {\n device: /dev/sda\n interval: 1000\n }\n",
+        failfast: " mode: panic\n watchdog_device: off\n",
+        programs: ["/usr/bin/sg_persist", "/usr/bin/sg_turs", "/usr/sbin/corosync-cmapctl"]
+            .map(Into::into)
+            .into(),
+        python: vec!["/usr/sbin/fence_scsi".into()],
+        ..options()
+    };
+    let cluster = boot("fence-scsi", options);
+    cluster.start_all();
+    wait_for_keys(&cluster, 1, &[1, 2]);
+    let keys = keys(&cluster, 1);
+    let agent = |action: &str, key: &str| {
+        let key = key.trim_start_matches("0x");
+        let answer = cluster.run(1, &format!("fence_scsi -o {action} --key={key} -d /dev/sda")).unwrap();
+        (answer.status, answer.stderr)
+    };
+    // Told what stands there, it registers nothing anew.
+    let (status, said) = agent("on", &keys[0]);
+    assert_eq!(status, 0, "{said}");
+    for key in &keys {
+        let (status, said) = agent("status", key);
+        assert_eq!(status, 0, "{key}: {said}");
+    }
+    let since = Instant::now();
+    let (status, said) = agent("off", &keys[1]);
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(agent("status", &keys[1]).0, 2, "off");
+    cluster.wait_for_event(2, "GUEST_PANICKED", since);
+    let why = "Failfast: Aborting because of a Reservation Conflict. Disk: /dev/sda";
+    cluster.wait_for("n2 says why", || cluster.console(2).contains(why).then_some(()));
+    let downs = cluster.events(1, since).into_iter().filter(|e| e.name == "GUEST_PANICKED").count();
+    assert_eq!(downs, 0, "n1 has lost its own key");
+    cluster.wait_for("n2 boots", || cluster.run(2, "true").ok());
+    rejoin(&cluster, 2);
+    wait_for_keys(&cluster, 1, &[1, 2]);
+
+    // A key of its own making takes the place of ours: the node goes down, and the others see a stranger.
+    let since = Instant::now();
+    cluster.order(2, "fence_scsi -o on -n n2 -d /dev/sda >/vm/agent.log 2>&1");
+    cluster.wait_for_event(2, "GUEST_PANICKED", since);
+    cluster.wait_for_log(1, "cmmd", "Data disk /dev/sda is used by another cluster or tool");
 }
