@@ -275,6 +275,14 @@ fn the_kernels_last_words_count_where_the_black_box_has_none() {
         (About::Sysrq, "sysrq: Trigger a crash"),
     ]);
     assert_says(&kept, Cause::Failfast, &["\"rgmd\" died", "black box could not be written"]);
+    // A machine that was back in seconds: what the kernel kept then is of the life before.
+    let mut around = story.around(true);
+    let begun = at - 3;
+    around.dumps = vec![dump(
+        begun - 8,
+        &[(About::Holdfast, "Failfast: Aborting because \"rgmd\" died 5 seconds ago.")],
+    )];
+    assert_says(&story.judge(1, &around), Cause::Power, &[]);
     // Of another life.
     let mut around = story.around(true);
     around.dumps = vec![dump(at - 3_600, &[(About::Panic, "Kernel panic - not syncing: long ago")])];

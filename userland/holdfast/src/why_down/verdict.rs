@@ -118,8 +118,8 @@ pub(super) struct Around {
     pub(super) name: String,
 }
 
-/// The kernel's clock and the one that dates its dumps differ by that at most: microseconds.
-const DATED: i64 = 10_000_000;
+/// The kernel's last words are dated in whole seconds, rounded down: microseconds. Not more: a virtual machine is back in seconds.
+const DATED: i64 = 1_000_000;
 /// What a daemon says of its orderly end on a quorum disk.
 const IN_ORDER: &str = "cmmd left the cluster in order";
 const UNFED: &str = "The watchdog is not fed any more: ";
@@ -129,8 +129,7 @@ const ARMED: &str = "The watchdog is fed: armed";
 pub(super) fn own(life: &Life, around: &Around) -> Verdict {
     let until = life.next.map_or(i64::MAX, |next| next.wall.0);
     let from = life.start.map_or(0, |start| start.wall.0);
-    let dumps: Vec<&Dump> =
-        around.dumps.iter().filter(|d| d.at >= from - DATED && d.at <= until.saturating_add(DATED)).collect();
+    let dumps: Vec<&Dump> = around.dumps.iter().filter(|d| d.at >= from - DATED && d.at <= until).collect();
     let stone = life
         .start
         .and_then(|s| around.stones.iter().filter(|stone| stone.life == s.life).max_by_key(|s| s.at));
