@@ -187,8 +187,8 @@ fn compare(have: &str, want: &str, kind: Option<&str>, operation: &str) -> Order
     });
     let text = || have.to_ascii_lowercase().cmp(&want.to_ascii_lowercase());
     match kind {
-        "integer" => match (have.trim().parse::<i64>(), want.trim().parse::<i64>()) {
-            (Ok(have), Ok(want)) => have.cmp(&want),
+        "integer" => match (whole(have), whole(want)) {
+            (Some(have), Some(want)) => have.cmp(&want),
             _ => text(),
         },
         "number" => match (have.trim().parse::<f64>(), want.trim().parse::<f64>()) {
@@ -198,6 +198,12 @@ fn compare(have: &str, want: &str, kind: Option<&str>, operation: &str) -> Order
         "version" => compare_versions(have, want),
         _ => text(),
     }
+}
+
+/// A whole number; what stands behind a point is left out.
+fn whole(text: &str) -> Option<i64> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| text.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| n as i64))
 }
 
 /// Dotted numbers, part by part; a missing part is zero.

@@ -7,28 +7,25 @@
 //! A plan that was carried out without failures leads to an empty plan.
 //!
 //! Beside it the whole of Pacemaker's scheduler is being built ([`WorkingSet`], decision 29): so far it reads configuration and
-//! status, and shows them.
+//! status, shows them, and places resources.
 
 #![forbid(unsafe_code)]
 
 mod assign;
-mod graph;
+mod constraints;
 mod model;
 mod plan;
 mod report;
-mod state;
 mod unpack;
-mod view;
 
-pub use graph::{Action, ActionId, ActionKind, Blocked, TransitionGraph};
 pub use model::{
     Bundle, Flags, Instances, NoQuorumPolicy, Node, NodeId, NodeKind, Options, Replica, Resource, ResourceId,
     Role, UnderWay, Variant, WorkingSet,
 };
-pub use plan::{bans, fence_targets, plan};
-pub use report::{StatusOptions, current_status, status_text};
-pub use state::{
-    Activity, ClusterState, FAIL_COUNT_INFINITY, Failure, NodeState, OpResult, OpStatus, Pending, Presence,
-    ResourceState, params_digest,
+pub use plan::{
+    Action, ActionId, ActionKind, Activity, Blocked, ClusterState, FAIL_COUNT_INFINITY, Failure, NodeState,
+    OpResult, OpStatus, Pending, Presence, ResourceState, TransitionGraph, bans, fence_targets,
+    params_digest, plan,
 };
+pub use report::{StatusOptions, current_status, status_text};
 pub use unpack::{Failed, NotACib};

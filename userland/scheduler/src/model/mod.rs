@@ -14,6 +14,7 @@ use indexmap::IndexMap;
 
 pub use node::{Node, NodeKind};
 pub use options::{NoQuorumPolicy, Options};
+pub(crate) use resource::Discovery;
 pub use resource::{Bundle, Flags, Instances, Replica, Resource, Role, UnderWay, Variant};
 
 use crate::unpack::Failed;
@@ -60,6 +61,12 @@ pub struct WorkingSet<'c> {
     pub(crate) dc: Option<NodeId>,
     /// Tickets by name.
     pub(crate) tickets: BTreeMap<String, Ticket>,
+    /// Colocations in the order in which they were made.
+    pub(crate) colocations: Vec<crate::constraints::Colocation>,
+    /// Location constraints in the order in which they were made.
+    pub(crate) locations_by_constraint: Vec<crate::constraints::Location>,
+    /// Lines of scores, as they were when a resource was placed.
+    pub(crate) scores: String,
     /// Failed operations, for reports.
     pub(crate) failed: Vec<Failed>,
     /// What the history itself asks for, in the order in which it was found.
@@ -68,7 +75,6 @@ pub struct WorkingSet<'c> {
 
 /// A ticket as the status has it.
 #[derive(Clone, Debug, Default)]
-#[expect(dead_code, reason = "read by the constraints, which are not there yet")]
 pub(crate) struct Ticket {
     /// It is granted.
     pub(crate) granted: bool,

@@ -60,6 +60,8 @@ pub struct Node {
     pub was_fenced: bool,
     /// Its history was read.
     pub(crate) unpacked: bool,
+    /// How many primitives have been given to it.
+    pub(crate) assigned: u32,
     /// Primitives that run on it.
     pub running: Vec<ResourceId>,
 }
@@ -88,6 +90,7 @@ impl Node {
             requires_reset: false,
             was_fenced: false,
             unpacked: false,
+            assigned: 0,
             running: Vec::new(),
         }
     }

@@ -262,6 +262,38 @@ pub struct Resource<'c> {
     pub reconnect_ms: u64,
     /// Its score by node, by the index of the node; `None`: not allowed at all.
     pub allowed: Vec<Option<Score>>,
+    pub(crate) discovery: Vec<Discovery>,
+    /// How many instances of it each node has been given.
+    pub(crate) instances_on: Vec<u32>,
+    /// Location constraints on it.
+    pub(crate) locations: Vec<usize>,
+    /// Colocations in which it is the dependent, in the order in which they are applied.
+    pub(crate) this_with: Vec<usize>,
+    /// Colocations in which it is the primary.
+    pub(crate) with_this: Vec<usize>,
+    pub(crate) tickets: Vec<crate::constraints::Need>,
+    /// Where it is to run.
+    pub assigned: Option<NodeId>,
+    /// Its score there when that was decided.
+    pub(crate) assigned_score: Score,
+    /// That is not decided yet.
+    pub(crate) provisional: bool,
+    /// It is being decided.
+    pub(crate) assigning: bool,
+    /// Its scores are being added somewhere.
+    pub(crate) merging: bool,
+    pub(crate) promotion_scores_added: bool,
+    /// What instances are promoted by.
+    pub(crate) promotion_index: Score,
+}
+
+/// Whether a resource is looked for on a node, and whether it may be anywhere else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Discovery {
+    #[default]
+    Always,
+    Never,
+    Exclusive,
 }
 
 /// What happens to a resource that runs twice.

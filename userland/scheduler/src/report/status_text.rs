@@ -381,7 +381,6 @@ impl List<'_, '_> {
         let unique = resource.is(Flags::UNIQUE);
         let promotable = resource.is(Flags::PROMOTABLE);
         let (mut alone, mut promoted, mut started) = (Vec::new(), Vec::new(), Vec::new());
-        let mut stopped_by_number = false;
         for child in &resource.children {
             let instance = set.resource(*child);
             let partly = set.is_active(*child, false);
@@ -393,9 +392,8 @@ impl List<'_, '_> {
             } else if pending.is_some() {
                 alone.push(*child);
             } else if !partly {
-                stopped_by_number |= !instance.is(Flags::ORPHAN);
+                // Named by its node below.
             } else if set.any(*child, &|r| r.is(Flags::ORPHAN))
-                || !set.any(*child, &|r| r.is(Flags::MANAGED)) && !instance.is(Flags::MANAGED)
                 || set.any(*child, &|r| !r.is(Flags::MANAGED))
                 || set.any(*child, &|r| r.is(Flags::FAILED))
                 || !set.is_active(*child, true)
@@ -430,7 +428,6 @@ impl List<'_, '_> {
         if unique || instances.max as usize <= active {
             return;
         }
-        let _ = stopped_by_number;
         let mut candidates: Vec<NodeId> = (0..resource.allowed.len())
             .filter(|n| resource.allowed[*n].is_some())
             .map(|n| NodeId(n as u32))
@@ -495,7 +492,7 @@ impl List<'_, '_> {
 
 impl<'c> WorkingSet<'c> {
     /// Whether this is true of a resource or something inside of it.
-    fn any(&self, id: ResourceId, wanted: &dyn Fn(&Resource<'c>) -> bool) -> bool {
+    pub(crate) fn any(&self, id: ResourceId, wanted: &dyn Fn(&Resource<'c>) -> bool) -> bool {
         let resource = self.resource(id);
         wanted(resource) || resource.children.iter().any(|c| self.any(*c, wanted))
     }

@@ -132,9 +132,15 @@ impl<'c> WorkingSet<'c> {
             node.attributes.insert("#kind".into(), "container".into());
         }
         let at = node.0 as usize;
-        for resource in &mut self.resources {
-            if let Some(Some(score)) = resource.allowed.get_mut(at) {
-                *score = Score::MINUS_INFINITY;
+        for one in 0..self.resources.len() {
+            let one = ResourceId(one as u32);
+            let part = self.resource(one).parent == Some(bundle);
+            if let Some(entry) = self.resource_mut(one).allowed.get_mut(at) {
+                if one == bundle {
+                    *entry = None;
+                } else if !part {
+                    *entry = entry.map(|_| Score::MINUS_INFINITY);
+                }
             }
         }
         let mut only_there = vec![None; at + 1];

@@ -26,7 +26,7 @@ pub(crate) enum OnFail {
 
 impl<'c> WorkingSet<'c> {
     /// Takes one entry into account.
-    pub(super) fn take_operation(&mut self, state: &mut State, operation: &Operation<'c>, list: &'c Element) {
+    pub(super) fn take_operation(&mut self, state: &mut State, operation: &Operation<'c>) {
         if matches!(operation.task, "notify" | "meta-data") {
             return;
         }
@@ -60,7 +60,7 @@ impl<'c> WorkingSet<'c> {
         match seen.status {
             Status::Cancelled => return,
             Status::Pending => return self.take_pending(state, &seen),
-            Status::Done => return self.take_success(state, &seen, seen.rc, list),
+            Status::Done => return self.take_success(state, &seen, seen.rc),
             Status::NotInstalled => {
                 if self.on_fail(id, &seen) == OnFail::Ignore {
                     state.on_fail = OnFail::Migrate;
@@ -80,7 +80,7 @@ impl<'c> WorkingSet<'c> {
         let on_fail = self.on_fail(id, &seen);
         let with_container = on_fail == OnFail::RestartContainer && seen.task == "stop";
         if on_fail == OnFail::Ignore || with_container {
-            self.take_success(state, &seen, seen.expected_rc, list);
+            self.take_success(state, &seen, seen.expected_rc);
             self.resource_mut(id).set(Flags::FAILURE_IGNORED, true);
             self.record(state, &seen);
             if with_container && state.on_fail <= OnFail::Restart {
@@ -205,7 +205,7 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    fn take_success(&mut self, state: &mut State, seen: &Operation<'c>, code: i32, list: &'c Element) {
+    fn take_success(&mut self, state: &mut State, seen: &Operation<'c>, code: i32) {
         let id = state.resource;
         let mut forget = false;
         let resource = self.resource_mut(id);
@@ -228,7 +228,7 @@ impl<'c> WorkingSet<'c> {
                     resource.role = Role::Unpromoted;
                     forget = state.on_fail == OnFail::Demote;
                 }
-                "migrate_to" => self.take_migrate_to(state, seen, list),
+                "migrate_to" => self.take_migrate_to(state, seen),
                 _ => {
                     if resource.role < Role::Started {
                         self.set_active(id);

@@ -27,7 +27,7 @@ impl<'c> WorkingSet<'c> {
         let Some(list) = state.child("lrm").and_then(|l| l.child("lrm_resources")) else { return };
         let mut orphaned_fillers = false;
         for element in list.children_named("lrm_resource") {
-            if let Some(resource) = self.read_resource_history(node, element, list) {
+            if let Some(resource) = self.read_resource_history(node, element) {
                 orphaned_fillers |= self.resource(resource).is(Flags::ORPHAN_FILLER);
             }
         }
@@ -36,12 +36,7 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    fn read_resource_history(
-        &mut self,
-        node: NodeId,
-        element: &'c Element,
-        list: &'c Element,
-    ) -> Option<ResourceId> {
+    fn read_resource_history(&mut self, node: NodeId, element: &'c Element) -> Option<ResourceId> {
         let name = element.id()?;
         // In the order of the document reversed, then sorted stably.
         let mut operations: Vec<Operation<'c>> =
@@ -54,7 +49,7 @@ impl<'c> WorkingSet<'c> {
             Found::Resource(resource) => resource,
             Found::NotAPrimitive => return None,
             Found::Nothing if operations.is_empty() => return None,
-            Found::Nothing => self.add_orphan(node, element),
+            Found::Nothing => self.add_orphan(element),
         };
         if self.options.shutdown_lock {
             self.read_lock(resource, node, element);
@@ -64,7 +59,7 @@ impl<'c> WorkingSet<'c> {
         let mut state =
             State { resource, node, name: name.to_owned(), on_fail: OnFail::Ignore, last_failure: None };
         for operation in &operations {
-            self.take_operation(&mut state, operation, list);
+            self.take_operation(&mut state, operation);
         }
         self.find_recurring(&state, &operations);
         self.conclude(&state);
@@ -80,7 +75,7 @@ impl<'c> WorkingSet<'c> {
     }
 
     /// `target-role`, where it is a role that this resource can have.
-    fn target_role_of_history(&self, id: ResourceId) -> Option<Role> {
+    pub(super) fn target_role_of_history(&self, id: ResourceId) -> Option<Role> {
         let text = self.resource(id).meta.get("target-role")?;
         if matches!(text.to_ascii_lowercase().as_str(), "started" | "default") {
             return None;
@@ -208,7 +203,7 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    fn add_orphan(&mut self, node: NodeId, element: &Element) -> ResourceId {
+    fn add_orphan(&mut self, element: &Element) -> ResourceId {
         let mut made = Element::new("primitive");
         for (name, value) in &element.attributes {
             made.attributes.insert(name.clone(), value.clone());
@@ -231,7 +226,6 @@ impl<'c> WorkingSet<'c> {
         } else {
             self.resource_mut(id).set(Flags::MANAGED, false);
         }
-        let _ = node;
         id
     }
 
@@ -451,7 +445,7 @@ enum Found {
 }
 
 /// An id without the number of an instance.
-pub(super) fn base_name(id: &str) -> &str {
+pub(crate) fn base_name(id: &str) -> &str {
     instance_number(id).map_or(id, |number| &id[..id.len() - number.len() - 1])
 }
 

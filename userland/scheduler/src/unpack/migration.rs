@@ -1,7 +1,5 @@
 //! Migrations in the history: what both sides say of where the resource is now.
 
-use cib::Element;
-
 use crate::model::{Flags, NodeId, ResourceId, Role, WorkingSet};
 
 use super::history::State;
@@ -15,7 +13,7 @@ struct Sides {
 
 impl<'c> WorkingSet<'c> {
     /// It has left the source, as far as that knows.
-    pub(super) fn take_migrate_to(&mut self, state: &State, seen: &Operation<'c>, _list: &'c Element) {
+    pub(super) fn take_migrate_to(&mut self, state: &State, seen: &Operation<'c>) {
         let id = state.resource;
         let Some(sides) = self.sides(state, seen, true) else { return };
         let name = &state.name;

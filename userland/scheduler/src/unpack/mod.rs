@@ -17,6 +17,8 @@ use indexmap::IndexMap;
 
 use crate::model::{Options, WorkingSet};
 
+pub(crate) use history::base_name;
+pub(crate) use settings::lenient_score;
 pub use status::Failed;
 
 /// Most resources, instances and replicas included: a number in an attribute must not take all memory.
@@ -34,7 +36,13 @@ impl std::fmt::Display for NotACib {
 impl std::error::Error for NotACib {}
 
 impl<'c> WorkingSet<'c> {
-    /// Reads a document. `now` is the caller's time, which the document's own `execution-date` overrides.
+    /// The time that a document says it is, for one that was recorded.
+    #[must_use]
+    pub fn recorded_time(root: &Element) -> Option<Moment> {
+        root.get("execution-date").and_then(|v| v.trim().parse().ok()).map(Moment)
+    }
+
+    /// Reads a document as of `now`.
     ///
     /// # Errors
     /// When it is no CIB. What is missing or makes no sense inside of one takes its default.
@@ -43,8 +51,6 @@ impl<'c> WorkingSet<'c> {
             return Err(NotACib);
         }
         let ids = Ids::of(root);
-        let number = |name: &str| root.get(name).and_then(|v| v.trim().parse::<i64>().ok());
-        let now = number("execution-date").map_or(now, Moment);
         let have_quorum = root.get("have-quorum").and_then(cib::parse_bool).unwrap_or(false);
         let panic = root.get("no-quorum-panic").and_then(cib::parse_bool).unwrap_or(false);
         let recheck = Cell::new(None);
@@ -73,6 +79,9 @@ impl<'c> WorkingSet<'c> {
             unfencing: false,
             dc: None,
             tickets: std::collections::BTreeMap::new(),
+            colocations: Vec::new(),
+            locations_by_constraint: Vec::new(),
+            scores: String::new(),
             failed: Vec::new(),
             orders: Vec::new(),
         };

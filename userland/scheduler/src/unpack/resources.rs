@@ -134,7 +134,7 @@ impl<'c> WorkingSet<'c> {
             .map(|(c, p, k)| (c.to_owned(), p.map(str::to_owned), k.to_owned()))
             .unwrap_or_default();
         let allowed = if self.options.symmetric {
-            self.nodes.iter().map(|n| (!n.reserved).then_some(Score::ZERO)).collect()
+            self.nodes.iter().map(|n| (!n.reserved).then_some(n.score)).collect()
         } else {
             Vec::new()
         };
@@ -169,10 +169,26 @@ impl<'c> WorkingSet<'c> {
             is_connection: false,
             reconnect_ms: 0,
             allowed,
+            discovery: Vec::new(),
+            instances_on: Vec::new(),
+            locations: Vec::new(),
+            this_with: Vec::new(),
+            with_this: Vec::new(),
+            tickets: Vec::new(),
+            assigned: None,
+            assigned_score: Score::ZERO,
+            provisional: true,
+            assigning: false,
+            merging: false,
+            promotion_scores_added: false,
+            promotion_index: Score::ZERO,
         };
         self.apply_meta(&mut resource);
         self.by_id.entry(resource.id.clone()).or_insert(id);
         self.resources.push(resource);
+        if let Some(target) = self.target_role_of_history(id) {
+            self.resource_mut(id).next_role = target;
+        }
         id
     }
 
@@ -234,7 +250,10 @@ impl<'c> WorkingSet<'c> {
             a.get("class").is_some_and(|class| !matches!(class, "ocf" | "stonith"))
                 && a.get("template").is_none()
         });
-        unique &= !knows_no_instances;
+        if unique && knows_no_instances {
+            unique = false;
+            instances.max = instances.max.min(nodes);
+        }
         if !unique {
             instances.node_max = 1;
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cib::{LocationScore, NoQuorumPolicy, OnFail, Primitive, Resource, Score, TargetRole};
 use holdfast_types::NodeId;
 
-use crate::view::View;
+use super::view::View;
 
 /// Where a primitive shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]

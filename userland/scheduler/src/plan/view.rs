@@ -7,7 +7,7 @@ use cib::{Cib, NoQuorumPolicy, NodeFacts, OnFail, Options, Primitive, parse_bool
 use holdfast_types::{NodeId, WallTime};
 use indexmap::IndexMap;
 
-use crate::state::{Activity, ClusterState, NodeState, Presence, ResourceState};
+use super::state::{Activity, ClusterState, NodeState, Presence, ResourceState};
 
 /// Configuration, state and time of one run.
 pub(crate) struct View<'a> {

@@ -1,5 +1,5 @@
-//! What is read of a document is what Pacemaker's tools read: own cases always, the peers' recorded ones where they lie
-//! beside the checkout.
+//! What is read of a document is what Pacemaker's tools read, and resources are placed by the same scores: own cases always,
+//! the peers' recorded ones where they lie beside the checkout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,24 @@ const NOW: Moment = Moment(1_700_000_000);
 
 fn status(document: &str) -> String {
     let root = Element::parse(document, "test").unwrap();
-    let set = WorkingSet::new(&root, NOW).unwrap();
-    current_status(&set, root.get("execution-date").is_some())
+    let recorded = WorkingSet::recorded_time(&root);
+    let set = WorkingSet::new(&root, recorded.unwrap_or(NOW)).unwrap();
+    current_status(&set, recorded.is_some())
+}
+
+/// The scores by which everything is placed, sorted: their order is no part of what is promised.
+fn scores(document: &str, now: Option<Moment>) -> Vec<String> {
+    let root = Element::parse(document, "test").unwrap();
+    let now = now.or(WorkingSet::recorded_time(&root)).unwrap_or(NOW);
+    let mut set = WorkingSet::new(&root, now).unwrap();
+    set.place();
+    sorted(set.scores())
+}
+
+fn sorted(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect();
+    lines.sort();
+    lines
 }
 
 /// Lines without their indentation and empty ones: the peer's runs differ in those.
@@ -30,13 +46,40 @@ fn recorded(summary: &str) -> Vec<String> {
     all[..end].to_vec()
 }
 
-#[test]
-fn the_status_of_every_recorded_case_is_read_as_the_peer_reads_it() {
+/// The folder of recorded cases.
+fn cases() -> Option<PathBuf> {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/scheduler/cases");
     if !cases.exists() {
         println!("skipped: no recorded cases beside the checkout");
-        return;
+        return None;
     }
+    Some(cases)
+}
+
+/// The floor: what was placed by the peer's scores once is so for ever. A case more is a line more here.
+const PLACED: &str = include_str!("placed.txt");
+
+#[test]
+fn what_was_placed_by_the_peers_scores_once_still_is() {
+    let Some(cases) = cases() else { return };
+    let wrong: Vec<&str> = PLACED
+        .lines()
+        .filter(|line| {
+            // Behind a name: the time that the case is run at.
+            let (name, now) = line.split_once(' ').unwrap_or((line, ""));
+            let read = |folder: &str, kind: &str| {
+                fs::read_to_string(cases.join(folder).join(format!("{name}.{kind}"))).unwrap()
+            };
+            let now = (!now.is_empty()).then(|| Moment::parse(now).unwrap());
+            scores(&read("xml", "xml"), now) != sorted(&read("scores", "scores"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), PLACED.lines().count());
+}
+
+#[test]
+fn the_status_of_every_recorded_case_is_read_as_the_peer_reads_it() {
+    let Some(cases) = cases() else { return };
     let mut documents: Vec<PathBuf> =
         fs::read_dir(cases.join("xml")).unwrap().map(|e| e.unwrap().path()).collect();
     documents.sort();
@@ -96,6 +139,22 @@ Current cluster status:
     assert_eq!(status(SMALL), want);
 }
 
+#[test]
+fn a_resource_goes_where_its_scores_are_best_and_its_group_with_it() {
+    let document = SMALL.replace(
+        "<constraints/>",
+        r#"<constraints><rsc_location id="l" rsc="g" node="n9" score="50"/></constraints>"#,
+    );
+    let on = |resource: &str| -> Vec<String> {
+        let of = format!("pcmk__primitive_assign: {resource} allocation score on ");
+        scores(&document, None).iter().filter_map(|l| l.strip_prefix(&of).map(str::to_owned)).collect()
+    };
+    // n9 is in standby: what hangs on g1 could not be there, so neither can it, whatever it is worth there by itself.
+    assert_eq!(on("g1"), ["n10: 0", "n9: -INFINITY"]);
+    assert_eq!(on("g2"), ["n10: 0", "n9: -INFINITY"]);
+    assert_eq!(on("a"), ["n10: -INFINITY", "n9: -INFINITY"], "its template says that it is stopped");
+}
+
 proptest! {
     /// Attributes that are lost, doubled or senseless: whatever is left is read, without a panic and without end.
     #[test]
@@ -107,8 +166,9 @@ proptest! {
         let mut root = Element::parse(SMALL, "test").unwrap();
         let mut at = cut;
         damage(&mut root, &mut at, value, drop);
-        if let Ok(set) = WorkingSet::new(&root, NOW) {
+        if let Ok(mut set) = WorkingSet::new(&root, NOW) {
             prop_assert!(current_status(&set, false).contains("Node List"));
+            set.place();
         }
     }
 }

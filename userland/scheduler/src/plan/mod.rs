@@ -1,14 +1,23 @@
 //! From placements to actions and their order.
 
+mod assign;
+mod graph;
+mod state;
+mod view;
+
 use std::collections::BTreeMap;
 
 use cib::{Cib, LocationScore, Primitive, Score};
 use holdfast_types::{NodeId, WallTime};
 
-use crate::assign::{Placement, UNMANAGED, assign};
-use crate::graph::{Action, ActionId, ActionKind, Blocked, TransitionGraph};
-use crate::state::{Activity, ClusterState, Presence, params_digest};
-use crate::view::View;
+pub use graph::{Action, ActionId, ActionKind, Blocked, TransitionGraph};
+pub use state::{
+    Activity, ClusterState, FAIL_COUNT_INFINITY, Failure, NodeState, OpResult, OpStatus, Pending, Presence,
+    ResourceState, params_digest,
+};
+
+use self::assign::{Placement, UNMANAGED, assign};
+use self::view::View;
 
 /// What has to be done. Expects that nothing is under way on nodes that take part: an operation that is pending keeps
 /// its resource out of the plan.

@@ -1,0 +1,180 @@
+//! Resources that are placed because of where others are.
+
+use cib::{Element, Score, parse_bool};
+
+use crate::model::{Flags, ResourceId, Role, Variant, WorkingSet};
+use crate::unpack::lenient_score;
+
+use super::{Named, is_sequential, role_of};
+
+/// `dependent` is placed by where `primary` is.
+#[derive(Clone, Debug)]
+pub(crate) struct Colocation {
+    pub(crate) dependent: ResourceId,
+    pub(crate) primary: ResourceId,
+    pub(crate) score: Score,
+    /// Counts for this role only; unknown: for all.
+    pub(crate) dependent_role: Role,
+    pub(crate) primary_role: Role,
+    /// The node attribute that both have to have in common.
+    pub(crate) attribute: String,
+    /// The primary looks at the dependent when it chooses its node.
+    pub(crate) influence: bool,
+}
+
+/// What a colocation has apart from its two sides.
+pub(crate) struct Bond<'a> {
+    pub(crate) score: Score,
+    pub(crate) roles: (Role, Role),
+    pub(crate) attribute: Option<&'a str>,
+    pub(crate) influence: Option<bool>,
+}
+
+impl<'c> WorkingSet<'c> {
+    pub(super) fn read_colocation(&mut self, xml: &'c Element) {
+        let score = xml.get("score").and_then(lenient_score).unwrap_or_default();
+        let influence = xml.get("influence").and_then(parse_bool);
+        if xml.child("resource_set").is_none() {
+            return self.read_simple_colocation(xml, score, influence);
+        }
+        let Some(sets) = self.sets(xml) else { return };
+        for (at, set) in sets.iter().enumerate() {
+            self.colocate_set(set.xml, &set.members, score, influence);
+            if let Some(before) = at.checked_sub(1).and_then(|at| sets.get(at)) {
+                self.colocate_sets(before, set, score, influence);
+            }
+        }
+    }
+
+    fn read_simple_colocation(&mut self, xml: &'c Element, score: Score, influence: Option<bool>) {
+        let (Some(dependent), Some(primary)) = (xml.get("rsc"), xml.get("with-rsc")) else { return };
+        let roles = (role_of(xml.get("rsc-role")), role_of(xml.get("with-rsc-role")));
+        let all = |named: Option<Named>| match named {
+            Some(Named::Resource(one)) => vec![one],
+            Some(Named::All(all)) => all,
+            None => Vec::new(),
+        };
+        let (dependent, primary) = (self.named(dependent), self.named(primary));
+        // Between two templates or tags it would make no sense.
+        if matches!((&dependent, &primary), (Some(Named::All(_)), Some(Named::All(_)))) {
+            return;
+        }
+        let (dependents, primaries) = (all(dependent), all(primary));
+        let attribute = xml.get("node-attribute");
+        for dependent in &dependents {
+            for primary in &primaries {
+                self.colocate(*dependent, *primary, &Bond { score, roles, attribute, influence });
+            }
+        }
+    }
+
+    fn colocate_set(&mut self, set: &Element, members: &[ResourceId], score: Score, influence: Option<bool>) {
+        let score = set.get("score").map_or(score, |s| lenient_score(s).unwrap_or_default());
+        if score == Score::ZERO || !is_sequential(set) {
+            return;
+        }
+        let role = role_of(set.get("role"));
+        let bond = Bond { score, roles: (role, role), attribute: None, influence };
+        if score < Score::ZERO {
+            // With every one before: only so no two of them run together.
+            for (at, member) in members.iter().enumerate() {
+                for other in &members[..at] {
+                    self.colocate(*member, *other, &bond);
+                }
+            }
+        } else {
+            let listed = set.get("ordering").is_some_and(|o| o != "group");
+            for pair in members.windows(2) {
+                let (dependent, primary) = if listed { (pair[0], pair[1]) } else { (pair[1], pair[0]) };
+                self.colocate(dependent, primary, &bond);
+            }
+        }
+    }
+
+    fn colocate_sets(
+        &mut self,
+        before: &super::Set<'c>,
+        set: &super::Set<'c>,
+        score: Score,
+        influence: Option<bool>,
+    ) {
+        if score == Score::ZERO {
+            return;
+        }
+        let dependents = if is_sequential(before.xml) {
+            &before.members[..1.min(before.members.len())]
+        } else {
+            &before.members[..]
+        };
+        let last = set.members.len().saturating_sub(1);
+        let primaries = if is_sequential(set.xml) { &set.members[last..] } else { &set.members[..] };
+        let roles = (role_of(before.xml.get("role")), role_of(set.xml.get("role")));
+        for dependent in dependents {
+            for primary in primaries {
+                self.colocate(*dependent, *primary, &Bond { score, roles, attribute: None, influence });
+            }
+        }
+    }
+
+    /// Adds a colocation and lets both sides know of it.
+    pub(crate) fn colocate(&mut self, dependent: ResourceId, primary: ResourceId, bond: &Bond<'_>) {
+        if bond.score == Score::ZERO {
+            return;
+        }
+        let critical = self.resource(dependent).is(Flags::CRITICAL);
+        let at = self.colocations.len();
+        self.colocations.push(Colocation {
+            dependent,
+            primary,
+            score: bond.score,
+            dependent_role: bond.roles.0,
+            primary_role: bond.roles.1,
+            attribute: bond.attribute.unwrap_or("#uname").to_owned(),
+            influence: bond.influence.unwrap_or(critical),
+        });
+        self.insert_colocation(dependent, at, true);
+        self.insert_colocation(primary, at, false);
+    }
+
+    /// Into the list of one side, by the other side's rank; of two alike the later one comes first.
+    fn insert_colocation(&mut self, owner: ResourceId, at: usize, by_primary: bool) {
+        let key = |at: usize| {
+            let colocation = &self.colocations[at];
+            self.rank(if by_primary { colocation.primary } else { colocation.dependent })
+        };
+        let resource = self.resource(owner);
+        let list = if by_primary { &resource.this_with } else { &resource.with_this };
+        let own = key(at);
+        let place = list.iter().position(|c| own <= key(*c)).unwrap_or(list.len());
+        let resource = self.resource_mut(owner);
+        let list = if by_primary { &mut resource.this_with } else { &mut resource.with_this };
+        list.insert(place, at);
+    }
+
+    /// Those that are looked at first: higher priority, then what consists of more, then by name.
+    fn rank(&self, id: ResourceId) -> (std::cmp::Reverse<Score>, u8, bool, String) {
+        let resource = self.resource(id);
+        let kind = match resource.variant {
+            Variant::Bundle(_) => 0,
+            Variant::Clone(_) => 1,
+            Variant::Group => 2,
+            Variant::Primitive => 3,
+        };
+        let plain_clone = kind == 1 && !resource.is(Flags::PROMOTABLE);
+        (std::cmp::Reverse(resource.priority), kind, plain_clone, resource.id.clone())
+    }
+
+    /// Whether a colocation counts when its primary chooses a node.
+    pub(crate) fn has_influence(&self, colocation: &Colocation) -> bool {
+        let (dependent, primary) = (self.resource(colocation.dependent), self.resource(colocation.primary));
+        // A connection can be moved without anybody noticing; a container that runs well is not moved for it.
+        if dependent.is_connection
+            && self.is_bundled(colocation.dependent)
+            && !primary.is(Flags::FAILED)
+            && primary.running_on.len() == 1
+        {
+            return false;
+        }
+        colocation.influence || primary.running_on.is_empty()
+    }
+}

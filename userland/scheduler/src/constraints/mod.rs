@@ -1,0 +1,110 @@
+//! Constraints of the configuration, and those that resources bring along by what they are.
+
+mod colocation;
+mod internal;
+mod location;
+mod tickets;
+
+use cib::{Element, parse_bool};
+
+use crate::model::{ResourceId, Role, WorkingSet};
+
+pub(crate) use colocation::Colocation;
+pub(crate) use internal::MANDATORY;
+pub(crate) use location::Location;
+pub(crate) use tickets::Need;
+
+/// Something that a constraint names: one resource, or all of a tag or template.
+pub(super) enum Named {
+    Resource(ResourceId),
+    All(Vec<ResourceId>),
+}
+
+/// A set of resources in a constraint.
+pub(super) struct Set<'c> {
+    pub(super) xml: &'c Element,
+    pub(super) members: Vec<ResourceId>,
+}
+
+impl<'c> WorkingSet<'c> {
+    /// Reads all constraints that decide where something runs, in the order of the document.
+    pub(crate) fn read_constraints(&mut self) {
+        let Some(section) = self.root.child("configuration").and_then(|c| c.child("constraints")) else {
+            return;
+        };
+        for element in &section.children {
+            let lifetime = element.child("lifetime");
+            if lifetime.is_some_and(|l| !self.facts().accept_any_rule(l)) {
+                continue;
+            }
+            match element.name.as_str() {
+                "rsc_location" => self.read_location(element),
+                "rsc_colocation" => self.read_colocation(element),
+                "rsc_ticket" => self.read_ticket(element),
+                _ => {}
+            }
+        }
+    }
+
+    /// The resource that a constraint names; what is an instance stands for its clone.
+    pub(super) fn constrained(&self, id: &str) -> Option<ResourceId> {
+        let found = self.find_resource(id).or_else(|| self.by_history_name.get(id).copied())?;
+        if self.resource(found).id == id { Some(found) } else { Some(self.top_of(found)) }
+    }
+
+    /// What a constraint names, tags and templates included.
+    pub(super) fn named(&self, id: &str) -> Option<Named> {
+        if let Some(resource) = self.constrained(id) {
+            return Some(Named::Resource(resource));
+        }
+        let configuration = self.root.child("configuration")?;
+        let of_template = |id: &str| -> Vec<ResourceId> {
+            let mut found = Vec::new();
+            let resources = configuration.child("resources");
+            resources.into_iter().for_each(|r| {
+                r.walk(&mut |e| {
+                    if e.get("template") == Some(id) {
+                        found.extend(e.id().and_then(|id| self.constrained(id)));
+                    }
+                });
+            });
+            found
+        };
+        if self.ids.get(id).is_some_and(|e| e.name == "template") {
+            return Some(Named::All(of_template(id)));
+        }
+        let tags = configuration.child("tags")?;
+        let tag = tags.children_named("tag").find(|t| t.id() == Some(id))?;
+        let members = tag.children_named("obj_ref").filter_map(|r| self.constrained(r.id()?)).collect();
+        Some(Named::All(members))
+    }
+
+    /// The sets of a constraint. `None`: it has some, and one names what is not there.
+    pub(super) fn sets(&self, xml: &'c Element) -> Option<Vec<Set<'c>>> {
+        let mut sets = Vec::new();
+        for set in xml.children_named("resource_set") {
+            let set = self.ids.resolve(set)?;
+            let mut members = Vec::new();
+            for reference in set.children_named("resource_ref") {
+                match self.named(reference.id()?)? {
+                    Named::Resource(one) => members.push(one),
+                    Named::All(all) => members.extend(all),
+                }
+            }
+            sets.push(Set { xml: set, members });
+        }
+        Some(sets)
+    }
+}
+
+/// The role that a constraint is about; one that every running resource has is none.
+pub(super) fn role_of(text: Option<&str>) -> Role {
+    match text.and_then(Role::parse) {
+        None | Some(Role::Started) => Role::Unknown,
+        Some(role) => role,
+    }
+}
+
+pub(super) fn is_sequential(set: &Element) -> bool {
+    set.get("sequential").and_then(parse_bool).unwrap_or(true)
+}
