@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use harness::Cib;
 use vm::{Cluster, Options};
 
-use crate::failfast::assert_reason_is_kept;
+use crate::failfast::{assert_reason_is_kept, assert_seen, assert_why};
 use crate::{boot, stays};
 
 /// What a service manager would do.
@@ -61,6 +61,8 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
         cluster.wait_for_log(1, "cmmd", &format!("Node 3 goes down: {RGMD_DIED}"));
     });
     assert_reason_is_kept(&cluster, 3, RGMD_DIED);
+    assert_why(&cluster, 3, "failfast", &["unit \"rgmd\" was dead", RGMD_DIED, "kernel (pstore)"]);
+    assert_seen(&cluster, 1, 3, "failfast", &["unit \"rgmd\"", RGMD_DIED]);
 
     comes_back(&cluster, 3, || {
         let fault = cluster.strike("kill -9 cmmd", 3, |c| c.order(3, "kill -9 $(pidof cmmd)"));
@@ -68,6 +70,8 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
         assert!(fault.told && fault.configured < reset.at, "the survivors knew only after its reboot");
     });
     assert_reason_is_kept(&cluster, 3, CMMD_DIED);
+    assert_why(&cluster, 3, "guardian", &["cmmd was dead", CMMD_DIED]);
+    assert_seen(&cluster, 1, 3, "guardian", &["cmmd was dead"]);
 
     // What gives nobody a chance to say a word is found out.
     comes_back(&cluster, 3, || {
@@ -76,6 +80,8 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
         cluster.wait_for_event(3, "GUEST_PANICKED", fault.began);
         assert!(!fault.told);
     });
+    assert_why(&cluster, 3, "crash-by-hand", &["somebody told the kernel to", "sysrq"]);
+    assert_seen(&cluster, 1, 3, "silent", &["fell silent"]);
     comes_back(&cluster, 3, || {
         let fault = cluster.strike("poweroff -nf", 3, |c| c.order(3, "poweroff -nf"));
         cluster.wait_for_event(3, "SHUTDOWN", fault.began);
@@ -84,12 +90,25 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
     comes_back(&cluster, 3, || {
         cluster.strike("reboot -nf", 3, |c| c.order(3, "reboot -nf"));
     });
+    assert_why(&cluster, 3, "power", &["without a word"]);
     comes_back(&cluster, 3, || {
         cluster.strike("the power is taken (QEMU killed)", 3, |c| c.power_off(3));
     });
+    assert_why(&cluster, 3, "power", &["lost its power, or was reset", "last sign of life"]);
+    assert_seen(&cluster, 2, 3, "silent", &["fell silent"]);
     comes_back(&cluster, 3, || {
         cluster.strike("the reset button", 3, |c| c.reset(3));
     });
+
+    // In order: resources first, then the daemon leaves, and nobody has to find anything out.
+    comes_back(&cluster, 3, || {
+        cluster.sh(3, "kill $(pidof rgmd); while pidof rgmd >/dev/null; do sleep 0.1; done");
+        let fault = cluster.strike("cmmd is stopped in order", 3, |c| c.order(3, "kill $(pidof cmmd)"));
+        assert!(fault.told, "a leave is news");
+        cluster.wait_for_log(3, "cmmd", "Holdfast cmmd exiting normally");
+        cluster.reset(3);
+    });
+    assert_seen(&cluster, 1, 3, "in-order", &[]);
 
     // Where the kernel stays as it is after a panic, so does the node, and the survivors say so.
     cluster.sh(3, "echo 0 >/proc/sys/kernel/panic");

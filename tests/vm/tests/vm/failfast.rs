@@ -194,7 +194,7 @@ fn a_daemon_that_hangs_is_noticed_by_its_guardian() {
 }
 
 #[test]
-fn mode_reset_resets_at_once_and_the_reason_is_kept() {
+fn mode_reset_resets_at_once_mode_off_touches_nothing_and_the_reason_is_kept() {
     if vm::skip() {
         return;
     }
@@ -214,6 +214,20 @@ fn mode_reset_resets_at_once_and_the_reason_is_kept() {
     assert_eq!(last_death(&cluster, 2), reason);
     assert_why(&cluster, 2, "failfast", &["unit \"pmfd\" was dead", reason]);
     assert_seen(&cluster, 1, 2, "failfast", &[reason]);
+
+    // Mode off writes the reason down and touches nothing.
+    cluster.sh(2, "sed -i 's/mode: reset/mode: off/' /etc/holdfast/holdfast.conf");
+    rejoin(&cluster, 2);
+    start_unit(&cluster, 2);
+    let start = Instant::now();
+    cluster.sh(2, "kill -9 $(cat /run/pmfd.pid)");
+    cluster.wait_for_log(2, "cmmd", "Failfast timeout - unit \"pmfd\"");
+    cluster.sh(2, "kill -9 $(pidof cmmd)");
+    let reason = "Failfast: Aborting because \"cmmd\" died 0 seconds ago.";
+    cluster.wait_for("the reason is in the black box", || (last_death(&cluster, 2) == reason).then_some(()));
+    stays("n2 is left alone", Duration::from_secs(8), || {
+        cluster.events(2, start).iter().all(|e| e.name != "RESET" && e.name != "GUEST_PANICKED")
+    });
     rejoin(&cluster, 2);
 }
 
