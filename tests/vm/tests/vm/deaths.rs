@@ -116,7 +116,9 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
     let fault =
         cluster.strike("kill -9 rgmd, delay 5 s, panic=0", 3, |c| c.order(3, "kill -9 $(pidof rgmd)"));
     cluster.wait_for_event(3, "GUEST_PANICKED", fault.began);
-    assert_eq!(cluster.log(1, "cmmd").matches(RGMD_DIED).count(), told + 1);
+    cluster.wait_for("n1 says why", || {
+        (cluster.log(1, "cmmd").matches(RGMD_DIED).count() == told + 1).then_some(())
+    });
     stays("n3 stays down", Duration::from_secs(5), || {
         cluster.events(3, fault.began).iter().all(|e| e.name != "RESET" && e.name != "SHUTDOWN")
     });
