@@ -24,25 +24,7 @@ impl WorkingSet<'_> {
         for at in self.resource(id).this_with.clone() {
             self.assign(self.colocations[at].primary, None);
         }
-        for at in self.resource(id).with_this.clone() {
-            let colocation = self.colocations[at].clone();
-            if !self.has_influence(&colocation) {
-                continue;
-            }
-            let table = self.resource(id).allowed.clone();
-            let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-            let how = How { active: true, nonnegative: true, ..How::default() };
-            let added = self.add_colocated_scores(
-                colocation.dependent,
-                Some(&table),
-                &colocation.attribute,
-                factor,
-                how,
-            );
-            if let Some(added) = added {
-                self.resource_mut(id).allowed = added;
-            }
-        }
+        self.add_dependents(id, How { active: true, nonnegative: true, ..How::default() });
         self.show_scores(id, "pcmk__clone_allocate");
         let children = self.sorted_instances(id);
         self.resource_mut(id).children.clone_from(&children);

@@ -157,6 +157,22 @@ impl WorkingSet<'_> {
         }
     }
 
+    /// Adds to a resource's scores where those would rather be that are placed with it.
+    pub(super) fn add_dependents(&mut self, id: ResourceId, how: How) {
+        for at in self.resource(id).with_this.clone() {
+            let colocation = self.colocations[at].clone();
+            if !self.has_influence(&colocation) {
+                continue;
+            }
+            let table = self.resource(id).allowed.clone();
+            let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
+            let (dependent, attribute) = (colocation.dependent, &colocation.attribute);
+            if let Some(added) = self.add_colocated_scores(dependent, Some(&table), attribute, factor, how) {
+                self.resource_mut(id).allowed = added;
+            }
+        }
+    }
+
     /// Adds, times a factor, the scores of a resource and of what hangs on it to a table. `None`: to its own.
     pub(super) fn add_colocated_scores(
         &mut self,

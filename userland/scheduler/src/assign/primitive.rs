@@ -25,25 +25,7 @@ impl WorkingSet<'_> {
         for at in self.resource(id).this_with.clone() {
             self.apply_this_with(id, at);
         }
-        for at in self.resource(id).with_this.clone() {
-            let colocation = self.colocations[at].clone();
-            if !self.has_influence(&colocation) {
-                continue;
-            }
-            let table = self.resource(id).allowed.clone();
-            let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-            let how = How { active: true, ..How::default() };
-            let added = self.add_colocated_scores(
-                colocation.dependent,
-                Some(&table),
-                &colocation.attribute,
-                factor,
-                how,
-            );
-            if let Some(added) = added {
-                self.resource_mut(id).allowed = added;
-            }
-        }
+        self.add_dependents(id, How { active: true, ..How::default() });
         let resource = self.resource(id);
         let freeze = !self.have_quorum && self.options.no_quorum_policy == NoQuorumPolicy::Freeze;
         if resource.next_role == Role::Stopped {

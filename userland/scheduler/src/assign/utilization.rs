@@ -54,7 +54,7 @@ impl WorkingSet<'_> {
             let need = amount(&self.needs(id), &name);
             let left = &mut self.node_mut(node).utilization;
             if left.contains_key(&name) {
-                let now = amount(left, &name) + sign * need;
+                let now = amount(left, &name).saturating_add(need.saturating_mul(sign));
                 left.insert(name, now.to_string());
             }
         }
@@ -77,7 +77,7 @@ impl WorkingSet<'_> {
                 continue;
             }
             for (name, _) in self.needs(*one) {
-                let sum = amount(&all, &name) + amount(&self.needs(*one), &name);
+                let sum = amount(&all, &name).saturating_add(amount(&self.needs(*one), &name));
                 all.insert(name, sum.to_string());
             }
         }

@@ -516,11 +516,12 @@ impl<'c> WorkingSet<'c> {
         let mut expired = false;
         let mut effective = Score::ZERO;
         if timeout > 0 && operation.changed > 0 {
-            expired = self.now.0 >= operation.changed + timeout && !self.waits_for_fencing(id, operation);
+            expired = self.now.0 >= operation.changed.saturating_add(timeout)
+                && !self.waits_for_fencing(id, operation);
             let (count, last) = self.fail_count(id, node, true);
             effective = count;
             if count > Score::ZERO {
-                self.changes_at(cib::Moment(last + timeout + 1));
+                self.changes_at(cib::Moment(last.saturating_add(timeout).saturating_add(1)));
             }
         }
         let mut clear = None;
@@ -558,7 +559,7 @@ impl<'c> WorkingSet<'c> {
         let name = resource.history_name.as_deref().unwrap_or(&resource.id);
         let unique = resource.is(Flags::UNIQUE);
         let name = if unique { name } else { base_name(name) };
-        let (mut count, mut last) = (Score::ZERO, 0);
+        let (mut count, mut last) = (Score::ZERO, 0i64);
         for (attribute, value) in &self.node(node).attributes {
             let of = |prefix: &str| {
                 let rest = attribute.strip_prefix(prefix)?;
@@ -576,7 +577,7 @@ impl<'c> WorkingSet<'c> {
         if effective
             && timeout > 0
             && last > 0
-            && self.now.0 > last + timeout
+            && self.now.0 > last.saturating_add(timeout)
             && !self.is_blocked_for_good(id, node)
         {
             count = Score::ZERO;

@@ -252,7 +252,7 @@ impl<'c> WorkingSet<'c> {
             return;
         }
         let limit = (self.options.shutdown_lock_limit_ms / 1_000).cast_signed();
-        if limit > 0 && self.now.0 > since + limit {
+        if limit > 0 && self.now.0 > since.saturating_add(limit) {
             return;
         }
         let resource = self.resource_mut(id);

@@ -155,6 +155,30 @@ fn a_resource_goes_where_its_scores_are_best_and_its_group_with_it() {
     assert_eq!(on("a"), ["n10: -INFINITY", "n9: -INFINITY"], "its template says that it is stopped");
 }
 
+#[test]
+fn the_largest_numbers_there_are_are_read_and_add_up_to_no_more() {
+    let most = i64::MAX.to_string();
+    let utilization = |id: &str| {
+        format!(r#"<utilization id="u{id}"><nvpair id="u{id}x" name="cpu" value="{most}"/></utilization>"#)
+    };
+    let document = SMALL
+        .replace(r#"value="false"/>"#, r#"value="false"/><nvpair id="o2" name="placement-strategy" value="utilization"/>"#)
+        .replace(r#"name="standby" value="on""#, &format!(r#"name="last-failure-g1" value="{most}""#))
+        .replace(r#"uname="n10"/><node"#, &format!(r#"uname="n10">{}</node><node"#, utilization("n")))
+        .replace(
+            r#"<primitive id="g1" class="ocf" provider="pacemaker" type="Dummy"/>"#,
+            &format!(
+                r#"<primitive id="g1" class="ocf" provider="pacemaker" type="Dummy">{}<meta_attributes id="gm">
+                   <nvpair id="gm1" name="failure-timeout" value="60s"/></meta_attributes></primitive>"#,
+                utilization("g")
+            ),
+        )
+        .replace(r#"<primitive id="g2" class="lsb" type="x"/>"#, &format!(r#"<primitive id="g2" class="lsb" type="x">{}</primitive>"#, utilization("h")))
+        .replace(r#"operation="start" call-id="3""#, &format!(r#"operation="start" last-rc-change="{most}" call-id="3""#));
+    assert!(status(&document).contains("g1"));
+    assert!(scores(&document, None).iter().any(|l| l.contains("g2")));
+}
+
 proptest! {
     /// Attributes that are lost, doubled or senseless: whatever is left is read, without a panic and without end.
     #[test]
