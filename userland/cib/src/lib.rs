@@ -43,6 +43,8 @@ pub use model::{
 };
 pub use nvpairs::{Ids, Precedence, collect};
 pub use options::{NoQuorumPolicy, Options, StonithAction};
+pub use parse::is_xml_name;
 pub use rules::{Comparison, Condition, NodeFacts, Rule};
 pub use tree::{Element, Position};
 pub use values::{Score, parse_bool, parse_duration_ms};
+pub use write::escape;

@@ -113,7 +113,7 @@ pub(crate) fn check_ids(configuration: &Element, file: &str) -> Result<(), CibEr
 fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<Element, CibError> {
     let name = start.name().0;
     // The tokeniser takes what stands there; a name that XML does not know could not be written again.
-    if !is_name(name) {
+    if !is_xml_name(name) {
         let what = format!(
             "<{}> is no element name; names are letters, digits, '-', '_', '.' and ':'",
             name.escape_debug()
@@ -126,7 +126,7 @@ fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<
             CibError::new(file, position, format!("attributes of <{}>: {error}", element.name))
         })?;
         let name = attribute.key.0;
-        if !is_name(name) {
+        if !is_xml_name(name) {
             let what = format!("\"{}\" in <{}> is no attribute name", name.escape_debug(), element.name);
             return Err(CibError::new(file, position, what));
         }
@@ -150,7 +150,8 @@ fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<
 }
 
 /// A name of XML 1.0, without its rarer alphabets: no name of the CIB needs them.
-fn is_name(name: &str) -> bool {
+#[must_use]
+pub fn is_xml_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
 }

@@ -45,7 +45,8 @@ fn indent(depth: usize, out: &mut String) {
     }
 }
 
-pub(crate) fn escape(value: &str, out: &mut String) {
+/// Writes a value as it stands between the quotes of an attribute.
+pub fn escape(value: &str, out: &mut String) {
     for c in value.chars() {
         match c {
             '&' => out.push_str("&amp;"),

@@ -16,6 +16,7 @@ mod constraints;
 mod model;
 mod plan;
 mod report;
+pub mod transition;
 mod unpack;
 
 pub use model::{

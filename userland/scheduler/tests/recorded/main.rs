@@ -1,6 +1,8 @@
 //! What is read of a document is what Pacemaker's tools read, and resources are placed by the same scores: own cases always,
 //! the peers' recorded ones where they lie beside the checkout.
 
+mod graphs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
