@@ -29,6 +29,7 @@ mod parse;
 mod read;
 mod rules;
 mod tree;
+mod upgrade;
 mod values;
 mod write;
 
@@ -46,5 +47,6 @@ pub use options::{NoQuorumPolicy, Options, StonithAction};
 pub use parse::is_xml_name;
 pub use rules::{Comparison, Condition, NodeFacts, Rule};
 pub use tree::{Element, Position};
+pub use upgrade::{Change, SCHEMAS, Upgraded, schema_index, upgrade};
 pub use values::{Score, parse_bool, parse_duration_ms};
 pub use write::escape;

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
     let document = text.map_err(|e| format!("{name}: {e}"));
     let root = document.and_then(|text| Element::parse(&text, &name).map_err(|e| e.to_string()));
     let root = match root {
-        Ok(root) => root,
+        Ok(root) => cib::upgrade(root).root,
         Err(e) => {
             io.complain(format_args!("crm_simulate: {e}\n"));
             return Exit::CannotCreate;

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod reading;
+mod upgrade;
 mod writing;
 
 /// A document around these resources.

@@ -14,7 +14,7 @@ use scheduler::{WorkingSet, current_status};
 const NOW: Moment = Moment(1_700_000_000);
 
 fn status(document: &str) -> String {
-    let root = Element::parse(document, "test").unwrap();
+    let root = cib::upgrade(Element::parse(document, "test").unwrap()).root;
     let recorded = WorkingSet::recorded_time(&root);
     let set = WorkingSet::new(&root, recorded.unwrap_or(NOW)).unwrap();
     current_status(&set, recorded.is_some())
@@ -22,7 +22,7 @@ fn status(document: &str) -> String {
 
 /// The scores by which everything is placed, sorted: their order is no part of what is promised.
 fn scores(document: &str, now: Option<Moment>) -> Vec<String> {
-    let root = Element::parse(document, "test").unwrap();
+    let root = cib::upgrade(Element::parse(document, "test").unwrap()).root;
     let now = now.or(WorkingSet::recorded_time(&root)).unwrap_or(NOW);
     let mut set = WorkingSet::new(&root, now).unwrap();
     set.place();
