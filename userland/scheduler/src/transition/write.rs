@@ -73,11 +73,11 @@ impl Action {
             out.attribute("on_node_uuid", &node.uuid);
         }
         out.optional("router_node", self.router.as_deref());
-        out.optional("shutdown-lock", self.shutdown_lock.as_deref());
     }
 
     fn whole(&self, out: &mut Text) {
         self.header(3, out);
+        out.optional("shutdown-lock", self.shutdown_lock.as_deref());
         out.0.push_str(">\n");
         if let Some(resource) = &self.resource {
             resource.write(out);

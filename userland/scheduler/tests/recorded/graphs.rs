@@ -19,8 +19,8 @@ fn every_recorded_graph_is_written_as_it_was_read() {
         let text = fs::read_to_string(&path).unwrap();
         let graph = Graph::parse(&text, "test").unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let written = graph.to_xml();
-        assert_eq!(without_what_was_cut_out(&written), without_what_was_cut_out(&text), "{}", path.display());
-        assert_eq!(Graph::parse(&written, "test").unwrap(), graph, "{}", path.display());
+        let same = without_what_was_cut_out(&written) == without_what_was_cut_out(&text);
+        assert!(same && Graph::parse(&written, "test").unwrap() == graph, "{}", path.display());
         read += 1;
     }
     assert!(read > 100, "only {read} graphs");
