@@ -2,8 +2,10 @@
 
 use cib::Score;
 
-use crate::constraints::{Colocation, MANDATORY};
+use crate::constraints::MANDATORY;
 use crate::model::{Flags, NodeId, ResourceId, Role, Variant, WorkingSet};
+
+use super::trace::Why;
 
 impl WorkingSet<'_> {
     pub(super) fn assign_bundle(&mut self, id: ResourceId) -> Option<NodeId> {
@@ -14,7 +16,8 @@ impl WorkingSet<'_> {
         let Variant::Bundle(bundle) = self.resource(id).variant.clone() else { return None };
         self.resource_mut(id).assigning = true;
         self.show_scores(id, "pcmk__bundle_allocate");
-        let containers: Vec<ResourceId> = bundle.replicas.iter().map(|r| r.container).collect();
+        let mut containers: Vec<ResourceId> = bundle.replicas.iter().map(|r| r.container).collect();
+        self.sort_instances(id, &mut containers);
         let max = bundle.replicas.len() as u32;
         self.distribute(id, &containers, max, bundle.per_host);
         for replica in &bundle.replicas {
@@ -35,12 +38,8 @@ impl WorkingSet<'_> {
         }
         if let Some(inside) = bundle.inside {
             let guests: Vec<NodeId> = bundle.replicas.iter().filter_map(|r| r.guest).collect();
-            for (at, entry) in self.resource_mut(inside).allowed.iter_mut().enumerate() {
-                if let Some(score) = entry {
-                    let own = guests.iter().any(|g| g.0 as usize == at);
-                    *score = if own { Score::ZERO } else { Score::MINUS_INFINITY };
-                }
-            }
+            self.set_scores(inside, Score::ZERO, Why::Replica, |_, n| guests.contains(&n));
+            self.set_scores(inside, Score::MINUS_INFINITY, Why::Replica, |_, n| !guests.contains(&n));
             self.assign(inside, None);
         }
         let resource = self.resource_mut(id);
@@ -51,50 +50,50 @@ impl WorkingSet<'_> {
     /// What runs inside of a replica runs on its guest, unless it has failed there too often.
     fn assign_inside(&mut self, child: ResourceId, guest: NodeId) {
         let worn_out = self.has_failed_too_often(child, guest);
-        for (at, entry) in self.resource_mut(child).allowed.iter_mut().enumerate() {
-            let Some(score) = entry else { continue };
-            if at != guest.0 as usize {
-                *score = Score::MINUS_INFINITY;
-            } else if !worn_out {
-                *score = Score::INFINITY;
-            }
+        self.set_scores(child, Score::MINUS_INFINITY, Why::Replica, |_, n| n != guest);
+        if !worn_out {
+            self.set_scores(child, Score::INFINITY, Why::Replica, |_, n| n == guest);
         }
         let Some(clone) = self.resource(child).parent else { return };
-        let before = std::mem::replace(&mut self.resource_mut(clone).assigning, true);
+        self.resource_mut(clone).assigning = true;
         self.assign(child, Some(guest));
-        self.resource_mut(clone).assigning = before;
+        self.resource_mut(clone).assigning = false;
     }
 
-    pub(super) fn colocate_with_bundle(
-        &mut self,
-        dependent: ResourceId,
-        primary: ResourceId,
-        colocation: &Colocation,
-    ) {
+    pub(super) fn colocate_with_bundle(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         let bundle = self.resource(primary);
         if bundle.provisional {
             return;
         }
         let Variant::Bundle(bundle) = bundle.variant.clone() else { return };
-        let promoted = colocation.primary_role == Role::Promoted;
-        let counts = |set: &Self, replica: &crate::model::Replica| {
-            !promoted || replica.child.is_some_and(|c| set.resource(c).next_role == Role::Promoted)
+        let colocation = &self.colocations[at];
+        let (score, role) = (colocation.score, colocation.primary_role);
+        let containers: Vec<ResourceId> = bundle.replicas.iter().map(|r| r.container).collect();
+        if matches!(self.resource(colocation.dependent).variant, Variant::Clone(_) | Variant::Bundle(_)) {
+            match self.partner(dependent, &containers, Role::Unknown) {
+                Some(partner) => self.apply_colocation(dependent, partner, at),
+                None if score == Score::INFINITY => self.place_nowhere(dependent),
+                None => {}
+            }
+            return;
+        }
+        if score < Score::INFINITY {
+            for container in containers {
+                self.apply_to_dependent(dependent, container, at);
+            }
+            return;
+        }
+        let counts = |replica: &&crate::model::Replica| {
+            !self.resource(replica.container).is(Flags::BLOCKED)
+                && (role < Role::Promoted
+                    || replica.child.is_some_and(|c| self.resource(c).next_role >= Role::Promoted))
         };
         let hosts: Vec<(NodeId, Score)> = bundle
             .replicas
             .iter()
-            .filter(|r| counts(self, r) && !self.resource(r.container).is(Flags::BLOCKED))
-            .filter_map(|r| self.assigned_with_score(r.container))
+            .filter(counts)
+            .filter_map(|r| self.placed_with_score(r.container))
             .collect();
-        if colocation.score == Score::INFINITY {
-            self.restrict_to(dependent, &hosts, false);
-            return;
-        }
-        for replica in &bundle.replicas {
-            if counts(self, replica) {
-                let plain = Colocation { primary_role: Role::Unknown, ..colocation.clone() };
-                self.apply_colocation(dependent, replica.container, &plain);
-            }
-        }
+        self.restrict_to(dependent, &hosts, false, at);
     }
 }

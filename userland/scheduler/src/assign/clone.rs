@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 
 use cib::Score;
 
-use crate::constraints::Colocation;
 use crate::model::{Flags, NodeId, ResourceId, Role, Variant, WorkingSet};
 
-use super::colocate::How;
+use super::colocate::{How, Sum};
+use super::order::merge_sort;
+use super::trace::{Table, Why};
 
 impl WorkingSet<'_> {
     pub(super) fn assign_clone(&mut self, id: ResourceId) -> Option<NodeId> {
@@ -17,16 +18,18 @@ impl WorkingSet<'_> {
         }
         let Variant::Clone(instances) = resource.variant.clone() else { return None };
         let promotable = resource.is(Flags::PROMOTABLE);
-        self.resource_mut(id).assigning = true;
         if promotable {
             self.add_promotion_scores(id);
         }
-        for at in self.resource(id).this_with.clone() {
+        self.resource_mut(id).assigning = true;
+        for place in 0..self.resource(id).this_with.len() {
+            let at = self.resource(id).this_with[place];
             self.assign(self.colocations[at].primary, None);
         }
         self.add_dependents(id, How { active: true, nonnegative: true, ..How::default() });
         self.show_scores(id, "pcmk__clone_allocate");
-        let children = self.sorted_instances(id);
+        let mut children = self.resource(id).children.clone();
+        self.sort_instances(id, &mut children);
         self.resource_mut(id).children.clone_from(&children);
         self.distribute(id, &children, instances.max, instances.node_max);
         if promotable {
@@ -37,61 +40,42 @@ impl WorkingSet<'_> {
         None
     }
 
-    /// Instances in the order in which they choose.
-    fn sorted_instances(&mut self, id: ResourceId) -> Vec<ResourceId> {
-        let mut children = self.resource(id).children.clone();
-        let keys: std::collections::BTreeMap<ResourceId, Vec<Option<Score>>> =
-            children.iter().map(|c| (*c, self.scores_with_colocations(*c))).collect();
-        children.sort_by(|a, b| self.compare_instances(*a, *b, &keys));
-        children
+    /// Puts instances into the order in which they choose.
+    pub(super) fn sort_instances(&self, id: ResourceId, children: &mut Vec<ResourceId>) {
+        let mut wishes = Wishes::default();
+        merge_sort(children, &mut |a, b| self.compare_instances(id, *a, *b, &mut wishes));
     }
 
-    /// What an instance's scores would be with what its parent is colocated with.
-    fn scores_with_colocations(&mut self, id: ResourceId) -> Vec<Option<Score>> {
-        let Some(parent) = self.resource(id).parent else { return Vec::new() };
-        let current = self.current_or_member_node(id);
-        let mut table: Vec<Option<Score>> = vec![None; self.nodes.len()];
-        if let Some(node) = current {
-            table[node.0 as usize] = self.score_on(id, node).or(Some(Score::ZERO));
+    /// How good the node of an instance is by all that its parent is colocated with.
+    fn score_of_parents_colocations(&self, parent: ResourceId, id: ResourceId) -> Score {
+        let Some(node) = self.current_node(id) else { return Score::MINUS_INFINITY };
+        let at = node.0 as usize;
+        let mut table: Table = vec![None; at + 1];
+        table[at] = Some(self.node(node).score);
+        let mut sum = Sum::of(table);
+        let mut add = |colocation: &crate::constraints::Colocation, other, nonnegative| {
+            let how = How { nonnegative, ..How::default() };
+            self.add_colocated(other, &mut sum, colocation.attribute.as_deref(), colocation.share(), how);
+        };
+        for at in &self.resource(parent).this_with {
+            let colocation = &self.colocations[*at];
+            add(colocation, colocation.primary, false);
         }
-        for at in self.resource(parent).this_with.clone() {
-            let colocation = self.colocations[at].clone();
-            self.add_instance_colocation(&mut table, colocation.primary, &colocation, false);
-        }
-        for at in self.resource(parent).with_this.clone() {
-            let colocation = self.colocations[at].clone();
-            if self.has_influence(&colocation) {
-                self.add_instance_colocation(&mut table, colocation.dependent, &colocation, true);
+        for at in &self.resource(parent).with_this {
+            let colocation = &self.colocations[*at];
+            if self.has_influence(colocation, Some(id)) {
+                add(colocation, colocation.dependent, true);
             }
         }
-        table
+        sum.scores[at].unwrap_or(Score::MINUS_INFINITY)
     }
 
-    fn add_instance_colocation(
-        &mut self,
-        table: &mut Vec<Option<Score>>,
-        other: ResourceId,
-        colocation: &Colocation,
-        nonnegative: bool,
-    ) {
-        let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-        let how = How { nonnegative, ..How::default() };
-        if let Some(added) = self.add_colocated_scores(other, Some(table), &colocation.attribute, factor, how)
-        {
-            *table = added;
-        }
-    }
-
-    pub(super) fn current_or_member_node(&self, id: ResourceId) -> Option<NodeId> {
-        self.current_node(id)
-            .or_else(|| self.resource(id).children.iter().find_map(|c| self.current_node(*c)))
-    }
-
-    fn compare_instances(
+    pub(super) fn compare_instances(
         &self,
+        parent: ResourceId,
         a: ResourceId,
         b: ResourceId,
-        keys: &std::collections::BTreeMap<ResourceId, Vec<Option<Score>>>,
+        wishes: &mut Wishes,
     ) -> Ordering {
         let (x, y) = (self.resource(a), self.resource(b));
         // One that runs in fewer places has less to lose.
@@ -101,60 +85,39 @@ impl WorkingSet<'_> {
                 return order;
             }
         }
-        let (m, n) = (self.current_or_member_node(a), self.current_or_member_node(b));
-        // Where it is must be allowed still.
-        let can = |id: ResourceId, node: Option<NodeId>| {
+        // Where it is must be allowed still; where it may not be it counts as not running.
+        let may = |id: ResourceId, node: &Option<NodeId>| {
             node.is_none_or(|node| self.score_on(id, node).is_some_and(|s| s >= Score::ZERO))
         };
-        let order = can(b, n).cmp(&can(a, m));
+        let (mut m, mut n) = (self.current_node(a), self.current_node(b));
+        let (can_a, can_b) = (may(a, &m), may(b, &n));
+        (m, n) = (m.filter(|_| can_a), n.filter(|_| can_b));
+        let order = can_b.cmp(&can_a).then_with(|| y.priority.cmp(&x.priority));
         if order.is_ne() {
             return order;
         }
-        let order = y.priority.cmp(&x.priority);
-        if order.is_ne() {
-            return order;
-        }
-        match (m, n) {
-            (None, None) => return Ordering::Equal,
-            (None, Some(_)) => return Ordering::Greater,
-            (Some(_), None) => return Ordering::Less,
-            (Some(_), Some(_)) => {}
-        }
-        let (Some(m), Some(n)) = (m, n) else { return Ordering::Equal };
+        let (Some(m), Some(n)) = (m, n) else { return m.is_none().cmp(&n.is_none()) };
         let order = self.is_available(n).cmp(&self.is_available(m));
         if order.is_ne() {
             return order;
         }
-        let on_parent =
-            |id: ResourceId, node: NodeId| self.resource(id).parent.and_then(|p| self.score_on(p, node));
-        let (p, q) = (on_parent(a, m), on_parent(b, n));
-        let order = q.is_some().cmp(&p.is_some());
-        if order.is_ne() {
-            return order;
+        let (p, q) = (self.score_on(parent, m).is_some(), self.score_on(parent, n).is_some());
+        if !p || !q {
+            return q.cmp(&p);
         }
-        let count =
-            |id: ResourceId, node: NodeId| self.resource(id).parent.map_or(0, |p| self.instances_on(p, node));
-        let order = count(a, m).cmp(&count(b, n));
-        if order.is_ne() {
-            return order;
-        }
+        let count = |node: NodeId| self.instances_on(parent, node);
         let failed = |id: ResourceId| self.any(id, &|r| r.is(Flags::FAILED));
-        let order = failed(a).cmp(&failed(b));
+        let order = count(m).cmp(&count(n)).then_with(|| failed(a).cmp(&failed(b)));
         if order.is_ne() {
             return order;
         }
-        let key = |id: ResourceId, node: NodeId| {
-            keys.get(&id).and_then(|t| t.get(node.0 as usize).copied().flatten())
-        };
-        let order = key(b, n).cmp(&key(a, m));
+        let mut wish =
+            |id| *wishes.0.entry(id).or_insert_with(|| self.score_of_parents_colocations(parent, id));
+        let order = wish(b).cmp(&wish(a));
         if order.is_ne() {
             return order;
         }
-        let number = |id: ResourceId| {
-            let id = &self.resource(id).id;
-            id.rsplit_once(':').and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(0)
-        };
-        number(a).cmp(&number(b))
+        number(&x.id).cmp(&number(&y.id))
     }
 
     pub(super) fn instances_on(&self, collective: ResourceId, node: NodeId) -> u32 {
@@ -162,8 +125,11 @@ impl WorkingSet<'_> {
     }
 
     /// One more instance of what a resource belongs to is on a node.
-    pub(super) fn count_instance(&mut self, id: ResourceId, node: NodeId) {
+    fn count_instance(&mut self, id: ResourceId, node: NodeId) {
         let at = node.0 as usize;
+        if self.score_on(id, node).is_none() {
+            return;
+        }
         let counts = &mut self.resource_mut(id).instances_on;
         counts.resize(counts.len().max(at + 1), 0);
         counts[at] += 1;
@@ -178,22 +144,21 @@ impl WorkingSet<'_> {
             .filter(|n| allowed[*n].is_some() && self.is_available(NodeId(*n as u32)))
             .count() as u32;
         let per_node = max.checked_div(available).map_or(1, |n| n.max(1));
+        let all = max < available;
         let mut placed = 0;
         for child in children {
             if placed >= max {
                 break;
             }
             let resource = self.resource(*child);
-            if !resource.provisional || !self.is_active(*child, false) || resource.is(Flags::FAILED) {
+            if !resource.provisional || resource.is(Flags::FAILED) {
                 continue;
             }
-            let Some(node) = self.current_or_member_node(*child) else { continue };
-            let usable =
-                self.is_available(node) && self.score_on(*child, node).is_some_and(|s| s >= Score::ZERO);
-            if usable
-                && self.instances_on(id, node) < per_node
-                && self.assign_instance(id, *child, Some(node), max < available, node_max)
-            {
+            let Some(node) = self.current_node(*child) else { continue };
+            // As good as the node is by itself; what the instance thinks of it is asked later.
+            let usable = self.is_available(node) && self.node(node).score >= Score::ZERO;
+            let free = self.score_on(id, node).is_none() || self.instances_on(id, node) < per_node;
+            if usable && free && self.assign_instance(id, *child, Some(node), all, node_max) {
                 placed += 1;
             }
         }
@@ -202,9 +167,8 @@ impl WorkingSet<'_> {
                 continue;
             }
             if placed >= max {
-                self.place_everywhere(*child, Score::MINUS_INFINITY);
-                self.assign_instance(id, *child, None, max < available, node_max);
-            } else if self.assign_instance(id, *child, None, max < available, node_max) {
+                self.place_everywhere(*child, Score::MINUS_INFINITY, Why::LimitReached);
+            } else if self.assign_instance(id, *child, None, all, node_max) {
                 placed += 1;
             }
         }
@@ -220,46 +184,47 @@ impl WorkingSet<'_> {
         node_max: u32,
     ) -> bool {
         if !self.resource(child).provisional || self.resource(child).assigning {
-            return !self.resource(child).provisional && self.resource(child).assigned.is_some();
+            return !self.resource(child).provisional && self.placed_node(child).is_some();
         }
-        if prefer.is_some_and(|p| self.score_on(child, p).is_none_or(|s| s < Score::ZERO)) {
-            return false;
-        }
-        // What the clone is colocated with its instances are, too.
-        let finite = |c: &Colocation| c.score > Score::ZERO && c.score < Score::INFINITY;
+        // What the clone is colocated with its instances are, too: twice, if it is tried twice.
         for at in self.resource(id).this_with.clone() {
-            let colocation = self.colocations[at].clone();
-            if (all || !finite(&colocation)) && !self.resource(child).this_with.contains(&at) {
-                self.resource_mut(child).this_with.push(at);
+            let score = self.colocations[at].score;
+            if all || score < Score::ZERO || score == Score::INFINITY {
+                self.insert_colocation(child, at, true);
             }
         }
         for at in self.resource(id).with_this.clone() {
             let colocation = &self.colocations[at];
-            if (all || colocation.score < Score::ZERO) && !self.resource(child).with_this.contains(&at) {
-                self.resource_mut(child).with_this.push(at);
+            if self.has_influence(colocation, Some(child)) && (all || colocation.score < Score::ZERO) {
+                self.insert_colocation(child, at, false);
             }
         }
-        for node in 0..self.nodes.len() {
-            let node = NodeId(node as u32);
-            if self.score_on(child, node).is_none() {
+        if prefer.is_some_and(|p| self.score_on(child, p).is_none_or(|s| s < Score::ZERO)) {
+            return false;
+        }
+        for at in 0..self.resource(child).allowed.len() {
+            let node = NodeId(at as u32);
+            if self.resource(child).allowed[at].is_none() {
                 continue;
             }
             let orphan = self.resource(child).is(Flags::ORPHAN);
             let of_clone = self.score_on(id, node).filter(|_| self.is_available(node) && !orphan);
-            match of_clone {
-                Some(score) if score < Score::ZERO => self.add_score_below(child, node, score),
-                Some(_) if self.instances_on(id, node) < node_max => {}
-                _ => self.add_score_below(child, node, Score::MINUS_INFINITY),
-            }
+            let why = match of_clone {
+                Some(score) if score < Score::ZERO => Why::OfWhole,
+                Some(_) if self.instances_on(id, node) < node_max => continue,
+                _ => Why::Full,
+            };
+            self.add_below(child, at, Score::MINUS_INFINITY, why);
         }
-        let before = prefer.map(|_| self.tables_of(child));
+        let before = prefer.map(|_| self.resource(child).allowed.clone());
         let chosen = self.assign(child, prefer);
         if let Some(before) = before
             && chosen.is_some()
             && chosen != prefer
         {
+            // Members of a group keep what was added to theirs.
+            self.replace_table(child, before, Why::SecondTry);
             self.unassign(child);
-            self.restore_tables(before);
             return false;
         }
         if let Some(node) = chosen {
@@ -268,175 +233,151 @@ impl WorkingSet<'_> {
         chosen.is_some()
     }
 
-    fn add_score_below(&mut self, id: ResourceId, node: NodeId, score: Score) {
-        for child in self.resource(id).children.clone() {
-            self.add_score_below(child, node, score);
+    /// Adds to the scores of all parts, where they are allowed.
+    fn add_below(&mut self, id: ResourceId, at: usize, score: Score, why: Why) {
+        for child in 0..self.resource(id).children.len() {
+            self.add_below(self.resource(id).children[child], at, score, why);
         }
-        if let Some(Some(entry)) = self.resource_mut(id).allowed.get_mut(node.0 as usize) {
-            *entry = *entry + score;
-        }
-    }
-
-    fn tables_of(&self, id: ResourceId) -> Vec<(ResourceId, Vec<Option<Score>>)> {
-        let mut tables = vec![(id, self.resource(id).allowed.clone())];
-        for child in &self.resource(id).children {
-            tables.extend(self.tables_of(*child));
-        }
-        tables
-    }
-
-    fn restore_tables(&mut self, tables: Vec<(ResourceId, Vec<Option<Score>>)>) {
-        for (id, table) in tables {
-            self.resource_mut(id).allowed = table;
+        let node = NodeId(at as u32);
+        if self.score_on(id, node).is_some() {
+            self.add_score(id, node, score, why);
         }
     }
 
-    /// As if it had never been placed.
-    fn unassign(&mut self, id: ResourceId) {
-        for child in self.resource(id).children.clone() {
-            self.unassign(child);
-        }
-        if let Some(node) = self.resource(id).assigned
-            && self.resource(id).is_primitive()
-        {
-            self.node_mut(node).assigned -= 1;
+    /// As if it had never been placed; what it was going to do stays.
+    pub(super) fn unassign(&mut self, id: ResourceId) {
+        let Some(node) = self.resource_mut(id).assigned.take() else { return };
+        self.resource_mut(id).provisional = true;
+        if self.resource(id).is_primitive() {
+            let known = self.node_mut(node);
+            known.assigned = known.assigned.saturating_sub(1);
             self.release_capacity(id, node);
-        }
-        let resource = self.resource_mut(id);
-        (resource.assigned, resource.provisional) = (None, true);
-        if resource.next_role == Role::Stopped && resource.is_primitive() {
-            resource.next_role = Role::Unknown;
         }
     }
 
     /// A colocation whose primary is a clone.
-    pub(super) fn colocate_with_clone(
-        &mut self,
-        dependent: ResourceId,
-        primary: ResourceId,
-        colocation: &Colocation,
-    ) {
+    pub(super) fn colocate_with_clone(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         let clone = self.resource(primary);
         if clone.provisional {
             return;
         }
+        let colocation = &self.colocations[at];
+        let (score, owner) = (colocation.score, colocation.dependent);
         if clone.is(Flags::PROMOTABLE) && colocation.primary_role != Role::Unknown {
-            return self.colocate_with_roles(dependent, primary, colocation);
-        }
-        if let Variant::Clone(own) = &self.resource(self.top_of(dependent)).variant
-            && own.interleave
-            && self.is_instance(dependent)
-        {
-            let node = self.resource(dependent).assigned;
-            let partner = match node.or_else(|| self.first_choice(dependent, primary)) {
-                Some(node) => self.instance_on(primary, node),
-                None => None,
-            };
-            match partner {
-                Some(partner) => self.apply_to_partner(dependent, partner, colocation),
-                None if colocation.score == Score::INFINITY => {
-                    self.conclude_assignment(dependent, None, true);
-                }
-                None => {}
+            if self.resource(dependent).provisional {
+                return self.colocate_with_roles(dependent, primary, at);
             }
-            return;
+            if colocation.dependent_role == Role::Promoted {
+                return self.promote_with_roles(dependent, primary, at);
+            }
         }
         let children = clone.children.clone();
-        if colocation.score == Score::INFINITY {
+        if self.is_interleaved(owner) && self.copies_per_node(owner) == self.copies_per_node(primary) {
+            match self.partner(dependent, &children, Role::Unknown) {
+                Some(partner) => self.apply_colocation(dependent, partner, at),
+                None if score == Score::INFINITY => self.place_nowhere(dependent),
+                None => {}
+            }
+        } else if score == Score::INFINITY {
             let mut nodes = Vec::new();
             for child in children {
-                let unblocked = !self.resource(child).is(Flags::BLOCKED);
-                nodes.extend(self.assigned_with_score(child).filter(|_| unblocked));
+                let blocked = self.any(child, &|r| r.is(Flags::BLOCKED));
+                nodes.extend(self.placed_with_score(child).filter(|_| !blocked));
             }
-            self.restrict_to(dependent, &nodes, false);
-            return;
+            self.restrict_to(dependent, &nodes, false, at);
+        } else {
+            for child in children {
+                self.apply_to_dependent(dependent, child, at);
+            }
+        }
+    }
+
+    fn is_interleaved(&self, owner: ResourceId) -> bool {
+        let owner = self.resource(owner);
+        matches!(owner.variant, Variant::Clone(_) | Variant::Bundle(_))
+            && owner.meta.get("interleave").and_then(|v| cib::parse_bool(v)) == Some(true)
+    }
+
+    fn copies_per_node(&self, id: ResourceId) -> u32 {
+        let resource = self.resource(id);
+        match &resource.variant {
+            // As configured, also where only one is possible.
+            Variant::Clone(_) => {
+                resource.meta.get("clone-node-max").and_then(|v| v.trim().parse().ok()).unwrap_or(1)
+            }
+            Variant::Bundle(bundle) => bundle.per_host,
+            _ => 1,
+        }
+    }
+
+    /// Puts a resource, all parts of it, nowhere.
+    pub(super) fn place_nowhere(&mut self, id: ResourceId) {
+        let children = self.resource(id).children.clone();
+        if children.is_empty() {
+            self.conclude_assignment(id, None, true);
         }
         for child in children {
-            self.apply_to_partner(dependent, child, colocation);
+            self.place_nowhere(child);
         }
     }
 
-    fn apply_to_partner(&mut self, dependent: ResourceId, partner: ResourceId, colocation: &Colocation) {
-        self.apply_colocation(dependent, partner, colocation);
-    }
-
-    fn is_instance(&self, id: ResourceId) -> bool {
-        let parent = self.resource(id).parent;
-        parent.is_some_and(|p| {
-            matches!(self.resource(p).variant, Variant::Clone(_))
-                || self
-                    .resource(p)
-                    .parent
-                    .is_some_and(|g| matches!(self.resource(g).variant, Variant::Clone(_)))
-        })
-    }
-
-    /// The first node in the order of an instance's choice that has a partner for it.
-    fn first_choice(&self, dependent: ResourceId, primary: ResourceId) -> Option<NodeId> {
-        let table = &self.resource(dependent).allowed;
-        let nodes = self.sorted_nodes(table, None);
-        nodes.into_iter().find(|n| self.instance_on(primary, *n).is_some())
-    }
-
-    /// Where a part of a collective was put.
-    pub(super) fn assigned_node(&self, id: ResourceId) -> Option<NodeId> {
-        let resource = self.resource(id);
-        resource.assigned.or_else(|| resource.children.iter().find_map(|c| self.assigned_node(*c)))
-    }
-
-    pub(super) fn instance_on(&self, clone: ResourceId, node: NodeId) -> Option<ResourceId> {
-        let children = &self.resource(clone).children;
-        children
-            .iter()
-            .copied()
-            .find(|c| self.assigned_node(*c) == Some(node) && !self.resource(*c).is(Flags::BLOCKED))
-    }
-
-    /// Where a part of a collective was put, and by what score.
-    pub(super) fn assigned_with_score(&self, id: ResourceId) -> Option<(NodeId, Score)> {
-        let resource = self.resource(id);
-        let own = resource.assigned.filter(|_| resource.is_primitive()).map(|n| (n, resource.assigned_score));
-        own.or_else(|| resource.children.iter().find_map(|c| self.assigned_with_score(*c)))
+    /// The first of some instances that will be where this one is, or might be.
+    pub(super) fn partner(&self, id: ResourceId, others: &[ResourceId], role: Role) -> Option<ResourceId> {
+        let on = |node: NodeId| {
+            others.iter().copied().find(|other| {
+                !self.any(*other, &|r| r.is(Flags::BLOCKED))
+                    && (role == Role::Unknown || self.next_role_of(*other) == role)
+                    && self.placed_node(*other) == Some(node)
+            })
+        };
+        match self.placed_node(id) {
+            Some(node) => on(node),
+            None => self.sorted_nodes(&self.resource(id).allowed, None).into_iter().find_map(on),
+        }
     }
 
     /// These nodes are (`add`: better by how good they were for those who are there, or) as good as before; all others are out of the question.
-    pub(super) fn restrict_to(&mut self, dependent: ResourceId, nodes: &[(NodeId, Score)], add: bool) {
-        let base = nodes.iter().map(|(n, _)| n.0 as usize + 1).max().unwrap_or(0);
-        let allowed = &mut self.resource_mut(dependent).allowed;
-        for (at, entry) in allowed.iter_mut().enumerate() {
+    pub(super) fn restrict_to(
+        &mut self,
+        dependent: ResourceId,
+        nodes: &[(NodeId, Score)],
+        add: bool,
+        at: usize,
+    ) {
+        let mut table = self.resource(dependent).allowed.clone();
+        for (at, entry) in table.iter_mut().enumerate() {
             let Some(entry) = entry else { continue };
             let there = nodes.iter().find(|(n, _)| n.0 as usize == at);
             *entry =
                 there.map_or(Score::MINUS_INFINITY, |(_, score)| if add { *entry + *score } else { *entry });
         }
-        allowed.resize(allowed.len().max(base), None);
+        let most = nodes.iter().map(|(n, _)| n.0 as usize + 1).max().unwrap_or(0);
+        table.resize(table.len().max(most), None);
         for (node, _) in nodes {
-            allowed[node.0 as usize].get_or_insert(Score::MINUS_INFINITY);
+            table[node.0 as usize].get_or_insert(Score::MINUS_INFINITY);
         }
+        self.replace_table(dependent, table, Why::Colocation(at));
     }
 
+    /// Puts all resources into the order in which they choose when capacity counts.
     pub(super) fn sort_resources(&mut self) {
         let mut top = self.top.clone();
-        let tables: std::collections::BTreeMap<ResourceId, Vec<Option<Score>>> = top
-            .iter()
-            .map(|id| {
-                let how = How { this_with: true, ..How::default() };
-                let table = self.add_colocated_scores(*id, None, "#uname", 1.0, how);
-                (*id, table.unwrap_or_default())
-            })
-            .collect();
-        let nodes = self.sorted_by_base();
+        let tables: std::collections::BTreeMap<ResourceId, Table> =
+            top.iter().map(|id| (*id, self.scores_with_primaries(*id).unwrap_or_default())).collect();
+        let base: Table = self.nodes.iter().map(|n| Some(n.score)).collect();
+        let mut nodes = self.by_name.clone();
+        let strategy = self.strategy();
+        merge_sort(&mut nodes, &mut |a, b| self.compare_nodes(&base, *a, *b, None, strategy));
         let score = |id: ResourceId, node: NodeId| {
             tables
                 .get(&id)
                 .and_then(|t| t.get(node.0 as usize).copied().flatten())
                 .unwrap_or(Score::MINUS_INFINITY)
         };
-        top.sort_by(|a, b| {
+        merge_sort(&mut top, &mut |a, b| {
             let (x, y) = (self.resource(*a), self.resource(*b));
-            let current = |id: ResourceId| {
-                self.current_or_member_node(id).map_or(Score::MINUS_INFINITY, |n| score(id, n))
-            };
+            let current =
+                |id: ResourceId| self.current_node(id).map_or(Score::MINUS_INFINITY, |n| score(id, n));
             y.priority.cmp(&x.priority).then_with(|| current(*b).cmp(&current(*a))).then_with(|| {
                 nodes
                     .iter()
@@ -447,12 +388,14 @@ impl WorkingSet<'_> {
         });
         self.top = top;
     }
+}
 
-    fn sorted_by_base(&self) -> Vec<NodeId> {
-        let table: Vec<Option<Score>> = self.nodes.iter().map(|n| Some(n.score)).collect();
-        let mut nodes = self.by_name.clone();
-        let strategy = self.strategy();
-        nodes.sort_by(|a, b| self.compare_nodes(&table, *a, *b, None, strategy));
-        nodes
-    }
+/// What was found out of instances while they were sorted.
+#[derive(Debug, Default)]
+pub(super) struct Wishes(std::collections::BTreeMap<ResourceId, Score>);
+
+/// The number of an instance, behind a colon, or of a container, behind a dash.
+fn number(id: &str) -> u64 {
+    let number = id.rsplit_once(':').or_else(|| id.rsplit_once('-'));
+    number.and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
 }

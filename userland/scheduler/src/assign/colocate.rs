@@ -6,10 +6,7 @@ use cib::Score;
 use crate::constraints::Colocation;
 use crate::model::{Flags, NodeId, ResourceId, Role, Variant, WorkingSet};
 
-type Table = Vec<Option<Score>>;
-
-/// A score that is used up: the node was wanted, and would not be any more.
-const MARK: Score = Score::new(-13);
+use super::trace::{Table, Why};
 
 /// How scores of others are added.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,9 +19,24 @@ pub(super) struct How {
     pub(super) active: bool,
 }
 
+/// Scores that others are being added to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sum {
+    pub(super) scores: Table,
+    /// Nodes that were wanted and are not any more: out of the question as long as something is added.
+    spent: Vec<bool>,
+}
+
+impl Sum {
+    pub(super) fn of(scores: Table) -> Self {
+        let spent = vec![false; scores.len()];
+        Self { scores, spent }
+    }
+}
+
 /// What a colocation is about at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
+pub(super) enum Effect {
     Nothing,
     Location,
     Role,
@@ -32,51 +44,69 @@ enum Effect {
 
 impl WorkingSet<'_> {
     /// Lets a colocation work on the dependent. Collectives pass it on to the part that it is about.
-    pub(super) fn apply_colocation(
-        &mut self,
-        dependent: ResourceId,
-        primary: ResourceId,
-        colocation: &Colocation,
-    ) {
-        match self.resource(dependent).variant {
-            Variant::Group => {
-                if let Some(first) = self.resource(dependent).children.first().copied() {
-                    self.apply_colocation(first, primary, colocation);
+    pub(super) fn apply_colocation(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
+        if matches!(self.resource(dependent).variant, Variant::Group) {
+            let members = self.resource(dependent).children.clone();
+            if self.is_together(dependent) {
+                if let Some(first) = members.first() {
+                    self.apply_to_dependent(*first, primary, at);
+                }
+            } else if self.colocations[at].score < Score::INFINITY {
+                for member in members {
+                    self.apply_to_dependent(member, primary, at);
                 }
             }
-            _ => self.apply_to_dependent(dependent, primary, colocation),
+            return;
         }
+        self.apply_to_dependent(dependent, primary, at);
     }
 
-    fn apply_to_dependent(&mut self, dependent: ResourceId, primary: ResourceId, colocation: &Colocation) {
+    pub(super) fn apply_to_dependent(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         match self.resource(primary).variant {
-            Variant::Primitive => self.colocate_with_primitive(dependent, primary, colocation),
+            Variant::Primitive => match self.effect(dependent, primary, &self.colocations[at], false) {
+                Effect::Nothing => {}
+                Effect::Role => self.apply_to_priority(dependent, primary, at),
+                Effect::Location => self.apply_to_scores(dependent, primary, at),
+            },
             Variant::Group => {
                 if self.resource(primary).provisional {
                     return;
                 }
-                let members = &self.resource(primary).children;
-                let member =
-                    if colocation.score == Score::INFINITY { members.last() } else { members.first() };
-                if let Some(member) = member.copied() {
-                    self.apply_to_dependent(dependent, member, colocation);
+                let members = self.resource(primary).children.clone();
+                let mandatory = self.colocations[at].score == Score::INFINITY;
+                if self.is_together(primary) {
+                    let member = if mandatory { members.last() } else { members.first() };
+                    if let Some(member) = member {
+                        self.apply_to_dependent(dependent, *member, at);
+                    }
+                } else if !mandatory {
+                    for member in members {
+                        self.apply_to_dependent(dependent, member, at);
+                    }
                 }
             }
-            Variant::Clone(_) => self.colocate_with_clone(dependent, primary, colocation),
-            Variant::Bundle(_) => self.colocate_with_bundle(dependent, primary, colocation),
+            Variant::Clone(_) => self.colocate_with_clone(dependent, primary, at),
+            Variant::Bundle(_) => self.colocate_with_bundle(dependent, primary, at),
         }
     }
 
-    fn effect(&self, dependent: ResourceId, primary: ResourceId, colocation: &Colocation) -> Effect {
+    /// What a colocation is about. `preview`: as if both were to be placed still.
+    pub(super) fn effect(
+        &self,
+        dependent: ResourceId,
+        primary: ResourceId,
+        colocation: &Colocation,
+        preview: bool,
+    ) -> Effect {
         let (d, p) = (self.resource(dependent), self.resource(primary));
-        if p.provisional {
+        if !preview && p.provisional {
             return Effect::Nothing;
         }
         let promotable = d.parent.is_some_and(|parent| self.resource(parent).is(Flags::PROMOTABLE));
         if colocation.dependent_role >= Role::Unpromoted && promotable && !d.provisional {
             return Effect::Role;
         }
-        if !d.provisional {
+        if !preview && !d.provisional {
             return Effect::Nothing;
         }
         let positive = colocation.score > Score::ZERO;
@@ -89,30 +119,14 @@ impl WorkingSet<'_> {
         Effect::Location
     }
 
-    fn colocate_with_primitive(
-        &mut self,
-        dependent: ResourceId,
-        primary: ResourceId,
-        colocation: &Colocation,
-    ) {
-        match self.effect(dependent, primary, colocation) {
-            Effect::Nothing => {}
-            Effect::Role => self.apply_to_priority(dependent, primary, colocation),
-            Effect::Location => self.apply_to_scores(dependent, primary, colocation),
-        }
-    }
-
-    /// A node's value of an attribute, as colocations compare it.
-    pub(super) fn node_value(&self, node: NodeId, attribute: &str) -> Option<String> {
-        self.node(node).attributes.get(attribute).map(|v| v.to_ascii_lowercase())
-    }
-
-    fn apply_to_priority(&mut self, dependent: ResourceId, primary: ResourceId, colocation: &Colocation) {
+    fn apply_to_priority(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         let (Some(d), Some(p)) = (self.resource(dependent).assigned, self.resource(primary).assigned) else {
             return;
         };
-        if self.node_value(d, &colocation.attribute) != self.node_value(p, &colocation.attribute) {
-            if colocation.score == Score::INFINITY && colocation.dependent_role == Role::Promoted {
+        let colocation = &self.colocations[at];
+        let (score, role) = (colocation.score, colocation.dependent_role);
+        if !self.same_place(d, p, colocation.attribute.as_deref()) {
+            if score == Score::INFINITY && role == Role::Promoted {
                 self.resource_mut(dependent).priority = Score::MINUS_INFINITY;
             }
             return;
@@ -121,158 +135,163 @@ impl WorkingSet<'_> {
         if wanted != Role::Unknown && wanted != self.resource(primary).next_role {
             return;
         }
-        let score = if colocation.dependent_role == Role::Unpromoted {
-            Score::new(-colocation.score.get())
-        } else {
-            colocation.score
-        };
+        let score = if role == Role::Unpromoted { Score::new(-score.get()) } else { score };
         let resource = self.resource_mut(dependent);
         resource.priority = score + resource.priority;
     }
 
-    fn apply_to_scores(&mut self, dependent: ResourceId, primary: ResourceId, colocation: &Colocation) {
+    fn apply_to_scores(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         let there = self.resource(primary).assigned;
-        if there.is_none() && colocation.score < Score::ZERO {
+        let colocation = &self.colocations[at];
+        let score = colocation.score;
+        if there.is_none() && score < Score::ZERO {
             return;
         }
-        let value = there.and_then(|n| self.node_value(n, &colocation.attribute));
-        let negated = Score::new(-colocation.score.get());
+        let negated = Score::new(-score.get());
         let mut work = self.resource(dependent).allowed.clone();
-        for (at, score) in work.iter_mut().enumerate() {
-            let Some(score) = score else { continue };
-            if there.is_none() {
-                *score = negated + *score;
-            } else if self.node_value(NodeId(at as u32), &colocation.attribute) == value {
+        for (node, entry) in work.iter_mut().enumerate() {
+            let Some(entry) = entry else { continue };
+            let Some(there) = there else {
+                *entry = negated + *entry;
+                continue;
+            };
+            if self.same_place(NodeId(node as u32), there, colocation.attribute.as_deref()) {
                 // That it must be there is said by all other nodes.
-                if colocation.score < Score::INFINITY {
-                    *score = colocation.score + *score;
+                if score < Score::INFINITY {
+                    *entry = score + *entry;
                 }
-            } else if colocation.score == Score::INFINITY {
-                *score = negated + *score;
+            } else if score == Score::INFINITY {
+                *entry = negated + *entry;
             }
         }
-        let infinite = matches!(colocation.score, Score::INFINITY | Score::MINUS_INFINITY);
+        let infinite = matches!(score, Score::INFINITY | Score::MINUS_INFINITY);
         if infinite || self.any_usable(&work) {
-            self.resource_mut(dependent).allowed = work;
+            self.replace_table(dependent, work, Why::Colocation(at));
         }
     }
 
     /// Adds to a resource's scores where those would rather be that are placed with it.
     pub(super) fn add_dependents(&mut self, id: ResourceId, how: How) {
-        for at in self.resource(id).with_this.clone() {
-            let colocation = self.colocations[at].clone();
-            if !self.has_influence(&colocation) {
-                continue;
-            }
-            let table = self.resource(id).allowed.clone();
-            let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-            let (dependent, attribute) = (colocation.dependent, &colocation.attribute);
-            if let Some(added) = self.add_colocated_scores(dependent, Some(&table), attribute, factor, how) {
-                self.resource_mut(id).allowed = added;
+        for place in 0..self.resource(id).with_this.len() {
+            let at = self.resource(id).with_this[place];
+            if self.has_influence(&self.colocations[at], None) {
+                self.add_wish(id, self.colocations[at].dependent, at, how);
             }
         }
     }
 
-    /// Adds, times a factor, the scores of a resource and of what hangs on it to a table. `None`: to its own.
-    pub(super) fn add_colocated_scores(
-        &mut self,
-        id: ResourceId,
-        table: Option<&Table>,
-        attribute: &str,
-        factor: f32,
-        how: How,
-    ) -> Option<Table> {
-        if self.resource(id).merging {
-            return table.cloned();
-        }
-        self.resource_mut(id).merging = true;
-        let result = self.add_colocated(id, table, attribute, factor, how);
-        self.resource_mut(id).merging = false;
-        result
+    /// Adds the scores of another side of a colocation to a resource's own.
+    pub(super) fn add_wish(&mut self, id: ResourceId, other: ResourceId, at: usize, how: How) {
+        let mut sum = Sum::of(self.resource(id).allowed.clone());
+        let colocation = &self.colocations[at];
+        self.add_colocated(other, &mut sum, colocation.attribute.as_deref(), colocation.share(), how);
+        self.replace_table(id, sum.scores, Why::Wish(at));
     }
 
-    fn add_colocated(
-        &mut self,
+    /// A resource's own scores with those of everything that it is placed with.
+    pub(super) fn scores_with_primaries(&self, id: ResourceId) -> Option<Table> {
+        let how = How { this_with: true, ..How::default() };
+        let resource = self.resource(id);
+        if resource.merging.replace(true) {
+            return None;
+        }
+        let sum = match (&resource.variant, resource.children.last()) {
+            (Variant::Group, last) => last.and_then(|last| self.scores_with_primaries(*last)).map(Sum::of),
+            _ => Some(Sum::of(resource.allowed.clone())),
+        };
+        let scores = sum.map(|mut sum| {
+            self.add_further(id, &mut sum, 1.0, how);
+            sum.scores
+        });
+        resource.merging.set(false);
+        scores
+    }
+
+    /// Adds, times a factor, the scores of a resource and of what hangs on it to a table.
+    pub(super) fn add_colocated(
+        &self,
         id: ResourceId,
-        table: Option<&Table>,
-        attribute: &str,
+        sum: &mut Sum,
+        attribute: Option<&str>,
         factor: f32,
         how: How,
-    ) -> Option<Table> {
-        let group = matches!(self.resource(id).variant, Variant::Group);
-        let members = self.resource(id).children.clone();
-        let mut work = match (table, group) {
-            (None, true) => {
-                let last = *members.last()?;
-                return self.add_colocated_scores(last, None, attribute, factor, how);
+    ) {
+        let resource = self.resource(id);
+        if resource.merging.replace(true) {
+            // Round in a circle: it is on the way already.
+            return;
+        }
+        let mut work = sum.clone();
+        let counts = match (&resource.variant, resource.children.first()) {
+            (Variant::Group, None) => false,
+            (Variant::Group, Some(first)) => {
+                self.add_colocated(*first, &mut work, attribute, factor, how);
+                true
             }
-            (None, false) => self.resource(id).allowed.clone(),
-            (Some(table), true) => {
-                let first = *members.first()?;
-                self.add_colocated_scores(first, Some(table), attribute, factor, how)?
-            }
-            (Some(table), false) => {
-                let mut work = table.clone();
+            _ => {
                 self.add_matching(&mut work, id, attribute, factor, how.nonnegative);
-                work
+                true
             }
         };
-        if self.any_usable(&work) {
-            let list = if how.this_with {
-                self.resource(id).this_with.clone()
-            } else {
-                match members.last().filter(|_| group) {
-                    Some(last) => {
-                        let mut all = self.resource(id).with_this.clone();
-                        all.extend(&self.resource(*last).with_this);
-                        all
-                    }
-                    None => self.resource(id).with_this.clone(),
-                }
+        if counts && self.add_further(id, &mut work, factor, how) {
+            *sum = work;
+        }
+        resource.merging.set(false);
+    }
+
+    /// What hangs on a resource, too. Whether what was added so far counts.
+    fn add_further(&self, id: ResourceId, work: &mut Sum, factor: f32, how: How) -> bool {
+        if self.any_usable(&work.scores) {
+            let resource = self.resource(id);
+            let list = match (&resource.variant, resource.children.last()) {
+                _ if how.this_with => &resource.this_with,
+                (Variant::Group, Some(last)) => &self.resource(*last).with_this,
+                _ => &resource.with_this,
             };
             for at in list {
-                let colocation = self.colocations[at].clone();
-                let other = if how.this_with { colocation.primary } else { colocation.dependent };
-                if !how.this_with && !self.has_influence(&colocation) {
+                let colocation = &self.colocations[*at];
+                let other = if how.this_with {
+                    colocation.primary
+                } else if self.has_influence(colocation, None) {
+                    colocation.dependent
+                } else {
                     continue;
-                }
+                };
                 // Not times the factor so far: only its sign goes on.
-                let share = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-                let factor = if factor < 0.0 { -share } else { share };
+                let share = colocation.share();
+                let share = if factor < 0.0 { -share } else { share };
                 let how = How { active: true, ..how };
-                if let Some(more) =
-                    self.add_colocated_scores(other, Some(&work), &colocation.attribute, factor, how)
-                {
-                    work = more;
-                }
+                self.add_colocated(other, work, colocation.attribute.as_deref(), share, how);
             }
         } else if how.active {
-            return table.cloned();
+            return false;
         }
         if how.nonnegative {
-            for score in work.iter_mut().flatten().filter(|s| **s == MARK) {
-                *score = Score::new(1);
+            for (entry, spent) in work.scores.iter_mut().zip(&mut work.spent) {
+                if std::mem::replace(spent, false) {
+                    *entry = Some(Score::new(1));
+                }
             }
         }
-        Some(work)
+        true
     }
 
     fn add_matching(
         &self,
-        table: &mut Table,
+        sum: &mut Sum,
         id: ResourceId,
-        attribute: &str,
+        attribute: Option<&str>,
         factor: f32,
         nonnegative: bool,
     ) {
-        for (at, entry) in table.iter_mut().enumerate() {
+        for (at, entry) in sum.scores.iter_mut().enumerate() {
             let Some(weight) = entry.as_mut() else { continue };
             let score = self.best_matching(id, attribute, NodeId(at as u32));
-            if (factor < 0.0 && score < Score::ZERO) || (nonnegative && *weight == MARK) {
+            if (factor < 0.0 && score < Score::ZERO) || sum.spent[at] {
                 continue;
             }
-            let product = factor * score.get() as f32;
-            // Half away from zero.
+            // In 32 bits; half away from zero.
+            let product = f64::from(factor * score.get() as f32);
             let mut delta = if product < 0.0 { product - 0.5 } else { product + 0.5 } as i32;
             if delta == 0 && score != Score::ZERO {
                 delta = if factor > 0.0 {
@@ -283,26 +302,26 @@ impl WorkingSet<'_> {
                     0
                 };
             }
-            let sum = Score::new(delta) + *weight;
-            if nonnegative && sum < Score::ZERO && *weight > Score::ZERO {
-                *weight = MARK;
-            } else if nonnegative && sum < Score::ZERO && *weight == Score::ZERO {
+            let after = Score::new(delta) + *weight;
+            if nonnegative && after < Score::ZERO && *weight > Score::ZERO {
+                *weight = Score::MINUS_INFINITY;
+                sum.spent[at] = true;
+            } else if nonnegative && after < Score::ZERO && *weight == Score::ZERO {
                 // Neither wanted nor unwanted.
             } else {
-                *weight = sum;
+                *weight = after;
             }
         }
     }
 
-    /// The best score of a resource on an available node that has the same value of an attribute.
-    fn best_matching(&self, id: ResourceId, attribute: &str, node: NodeId) -> Score {
+    /// The best score of a resource on an available node that is the same place.
+    fn best_matching(&self, id: ResourceId, attribute: Option<&str>, node: NodeId) -> Score {
         let allowed = &self.resource(id).allowed;
         let at = |n: NodeId| allowed.get(n.0 as usize).copied().flatten().filter(|_| self.is_available(n));
-        if attribute == "#uname" {
+        if attribute.is_none() && self.node(node).named {
             return at(node).unwrap_or(Score::MINUS_INFINITY);
         }
-        let value = self.node_value(node, attribute);
-        let same = self.by_name.iter().filter(|n| self.node_value(**n, attribute) == value);
+        let same = self.by_name.iter().filter(|n| self.same_place(node, **n, attribute));
         same.filter_map(|n| at(*n)).max().unwrap_or(Score::MINUS_INFINITY)
     }
 }

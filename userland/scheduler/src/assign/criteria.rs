@@ -2,23 +2,24 @@
 
 use cib::Score;
 
-use crate::constraints::Location;
 use crate::model::{Discovery, Flags, NodeId, Order, ResourceId, Role, Variant, WorkingSet};
+
+use super::trace::Why;
 
 impl WorkingSet<'_> {
     /// Bans that reading the history has led to.
     pub(super) fn apply_early_orders(&mut self) {
         for order in self.orders.clone() {
             if let Order::Location { resource, node, score } = order {
-                self.place_on(resource, node, score);
+                self.place_on(resource, node, score, Why::History);
             }
         }
     }
 
     pub(super) fn apply_node_criteria(&mut self) {
         self.apply_shutdown_locks();
-        for location in self.locations_by_constraint.clone().iter().rev() {
-            self.apply_location(location.resource, location, false);
+        for at in (0..self.locations_by_constraint.len()).rev() {
+            self.apply_location(self.locations_by_constraint[at].resource, at, false);
         }
         for id in self.top.clone() {
             self.apply_stickiness(id);
@@ -33,58 +34,58 @@ impl WorkingSet<'_> {
     }
 
     /// `plain`: only that it is allowed there, without the score.
-    fn apply_location(&mut self, id: ResourceId, location: &Location, plain: bool) {
+    fn apply_location(&mut self, id: ResourceId, at: usize, plain: bool) {
+        self.apply_own_location(id, at, plain);
         match self.resource(id).variant.clone() {
-            Variant::Primitive => self.apply_own_location(id, location, plain),
+            Variant::Primitive => {}
             Variant::Group => {
-                self.apply_own_location(id, location, plain);
                 let together = self.is_together(id);
-                for (at, member) in self.resource(id).children.clone().into_iter().enumerate() {
+                for (place, member) in self.resource(id).children.clone().into_iter().enumerate() {
                     // The first one's scores carry over to the others.
-                    self.apply_location(member, location, plain || at > 0 && together);
+                    self.apply_location(member, at, plain || place > 0 && together);
                 }
             }
             Variant::Clone(_) => {
-                self.apply_own_location(id, location, plain);
                 for child in self.resource(id).children.clone() {
-                    self.apply_location(child, location, plain);
+                    self.apply_location(child, at, plain);
                 }
             }
             Variant::Bundle(bundle) => {
-                self.apply_own_location(id, location, plain);
                 for replica in &bundle.replicas {
-                    self.apply_location(replica.container, location, plain);
+                    self.apply_location(replica.container, at, plain);
                     if let Some(ip) = replica.ip {
-                        self.apply_location(ip, location, plain);
+                        self.apply_location(ip, at, plain);
                     }
                 }
-                if let Some(inside) = bundle.inside.filter(|_| location.role == Role::Promoted) {
-                    self.apply_location(inside, location, plain);
-                    let at = self.locations_by_constraint.iter().position(|l| std::ptr::eq(l, location));
-                    self.resource_mut(inside).locations.extend(at);
+                let promoted = self.locations_by_constraint[at].role == Role::Promoted;
+                if let Some(inside) = bundle.inside.filter(|_| promoted) {
+                    self.apply_location(inside, at, plain);
+                    self.resource_mut(inside).locations.push(at);
                 }
             }
         }
     }
 
-    fn apply_own_location(&mut self, id: ResourceId, location: &Location, plain: bool) {
+    fn apply_own_location(&mut self, id: ResourceId, at: usize, plain: bool) {
+        let location = &self.locations_by_constraint[at];
+        let discovery = location.discovery;
         if location.role != Role::Unknown && location.role != self.resource(id).next_role {
             return;
         }
-        for (node, score) in &location.scores {
-            let score = if plain { Score::ZERO } else { *score };
-            let at = node.0 as usize;
-            let resource = self.resource_mut(id);
-            if resource.allowed.len() <= at {
-                resource.allowed.resize(at + 1, None);
+        for place in 0..location.scores.len() {
+            let (node, score) = self.locations_by_constraint[at].scores[place];
+            let (score, why) =
+                if plain { (Score::ZERO, Why::AllowedBy(at)) } else { (score, Why::Location(at)) };
+            // Where it was not allowed so far only this counts.
+            let sum = self.score_on(id, node).map_or(score, |s| s + score);
+            self.set_score(id, node.0 as usize, sum, why);
+            let (node, resource) = (node.0 as usize, self.resource_mut(id));
+            if resource.discovery.len() <= node {
+                resource.discovery.resize(node + 1, Discovery::Always);
             }
-            resource.allowed[at] = Some(resource.allowed[at].map_or(score, |s| s + score));
-            if resource.discovery.len() <= at {
-                resource.discovery.resize(at + 1, Discovery::Always);
-            }
-            if resource.discovery[at] < location.discovery {
-                resource.discovery[at] = location.discovery;
-                if location.discovery == Discovery::Exclusive {
+            if resource.discovery[node] < discovery {
+                resource.discovery[node] = discovery;
+                if discovery == Discovery::Exclusive {
                     resource.set(Flags::EXCLUSIVE_DISCOVERY, true);
                 }
             }
@@ -113,7 +114,7 @@ impl WorkingSet<'_> {
         if !self.options.symmetric && self.score_on(id, node).is_none() {
             return;
         }
-        self.add_score(id, node, stickiness);
+        self.add_score(id, node, stickiness, Why::Stickiness);
     }
 
     fn apply_failures(&mut self, id: ResourceId, node: NodeId) {
@@ -130,7 +131,7 @@ impl WorkingSet<'_> {
         }
         if self.has_failed_too_often(id, node) {
             let banned = if resource.is(Flags::UNIQUE) { id } else { self.top_of(id) };
-            self.place_on(banned, Some(node), Score::MINUS_INFINITY);
+            self.place_on(banned, Some(node), Score::MINUS_INFINITY, Why::Failures);
         }
     }
 
@@ -152,12 +153,10 @@ impl WorkingSet<'_> {
             self.apply_exclusive_discovery(child, node);
         }
         let at = node.0 as usize;
-        let resource = self.resource_mut(id);
+        let resource = self.resource(id);
         let here = resource.discovery.get(at).copied().unwrap_or(Discovery::Always);
-        if here != Discovery::Exclusive
-            && let Some(Some(score)) = resource.allowed.get_mut(at)
-        {
-            *score = Score::MINUS_INFINITY;
+        if here != Discovery::Exclusive && resource.allowed.get(at).is_some_and(Option::is_some) {
+            self.set_score(id, at, Score::MINUS_INFINITY, Why::Discovery);
         }
     }
 
@@ -201,7 +200,7 @@ impl WorkingSet<'_> {
         let Some(locked) = self.resource(id).locked_to else { return };
         for at in 0..self.nodes.len() {
             if at != locked.0 as usize {
-                self.place_on(id, Some(NodeId(at as u32)), Score::MINUS_INFINITY);
+                self.place_on(id, Some(NodeId(at as u32)), Score::MINUS_INFINITY, Why::Lock);
             }
         }
     }

@@ -5,9 +5,11 @@ mod clone;
 mod colocate;
 mod criteria;
 mod group;
-mod nodes;
+pub(crate) mod nodes;
+mod order;
 mod primitive;
 mod promote;
+pub(crate) mod trace;
 mod utilization;
 
 use std::fmt::Write;
@@ -17,6 +19,9 @@ use crate::model::{Flags, ResourceId, Variant, WorkingSet};
 impl WorkingSet<'_> {
     /// Reads the constraints and places every resource.
     pub fn place(&mut self) {
+        for node in &mut self.nodes {
+            node.named = node.attributes.contains_key("#uname");
+        }
         self.apply_early_orders();
         self.apply_node_health();
         self.read_constraints();
@@ -56,7 +61,7 @@ impl WorkingSet<'_> {
     }
 
     /// Writes the scores of a resource and all of its parts down, as they are now.
-    pub(crate) fn show_scores(&mut self, id: ResourceId, label: &str) {
+    pub(crate) fn show_scores(&mut self, id: ResourceId, label: &'static str) {
         let resource = self.resource(id);
         if resource.is(Flags::ORPHAN) {
             return;
@@ -73,6 +78,9 @@ impl WorkingSet<'_> {
             }
         }
         self.scores.push_str(&lines);
+        if self.trace.is_some() {
+            self.note_shown(id, label);
+        }
         for child in self.resource(id).children.clone() {
             self.show_scores(child, label);
         }

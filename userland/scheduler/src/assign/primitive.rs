@@ -5,6 +5,7 @@ use cib::Score;
 use crate::model::{Flags, NoQuorumPolicy, NodeId, ResourceId, Role, Variant, WorkingSet};
 
 use super::colocate::How;
+use super::trace::Why;
 
 impl WorkingSet<'_> {
     pub(super) fn assign_primitive(&mut self, id: ResourceId, prefer: Option<NodeId>) -> Option<NodeId> {
@@ -22,6 +23,7 @@ impl WorkingSet<'_> {
             return None;
         }
         self.resource_mut(id).assigning = true;
+        // The list may grow meanwhile: what is added then is not looked at any more where it comes first.
         for at in self.resource(id).this_with.clone() {
             self.apply_this_with(id, at);
         }
@@ -29,7 +31,7 @@ impl WorkingSet<'_> {
         let resource = self.resource(id);
         let freeze = !self.have_quorum && self.options.no_quorum_policy == NoQuorumPolicy::Freeze;
         if resource.next_role == Role::Stopped {
-            self.place_everywhere(id, Score::MINUS_INFINITY);
+            self.place_everywhere(id, Score::MINUS_INFINITY, Why::TargetRole);
         } else if resource.next_role > resource.role && freeze {
             let role = resource.role;
             self.resource_mut(id).next_role = role;
@@ -56,29 +58,30 @@ impl WorkingSet<'_> {
     }
 
     fn apply_this_with(&mut self, id: ResourceId, at: usize) {
-        let colocation = self.colocations[at].clone();
+        let colocation = &self.colocations[at];
+        let primary = colocation.primary;
         let revocable = colocation.dependent_role >= Role::Promoted
             || (colocation.score < Score::ZERO && colocation.score > Score::MINUS_INFINITY);
         let before = revocable.then(|| self.resource(id).allowed.clone());
-        self.assign(colocation.primary, None);
-        self.apply_colocation(id, colocation.primary, &colocation);
+        self.assign(primary, None);
+        self.apply_colocation(id, primary, at);
         if let Some(before) = before
             && !self.any_usable(&self.resource(id).allowed)
         {
-            self.resource_mut(id).allowed = before;
+            self.replace_table(id, before, Why::TakenBack);
         }
     }
 
-    fn assign_best(&mut self, id: ResourceId, prefer: Option<NodeId>) -> bool {
+    fn assign_best(&mut self, id: ResourceId, prefer: Option<NodeId>) {
         let most_free = self.ban_insufficient_capacity(id);
         let prefer = prefer.or(most_free);
         let current = self.current_node(id);
-        let table = self.resource(id).allowed.clone();
-        let nodes = self.sorted_nodes(&table, current);
+        let table = &self.resource(id).allowed;
+        let nodes = self.sorted_nodes(table, current);
         let score = |n: NodeId| table.get(n.0 as usize).copied().flatten();
         let best = nodes.first().copied();
         let preferred = prefer.filter(|p| {
-            score(*p).is_some() && best.is_none_or(|b| score(*p) >= score(b)) && self.is_usable(*p, &table)
+            score(*p).is_some() && best.is_none_or(|b| score(*p) >= score(b)) && self.is_usable(*p, table)
         });
         let mut chosen = preferred.or(best);
         if preferred.is_none()
@@ -86,12 +89,13 @@ impl WorkingSet<'_> {
             && score(best) > Some(Score::ZERO)
             && self.is_available(best)
             && self.is_available(current)
+            && self.node(current).score >= Score::ZERO
             && !self.is_unique_instance(id)
             && score(current) == score(best)
         {
             chosen = Some(current);
         }
-        self.conclude_assignment(id, chosen, false)
+        self.conclude_assignment(id, chosen, false);
     }
 
     fn is_usable(&self, node: NodeId, table: &[Option<Score>]) -> bool {
@@ -104,27 +108,20 @@ impl WorkingSet<'_> {
         parent.is_some_and(|p| matches!(p.variant, Variant::Clone(_)) && p.is(Flags::UNIQUE))
     }
 
-    /// Puts a resource where it was decided, unless it cannot run there. Whether it is anywhere.
-    pub(super) fn conclude_assignment(
-        &mut self,
-        id: ResourceId,
-        chosen: Option<NodeId>,
-        force: bool,
-    ) -> bool {
-        self.resource_mut(id).provisional = false;
+    /// Puts a resource where it was decided, unless it cannot run there.
+    pub(super) fn conclude_assignment(&mut self, id: ResourceId, chosen: Option<NodeId>, force: bool) {
         let chosen = chosen.filter(|n| {
             force || {
                 let score = self.score_on(id, *n).unwrap_or(Score::MINUS_INFINITY);
                 score >= Score::ZERO && (self.is_available(*n) || self.is_guest(*n))
             }
         });
+        self.unassign(id);
+        let resource = self.resource_mut(id);
+        resource.provisional = false;
         let Some(node) = chosen else {
-            let resource = self.resource_mut(id);
-            resource.assigned = None;
-            if !force || resource.next_role > Role::Stopped {
-                resource.next_role = Role::Stopped;
-            }
-            return false;
+            resource.next_role = Role::Stopped;
+            return;
         };
         // Where it stays whatever its scores are, only the node's own counts.
         let base = self.node(node).score;
@@ -132,9 +129,7 @@ impl WorkingSet<'_> {
         let resource = self.resource_mut(id);
         (resource.assigned, resource.assigned_score) = (Some(node), score);
         self.node_mut(node).assigned += 1;
-        self.count_instance(id, node);
         self.consume_capacity(id, node);
-        true
     }
 
     /// A connection that will be somewhere makes its node one that can be used.

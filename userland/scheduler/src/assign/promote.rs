@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use cib::Score;
 
-use crate::constraints::Colocation;
 use crate::model::{Flags, NoQuorumPolicy, NodeId, ResourceId, Role, Variant, WorkingSet};
 use crate::unpack::lenient_score;
 
+use super::clone::Wishes;
 use super::colocate::How;
+use super::order::merge_sort;
+use super::trace::Why;
 
 impl WorkingSet<'_> {
     /// Adds what agents would like to be promoted where, once.
@@ -18,21 +20,18 @@ impl WorkingSet<'_> {
         }
         self.resource_mut(id).promotion_scores_added = true;
         for child in self.resource(id).children.clone() {
-            let mut best = Score::ZERO;
             for at in 0..self.nodes.len() {
                 let node = NodeId(at as u32);
-                let Some(here) = self.score_on(child, node) else { continue };
-                if here < Score::ZERO || !self.is_available(node) {
+                if self.score_on(child, node).is_none() || !self.is_available(node) {
                     continue;
                 }
-                let Some(score) = self.promotion_score(child, node) else { continue };
+                let score = self.promotion_score(child, node).unwrap_or_default();
                 if score > Score::ZERO {
-                    self.add_score(child, node, score);
+                    self.add_score(child, node, score, Why::Promotion);
                 }
-                best = best.max(score);
+                let resource = self.resource_mut(child);
+                resource.priority = resource.priority.max(score);
             }
-            let resource = self.resource_mut(child);
-            resource.priority = resource.priority.max(best);
         }
     }
 
@@ -40,22 +39,23 @@ impl WorkingSet<'_> {
     fn promotion_score(&self, id: ResourceId, node: NodeId) -> Option<Score> {
         let resource = self.resource(id);
         if !resource.children.is_empty() {
+            // As numbers: what one member must not do another one can outweigh.
             let scores = resource.children.iter().filter_map(|c| self.promotion_score(*c, node));
-            return scores.reduce(|a, b| a + b);
+            return scores.map(Score::get).reduce(i32::saturating_add).map(Score::new);
         }
-        let base = crate::unpack::base_name(&resource.id);
-        let own = resource.history_name.as_deref();
+        if !self.counts_for_promotion(id, node) || self.score_on(id, node).is_none_or(|s| s < Score::ZERO) {
+            return None;
+        }
         // Where a container's data is its host's, so are its attributes.
         let of_host = resource.meta.get("container-attribute-target").is_some_and(|t| t == "host");
         let container = self.node(node).connection.and_then(|c| self.resource(c).container);
         let host = container.filter(|_| of_host).and_then(|c| self.resource(c).running_on.first().copied());
         let attributes = &self.node(host.unwrap_or(node)).attributes;
-        let unique = resource.is(Flags::UNIQUE);
-        if !self.counts_for_promotion(id, node) || self.score_on(id, node).is_none_or(|s| s < Score::ZERO) {
-            return None;
-        }
-        let names = [own, Some(resource.id.as_str()), (!unique).then_some(base)];
-        let found = names.into_iter().flatten().find_map(|name| attributes.get(&format!("master-{name}")));
+        let of = |name: &str| attributes.get(&format!("master-{name}"));
+        let found = of(resource.history_name.as_deref().unwrap_or(&resource.id)).or_else(|| {
+            let base = crate::unpack::base_name(&resource.id);
+            if resource.is(Flags::UNIQUE) || base == resource.id { None } else { of(base) }
+        });
         found.and_then(|v| lenient_score(v))
     }
 
@@ -65,16 +65,18 @@ impl WorkingSet<'_> {
         if !resource.is(Flags::UNIQUE) {
             let base = resource.configured_id();
             let (mut active, mut looked_for) = (None, false);
-            let mut open = vec![self.top_of(id)];
-            while let Some(one) = open.pop() {
-                let other = self.resource(one);
-                if other.is_primitive() && other.configured_id() == base {
-                    if other.running_on.contains(&node) {
-                        active = Some(one);
+            for instance in &self.resource(self.top_of(id)).children {
+                let mut open = vec![*instance];
+                while let Some(one) = open.pop() {
+                    let other = self.resource(one);
+                    if other.is_primitive() && other.configured_id() == base {
+                        if active.is_none() && other.running_on.contains(&node) {
+                            active = Some(one);
+                        }
+                        looked_for |= other.known_on.contains(&node);
                     }
-                    looked_for |= other.known_on.contains(&node);
+                    open.extend(&other.children);
                 }
-                open.extend(&other.children);
             }
             if active == Some(id) || active.is_none() && looked_for {
                 return true;
@@ -87,243 +89,226 @@ impl WorkingSet<'_> {
     }
 
     pub(super) fn choose_roles(&mut self, id: ResourceId) {
-        let children = self.resource(id).children.clone();
-        // Their own index of promotion.
-        for child in &children {
-            self.prepare_role(id, *child);
-        }
-        let sorted = self.sort_for_promotion(id, &children);
-        self.resource_mut(id).children.clone_from(&sorted);
         let Variant::Clone(instances) = self.resource(id).variant.clone() else { return };
+        // From now on they are counted that are promoted.
+        self.resource_mut(id).instances_on.fill(0);
+        for child in self.resource(id).children.clone() {
+            self.prepare_role(id, child);
+        }
+        self.sort_for_promotion(id);
         let managed = self.resource(id).is(Flags::MANAGED);
         let freeze = !self.have_quorum && self.options.no_quorum_policy == NoQuorumPolicy::Freeze;
         let mut promoted = 0;
-        let mut per_node = vec![0u32; self.nodes.len()];
-        for child in sorted {
-            let node = self.assigned_node(child);
+        for child in self.resource(id).children.clone() {
+            let node = self.placed_node(child);
             let index = self.resource(child).promotion_index;
             let name = node.map_or("none", |n| self.node(n).name.as_str());
             let line = format!("{} promotion score on {name}: {index}", self.resource(child).id);
             let _ = writeln!(self.scores, "{line}"); // a String takes everything
-            let can = node.filter(|n| {
-                let resource = self.resource(child);
-                let runs_promoted = self.role_of(child) == Role::Promoted;
-                resource.priority >= Score::ZERO
-                    && index >= Score::ZERO
-                    && (promoted < instances.promoted_max || !managed)
-                    && (self.is_available(*n) || self.is_guest(*n))
-                    && per_node[n.0 as usize] < instances.promoted_node_max.max(1)
-                    && (resource.is(Flags::MANAGED) || runs_promoted)
-                    && (!freeze || runs_promoted)
-            });
-            match can {
+            let may = index >= Score::ZERO && (promoted < instances.promoted_max || !managed);
+            let chosen =
+                if may { self.can_be_promoted(id, child, instances.promoted_node_max) } else { None };
+            let frozen = freeze && self.resource(child).role < Role::Promoted;
+            match chosen.filter(|_| !frozen) {
                 Some(node) => {
                     promoted += 1;
-                    per_node[node.0 as usize] += 1;
-                    self.set_role_below(child, Role::Promoted);
+                    self.resource_mut(id).instances_on[node.0 as usize] += 1;
+                    self.promote_below(child);
                 }
-                None if node.is_some() => self.set_role_below(child, Role::Unpromoted),
-                None => {}
+                None => self.keep_unpromoted_below(child),
             }
         }
     }
 
-    fn set_role_below(&mut self, id: ResourceId, role: Role) {
-        for child in self.resource(id).children.clone() {
-            self.set_role_below(child, role);
+    /// Where an instance, all members of it, can be promoted.
+    fn can_be_promoted(&self, clone: ResourceId, id: ResourceId, per_node: u32) -> Option<NodeId> {
+        for child in &self.resource(id).children {
+            self.can_be_promoted(clone, *child, per_node)?;
         }
+        let node = self.placed_node(id)?;
+        let resource = self.resource(id);
+        if !resource.is(Flags::MANAGED) {
+            if self.role_of(id) != Role::Promoted {
+                return None;
+            }
+        } else if resource.priority < Score::ZERO || !self.is_available_with_guest(node) {
+            return None;
+        }
+        self.score_on(clone, node)?;
+        let full = self.instances_on(clone, node) >= per_node;
+        (!full || !resource.is(Flags::MANAGED)).then_some(node)
+    }
+
+    /// Whether a node can be used, and a guest will be somewhere.
+    fn is_available_with_guest(&self, node: NodeId) -> bool {
+        let container = self.node(node).connection.and_then(|c| self.resource(c).container);
+        self.is_available(node) && container.is_none_or(|c| self.placed_node(c).is_some())
+    }
+
+    fn promote_below(&mut self, id: ResourceId) {
         let resource = self.resource_mut(id);
-        if resource.next_role != Role::Stopped {
-            resource.next_role = role;
+        if resource.next_role == Role::Unknown {
+            resource.next_role = Role::Promoted;
+        }
+        for child in self.resource(id).children.clone() {
+            self.promote_below(child);
+        }
+    }
+
+    fn keep_unpromoted_below(&mut self, id: ResourceId) {
+        let mut nodes = Vec::new();
+        self.placed_nodes(id, &mut nodes);
+        self.resource_mut(id).next_role = if nodes.is_empty() { Role::Stopped } else { Role::Unpromoted };
+        for child in self.resource(id).children.clone() {
+            self.keep_unpromoted_below(child);
         }
     }
 
     fn prepare_role(&mut self, clone: ResourceId, child: ResourceId) {
-        let node = self.assigned_node(child);
-        let next = self.next_role_of(child);
-        if next == Role::Started {
+        if self.role_of(child) == Role::Started {
             self.raise_to_unpromoted(child);
         }
-        let priority = match (node, next) {
-            (None, _) | (_, Role::Unpromoted | Role::Stopped) => Score::MINUS_INFINITY,
-            (Some(node), Role::Started | Role::Unknown) => {
-                self.promotion_score(child, node).unwrap_or(Score::new(-1))
+        // Only one that will run in one place can be promoted.
+        let Some(node) = self.placed_node(child) else { return };
+        let next = self.next_role_of(child);
+        match next {
+            Role::Started | Role::Unknown => {
+                let score = self.promotion_score(child, node);
+                self.resource_mut(child).priority = score.unwrap_or(Score::new(-1));
             }
-            (Some(_), Role::Promoted) => self.resource(child).priority,
-        };
-        self.resource_mut(child).priority = priority;
-        let Some(node) = node else {
-            self.resource_mut(child).promotion_index = Score::ZERO;
-            return;
-        };
+            Role::Unpromoted | Role::Stopped => self.resource_mut(child).priority = Score::MINUS_INFINITY,
+            Role::Promoted => {}
+        }
         // What is said of the promoted role for this node.
-        for owner in [Some(clone), Some(child)].into_iter().flatten() {
-            for at in self.resource(owner).locations.clone() {
-                let location = &self.locations_by_constraint[at];
-                if location.role != Role::Promoted {
-                    continue;
-                }
-                let score = location.scores.iter().find(|(n, _)| *n == node).map(|(_, s)| *s);
-                if let Some(score) = score {
+        for owner in [child, clone] {
+            for at in 0..self.resource(owner).locations.len() {
+                let location = &self.locations_by_constraint[self.resource(owner).locations[at]];
+                if location.role == Role::Promoted
+                    && let Some((_, score)) = location.scores.iter().find(|(n, _)| *n == node)
+                {
+                    let score = *score;
                     let resource = self.resource_mut(child);
-                    resource.priority = score + resource.priority;
+                    resource.priority = resource.priority + score;
                 }
             }
         }
-        let mut all = self.resource(clone).this_with.clone();
-        all.extend(&self.resource(child).this_with);
-        all.dedup();
-        for at in all {
-            let colocation = self.colocations[at].clone();
-            if colocation.dependent_role >= Role::Unpromoted {
-                self.assign(colocation.primary, None);
-                self.apply_colocation(child, colocation.primary, &colocation);
-            }
+        for at in self.resource(child).this_with.clone() {
+            self.apply_colocation(child, self.colocations[at].primary, at);
         }
         let resource = self.resource_mut(child);
-        resource.promotion_index = resource.priority;
-        if next == Role::Promoted {
-            resource.promotion_index = Score::INFINITY;
-        }
+        resource.promotion_index = if next == Role::Promoted { Score::INFINITY } else { resource.priority };
     }
 
-    fn next_role_of(&self, id: ResourceId) -> Role {
+    pub(super) fn next_role_of(&self, id: ResourceId) -> Role {
         let resource = self.resource(id);
         resource.children.iter().map(|c| self.next_role_of(*c)).max().unwrap_or(resource.next_role)
     }
 
     fn raise_to_unpromoted(&mut self, id: ResourceId) {
+        let resource = self.resource_mut(id);
+        if resource.role == Role::Started {
+            resource.role = Role::Unpromoted;
+        }
         for child in self.resource(id).children.clone() {
             self.raise_to_unpromoted(child);
         }
-        let resource = self.resource_mut(id);
-        if resource.next_role == Role::Started {
-            resource.next_role = Role::Unpromoted;
-        }
     }
 
-    fn sort_for_promotion(&mut self, id: ResourceId, children: &[ResourceId]) -> Vec<ResourceId> {
-        let mut table = self.resource(id).allowed.clone();
-        for child in children {
-            let (node, index) = (self.assigned_node(*child), self.resource(*child).promotion_index);
-            if let Some(node) = node.filter(|_| index >= Score::ZERO) {
-                let entry = table.get_mut(node.0 as usize).and_then(Option::as_mut);
-                if let Some(entry) = entry {
-                    *entry = index + *entry;
-                }
+    /// By their own index, and what it is worth where they are: that goes into the clone's own scores, and stays there.
+    fn sort_for_promotion(&mut self, id: ResourceId) {
+        if self.resource(id).merging.replace(true) {
+            return;
+        }
+        let children = self.resource(id).children.clone();
+        for child in &children {
+            let index = self.resource(*child).promotion_index;
+            if index >= Score::ZERO
+                && let Some(node) = self.placed_node(*child)
+                && self.score_on(id, node).is_some()
+            {
+                self.add_score(id, node, index, Why::Promotion);
             }
         }
-        let lists =
-            [(self.resource(id).this_with.clone(), true), (self.resource(id).with_this.clone(), false)];
-        for (list, as_dependent) in lists {
-            for at in list {
-                let colocation = self.colocations[at].clone();
-                let role = if as_dependent { colocation.dependent_role } else { colocation.primary_role };
-                if role != Role::Promoted || !as_dependent && !self.has_influence(&colocation) {
-                    continue;
-                }
-                let factor = colocation.score.get() as f32 / Score::INFINITY.get() as f32;
-                if as_dependent {
-                    if colocation.score == Score::INFINITY {
-                        self.restrict_table(&mut table, colocation.primary, &colocation);
-                        continue;
-                    }
-                    let how = How { active: true, ..How::default() };
-                    let added = self.add_colocated_scores(
-                        colocation.primary,
-                        Some(&table),
-                        &colocation.attribute,
-                        factor,
-                        how,
-                    );
-                    table = added.unwrap_or(table);
-                } else {
-                    let how = How { active: true, nonnegative: true, ..How::default() };
-                    let added = self.add_colocated_scores(
-                        colocation.dependent,
-                        Some(&table),
-                        &colocation.attribute,
-                        factor,
-                        how,
-                    );
-                    table = added.unwrap_or(table);
-                }
+        for at in self.resource(id).this_with.clone() {
+            let colocation = &self.colocations[at];
+            if colocation.dependent_role == Role::Promoted {
+                let active = colocation.score < Score::INFINITY;
+                self.add_wish(id, colocation.primary, at, How { active, ..How::default() });
+            }
+        }
+        for at in self.resource(id).with_this.clone() {
+            let colocation = &self.colocations[at];
+            if colocation.primary_role == Role::Promoted && self.has_influence(colocation, None) {
+                let how = How { active: true, nonnegative: true, ..How::default() };
+                self.add_wish(id, colocation.dependent, at, how);
             }
         }
         if !self.has_tickets_for_promotion(id) {
-            table.iter_mut().flatten().for_each(|s| *s = Score::MINUS_INFINITY);
+            self.place_everywhere(id, Score::MINUS_INFINITY, Why::Ticket);
         }
-        for child in children {
+        for child in &children {
             let resource = self.resource(*child);
-            let index = match self.assigned_node(*child) {
-                None => Score::ZERO,
-                Some(_) if resource.promotion_index < Score::ZERO => resource.promotion_index,
-                Some(_) if !resource.is(Flags::MANAGED) && self.role_of(*child) == Role::Promoted => {
-                    Score::INFINITY
-                }
-                Some(node) => table.get(node.0 as usize).copied().flatten().unwrap_or(Score::ZERO),
-            };
-            self.resource_mut(*child).promotion_index = index;
-        }
-        let mut sorted = children.to_vec();
-        sorted.sort_by(|a, b| {
-            let (x, y) = (self.resource(*a), self.resource(*b));
-            y.promotion_index.cmp(&x.promotion_index).then_with(|| self.role_of(*b).cmp(&self.role_of(*a)))
-        });
-        sorted
-    }
-
-    fn restrict_table(&mut self, table: &mut [Option<Score>], primary: ResourceId, colocation: &Colocation) {
-        self.assign(primary, None);
-        let Some(node) = self.assigned_node(primary) else { return };
-        let value = self.node_value(node, &colocation.attribute);
-        for (at, entry) in table.iter_mut().enumerate() {
-            if self.node_value(NodeId(at as u32), &colocation.attribute) != value
-                && let Some(score) = entry
+            if !resource.is(Flags::MANAGED) && resource.next_role == Role::Promoted {
+                self.resource_mut(*child).promotion_index = Score::INFINITY;
+            } else if resource.promotion_index >= Score::ZERO
+                && let Some(node) = self.placed_node(*child)
+                && let Some(score) = self.score_on(id, node)
             {
-                *score = Score::MINUS_INFINITY;
+                self.resource_mut(*child).promotion_index = score;
             }
+        }
+        let mut sorted = children;
+        let mut wishes = Wishes::default();
+        merge_sort(&mut sorted, &mut |a, b| {
+            let (x, y) = (self.resource(*a), self.resource(*b));
+            y.promotion_index
+                .cmp(&x.promotion_index)
+                .then_with(|| self.role_of(*b).cmp(&self.role_of(*a)))
+                .then_with(|| self.compare_instances(id, *a, *b, &mut wishes))
+        });
+        self.resource_mut(id).children = sorted;
+        self.resource(id).merging.set(false);
+    }
+
+    /// Places a dependent with those instances of a clone that have a role.
+    pub(super) fn colocate_with_roles(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
+        let colocation = &self.colocations[at];
+        let (score, roles) = (colocation.score, (colocation.dependent_role, colocation.primary_role));
+        let mut nodes = Vec::new();
+        for child in &self.resource(primary).children {
+            if self.next_role_of(*child) == roles.1 {
+                nodes.extend(self.placed_with_score(*child));
+            }
+        }
+        if score < Score::INFINITY {
+            let mut table = self.resource(dependent).allowed.clone();
+            let attribute = colocation.attribute.as_deref();
+            for (there, _) in &nodes {
+                for (node, entry) in table.iter_mut().enumerate() {
+                    if let Some(entry) = entry.as_mut()
+                        && self.same_place(NodeId(node as u32), *there, attribute)
+                    {
+                        *entry = *entry + score;
+                    }
+                }
+            }
+            self.replace_table(dependent, table, Why::Colocation(at));
+        } else if roles != (Role::Promoted, Role::Promoted) {
+            // Both promoted: what is not promoted can be anywhere.
+            self.restrict_to(dependent, &nodes, true, at);
         }
     }
 
-    /// With those instances of a clone that have a role.
-    pub(super) fn colocate_with_roles(
-        &mut self,
-        dependent: ResourceId,
-        primary: ResourceId,
-        colocation: &Colocation,
-    ) {
-        let mut nodes = Vec::new();
-        for child in self.resource(primary).children.clone() {
-            if self.next_role_of(child) == colocation.primary_role {
-                nodes.extend(self.assigned_with_score(child));
-            }
-        }
-        if !self.resource(dependent).provisional {
-            // It has its place, and chooses its role.
-            let here = self.assigned_node(dependent);
-            let found = here.is_some_and(|n| nodes.iter().any(|(there, _)| *there == n));
-            let resource = self.resource_mut(dependent);
-            if found {
-                resource.priority = colocation.score + resource.priority;
-            } else if colocation.score == Score::INFINITY {
-                resource.priority = Score::MINUS_INFINITY;
-            }
-            return;
-        }
-        if colocation.score == Score::INFINITY && colocation.dependent_role != Role::Promoted {
-            self.restrict_to(dependent, &nodes, true);
-        } else if colocation.score != Score::INFINITY {
-            let values: Vec<_> =
-                nodes.iter().map(|(n, _)| self.node_value(*n, &colocation.attribute)).collect();
-            for at in 0..self.resource(dependent).allowed.len() {
-                let value = self.node_value(NodeId(at as u32), &colocation.attribute);
-                if values.contains(&value)
-                    && let Some(score) = &mut self.resource_mut(dependent).allowed[at]
-                {
-                    *score = colocation.score + *score;
-                }
-            }
+    /// A dependent has its place, and chooses its role by that of an instance that is there.
+    pub(super) fn promote_with_roles(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
+        let colocation = &self.colocations[at];
+        let (score, role) = (colocation.score, colocation.primary_role);
+        let found = self.partner(dependent, &self.resource(primary).children, role).is_some();
+        let resource = self.resource_mut(dependent);
+        if found {
+            resource.priority = resource.priority + score;
+        } else if score == Score::INFINITY {
+            resource.priority = Score::MINUS_INFINITY;
         }
     }
 }

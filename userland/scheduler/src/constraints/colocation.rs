@@ -1,8 +1,10 @@
 //! Resources that are placed because of where others are.
 
+use std::cmp::Ordering;
+
 use cib::{Element, Score, parse_bool};
 
-use crate::model::{Flags, ResourceId, Role, Variant, WorkingSet};
+use crate::model::{Flags, Resource, ResourceId, Role, Variant, WorkingSet};
 use crate::unpack::lenient_score;
 
 use super::{Named, is_sequential, role_of};
@@ -16,10 +18,17 @@ pub(crate) struct Colocation {
     /// Counts for this role only; unknown: for all.
     pub(crate) dependent_role: Role,
     pub(crate) primary_role: Role,
-    /// The node attribute that both have to have in common.
-    pub(crate) attribute: String,
+    /// The node attribute that both have to have in common; `None`: the node itself.
+    pub(crate) attribute: Option<String>,
     /// The primary looks at the dependent when it chooses its node.
     pub(crate) influence: bool,
+}
+
+impl Colocation {
+    /// Its score as a part of infinity, in 32 bits: what is computed with it has no more than those.
+    pub(crate) fn share(&self) -> f32 {
+        self.score.get() as f32 / Score::INFINITY.get() as f32
+    }
 }
 
 /// What a colocation has apart from its two sides.
@@ -59,8 +68,10 @@ impl<'c> WorkingSet<'c> {
         if matches!((&dependent, &primary), (Some(Named::All(_)), Some(Named::All(_)))) {
             return;
         }
+        // Where one side is many the attribute is lost: a quirk of the peer's.
+        let plain = matches!((&dependent, &primary), (Some(Named::Resource(_)), Some(Named::Resource(_))));
         let (dependents, primaries) = (all(dependent), all(primary));
-        let attribute = xml.get("node-attribute");
+        let attribute = xml.get("node-attribute").filter(|_| plain);
         for dependent in &dependents {
             for primary in &primaries {
                 self.colocate(*dependent, *primary, &Bond { score, roles, attribute, influence });
@@ -129,7 +140,7 @@ impl<'c> WorkingSet<'c> {
             score: bond.score,
             dependent_role: bond.roles.0,
             primary_role: bond.roles.1,
-            attribute: bond.attribute.unwrap_or("#uname").to_owned(),
+            attribute: bond.attribute.map(str::to_owned),
             influence: bond.influence.unwrap_or(critical),
         });
         self.insert_colocation(dependent, at, true);
@@ -137,36 +148,37 @@ impl<'c> WorkingSet<'c> {
     }
 
     /// Into the list of one side, by the other side's rank; of two alike the later one comes first.
-    fn insert_colocation(&mut self, owner: ResourceId, at: usize, by_primary: bool) {
-        let key = |at: usize| {
+    pub(crate) fn insert_colocation(&mut self, owner: ResourceId, at: usize, by_primary: bool) {
+        let other = |at: usize| {
             let colocation = &self.colocations[at];
-            self.rank(if by_primary { colocation.primary } else { colocation.dependent })
+            if by_primary { colocation.primary } else { colocation.dependent }
         };
         let resource = self.resource(owner);
         let list = if by_primary { &resource.this_with } else { &resource.with_this };
-        let own = key(at);
-        let place = list.iter().position(|c| own <= key(*c)).unwrap_or(list.len());
+        let own = other(at);
+        let place = list.iter().position(|c| self.compare_rank(own, other(*c)).is_le()).unwrap_or(list.len());
         let resource = self.resource_mut(owner);
         let list = if by_primary { &mut resource.this_with } else { &mut resource.with_this };
         list.insert(place, at);
     }
 
     /// Those that are looked at first: higher priority, then what consists of more, then by name.
-    fn rank(&self, id: ResourceId) -> (std::cmp::Reverse<Score>, u8, bool, String) {
-        let resource = self.resource(id);
-        let kind = match resource.variant {
+    fn compare_rank(&self, a: ResourceId, b: ResourceId) -> Ordering {
+        let (x, y) = (self.resource(a), self.resource(b));
+        let kind = |resource: &Resource<'_>| match resource.variant {
             Variant::Bundle(_) => 0,
-            Variant::Clone(_) => 1,
-            Variant::Group => 2,
-            Variant::Primitive => 3,
+            Variant::Clone(_) if resource.is(Flags::PROMOTABLE) => 1,
+            Variant::Clone(_) => 2,
+            Variant::Group => 3,
+            Variant::Primitive => 4,
         };
-        let plain_clone = kind == 1 && !resource.is(Flags::PROMOTABLE);
-        (std::cmp::Reverse(resource.priority), kind, plain_clone, resource.id.clone())
+        y.priority.cmp(&x.priority).then_with(|| kind(x).cmp(&kind(y))).then_with(|| x.id.cmp(&y.id))
     }
 
-    /// Whether a colocation counts when its primary chooses a node.
-    pub(crate) fn has_influence(&self, colocation: &Colocation) -> bool {
-        let (dependent, primary) = (self.resource(colocation.dependent), self.resource(colocation.primary));
+    /// Whether a colocation counts when its primary, or `instance` of it, chooses a node.
+    pub(crate) fn has_influence(&self, colocation: &Colocation, instance: Option<ResourceId>) -> bool {
+        let dependent = self.resource(colocation.dependent);
+        let primary = self.resource(instance.unwrap_or(colocation.primary));
         // A connection can be moved without anybody noticing; a container that runs well is not moved for it.
         if dependent.is_connection
             && self.is_bundled(colocation.dependent)

@@ -2,12 +2,17 @@
 
 use cib::Score;
 
-use crate::model::{NodeKind, ResourceId, Role, Variant, WorkingSet};
+use crate::assign::trace::Why;
+use crate::model::{Flags, ResourceId, Role, Variant, WorkingSet};
 
 use super::colocation::Bond;
 
-pub(crate) const MANDATORY: Bond<'static> =
-    Bond { score: Score::INFINITY, roles: (Role::Unknown, Role::Unknown), attribute: None, influence: None };
+pub(crate) const MANDATORY: Bond<'static> = Bond {
+    score: Score::INFINITY,
+    roles: (Role::Unknown, Role::Unknown),
+    attribute: None,
+    influence: Some(true),
+};
 
 impl WorkingSet<'_> {
     pub(crate) fn add_internal_constraints(&mut self) {
@@ -25,7 +30,7 @@ impl WorkingSet<'_> {
                 for (at, member) in members.iter().enumerate() {
                     self.constrain_primitive(*member);
                     if let Some(before) = at.checked_sub(1).filter(|_| together) {
-                        self.colocate(*member, members[before], &MANDATORY);
+                        self.colocate(*member, members[before], &Bond { influence: None, ..MANDATORY });
                     }
                 }
             }
@@ -59,43 +64,46 @@ impl WorkingSet<'_> {
 
     fn constrain_primitive(&mut self, id: ResourceId) {
         let resource = self.resource(id);
-        let forbidden_on_remote = resource.is_connection || resource.is(crate::model::Flags::FENCE_DEVICE);
-        let guest = resource.container.and_then(|c| self.guest_of(c));
+        if !resource.is(Flags::MANAGED) {
+            return;
+        }
+        let is_connection = resource.is_connection;
+        let forbidden_on_remote = is_connection || resource.is(Flags::FENCE_DEVICE);
         if let Some(container) = resource.container {
             let bundled = self.is_bundled(id);
-            match guest.filter(|_| !self.resource(id).is_connection) {
+            if is_connection && !bundled {
+                // A guest cannot run on what is itself reached over a connection.
+                self.avoid_remote_nodes(container, Why::Container);
+            }
+            match self.guest_of(container).filter(|_| !is_connection) {
                 // What runs inside of a guest runs on that and nowhere else.
                 Some(guest) => {
-                    for at in 0..self.nodes.len() {
-                        if at != guest.0 as usize
-                            && let Some(Some(score)) = self.resource_mut(id).allowed.get_mut(at)
-                        {
-                            *score = Score::MINUS_INFINITY;
-                        }
-                    }
+                    self.set_scores(id, Score::MINUS_INFINITY, Why::Container, |set, n| {
+                        set.node(n).connection != Some(guest)
+                    });
                 }
                 None => {
                     // The connection to a replica can be made from elsewhere, too.
                     let score = if bundled { Score::new(10_000) } else { Score::INFINITY };
-                    self.colocate(id, container, &Bond { score, influence: Some(true), ..MANDATORY });
+                    self.colocate(id, container, &Bond { score, ..MANDATORY });
                 }
             }
         }
         if forbidden_on_remote {
-            for at in 0..self.nodes.len() {
-                if self.nodes[at].kind == NodeKind::Remote
-                    && let Some(Some(score)) = self.resource_mut(id).allowed.get_mut(at)
-                {
-                    *score = Score::MINUS_INFINITY;
-                }
-            }
+            self.avoid_remote_nodes(id, Why::RemoteNode);
         }
     }
 
-    /// The guest node that a container is.
-    fn guest_of(&self, container: ResourceId) -> Option<crate::model::NodeId> {
-        let fillers = &self.resource(container).fillers;
-        let connection = fillers.iter().find(|f| self.resource(**f).is_connection)?;
-        self.node_named(&self.resource(*connection).id)
+    fn avoid_remote_nodes(&mut self, id: ResourceId, why: Why) {
+        self.set_scores(id, Score::MINUS_INFINITY, why, |set, n| set.node(n).connection.is_some());
+    }
+
+    /// The connection to the guest or remote node that a container is.
+    fn guest_of(&self, container: ResourceId) -> Option<ResourceId> {
+        let resource = self.resource(container);
+        if resource.is_connection {
+            return Some(container);
+        }
+        resource.fillers.iter().copied().find(|f| self.resource(*f).is_connection)
     }
 }

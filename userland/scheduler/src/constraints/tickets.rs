@@ -2,6 +2,7 @@
 
 use cib::{Element, Score};
 
+use crate::assign::trace::Why;
 use crate::model::{Flags, ResourceId, Role, Variant, WorkingSet};
 
 use super::{Named, role_of};
@@ -73,7 +74,7 @@ impl<'c> WorkingSet<'c> {
         let resource = self.resource(id);
         let runs = !resource.running_on.is_empty();
         let role_matches = role == Role::Unknown || role == resource.role;
-        let everywhere = |set: &mut Self| set.place_everywhere(id, Score::MINUS_INFINITY);
+        let everywhere = |set: &mut Self| set.place_everywhere(id, Score::MINUS_INFINITY, Why::Ticket);
         if !state.granted && runs {
             match loss {
                 OnLoss::Stop => everywhere(self),

@@ -60,6 +60,8 @@ pub struct Node {
     pub was_fenced: bool,
     /// Its history was read.
     pub(crate) unpacked: bool,
+    /// Its name is among its attributes: it is in the configuration, or a state of it was read.
+    pub(crate) named: bool,
     /// How many primitives have been given to it.
     pub(crate) assigned: u32,
     /// Primitives that run on it.
@@ -90,6 +92,7 @@ impl Node {
             requires_reset: false,
             was_fenced: false,
             unpacked: false,
+            named: true,
             assigned: 0,
             running: Vec::new(),
         }

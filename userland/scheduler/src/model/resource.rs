@@ -281,7 +281,7 @@ pub struct Resource<'c> {
     /// It is being decided.
     pub(crate) assigning: bool,
     /// Its scores are being added somewhere.
-    pub(crate) merging: bool,
+    pub(crate) merging: std::cell::Cell<bool>,
     pub(crate) promotion_scores_added: bool,
     /// What instances are promoted by.
     pub(crate) promotion_index: Score,

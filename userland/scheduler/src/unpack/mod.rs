@@ -81,6 +81,7 @@ impl<'c> WorkingSet<'c> {
             tickets: std::collections::BTreeMap::new(),
             colocations: Vec::new(),
             locations_by_constraint: Vec::new(),
+            trace: None,
             scores: String::new(),
             failed: Vec::new(),
             orders: Vec::new(),

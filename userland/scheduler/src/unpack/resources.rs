@@ -179,7 +179,7 @@ impl<'c> WorkingSet<'c> {
             assigned_score: Score::ZERO,
             provisional: true,
             assigning: false,
-            merging: false,
+            merging: std::cell::Cell::new(false),
             promotion_scores_added: false,
             promotion_index: Score::ZERO,
         };

@@ -1,0 +1,151 @@
+//! What a score is made of: every change of one while resources are placed, with its reason, if somebody asked for it.
+//!
+//! Nothing is kept when nobody did: each change looks at one `Option` and no more.
+
+use cib::Score;
+
+use crate::model::{NodeId, ResourceId, WorkingSet};
+
+/// Why a score changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// A location constraint, by its place in the list.
+    Location(usize),
+    /// Another part of the resource has the score of this location constraint.
+    AllowedBy(usize),
+    /// It runs there.
+    Stickiness,
+    /// It failed there too often.
+    Failures,
+    /// It is to be found on other nodes only.
+    Discovery,
+    /// It waits for a node that was shut down.
+    Lock,
+    /// The history says so: a failure, or that it is not managed.
+    History,
+    /// A ticket is missing.
+    Ticket,
+    /// It has to be where this one is, or must not.
+    Colocation(usize),
+    /// The one that is placed by it would rather be there.
+    Wish(usize),
+    /// That left no node, and was taken back.
+    TakenBack,
+    /// It runs inside of something else.
+    Container,
+    /// It cannot run on a node that is reached over a connection.
+    RemoteNode,
+    /// What it is an instance of is not wanted there.
+    OfWhole,
+    /// There are as many instances as may be, or the node takes none.
+    Full,
+    /// There are as many instances as there may be at all.
+    LimitReached,
+    /// Its agent said that it would be promoted there.
+    Promotion,
+    /// It is to be stopped.
+    TargetRole,
+    /// The node is too small.
+    Capacity,
+    /// It was put on another node than the one that it was tried for.
+    SecondTry,
+    /// It belongs to a replica.
+    Replica,
+}
+
+/// One change of one score.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) resource: ResourceId,
+    pub(crate) node: NodeId,
+    /// `None`: it was not allowed there before.
+    pub(crate) before: Option<Score>,
+    pub(crate) after: Score,
+    pub(crate) why: Why,
+}
+
+/// One line of scores, and how many changes had been made when it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    pub(crate) label: &'static str,
+    pub(crate) resource: ResourceId,
+    pub(crate) node: NodeId,
+    pub(crate) score: Score,
+    pub(crate) changes: usize,
+}
+
+/// Everything that happened to scores, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) shown: Vec<Shown>,
+}
+
+pub(crate) type Table = Vec<Option<Score>>;
+
+impl WorkingSet<'_> {
+    pub(super) fn note(
+        &mut self,
+        resource: ResourceId,
+        at: usize,
+        before: Option<Score>,
+        after: Score,
+        why: Why,
+    ) {
+        if let Some(trace) = &mut self.trace
+            && before != Some(after)
+        {
+            trace.changes.push(Change { resource, node: NodeId(at as u32), before, after, why });
+        }
+    }
+
+    pub(super) fn note_shown(&mut self, resource: ResourceId, label: &'static str) {
+        for place in 0..self.by_name.len() {
+            let node = self.by_name[place];
+            if let Some(score) = self.score_on(resource, node)
+                && let Some(trace) = &mut self.trace
+            {
+                let changes = trace.changes.len();
+                trace.shown.push(Shown { label, resource, node, score, changes });
+            }
+        }
+    }
+
+    /// A score of its own, instead of the one that it had.
+    pub(crate) fn set_score(&mut self, id: ResourceId, at: usize, score: Score, why: Why) {
+        let allowed = &mut self.resource_mut(id).allowed;
+        if allowed.len() <= at {
+            allowed.resize(at + 1, None);
+        }
+        let before = allowed[at].replace(score);
+        self.note(id, at, before, score, why);
+    }
+
+    /// Sets the scores of those nodes that a resource is allowed on at all, and that are meant.
+    pub(crate) fn set_scores(
+        &mut self,
+        id: ResourceId,
+        score: Score,
+        why: Why,
+        meant: impl Fn(&Self, NodeId) -> bool,
+    ) {
+        for at in 0..self.resource(id).allowed.len() {
+            if self.resource(id).allowed[at].is_some() && meant(self, NodeId(at as u32)) {
+                self.set_score(id, at, score, why);
+            }
+        }
+    }
+
+    /// Puts another table in place of a resource's own.
+    pub(super) fn replace_table(&mut self, id: ResourceId, table: Table, why: Why) {
+        let before = std::mem::replace(&mut self.resource_mut(id).allowed, table);
+        if self.trace.is_none() {
+            return;
+        }
+        for at in 0..self.resource(id).allowed.len() {
+            if let Some(after) = self.resource(id).allowed[at] {
+                self.note(id, at, before.get(at).copied().flatten(), after, why);
+            }
+        }
+    }
+}
