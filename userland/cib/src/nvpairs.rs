@@ -51,8 +51,8 @@ pub enum Precedence {
     Last,
 }
 
-/// Puts the pairs of all blocks of a kind below `parent` into `into`, blocks in the order of their scores, those whose rules
-/// accept. `first`: the id of the block that comes before all others.
+/// Puts the pairs of all blocks of a kind below `parent` into `into`, blocks in the order of their scores (of two with the
+/// same score the later one first), those whose rules accept. `first`: the id of the block that comes before all others.
 pub fn collect(
     ids: &Ids<'_>,
     parent: &Element,
@@ -67,6 +67,8 @@ pub fn collect(
         let score = block.get("score").and_then(Score::parse).unwrap_or_default();
         (first.is_none() || block.id() != first, std::cmp::Reverse(score))
     };
+    // Pacemaker collects them from the front of a list: people's files rely on the later one of two.
+    blocks.reverse();
     blocks.sort_by_key(|b| rank(b));
     for block in blocks {
         if !facts.accept_any_rule(block) {
@@ -76,19 +78,18 @@ pub fn collect(
         let pairs = block.child("attributes").unwrap_or(block);
         for pair in pairs.children_named("nvpair") {
             let Some(found) = ids.resolve(pair) else { continue };
-            let (Some(name), Some(value)) = (pair.get("name").or(found.get("name")), found.get("value"))
-            else {
-                continue;
-            };
+            let own = |key: &str| pair.get(key).or(found.get(key));
+            let (Some(name), Some(value)) = (own("name"), own("value")) else { continue };
+            let default = value.eq_ignore_ascii_case("#default");
             match into.entry(name.to_owned()) {
                 indexmap::map::Entry::Occupied(mut there) => {
-                    if value == "#default" {
+                    if default {
                         there.shift_remove();
                     } else if precedence == Precedence::Last {
                         there.insert(value.to_owned());
                     }
                 }
-                indexmap::map::Entry::Vacant(free) if value != "#default" => {
+                indexmap::map::Entry::Vacant(free) if !default => {
                     free.insert(value.to_owned());
                 }
                 indexmap::map::Entry::Vacant(_) => {}

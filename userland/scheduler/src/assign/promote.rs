@@ -49,8 +49,11 @@ impl WorkingSet<'_> {
         // Where a container's data is its host's, so are its attributes.
         let of_host = resource.meta.get("container-attribute-target").is_some_and(|t| t == "host");
         let container = self.node(node).connection.and_then(|c| self.resource(c).container);
-        let host = container.filter(|_| of_host).and_then(|c| self.resource(c).running_on.first().copied());
-        let attributes = &self.node(host.unwrap_or(node)).attributes;
+        let host = match container.filter(|_| of_host) {
+            Some(container) => *self.resource(container).running_on.first()?,
+            None => node,
+        };
+        let attributes = &self.node(host).attributes;
         let of = |name: &str| attributes.get(&format!("master-{name}"));
         let found = of(resource.history_name.as_deref().unwrap_or(&resource.id)).or_else(|| {
             let base = crate::unpack::base_name(&resource.id);

@@ -54,6 +54,7 @@ pub(crate) enum Why {
 }
 
 /// One change of one score.
+#[expect(dead_code, reason = "read by explain, which is being written")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) resource: ResourceId,
@@ -66,6 +67,7 @@ pub(crate) struct Change {
 
 /// One line of scores, and how many changes had been made when it was written.
 #[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "read by explain, which is being written")]
 pub(crate) struct Shown {
     pub(crate) label: &'static str,
     pub(crate) resource: ResourceId,

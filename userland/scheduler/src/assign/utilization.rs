@@ -33,6 +33,11 @@ fn whole_number(text: &str) -> i32 {
 impl WorkingSet<'_> {
     fn needs(&self, id: ResourceId) -> Amounts {
         let mut needs = Attributes::new();
+        let parent = self.resource(id).parent.and_then(|p| self.resource(p).parent);
+        if parent.is_some_and(|p| matches!(self.resource(p).variant, Variant::Bundle(_))) {
+            // Its container needs it.
+            return Amounts::new();
+        }
         let xml = &self.resource(id).xml;
         collect(&self.ids, xml, "utilization", &self.facts(), None, Precedence::First, &mut needs);
         needs.iter().map(|(name, value)| (name.clone(), whole_number(value))).collect()

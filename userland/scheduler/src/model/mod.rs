@@ -65,6 +65,8 @@ pub struct WorkingSet<'c> {
     pub(crate) colocations: Vec<crate::constraints::Colocation>,
     /// Location constraints in the order in which they were made.
     pub(crate) locations_by_constraint: Vec<crate::constraints::Location>,
+    /// Digests of parameters that were asked for.
+    pub(crate) digests: crate::unpack::digests::Computed,
     /// What happens to scores, if somebody asked for it.
     pub(crate) trace: Option<Box<crate::assign::trace::Trace>>,
     /// Lines of scores, as they were when a resource was placed.

@@ -4,6 +4,7 @@ use cib::{Attributes, Element, Facts, Precedence, Score, collect, parse_duration
 
 use crate::model::{Flags, NodeId, NodeKind, Order, ResourceId, Role, Variant, WorkingSet};
 
+use super::digests::Parameters;
 use super::history::{State, base_name};
 use super::operation::{Operation, Status, rc};
 use super::settings::agent_of;
@@ -426,15 +427,34 @@ impl<'c> WorkingSet<'c> {
         let resource = self.resource(id);
         let facts =
             Facts { agent: agent_of(&resource.xml), operation: Some((task, interval_ms)), ..self.facts() };
+        let kind = "meta_attributes";
+        if let Some(defaults) = self.root.child("configuration").and_then(|c| c.child("op_defaults")) {
+            collect(&self.ids, defaults, kind, &facts, None, Precedence::First, &mut meta);
+        }
+        if task == "monitor"
+            && interval_ms == 0
+            && let Some(timeout) = self.shortest_monitor(id).and_then(|op| op.get("timeout"))
+        {
+            meta.insert("timeout".into(), timeout.to_owned());
+        }
         if let Some(op) = op {
+            collect(&self.ids, op, kind, &facts, None, Precedence::Last, &mut meta);
             meta.extend(op.attributes.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
-        let kind = "meta_attributes";
-        let defaults = self.root.child("configuration").and_then(|c| c.child("op_defaults"));
-        for element in [op, defaults].into_iter().flatten() {
-            collect(&self.ids, element, kind, &facts, None, Precedence::First, &mut meta);
-        }
         meta
+    }
+
+    /// The monitor that recurs most often: a probe may take as long as that.
+    fn shortest_monitor(&self, id: ResourceId) -> Option<&Element> {
+        let operations = self.resource(id).xml.children_named("operations");
+        let operations = operations.filter_map(|o| self.ids.resolve(o)).flat_map(|o| o.children_named("op"));
+        operations
+            .filter(|op| {
+                op.get("name") == Some("monitor")
+                    && interval_of(op) > 0
+                    && op.get("enabled").and_then(cib::parse_bool) != Some(false)
+            })
+            .min_by_key(|op| interval_of(op))
     }
 
     /// What a failure of this operation asks for.
@@ -509,7 +529,7 @@ impl<'c> WorkingSet<'c> {
             .next()
     }
 
-    fn has_expired(&mut self, state: &State, operation: &Operation<'_>) -> bool {
+    fn has_expired(&mut self, state: &State, operation: &Operation<'c>) -> bool {
         let (id, node) = (state.resource, state.node);
         let timeout = self.resource(id).failure_timeout;
         let last_failure_entry = operation.id().ends_with("_last_failure_0");
@@ -536,11 +556,23 @@ impl<'c> WorkingSet<'c> {
                 clear = Some("reconnect interval is set");
             }
         }
+        if !expired && last_failure_entry && self.was_reconfigured(id, node, operation) {
+            clear = Some("resource parameters have changed");
+        }
         if let Some(reason) = clear {
             self.orders.push(Order::ClearFailures { resource: id, node, reason });
         }
         let good = [rc::OK, rc::NOT_RUNNING, rc::PROMOTED, rc::DEGRADED, rc::DEGRADED_PROMOTED];
         expired && !(operation.is_probe() && good.contains(&operation.rc))
+    }
+
+    /// Whether what failed would be tried with other parameters now.
+    fn was_reconfigured(&mut self, id: ResourceId, node: NodeId, operation: &Operation<'c>) -> bool {
+        // What depends on where resources will be is not known yet.
+        if !matches!(operation.task, "start" | "monitor") || self.needs_host_name(id) {
+            return false;
+        }
+        matches!(self.compare_parameters(id, node, operation), Parameters::Changed | Parameters::Restart)
     }
 
     /// A failed connection is not forgotten before the node behind it was fenced.

@@ -1,11 +1,12 @@
 //! From the document to the working set: options, nodes, resources, then the status, in the order in which one needs the other.
 
 mod bundles;
+pub(crate) mod digests;
 pub(crate) mod failures;
 mod history;
 mod migration;
 mod nodes;
-mod operation;
+pub(crate) mod operation;
 mod resources;
 mod settings;
 mod status;
@@ -81,6 +82,7 @@ impl<'c> WorkingSet<'c> {
             tickets: std::collections::BTreeMap::new(),
             colocations: Vec::new(),
             locations_by_constraint: Vec::new(),
+            digests: std::collections::BTreeMap::new(),
             trace: None,
             scores: String::new(),
             failed: Vec::new(),

@@ -21,7 +21,7 @@ impl<'c> WorkingSet<'c> {
             if kind != NodeKind::Remote {
                 self.await_first_sign(node);
             }
-            self.add_attributes(node, element, false);
+            self.add_attributes(node, Some(element), false);
             let mut utilization = Attributes::new();
             let facts = self.facts();
             collect(&self.ids, element, "utilization", &facts, None, Precedence::First, &mut utilization);
@@ -49,8 +49,8 @@ impl<'c> WorkingSet<'c> {
         (node.unclean, node.unseen) = (unclean, true);
     }
 
-    /// Attributes of a `node` or of its `transient_attributes`; those of the status are stronger.
-    pub(super) fn add_attributes(&mut self, node: NodeId, element: &Element, transient: bool) {
+    /// Attributes of a `node` or of its `transient_attributes`, if it has any; those of the status are stronger.
+    pub(super) fn add_attributes(&mut self, node: NodeId, element: Option<&Element>, transient: bool) {
         let dc = self.root.get("dc-uuid");
         let cluster_name = self.options.all.get("cluster-name").cloned();
         let is_dc = dc == Some(self.node(node).id.as_str());
@@ -69,13 +69,10 @@ impl<'c> WorkingSet<'c> {
         if let Some(name) = &cluster_name {
             attributes.insert("#cluster-name".into(), name.clone());
         }
-        let facts = cib::Facts { node: Some(&attributes), ..self.facts() };
-        let mut found = if transient { Attributes::new() } else { attributes.clone() };
-        collect(&self.ids, element, "instance_attributes", &facts, None, Precedence::First, &mut found);
-        if transient {
-            attributes.extend(found);
-        } else {
-            attributes = found;
+        if let Some(element) = element {
+            let precedence = if transient { Precedence::Last } else { Precedence::First };
+            let kind = "instance_attributes";
+            collect(&self.ids, element, kind, &self.facts(), None, precedence, &mut attributes);
         }
         if !attributes.contains_key("#site-name") {
             let site = attributes.get("site-name").cloned().or(cluster_name);

@@ -6,7 +6,7 @@ use cib::Element;
 
 /// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     Unknown,
     Pending,
     Done,
@@ -62,10 +62,10 @@ pub(super) mod rc {
 
 /// An entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Operation<'c> {
-    pub(super) xml: &'c Element,
-    pub(super) task: &'c str,
-    pub(super) interval_ms: u64,
+pub(crate) struct Operation<'c> {
+    pub(crate) xml: &'c Element,
+    pub(crate) task: &'c str,
+    pub(crate) interval_ms: u64,
     pub(super) call: i64,
     pub(super) rc: i32,
     /// What was expected; -1: nothing that is known.
@@ -76,7 +76,7 @@ pub(super) struct Operation<'c> {
 }
 
 impl<'c> Operation<'c> {
-    pub(super) fn read(xml: &'c Element) -> Option<Self> {
+    pub(crate) fn read(xml: &'c Element) -> Option<Self> {
         let number = |name: &str| xml.get(name).and_then(|v| v.trim().parse::<i64>().ok());
         let small = |name: &str| number(name).and_then(|n| i32::try_from(n).ok());
         Some(Self {

@@ -76,7 +76,7 @@ impl<'c> WorkingSet<'c> {
             return None;
         }
         let parameter = |key: &'static str, meta: &str| found.get(meta).map(|value| (key, *value));
-        let address = parameter("addr", "remote-addr").or(Some(("addr", name)));
+        let address = parameter("addr", "remote-addr");
         let meta = |key: &'static str, meta: &str| found.get(meta).map(|value| (key, *value));
         let timeout = found.get("remote-connect-timeout").copied().unwrap_or("60s");
         let metas = [
@@ -87,7 +87,7 @@ impl<'c> WorkingSet<'c> {
         ];
         Some(connection(
             name,
-            timeout,
+            Some(timeout),
             metas.into_iter().flatten(),
             [address, parameter("port", "remote-port")].into_iter().flatten(),
         ))
@@ -331,7 +331,7 @@ impl<'c> WorkingSet<'c> {
         Xml::Made(self.template_filled(&xml))
     }
 
-    fn template_filled(&self, xml: &Element) -> Rc<Element> {
+    pub(super) fn template_filled(&self, xml: &Element) -> Rc<Element> {
         let template = xml.get("template").and_then(|t| self.ids.get(t)).filter(|t| t.name == "template");
         let Some(template) = template else { return Rc::new(xml.clone()) };
         let mut made = Element { name: xml.name.clone(), ..template.clone() };
@@ -345,15 +345,15 @@ impl<'c> WorkingSet<'c> {
         for operations in made.children.iter_mut().filter(|c| c.name == "operations") {
             operations.children.retain(|op| !own.contains(&op_key(op)));
         }
-        // Its own come first: of two blocks the first one counts.
-        let mut own = Vec::new();
+        // Its own blocks come last: of two the last one counts. Of operations the first one does.
         for child in &xml.children {
             match made.children.iter_mut().find(|c| c.name == "operations" && child.name == "operations") {
-                Some(operations) => operations.children.extend(child.children.iter().cloned()),
-                None => own.push(child.clone()),
+                Some(operations) => {
+                    operations.children.splice(..0, child.children.iter().cloned());
+                }
+                None => made.children.push(child.clone()),
             }
         }
-        made.children.splice(..0, own);
         Rc::new(made)
     }
 
@@ -401,7 +401,7 @@ impl<'c> WorkingSet<'c> {
 /// A connection to a remote node.
 pub(super) fn connection<'a>(
     name: &str,
-    start_timeout: &str,
+    start_timeout: Option<&str>,
     meta: impl Iterator<Item = (&'a str, &'a str)>,
     parameters: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Element {
@@ -412,18 +412,23 @@ pub(super) fn connection<'a>(
         .with("type", "remote");
     element.children.push(block(name, "meta_attributes", meta));
     let mut operations = Element::new("operations");
-    for (what, interval, timeout) in [("monitor", "30s", "30s"), ("start", "0", start_timeout)] {
-        operations.children.push(
-            Element::new("op")
-                .with("id", &format!("{name}-{what}-interval-{interval}"))
-                .with("name", what)
-                .with("interval", interval)
-                .with("timeout", timeout),
-        );
-    }
+    operations.children.push(operation(name, "monitor", "30s", Some("30s")));
+    operations.children.extend(start_timeout.map(|timeout| operation(name, "start", "0", Some(timeout))));
     element.children.push(operations);
     element.children.push(block(name, "instance_attributes", parameters));
     element
+}
+
+/// An operation of something that is not in the configuration itself.
+pub(super) fn operation(owner: &str, task: &str, interval: &str, timeout: Option<&str>) -> Element {
+    let op = Element::new("op")
+        .with("id", &format!("{owner}-{task}-{interval}"))
+        .with("interval", interval)
+        .with("name", task);
+    match timeout {
+        Some(timeout) => op.with("timeout", timeout),
+        None => op,
+    }
 }
 
 /// A block of pairs.

@@ -37,9 +37,8 @@ impl WorkingSet<'_> {
     /// A resource's parameters, as rules see them on a node, if one is named.
     pub(crate) fn parameters(&self, id: ResourceId, node: Option<&Attributes>) -> Attributes {
         let mut parameters = Attributes::new();
-        let resource = self.resource(id);
-        let agent = agent_of(&resource.xml);
-        let facts = Facts { node, agent, ..self.facts() };
+        // Expressions about the agent are not for parameters.
+        let facts = Facts { node, ..self.facts() };
         let mut own = |element: &Element| {
             let kind = "instance_attributes";
             collect(&self.ids, element, kind, &facts, None, Precedence::First, &mut parameters);

@@ -71,9 +71,7 @@ impl<'c> WorkingSet<'c> {
     }
 
     fn read_transient_attributes(&mut self, node: NodeId, state: &Element) {
-        if let Some(attributes) = state.child("transient_attributes") {
-            self.add_attributes(node, attributes, true);
-        }
+        self.add_attributes(node, state.child("transient_attributes"), true);
         let flag = |name: &str| self.node(node).attributes.get(name).and_then(|v| parse_bool(v));
         let (standby, maintenance) = (flag("standby") == Some(true), flag("maintenance") == Some(true));
         let known = self.node_mut(node);

@@ -158,6 +158,50 @@ fn a_resource_goes_where_its_scores_are_best_and_its_group_with_it() {
 }
 
 #[test]
+fn of_two_blocks_of_one_kind_the_later_one_counts() {
+    let block = |id: &str, role: &str| {
+        format!(
+            r#"<meta_attributes id="{id}"><nvpair id="{id}1" name="target-role" value="{role}"/></meta_attributes>"#
+        )
+    };
+    let with = |first: &str, second: &str| {
+        let both = block("x", first) + &block("y", second);
+        let document = SMALL.replace(
+            r#"<primitive id="a" template="t"/>"#,
+            &format!(r#"<primitive id="a" class="ocf" provider="pacemaker" type="Dummy">{both}</primitive>"#),
+        );
+        status(&document).contains("a\t(ocf:pacemaker:Dummy):\t Stopped (disabled)")
+    };
+    assert!(with("Started", "Stopped"));
+    assert!(!with("Stopped", "Started"));
+    // What a primitive says itself is stronger than its template.
+    let own = SMALL.replace(
+        r#"<primitive id="a" template="t"/>"#,
+        &format!(r#"<primitive id="a" template="t">{}</primitive>"#, block("x", "Started")),
+    );
+    assert!(!status(&own).contains("Stopped (disabled)"));
+}
+
+#[test]
+fn parameters_have_the_digests_that_the_peer_computes() {
+    let document = SMALL.replace(
+        r#"<primitive id="g2" class="lsb" type="x"/>"#,
+        r#"<primitive id="g2" class="lsb" type="x"><instance_attributes id="gi"><nvpair id="gi1" name="passwd" value="a&lt;b"/><nvpair id="gi2" name="ip" value="10.0.0.1"/></instance_attributes></primitive>"#,
+    );
+    let root = Element::parse(&document, "test").unwrap();
+    let mut set = WorkingSet::new(&root, NOW).unwrap();
+    let nothing = "f2317cad3d54cec5d7d7aa7d0bf35cf8".to_owned();
+    assert_eq!(set.start_digests("g1", "n9"), Some((nothing.clone(), nothing)));
+    // As crm_resource --digests gives them.
+    let (all, open) = set.start_digests("g2", "n10").unwrap();
+    assert_eq!(
+        (all.as_str(), open.as_str()),
+        ("b52ab9d9253f9871fb5c0a42de2e58b8", "ba6a72f3ccfb84f58fad1ff6a1d34598")
+    );
+    assert_eq!(set.start_digests("g2", "elsewhere"), None);
+}
+
+#[test]
 fn the_largest_numbers_there_are_are_read_and_add_up_to_no_more() {
     let most = i64::MAX.to_string();
     let utilization = |id: &str| {
