@@ -16,6 +16,7 @@ mod constraints;
 mod model;
 mod plan;
 mod report;
+pub mod simulate;
 pub mod transition;
 mod unpack;
 
@@ -28,5 +29,5 @@ pub use plan::{
     OpResult, OpStatus, Pending, Presence, ResourceState, TransitionGraph, bans, fence_targets,
     params_digest, plan,
 };
-pub use report::{StatusOptions, current_status, status_text};
+pub use report::{StatusOptions, current_status, revised_status, status_text};
 pub use unpack::{Failed, NotACib};

@@ -1,5 +1,6 @@
 //! What the working set says, in the words of Pacemaker's tools.
 
+mod executing;
 mod status_text;
 
 use std::fmt::Write;
@@ -28,4 +29,14 @@ pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
         );
     }
     out + "Current cluster status:\n" + &status_text(set, StatusOptions { pending: true })
+}
+
+/// The last part of what `crm_simulate` prints: the state of the cluster after everything was done.
+#[must_use]
+pub fn revised_status(set: &WorkingSet<'_>, recorded: bool) -> String {
+    let mut out = String::new();
+    if recorded {
+        let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
+    }
+    out + "\nRevised Cluster Status:\n" + &status_text(set, StatusOptions { pending: false })
 }

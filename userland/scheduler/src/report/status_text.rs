@@ -30,6 +30,11 @@ pub fn status_text(set: &WorkingSet<'_>, options: StatusOptions) -> String {
         if resource.is(Flags::ORPHAN) && !set.is_active(*id, true) {
             continue;
         }
+        // What is active only in instances that nothing is done with on nodes that are gone counts as running nowhere, and is
+        // left out by the peer as if it had been shown elsewhere.
+        if resource.running_on.is_empty() && set.is_active(*id, false) {
+            continue;
+        }
         any |= list.resource(1, *id);
     }
     if !any {

@@ -22,11 +22,13 @@
 //! assert_eq!(Graph::parse(&text, "example").unwrap().to_xml(), text);
 //! ```
 
+mod execute;
 mod read;
 mod write;
 
 use std::collections::BTreeMap;
 
+pub use execute::{Done, Outcome};
 pub use read::NotAGraph;
 
 /// What has to be done. See the module for how it is put together.

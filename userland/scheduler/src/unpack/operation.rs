@@ -145,5 +145,7 @@ pub(super) fn compare(a: &Operation<'_>, b: &Operation<'_>, same_node: bool) -> 
         // The one under way was begun in another life of the controller, or in the same transition: it is the newer one.
         return if b.call == -1 { Ordering::Less } else { Ordering::Greater };
     }
-    a_number.cmp(&b_number)
+    // What no transition asked for is the newest: it came from a shutdown, or from a simulation.
+    let age = |number: i64| if number == -1 { i64::MAX } else { number };
+    age(a_number).cmp(&age(b_number))
 }

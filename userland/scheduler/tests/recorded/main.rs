@@ -1,6 +1,7 @@
 //! What is read of a document is what Pacemaker's tools read, and resources are placed by the same scores: own cases always,
 //! the peers' recorded ones where they lie beside the checkout.
 
+mod executed;
 mod graphs;
 
 use std::fs;
