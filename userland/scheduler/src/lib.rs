@@ -11,9 +11,11 @@
 
 #![forbid(unsafe_code)]
 
+mod actions;
 mod assign;
 mod constraints;
 mod model;
+mod orderings;
 mod plan;
 mod report;
 pub mod simulate;

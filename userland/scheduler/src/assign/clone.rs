@@ -255,6 +255,13 @@ impl WorkingSet<'_> {
         }
     }
 
+    /// Takes a resource away from where it was put; it stays down.
+    pub(crate) fn withdraw(&mut self, id: ResourceId) {
+        self.unassign(id);
+        let resource = self.resource_mut(id);
+        (resource.provisional, resource.next_role) = (false, Role::Stopped);
+    }
+
     /// A colocation whose primary is a clone.
     pub(super) fn colocate_with_clone(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {
         let clone = self.resource(primary);
@@ -292,7 +299,7 @@ impl WorkingSet<'_> {
         }
     }
 
-    fn is_interleaved(&self, owner: ResourceId) -> bool {
+    pub(crate) fn is_interleaved(&self, owner: ResourceId) -> bool {
         let owner = self.resource(owner);
         matches!(owner.variant, Variant::Clone(_) | Variant::Bundle(_))
             && owner.meta.get("interleave").and_then(|v| cib::parse_bool(v)) == Some(true)

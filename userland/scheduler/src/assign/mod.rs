@@ -23,10 +23,12 @@ impl WorkingSet<'_> {
             node.named = node.attributes.contains_key("#uname");
         }
         self.apply_early_orders();
+        self.carry_out_orders();
         self.apply_node_health();
         self.read_constraints();
         self.apply_node_criteria();
         self.add_internal_constraints();
+        self.check_changes();
         if self.strategy() != nodes::Strategy::Default {
             self.sort_resources();
         }

@@ -42,7 +42,7 @@ impl WorkingSet<'_> {
     }
 
     /// The nodes of a table, the best first. `current`: where it is now.
-    pub(super) fn sorted_nodes(&self, table: &[Option<Score>], current: Option<NodeId>) -> Vec<NodeId> {
+    pub(crate) fn sorted_nodes(&self, table: &[Option<Score>], current: Option<NodeId>) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> =
             (0..table.len()).filter(|at| table[*at].is_some()).map(|at| NodeId(at as u32)).collect();
         let strategy = self.strategy();

@@ -13,7 +13,7 @@ use super::order::glib_order;
 use super::trace::Why;
 
 /// Amounts by name.
-type Amounts = BTreeMap<String, i32>;
+pub(crate) type Amounts = BTreeMap<String, i32>;
 
 /// A whole number as it is read where nobody complains: what follows it is left out, and no number is zero.
 fn amount(values: &Attributes, name: &str) -> i32 {
@@ -31,7 +31,7 @@ fn whole_number(text: &str) -> i32 {
 }
 
 impl WorkingSet<'_> {
-    fn needs(&self, id: ResourceId) -> Amounts {
+    pub(crate) fn needs(&self, id: ResourceId) -> Amounts {
         let mut needs = Attributes::new();
         let parent = self.resource(id).parent.and_then(|p| self.resource(p).parent);
         if parent.is_some_and(|p| matches!(self.resource(p).variant, Variant::Bundle(_))) {

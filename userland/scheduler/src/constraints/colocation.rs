@@ -4,7 +4,9 @@ use std::cmp::Ordering;
 
 use cib::{Element, Score, parse_bool};
 
+use crate::actions::Task;
 use crate::model::{Flags, Resource, ResourceId, Role, Variant, WorkingSet};
+use crate::orderings::Kind;
 use crate::unpack::lenient_score;
 
 use super::{Named, is_sequential, role_of};
@@ -145,6 +147,29 @@ impl<'c> WorkingSet<'c> {
         });
         self.insert_colocation(dependent, at, true);
         self.insert_colocation(primary, at, false);
+        if bond.score == Score::MINUS_INFINITY {
+            self.order_apart(dependent, bond.roles.0, primary, bond.roles.1);
+            self.order_apart(primary, bond.roles.1, dependent, bond.roles.0);
+        }
+    }
+
+    /// Where two may not be on one node, one leaves its role there before the other takes its own.
+    fn order_apart(&mut self, first: ResourceId, first_role: Role, then: ResourceId, then_role: Role) {
+        let leaving: &[Task] = match first_role {
+            Role::Promoted => &[Task::DEMOTE],
+            Role::Unpromoted => &[Task::STOP, Task::PROMOTE],
+            _ => &[Task::STOP],
+        };
+        let taking: &[Task] = match then_role {
+            Role::Promoted => &[Task::PROMOTE],
+            Role::Unpromoted => &[Task::START, Task::DEMOTE],
+            _ => &[Task::START],
+        };
+        for leave in leaving {
+            for take in taking {
+                self.add_ordering((first, *leave), (then, *take), Kind::ANTI_COLOCATION);
+            }
+        }
     }
 
     /// Into the list of one side, by the other side's rank; of two alike the later one comes first.

@@ -15,15 +15,15 @@ pub(crate) use location::Location;
 pub(crate) use tickets::Need;
 
 /// Something that a constraint names: one resource, or all of a tag or template.
-pub(super) enum Named {
+pub(crate) enum Named {
     Resource(ResourceId),
     All(Vec<ResourceId>),
 }
 
 /// A set of resources in a constraint.
-pub(super) struct Set<'c> {
-    pub(super) xml: &'c Element,
-    pub(super) members: Vec<ResourceId>,
+pub(crate) struct Set<'c> {
+    pub(crate) xml: &'c Element,
+    pub(crate) members: Vec<ResourceId>,
 }
 
 impl<'c> WorkingSet<'c> {
@@ -40,6 +40,7 @@ impl<'c> WorkingSet<'c> {
             match element.name.as_str() {
                 "rsc_location" => self.read_location(element),
                 "rsc_colocation" => self.read_colocation(element),
+                "rsc_order" => self.read_ordering(element),
                 "rsc_ticket" => self.read_ticket(element),
                 _ => {}
             }
@@ -53,7 +54,7 @@ impl<'c> WorkingSet<'c> {
     }
 
     /// What a constraint names, tags and templates included.
-    pub(super) fn named(&self, id: &str) -> Option<Named> {
+    pub(crate) fn named(&self, id: &str) -> Option<Named> {
         if let Some(resource) = self.constrained(id) {
             return Some(Named::Resource(resource));
         }
@@ -80,7 +81,7 @@ impl<'c> WorkingSet<'c> {
     }
 
     /// The sets of a constraint. `None`: it has some, and one names what is not there.
-    pub(super) fn sets(&self, xml: &'c Element) -> Option<Vec<Set<'c>>> {
+    pub(crate) fn sets(&self, xml: &'c Element) -> Option<Vec<Set<'c>>> {
         let mut sets = Vec::new();
         for set in xml.children_named("resource_set") {
             let set = self.ids.resolve(set)?;
@@ -105,6 +106,6 @@ pub(super) fn role_of(text: Option<&str>) -> Role {
     }
 }
 
-pub(super) fn is_sequential(set: &Element) -> bool {
+pub(crate) fn is_sequential(set: &Element) -> bool {
     set.get("sequential").and_then(parse_bool).unwrap_or(true)
 }

@@ -75,6 +75,17 @@ pub struct WorkingSet<'c> {
     pub(crate) failed: Vec<Failed>,
     /// What the history itself asks for, in the order in which it was found.
     pub(crate) orders: Vec<Order>,
+    /// What has to be done.
+    pub(crate) actions: crate::actions::Actions,
+    /// What agents are told of it.
+    pub(crate) notices: Vec<crate::actions::Notice>,
+    /// Entries of the history that cannot be compared with the configuration before containers are placed.
+    pub(crate) deferred_changes: Vec<(ResourceId, NodeId, crate::unpack::Operation<'c>)>,
+    /// The document may be a copy without secrets: that they differ from what was used means nothing. To be set before
+    /// anything is placed.
+    pub without_secrets: bool,
+    /// What the reader of a simulation is told besides.
+    pub messages: Vec<String>,
 }
 
 /// A ticket as the status has it.
@@ -88,7 +99,6 @@ pub(crate) struct Ticket {
 
 /// What reading the history already decides.
 #[derive(Clone, Debug)]
-#[expect(dead_code, reason = "read by assignment and actions, which are not there yet")]
 pub(crate) enum Order {
     /// A resource is placed so on a node, or (`None`) everywhere.
     Location { resource: ResourceId, node: Option<NodeId>, score: Score },
@@ -101,7 +111,7 @@ pub(crate) enum Order {
     /// The fail count is to be forgotten.
     ClearFailures { resource: ResourceId, node: NodeId, reason: &'static str },
     /// A recurring operation runs there.
-    Recurring { resource: ResourceId, node: NodeId, key: String },
+    Recurring { resource: ResourceId, node: NodeId, task: String, interval_ms: u64 },
 }
 
 impl<'c> WorkingSet<'c> {

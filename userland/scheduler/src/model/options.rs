@@ -40,6 +40,18 @@ pub struct Options {
     pub shutdown_lock_limit_ms: u64,
     /// `stop-all-resources`.
     pub stop_all: bool,
+    /// `enable-startup-probes`.
+    pub startup_probes: bool,
+    /// `stop-orphan-actions`.
+    pub stop_orphan_actions: bool,
+    /// `remove-after-stop`.
+    pub remove_after_stop: bool,
+    /// `concurrent-fencing`.
+    pub concurrent_fencing: bool,
+    /// `stonith-action`: `reboot` or `off`.
+    pub stonith_action: String,
+    /// `priority-fencing-delay` in seconds.
+    pub priority_fencing_delay: u64,
     /// All as they stand.
     pub all: Attributes,
 }
@@ -57,7 +69,7 @@ impl Options {
             Some("suicide") if fencing && (no_quorum_panic || quorum) => NoQuorumPolicy::Suicide,
             _ => NoQuorumPolicy::Stop,
         };
-        let limit = all.get("shutdown-lock-limit").and_then(|v| parse_duration_ms(v)).unwrap_or(0);
+        let duration = |name: &str| all.get(name).and_then(|v| parse_duration_ms(v)).unwrap_or(0);
         Self {
             no_quorum_policy,
             symmetric: flag("symmetric-cluster", true),
@@ -67,8 +79,17 @@ impl Options {
             have_watchdog: flag("have-watchdog", false),
             stop_orphans: flag("stop-orphan-resources", true),
             shutdown_lock: flag("shutdown-lock", false),
-            shutdown_lock_limit_ms: limit,
+            shutdown_lock_limit_ms: duration("shutdown-lock-limit"),
             stop_all: flag("stop-all-resources", false),
+            startup_probes: flag("enable-startup-probes", true),
+            stop_orphan_actions: flag("stop-orphan-actions", true),
+            remove_after_stop: flag("remove-after-stop", false),
+            concurrent_fencing: flag("concurrent-fencing", false),
+            stonith_action: match all.get("stonith-action").map(String::as_str) {
+                Some("off" | "poweroff") => "off".into(),
+                _ => "reboot".into(),
+            },
+            priority_fencing_delay: duration("priority-fencing-delay") / 1_000,
             all,
         }
     }

@@ -98,6 +98,12 @@ impl Flags {
     pub const CRITICAL: Self = Self(1 << 18);
     /// It is one instance or replica of several.
     pub const EXCLUSIVE_DISCOVERY: Self = Self(1 << 19);
+    /// It runs twice, and only the one that is not expected stops.
+    pub const STOP_UNEXPECTED: Self = Self(1 << 20);
+    /// The actions that are made are those of a restart.
+    pub const RESTARTING: Self = Self(1 << 21);
+    /// It reads its parameters anew.
+    pub const RELOAD: Self = Self(1 << 22);
 }
 
 impl BitOr for Flags {

@@ -68,7 +68,6 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    #[expect(dead_code, reason = "asked by the creation of actions, which is being written")]
     /// Whether nothing but secrets is different, which a copy of a configuration without them cannot tell from no change.
     pub(crate) fn only_secrets_changed(
         &mut self,
@@ -88,7 +87,6 @@ impl<'c> WorkingSet<'c> {
         Some((digests.all, digests.secure))
     }
 
-    #[expect(dead_code, reason = "asked by the creation of fencing actions, which is being written")]
     /// Digests of what a fence device would be given to unfence a node: compared with what the node says it was unfenced with.
     pub(crate) fn unfencing_digests(&mut self, id: ResourceId, node: NodeId) -> Rc<Digests> {
         self.digests(id, node, "stonith-on", 0, None)

@@ -407,17 +407,26 @@ impl<'c> WorkingSet<'c> {
         task: &str,
         interval_ms: u64,
     ) -> Option<&Element> {
-        let operations = || {
-            let all = self.resource(id).xml.children_named("operations");
-            all.filter_map(|o| self.ids.resolve(o)).flat_map(|o| o.children_named("op"))
-        };
         let find = |task: &str, interval_ms: u64| {
-            operations().find(|op| op.get("name") == Some(task) && interval_of(op) == interval_ms)
+            self.configured_operations(id)
+                .find(|op| op.get("name") == Some(task) && interval_of(op) == interval_ms)
         };
         find(task, interval_ms).or_else(|| {
-            let migration = matches!(task, "migrate_to" | "migrate_from");
-            migration.then(|| find("migrate", 0))?
+            if matches!(task, "migrate_to" | "migrate_from") {
+                return find("migrate", 0);
+            }
+            task.contains("_notify_").then(|| find("notify", 0))?
         })
+    }
+
+    /// All operations of the configuration, those that are switched off included.
+    pub(crate) fn configured_operations(&self, id: ResourceId) -> impl Iterator<Item = &Element> {
+        let all = self.resource(id).xml.children_named("operations");
+        all.filter_map(|o| self.ids.resolve(o)).flat_map(|o| o.children_named("op"))
+    }
+
+    pub(crate) fn is_enabled(&self, op: &Element) -> bool {
+        op.get("enabled").and_then(cib::parse_bool) != Some(false)
     }
 
     /// Meta-attributes of an operation: defaults, its own, its attributes, each stronger than the one before.

@@ -278,10 +278,27 @@ impl<'c> WorkingSet<'c> {
             if at < from || operation.interval_ms == 0 || operation.status == Status::Cancelled {
                 continue;
             }
-            let key =
-                format!("{}_{}_{}", self.resource(state.resource).id, operation.task, operation.interval_ms);
-            self.orders.push(Order::Recurring { resource: state.resource, node: state.node, key });
+            self.orders.push(Order::Recurring {
+                resource: state.resource,
+                node: state.node,
+                task: operation.task.to_owned(),
+                interval_ms: operation.interval_ms,
+            });
         }
+    }
+
+    /// The operations of a history from the last start on; none if it was stopped since.
+    pub(crate) fn since_last_start(&self, element: &'c Element) -> Vec<Operation<'c>> {
+        let mut operations: Vec<Operation<'c>> =
+            element.children_named("lrm_rsc_op").filter_map(Operation::read).collect();
+        operations.reverse();
+        operations.sort_by(|a, b| compare(a, b, true));
+        let (start, stop) = active_range(&operations);
+        if stop.is_some_and(|stop| start.is_none_or(|start| start < stop)) {
+            return Vec::new();
+        }
+        operations.drain(..start.unwrap_or(0));
+        operations
     }
 
     /// What the state is, and what has to be done because of it.
@@ -393,7 +410,7 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    fn is_multiply_active(&self, id: ResourceId) -> bool {
+    pub(crate) fn is_multiply_active(&self, id: ResourceId) -> bool {
         let resource = self.resource(id);
         if !resource.is_primitive() {
             return false;

@@ -18,7 +18,10 @@ use indexmap::IndexMap;
 
 use crate::model::{Options, WorkingSet};
 
+pub(crate) use digests::Parameters;
+pub(crate) use failures::interval_of;
 pub(crate) use history::base_name;
+pub(crate) use operation::Operation;
 pub(crate) use settings::lenient_score;
 pub use status::Failed;
 
@@ -87,6 +90,11 @@ impl<'c> WorkingSet<'c> {
             scores: String::new(),
             failed: Vec::new(),
             orders: Vec::new(),
+            actions: crate::actions::Actions::default(),
+            notices: Vec::new(),
+            deferred_changes: Vec::new(),
+            without_secrets: false,
+            messages: Vec::new(),
         };
         let section = |name: &str| configuration.and_then(|c| c.child(name));
         if let Some(nodes) = section("nodes") {

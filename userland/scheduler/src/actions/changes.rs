@@ -1,0 +1,188 @@
+//! What runs by a configuration that is no more: cleaned up, restarted, reloaded, cancelled.
+
+use cib::Element;
+
+use crate::model::{Flags, NodeId, ResourceId, WorkingSet};
+use crate::orderings::Kind;
+use crate::unpack::{Operation, Parameters};
+
+use super::{Is, Task};
+
+impl<'c> WorkingSet<'c> {
+    /// Compares what the nodes' histories say was done with what the configuration says now.
+    pub(crate) fn check_changes(&mut self) {
+        let Some(status) = self.root.child("status") else { return };
+        for node in self.by_name.clone() {
+            let known = self.node(node);
+            if !known.maintenance && !self.is_available(node) {
+                continue;
+            }
+            let name = known.name.clone();
+            let states = status.children_named("node_state");
+            let lists = states
+                .filter(|s| s.get("uname") == Some(&name))
+                .filter_map(|s| s.child("lrm")?.child("lrm_resources"));
+            for element in lists.flat_map(|l| l.children_named("lrm_resource")) {
+                if element.children.is_empty() {
+                    continue;
+                }
+                for id in self.known_by_history(element.id().unwrap_or_default()) {
+                    self.check_history(id, node, element);
+                }
+            }
+        }
+    }
+
+    /// Primitives with this id, or that the history knows by it.
+    fn known_by_history(&self, name: &str) -> Vec<ResourceId> {
+        let all = (0..self.resources.len()).map(|at| ResourceId(at as u32));
+        all.filter(|id| {
+            let resource = self.resource(*id);
+            resource.is_primitive() && (resource.id == name || resource.history_name.as_deref() == Some(name))
+        })
+        .collect()
+    }
+
+    fn check_history(&mut self, id: ResourceId, node: NodeId, element: &'c Element) {
+        if self.resource(id).is(Flags::ORPHAN) {
+            if !self.is_anonymous_clone(self.top_of(id)) {
+                self.clean_up(id, node, false);
+            }
+            return;
+        }
+        let runs = self.resource(id).running_on.contains(&node);
+        if self.agent_changed(id, node, element, runs) {
+            self.clean_up(id, node, false);
+        }
+        if !runs {
+            return;
+        }
+        let operations = self.since_last_start(element);
+        let maintenance = self.resource(id).is(Flags::MAINTENANCE) || self.node(node).maintenance;
+        for op in operations {
+            let call = op.xml.get("call-id").unwrap_or_default();
+            if op.interval_ms > 0 && maintenance {
+                self.cancel_recurring(id, node, op.task, op.interval_ms, call);
+            } else if op.interval_ms > 0
+                || matches!(op.task, "monitor" | "start" | "promote" | "migrate_from")
+            {
+                if self.needs_host_name(id) {
+                    // Nothing is placed yet.
+                    self.deferred_changes.push((id, node, op));
+                } else if self.check_operation(id, node, &op)
+                    && self.fail_count(id, node, true).0 != cib::Score::ZERO
+                {
+                    self.clear_failures(id, node, "action definition changed");
+                }
+            }
+        }
+    }
+
+    /// What was put off until it is known where bundles' containers are.
+    pub(super) fn check_deferred_changes(&mut self) {
+        for (id, node, op) in std::mem::take(&mut self.deferred_changes) {
+            self.check_operation(id, node, &op);
+        }
+    }
+
+    fn cancel_recurring(&mut self, id: ResourceId, node: NodeId, task: &str, interval_ms: u64, call: &str) {
+        let task = self.actions.tasks.task(task);
+        let cancel = self.cancel(id, (task, interval_ms), node);
+        self.actions[cancel].set_meta("call-id", call);
+        self.add_ordering((id, Task::STOP), cancel, Kind::OPTIONAL);
+    }
+
+    /// An agent of another class, provider or type than the one that was used: what runs is restarted.
+    fn agent_changed(&mut self, id: ResourceId, node: NodeId, element: &Element, runs: bool) -> bool {
+        let xml = &self.resource(id).xml;
+        let differing = ["type", "class", "provider"].iter().filter(|a| xml.get(a) != element.get(a)).count();
+        for _ in 0..differing {
+            self.unfence(Some(id), Some(node), "Device definition changed");
+        }
+        if differing > 0 && runs {
+            self.stop(id, node, false);
+            self.resource_mut(id).set(Flags::START_PENDING, true);
+        }
+        differing > 0
+    }
+
+    /// Whether an operation of the history would be another one now. Does what that asks for.
+    fn check_operation(&mut self, id: ResourceId, node: NodeId, op: &Operation<'c>) -> bool {
+        let Operation { task, interval_ms, .. } = *op;
+        let known = || self.configured_operation(id, task, interval_ms).is_some_and(|o| self.is_enabled(o));
+        if interval_ms > 0 && !known() {
+            if self.options.stop_orphan_actions {
+                let call = op.xml.get("call-id").unwrap_or_default();
+                self.cancel_recurring(id, node, task, interval_ms, call);
+            }
+            return true;
+        }
+        let parameters = self.compare_parameters(id, node, op);
+        if parameters == Parameters::Unchanged {
+            return false;
+        }
+        if self.without_secrets && self.only_secrets_changed(id, node, op) {
+            let name = &self.node(node).name;
+            let change = op.xml.get("transition-magic").unwrap_or_default();
+            self.messages.push(format!(
+                "Only 'private' parameters to {}-interval {task} for {} on {name} changed: {change}",
+                readable_interval(interval_ms),
+                self.resource(id).id
+            ));
+            return false;
+        }
+        let reloadable = op.xml.get("op-restart-digest").is_some();
+        match parameters {
+            Parameters::Restart => self.force_restart(id, node, task, interval_ms),
+            _ if interval_ms > 0 => self.reschedule(id, node, task, interval_ms),
+            _ if reloadable => {
+                self.unfence(Some(id), Some(node), "Device parameters changed (reload)");
+                self.reload(id, node);
+            }
+            _ => self.force_restart(id, node, task, interval_ms),
+        }
+        true
+    }
+
+    /// Restarts a resource because its definition is another one.
+    fn force_restart(&mut self, id: ResourceId, node: NodeId, task: &str, interval_ms: u64) {
+        let task = self.actions.tasks.task(task);
+        let required = self.action(id, (task, interval_ms), None, false);
+        self.give_reason(required, "resource definition change", true);
+        self.unfence(Some(id), Some(node), "Device parameters changed");
+    }
+
+    fn reload(&mut self, id: ResourceId, node: NodeId) {
+        let resource = self.resource(id);
+        if !resource.is(Flags::MANAGED) || resource.is(Flags::FAILED) {
+            return;
+        }
+        if resource.is(Flags::START_PENDING) {
+            self.stop(id, node, false);
+            return;
+        }
+        self.resource_mut(id).set(Flags::RELOAD, true);
+        let reload = self.action(id, (Task::RELOAD_AGENT, 0), Some(node), false);
+        self.give_reason(reload, "resource definition change", false);
+        let kind = Kind::OPTIONAL.with(Kind::THEN_CANCELS_FIRST);
+        self.add_ordering(reload, (id, Task::STOP), kind);
+        self.add_ordering(reload, (id, Task::DEMOTE), kind);
+    }
+
+    fn reschedule(&mut self, id: ResourceId, node: NodeId, task: &str, interval_ms: u64) {
+        self.unfence(Some(id), Some(node), "Device parameters changed (reschedule)");
+        let task = self.actions.tasks.task(task);
+        let action = self.action(id, (task, interval_ms), Some(node), true);
+        self.set_is(action, Is::RESCHEDULE);
+    }
+}
+
+/// An interval in the largest unit that divides it.
+fn readable_interval(interval_ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    match units.iter().find(|(unit, _)| interval_ms > 0 && interval_ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", interval_ms / unit),
+        None if interval_ms == 0 => "0s".to_owned(),
+        None => format!("{interval_ms}ms"),
+    }
+}
