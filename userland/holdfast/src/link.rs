@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// Commands with an applet under their own name.
-const NAMES: [&str; 3] = ["crm_mon", "corosync-keygen", "mkqdisk"];
+const NAMES: [&str; 4] = ["crm_mon", "crm_simulate", "corosync-keygen", "mkqdisk"];
 
 /// Runs it.
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {

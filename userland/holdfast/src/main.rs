@@ -72,9 +72,9 @@ enum Applet {
     Quorum(quorum::Args),
     /// See who can write to a disk with SCSI-3 persistent reservations, and clear it.
     Scsi(scsi::Args),
-    /// Show what the scheduler reads of a CIB.
+    /// Show what the scheduler makes of a CIB, and what would come of it.
     #[command(alias = "crm_simulate")]
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
     /// Print what makes a shell complete commands and options of holdfast.
@@ -153,10 +153,11 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
 }
 
 /// Every command as people call it: `holdfast`, and the applets that have a name of their own.
-fn commands() -> [clap::Command; 5] {
+fn commands() -> [clap::Command; 6] {
     [
         Cli::command(),
         crm_mon::Called::command(),
+        simulate::Called::command(),
         key::Keygen::command().name("corosync-keygen"),
         qdisk::Mkqdisk::command().name("mkqdisk"),
         fence_demo::Called::command(),
@@ -182,6 +183,7 @@ Examples:
   holdfast ring --watch           links, latencies and the token, live
   holdfast why-down n2            why a node went down, in words
   holdfast crm_mon -1rf           the screen Pacemaker's users know
+  holdfast simulate -x cib.xml -d n1   what if n1 left?
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
   holdfast failfast test          would this node go down, and say why?

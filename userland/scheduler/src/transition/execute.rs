@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Action, Graph};
+use super::{Action, Graph, Kind};
 
 /// What became of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ const ALWAYS: i32 = 1_000_000;
 impl Graph {
     /// Hands every action to `carry_out` in the order in which the peer's simulator does: passes over the synapses, each
     /// firing all whose inputs are done by then, those done in the same pass included. After a failure only synapses of
-    /// infinite priority fire.
+    /// infinite priority fire, and pseudo-actions that do not wait for what failed.
     pub fn execute(&self, mut carry_out: impl FnMut(&Action) -> Done) -> Outcome {
         let mut missing: Vec<usize> = self.synapses.iter().map(|s| s.inputs.len()).collect();
         let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); self.actions.len()];
@@ -50,10 +50,10 @@ impl Graph {
         let mut failed = false;
         while let Some(Reverse((pass, at))) = ready.pop() {
             let synapse = &self.synapses[at];
-            if failed && synapse.priority < ALWAYS {
+            let Some(action) = self.actions.get(synapse.action) else { continue };
+            if failed && synapse.priority < ALWAYS && action.kind != Kind::PseudoEvent {
                 continue;
             }
-            let Some(action) = self.actions.get(synapse.action) else { continue };
             fired += 1;
             let done = carry_out(action);
             failed |= done != Done::Well;
@@ -61,6 +61,9 @@ impl Graph {
                 continue;
             }
             for follower in &waiting[synapse.action] {
+                if done == Done::Failed && self.synapses[*follower].priority < ALWAYS {
+                    continue;
+                }
                 missing[*follower] -= 1;
                 if missing[*follower] == 0 {
                     ready.push(Reverse((if *follower > at { pass } else { pass + 1 }, *follower)));
@@ -73,7 +76,7 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Synapse};
+    use super::super::Synapse;
     use super::*;
 
     /// `(number, those before it)`, in the order of the synapses.
@@ -107,9 +110,12 @@ mod tests {
 
     #[test]
     fn after_a_failure_only_what_is_done_in_any_case_goes_on() {
-        let mut graph = graph(&[(4, &[]), (1, &[]), (2, &[1]), (3, &[1]), (5, &[])]);
+        let mut graph = graph(&[(4, &[]), (1, &[]), (2, &[1]), (3, &[1]), (5, &[]), (6, &[])]);
         graph.synapses[3].priority = ALWAYS;
-        assert_eq!(order(&graph, 1), (vec![4, 1, 3], Outcome::Complete));
+        for action in &mut graph.actions[..5] {
+            action.kind = Kind::RscOp;
+        }
+        assert_eq!(order(&graph, 1), (vec![4, 1, 3, 6], Outcome::Complete));
     }
 
     #[test]

@@ -109,6 +109,12 @@ impl<'c> WorkingSet<'c> {
         Ok(set)
     }
 
+    /// The document that it was read from.
+    #[must_use]
+    pub fn document(&self) -> &'c Element {
+        self.root
+    }
+
     /// What rules see that stand where neither node nor operation is known.
     pub(crate) fn facts(&self) -> Facts<'_> {
         Facts { now: Some(self.now), next_change: Some(&self.recheck), ..Facts::default() }

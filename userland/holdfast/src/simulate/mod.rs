@@ -1,0 +1,388 @@
+//! `holdfast simulate` and `crm_simulate`: what the scheduler makes of a cluster's configuration and status, and what would come
+//! of it.
+//!
+//! The status, the scores, changes on paper and the execution of a graph are there. Graphs are not computed by this command
+//! yet: it carries out those that are given to it.
+
+mod profile;
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use cib::{Element, Moment};
+use clap::{ArgAction, Parser, ValueEnum};
+use scheduler::simulate::{Event, Injections, carry_out, inject};
+use scheduler::transition::{Graph, Outcome};
+use scheduler::{WorkingSet, current_status, revised_status};
+
+use crate::exit::Exit;
+use crate::io::Io;
+
+/// Called by the name of Pacemaker's command.
+#[derive(Parser, Debug)]
+#[command(name = "crm_simulate", version, disable_version_flag = true)]
+pub(crate) struct Called {
+    /// Print version
+    // Without its usual letter, which means something else in this command.
+    #[arg(long, action = ArgAction::Version)]
+    version: Option<bool>,
+    #[command(flatten)]
+    pub(crate) args: Args,
+}
+
+/// Shows what the scheduler makes of a cluster, and what would come of it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Results to inject and to let fail are written as RESOURCE_TASK_MILLISECONDS@NODE=STATUS, with an agent's exit status:
+db_monitor_10000@n1=7 is a database that was found stopped on n1.
+
+Examples:
+  holdfast simulate -x cib.xml            the cluster's status as the document has it
+  cibadmin -Q | holdfast simulate -p      the same of a running cluster
+  holdfast simulate -x cib.xml -s         and the scores by which each resource is placed
+  holdfast simulate -x cib.xml -sQ        those alone
+  holdfast simulate -x cib.xml -s -t \"2026-12-24 18:00\"    as they would be then
+  holdfast simulate -x cib.xml -s -d n1   with n1 out of the cluster
+  holdfast simulate -x cib.xml -i db_monitor_10000@n1=7 -I after.xml   a failure, and the document after it
+  holdfast simulate -x cib.xml -S --load-graph graph.xml -O after.xml  a graph carried out, and what it leaves
+  holdfast simulate -P cases              how long the scheduler takes for each document of a folder
+
+Exit status:
+  0   done
+  1   the graph cannot be carried out to its end
+  64  wrong usage
+  69  that part of crm_simulate is not there yet
+  73  a document cannot be read or written
+
+Environment:
+  CIB_file    the document that --live-check reads")]
+pub(crate) struct Args {
+    /// The document to read
+    #[arg(short = 'x', long, value_name = "FILE", group = "source", help_heading = SOURCE)]
+    xml_file: Option<PathBuf>,
+    /// Read it from standard input
+    #[arg(short = 'p', long, group = "source", help_heading = SOURCE)]
+    xml_pipe: bool,
+    /// Read the document that the variable CIB_file names
+    #[arg(short = 'L', long, group = "source", help_heading = SOURCE)]
+    live_check: bool,
+
+    /// Show what would be done
+    #[arg(short = 'R', long, help_heading = OPERATIONS)]
+    run: bool,
+    /// Carry it out on paper, and show what the status would be afterwards
+    #[arg(short = 'S', long, help_heading = OPERATIONS)]
+    simulate: bool,
+    /// As --simulate, and write the document back to its file
+    #[arg(short = 'X', long, conflicts_with_all = ["xml_pipe", "live_check", "profile"], help_heading = OPERATIONS)]
+    in_place: bool,
+    /// Show the scores by which resources are placed
+    #[arg(short = 's', long, help_heading = OPERATIONS)]
+    show_scores: bool,
+    /// Read and place every document of a folder, and say how long each took
+    #[arg(short = 'P', long, value_name = "DIR", group = "source", help_heading = OPERATIONS)]
+    profile: Option<PathBuf>,
+    /// With --profile: so many times
+    #[arg(short = 'N', long, value_name = "N", default_value_t = 1, requires = "profile", help_heading = OPERATIONS,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// A node joins
+    #[arg(short = 'u', long, value_name = "NODE", help_heading = EVENTS)]
+    node_up: Vec<String>,
+    /// A node leaves in good order
+    #[arg(short = 'd', long, value_name = "NODE", help_heading = EVENTS)]
+    node_down: Vec<String>,
+    /// A node is lost
+    #[arg(short = 'f', long, value_name = "NODE", help_heading = EVENTS)]
+    node_fail: Vec<String>,
+    /// A result comes in that nobody asked for
+    #[arg(short = 'i', long, value_name = "OPSPEC", help_heading = EVENTS)]
+    op_inject: Vec<String>,
+    /// An action fails when it is carried out, which ends the simulation
+    #[arg(short = 'F', long, value_name = "OPSPEC", help_heading = EVENTS)]
+    op_fail: Vec<String>,
+    /// The time to judge dates and expiries by [default: the one that the document was recorded at, or now]
+    #[arg(short = 't', long, value_name = "DATETIME", value_parser = moment, help_heading = EVENTS)]
+    set_datetime: Option<At>,
+    /// The partition has quorum (1) or has not (0)
+    #[arg(short = 'q', long, value_name = "QUORUM", help_heading = EVENTS)]
+    quorum: Option<String>,
+    /// Nodes have a watchdog that can fence them (1) or have not (0)
+    #[arg(short = 'w', long, value_name = "DEVICE", help_heading = EVENTS)]
+    watchdog: Option<String>,
+    /// A ticket is granted
+    #[arg(short = 'g', long, value_name = "TICKET", help_heading = EVENTS)]
+    ticket_grant: Vec<String>,
+    /// A ticket is taken away
+    #[arg(short = 'r', long, value_name = "TICKET", help_heading = EVENTS)]
+    ticket_revoke: Vec<String>,
+    /// A ticket is put into standby
+    #[arg(short = 'b', long, value_name = "TICKET", help_heading = EVENTS)]
+    ticket_standby: Vec<String>,
+    /// A ticket leaves standby
+    #[arg(short = 'e', long, value_name = "TICKET", help_heading = EVENTS)]
+    ticket_activate: Vec<String>,
+
+    /// Carry out the graph of this file, and compute none
+    #[arg(long, value_name = "FILE", help_heading = FILES)]
+    load_graph: Option<PathBuf>,
+    /// Write the document as it is before anything is computed
+    #[arg(short = 'I', long, value_name = "FILE", help_heading = FILES)]
+    save_input: Option<PathBuf>,
+    /// Write the document as it is in the end
+    #[arg(short = 'O', long, value_name = "FILE", help_heading = FILES)]
+    save_output: Option<PathBuf>,
+    /// Write the graph
+    #[arg(short = 'G', long, value_name = "FILE", help_heading = FILES)]
+    save_graph: Option<PathBuf>,
+
+    /// Show what is asked for, and not the status
+    #[arg(short = 'Q', long)]
+    quiet: bool,
+    /// Taken and not needed: nothing is left out
+    #[arg(short = 'V', long, action = ArgAction::Count, hide = true)]
+    verbose: u8,
+    /// Taken and not needed: headings are always shown
+    #[arg(long, hide = true)]
+    text_fancy: bool,
+    /// How to write what is said
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output_as: Format,
+}
+
+const SOURCE: &str = "Which document";
+const OPERATIONS: &str = "What is done";
+const EVENTS: &str = "What happens before";
+const FILES: &str = "Files";
+
+/// How to write what is said.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+}
+
+/// A point in time, as it was given.
+#[derive(Clone, Debug)]
+struct At {
+    moment: Moment,
+    text: String,
+}
+
+fn moment(text: &str) -> Result<At, String> {
+    let moment =
+        Moment::parse(text).ok_or_else(|| format!("{text:?} is no date; write it as 2026-12-24 18:00"))?;
+    Ok(At { moment, text: text.to_owned() })
+}
+
+/// Why it cannot go on.
+struct Stop {
+    text: String,
+    exit: Exit,
+}
+
+impl Stop {
+    fn file(error: impl Display) -> Self {
+        Self { text: error.to_string(), exit: Exit::CannotCreate }
+    }
+}
+
+pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
+    let done = match &args.profile {
+        Some(folder) => profile::run(folder, args.repeat, io),
+        None => whole(args, io),
+    };
+    done.unwrap_or_else(|stop| {
+        io.complain(format_args!("crm_simulate: {}\n", stop.text));
+        stop.exit
+    })
+}
+
+/// All of one run, in the order in which it is shown.
+fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
+    let (name, text) = source(args, io)?;
+    let root = read(&text, &name)?;
+    let recorded = WorkingSet::recorded_time(&root).filter(|_| args.set_datetime.is_none());
+    let now = args.set_datetime.as_ref().map(|at| at.moment).or(recorded).unwrap_or_else(clock);
+    let work = |root| WorkingSet::new(root, now).map_err(|e| Stop::file(format!("{name}: {e}")));
+    let mut set = work(&root)?;
+    let say = |io: &mut Io, text: &str| {
+        if !args.quiet {
+            io.say(format_args!("{text}"));
+        }
+    };
+    let time = args.set_datetime.as_ref().map(|at| format!("Setting effective cluster time: {}\n", at.text));
+    let time = time.unwrap_or_default();
+    say(io, &(time.clone() + &current_status(&set, recorded.is_some())));
+
+    let asked = injections(args);
+    let injected;
+    if !asked.is_empty() {
+        say(io, "\nPerforming Requested Modifications:\n");
+        let modified = inject(&set, &asked, clock());
+        report(&modified.events, args.quiet, io);
+        injected = modified.cib;
+        set = work(&injected)?;
+    }
+    if let Some(file) = &args.save_input {
+        write(file, &set.document().to_xml())?;
+    }
+
+    if args.show_scores {
+        set.place();
+        if args.quiet {
+            io.say(format_args!("{}", set.scores()));
+        } else {
+            let scores: String = set.scores().lines().map(|line| format!("  * {line}\n")).collect();
+            say(io, &format!("\nAllocation Scores:\n{scores}"));
+        }
+    }
+    let simulate = args.simulate || args.in_place;
+    let mut exit = Exit::Ok;
+    let executed;
+    let mut last = set.document();
+    if simulate || args.run || args.save_graph.is_some() || args.load_graph.is_some() {
+        let graph = graph(args)?;
+        if let Some(file) = &args.save_graph {
+            write(file, &graph.to_xml())?;
+        }
+        if simulate {
+            say(io, "\nExecuting Cluster Transition:\n");
+            let done = carry_out(&graph, &set, &args.op_fail, clock());
+            report(&done.events, args.quiet, io);
+            if done.outcome == Outcome::Terminated {
+                io.complain(format_args!(
+                    "Transition failed: terminated\nAn invalid transition was produced\n"
+                ));
+                exit = Exit::Of(1);
+            }
+            executed = done.cib;
+            say(io, &(time + &revised_status(&work(&executed)?, recorded.is_some())));
+            last = &executed;
+        }
+    }
+    if let Some(file) = &args.save_output {
+        write(file, &last.to_xml())?;
+    }
+    if let Some(file) = args.xml_file.as_ref().filter(|_| args.in_place) {
+        // What is there stays there until the new document is whole.
+        let new = file.with_extension("new");
+        write(&new, &last.to_xml())?;
+        std::fs::rename(&new, file).map_err(|e| Stop::file(format!("{}: {e}", file.display())))?;
+    }
+    Ok(exit)
+}
+
+/// The document's name and text.
+fn source(args: &Args, io: &mut Io) -> Result<(String, String), Stop> {
+    let path = match (&args.xml_file, args.live_check) {
+        (Some(path), _) => path.clone(),
+        (None, true) => std::env::var_os("CIB_file").map(PathBuf::from).ok_or_else(|| Stop {
+            text: "rgmd keeps its status in another form; name a document with -x FILE, or by the variable CIB_file"
+                .into(),
+            exit: Exit::Unavailable,
+        })?,
+        (None, false) if args.xml_pipe => {
+            let text = io.read_document().map_err(|e| Stop::file(format!("standard input: {e}")))?;
+            return Ok(("standard input".into(), text));
+        }
+        (None, false) => {
+            let text = "name a document with -x FILE, or bring it on standard input with -p".into();
+            return Err(Stop { text, exit: Exit::Usage });
+        }
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|e| Stop::file(format!("{name}: {e}")))?;
+    Ok((name, text))
+}
+
+/// A document as of the newest schema.
+fn read(text: &str, name: &str) -> Result<Element, Stop> {
+    Element::parse(text, name).map(|root| cib::upgrade(root).root).map_err(Stop::file)
+}
+
+fn clock() -> Moment {
+    Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs().cast_signed()))
+}
+
+fn injections(args: &Args) -> Injections {
+    Injections {
+        quorum: args.quorum.clone(),
+        watchdog: args.watchdog.clone(),
+        node_up: args.node_up.clone(),
+        node_down: args.node_down.clone(),
+        node_fail: args.node_fail.clone(),
+        ticket_grant: args.ticket_grant.clone(),
+        ticket_revoke: args.ticket_revoke.clone(),
+        ticket_standby: args.ticket_standby.clone(),
+        ticket_activate: args.ticket_activate.clone(),
+        op_inject: args.op_inject.clone(),
+    }
+}
+
+/// What has to be done.
+fn graph(args: &Args) -> Result<Graph, Stop> {
+    let Some(file) = &args.load_graph else {
+        return Err(Stop {
+            text: "graphs are not computed by this version; have Pacemaker's crm_simulate write one with \
+                   --save-graph FILE, and give it with --load-graph FILE"
+                .into(),
+            exit: Exit::Unavailable,
+        });
+    };
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|e| Stop::file(format!("{name}: {e}")))?;
+    Graph::parse(&text, &name).map_err(Stop::file)
+}
+
+/// What happened on one stream, what made no sense on the other, in order.
+fn report(events: &[Event], quiet: bool, io: &mut Io) {
+    for event in events {
+        match event.line() {
+            Some(line) if !quiet => io.say(format_args!("{line}")),
+            Some(_) => {}
+            None => io.complain(format_args!("crm_simulate: {event}\n")),
+        }
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Stop> {
+    std::fs::write(file, text).map_err(|e| Stop::file(format!("{}: {e}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(args: &[&str], input: &str) -> (Exit, String) {
+        let (mut io, said) = Io::captured(input);
+        let called = Called::try_parse_from(args).unwrap();
+        let exit = run(&called.args, &mut io);
+        (exit, String::from_utf8(said.lock().unwrap().clone()).unwrap())
+    }
+
+    #[test]
+    fn a_document_from_a_pipe_is_shown_and_what_is_none_is_refused() {
+        let (exit, text) = say(&["crm_simulate", "-p"], "<cib><configuration/><status/></cib>");
+        assert_eq!(exit, Exit::Ok);
+        assert!(text.contains("Current cluster status:") && text.contains("* No resources"), "{text}");
+        let (exit, text) = say(&["crm_simulate", "-p"], "<cluster/>");
+        assert_eq!(exit, Exit::CannotCreate);
+        assert!(text.contains("cibadmin -Q"), "{text}");
+        let (exit, text) = say(&["crm_simulate", "-p", "-S"], "<cib/>");
+        assert_eq!(exit, Exit::Unavailable);
+        assert!(text.contains("--load-graph FILE"), "{text}");
+        let (exit, text) = say(&["crm_simulate", "-p", "-sQ", "-t", "2026-12-24 18:00"], "<cib/>");
+        assert_eq!((exit, text.as_str()), (Exit::Ok, ""));
+        let (exit, text) = say(&["crm_simulate"], "");
+        assert_eq!(exit, Exit::Usage);
+        assert!(text.contains("-x FILE"), "{text}");
+        assert!(Called::try_parse_from(["crm_simulate", "-p", "-t", "some day"]).is_err());
+        assert!(
+            Called::try_parse_from(["crm_simulate", "-p", "-X"]).is_err(),
+            "there is no file to write to"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! `simulate` on files: what happens before, graphs carried out, and what is written.
+
+use std::fs;
+
+use crate::{Temp, holdfast, run};
+
+const SMALL: &str = r#"<cib epoch="1" num_updates="0" have-quorum="1"><configuration>
+<crm_config><cluster_property_set id="o"><nvpair id="o1" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+<nodes><node id="1" uname="n1"/></nodes>
+<resources><primitive id="db" class="ocf" provider="pacemaker" type="Dummy"/></resources></configuration>
+<status><node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member" expected="member"/></status></cib>"#;
+
+const GRAPH: &str = r#"<transition_graph transition_id="0"><synapse id="0"><action_set>
+<rsc_op id="1" operation="start" operation_key="db_start_0" on_node="n1" on_node_uuid="1">
+<primitive id="db" class="ocf" provider="pacemaker" type="Dummy"/><attributes/></rsc_op></action_set><inputs/></synapse></transition_graph>"#;
+
+fn simulate(temp: &Temp, args: &[&str]) -> (Option<i32>, String, String) {
+    run(holdfast(&temp.0).arg("simulate").args(args).current_dir(&temp.0))
+}
+
+fn files() -> Temp {
+    let temp = Temp::new();
+    fs::write(temp.0.join("cib.xml"), SMALL).unwrap();
+    fs::write(temp.0.join("graph"), GRAPH).unwrap();
+    temp
+}
+
+#[test]
+fn what_happens_before_is_shown_and_written_and_what_makes_no_sense_is_said() {
+    let temp = files();
+    let args = ["-x", "cib.xml", "-i", "db_monitor_10000@n1=7", "-i", "db", "-q", "0", "-I", "input"];
+    let (exit, text, complaints) = simulate(&temp, &args);
+    assert_eq!(exit, Some(0), "{complaints}");
+    for part in [
+        "\nPerforming Requested Modifications:\n  * Setting quorum: 0\n",
+        "  * Injecting db_monitor_10000@n1=7 into the configuration\n",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert_eq!(
+        complaints,
+        "crm_simulate: Invalid operation spec: db; write it as RESOURCE_TASK_MILLISECONDS@NODE=STATUS\n"
+    );
+    let (_, text, _) = simulate(&temp, &["-x", "input"]);
+    assert!(text.contains("* db\t(ocf:pacemaker:Dummy):\t FAILED n1\n"), "{text}");
+}
+
+#[test]
+fn a_graph_is_carried_out_and_its_result_written() {
+    let temp = files();
+    let args = ["-x", "cib.xml", "-S", "--load-graph", "graph", "-O", "out", "-G", "saved"];
+    let (exit, text, complaints) = simulate(&temp, &args);
+    assert_eq!((exit, complaints.as_str()), (Some(0), ""));
+    let end = "
+Executing Cluster Transition:
+  * Resource action: db              start on n1
+
+Revised Cluster Status:
+  * Node List:
+    * Online: [ n1 ]
+
+  * Full List of Resources:
+    * db\t(ocf:pacemaker:Dummy):\t Started n1
+";
+    assert!(text.ends_with(end), "{text}");
+    let (_, text, _) = simulate(&temp, &["-x", "out"]);
+    assert!(text.contains("* db\t(ocf:pacemaker:Dummy):\t Started n1\n"), "{text}");
+    let saved = fs::read_to_string(temp.0.join("saved")).unwrap();
+    assert!(saved.starts_with("<transition_graph cluster-delay="), "{saved}");
+    assert_eq!(fs::read_to_string(temp.0.join("cib.xml")).unwrap(), SMALL, "only -X writes to the input");
+}
+
+#[test]
+fn in_place_an_asked_for_failure_is_in_the_input_afterwards() {
+    let temp = files();
+    let args = ["-x", "cib.xml", "-X", "-Q", "--load-graph", "graph", "-F", "db_start_0@n1=1"];
+    assert_eq!(simulate(&temp, &args), (Some(0), String::new(), String::new()));
+    let (_, text, _) = simulate(&temp, &["-x", "cib.xml"]);
+    assert!(text.contains("* db\t(ocf:pacemaker:Dummy):\t FAILED n1\n"), "{text}");
+}
+
+#[test]
+fn a_graph_that_cannot_end_is_said_after_what_could_be_done() {
+    let temp = files();
+    let never = r#"<inputs><trigger><pseudo_event id="9" operation="stop" operation_key="x_stop_0"/></trigger></inputs>"#;
+    fs::write(temp.0.join("graph"), GRAPH.replace("<inputs/>", never)).unwrap();
+    let (exit, text, complaints) = simulate(&temp, &["-x", "cib.xml", "-S", "--load-graph", "graph"]);
+    assert_eq!(exit, Some(1));
+    assert_eq!(complaints, "Transition failed: terminated\nAn invalid transition was produced\n");
+    assert!(text.contains("Revised Cluster Status:"), "{text}");
+}
+
+#[test]
+fn every_document_of_a_folder_is_timed_and_a_bad_one_does_not_end_it() {
+    let temp = files();
+    fs::write(temp.0.join("bad.xml"), GRAPH).unwrap();
+    let (exit, text, complaints) = simulate(&temp, &["-P", ".", "-N", "2"]);
+    assert_eq!(exit, Some(73));
+    assert!(text.starts_with("Timings:\n  * Testing ./cib.xml ... "), "{text}");
+    assert!(complaints.contains("bad.xml: the document's top element is not <cib>"), "{complaints}");
+}
+
+#[test]
+fn the_live_document_is_the_one_that_the_environment_names() {
+    let temp = files();
+    let (exit, _, complaints) = run(holdfast(&temp.0).args(["simulate", "-L"]).env_remove("CIB_file"));
+    assert_eq!(exit, Some(69));
+    assert!(complaints.contains("-x FILE"), "{complaints}");
+    let (exit, text, _) =
+        run(holdfast(&temp.0).args(["simulate", "-L"]).env("CIB_file", temp.0.join("cib.xml")));
+    assert_eq!(exit, Some(0));
+    assert!(text.contains("* db\t(ocf:pacemaker:Dummy):\t Stopped\n"), "{text}");
+}
