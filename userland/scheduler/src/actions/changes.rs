@@ -117,7 +117,14 @@ impl<'c> WorkingSet<'c> {
             }
             return true;
         }
-        let parameters = self.compare_parameters(id, node, op);
+        let anew = |(r, n, t, i): &(ResourceId, NodeId, String, u64)| {
+            (*r, *n, *i) == (id, node, interval_ms) && t == task
+        };
+        let parameters = if self.begun_anew.iter().any(anew) {
+            Parameters::Restart
+        } else {
+            self.compare_parameters(id, node, op)
+        };
         if parameters == Parameters::Unchanged {
             return false;
         }

@@ -74,7 +74,7 @@ impl WorkingSet<'_> {
 
     fn create_start_and_stop(&mut self, id: ResourceId, (doing, one_does_both): (Doing, bool)) {
         let start = self.point(id, Task::START, !doing.starting, true);
-        let running = self.point(id, Task::RUNNING, !doing.starting, false);
+        let running = self.point(id, Task::RUNNING, !doing.starting, true);
         self.actions[running].urgent = true;
         let start_notices = self.notices(id, Task::START, start, running);
         let stop = self.point(id, Task::STOP, !doing.stopping, true);
@@ -180,6 +180,11 @@ impl WorkingSet<'_> {
         }
         self.notices.extend(promote_notices);
         self.notices.extend(demote_notices);
+        // The order in which they were promoted says nothing any more.
+        let priority = self.resource(id).priority;
+        for child in self.resource(id).children.clone() {
+            self.resource_mut(child).priority = priority;
+        }
     }
 
     pub(super) fn create_bundle_actions(&mut self, id: ResourceId) {

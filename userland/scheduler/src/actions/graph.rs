@@ -228,7 +228,16 @@ impl WorkingSet<'_> {
         if let (Some(resource), Key::Of(task, interval)) = (action.resource, &action.key)
             && let Some(history_name) = &self.resource(resource).history_name
         {
-            let known_as = format!("{history_name}_{}_{interval}", self.actions.tasks.name(*task));
+            // A cancelled operation keeps its name, as does what is told of another action.
+            let task = match action.task {
+                Task::NOTIFY => action
+                    .meta("notify_type")
+                    .zip(action.meta("notify_operation"))
+                    .map(|(kind, of)| format!("{kind}_notify_{of}")),
+                Task::CANCEL => Some(self.actions.tasks.name(*task).to_owned()),
+                task => Some(self.actions.tasks.name(task).to_owned()),
+            };
+            let known_as = format!("{history_name}_{}_{interval}", task.unwrap_or_default());
             entry.internal_key = Some(std::mem::replace(&mut entry.key, known_as));
         }
         if let Some(node) = action.node.filter(|_| with_node) {
@@ -290,10 +299,14 @@ impl WorkingSet<'_> {
                     parameters.insert("addr".to_owned(), host.to_owned());
                 }
                 attributes.extend(parameters);
+                if let Some(on_node) = &on_node {
+                    let (task, interval_ms) = self.operation_of(id);
+                    attributes.extend(self.parameters_of_operation(resource, on_node, &task, interval_ms));
+                }
             }
         }
         let mut meta = |name: &str, value: String| {
-            if !name.starts_with('#') && !name.contains(':') {
+            if !name.contains(['#', ':']) {
                 attributes.insert(format!("CRM_meta_{}", name.replace('-', "_")), value);
             }
         };
@@ -335,6 +348,9 @@ impl WorkingSet<'_> {
             Some(history_name) if resource.is(Flags::ORPHAN) => {
                 (history_name.clone(), Some(resource.id.clone()))
             }
+            Some(history_name) if !resource.is(Flags::UNIQUE) && history_name != resource.configured_id() => {
+                (configured(), Some(history_name.clone()))
+            }
             _ if !resource.is(Flags::UNIQUE) => (configured(), Some(resource.id.clone())),
             _ => (resource.id.clone(), None),
         };
@@ -347,11 +363,18 @@ impl WorkingSet<'_> {
         }
     }
 
+    /// Name and interval of the operation that an action is for the configuration.
+    fn operation_of(&self, id: ActionId) -> (String, u64) {
+        let action = &self.actions[id];
+        let task = action.key_task().unwrap_or(action.task);
+        (self.actions.tasks.name(task).to_owned(), action.interval_ms())
+    }
+
     /// Meta-attributes of the operation that an action is, times in milliseconds.
     fn operation_attributes(&self, id: ActionId, resource: ResourceId) -> Attributes {
         let action = &self.actions[id];
-        let key_task = action.key_task().unwrap_or(action.task);
-        let (task, interval_ms) = (self.actions.tasks.name(key_task), action.interval_ms());
+        let (task, interval_ms) = self.operation_of(id);
+        let task = task.as_str();
         let configured = self.configured_operation(resource, task, interval_ms);
         let mut meta = self.operation_meta(resource, task, interval_ms);
         meta.shift_remove("id");

@@ -138,13 +138,17 @@ impl WorkingSet<'_> {
         {
             return false;
         }
+        // Nothing but its own is looked for on the guest of a bundle.
+        if self.node(node).reserved && !self.is_inside_of_guest(id, node) {
+            return false;
+        }
+        let inside = self.node(node).reserved;
         let exclusive =
             resource.is(Flags::EXCLUSIVE_DISCOVERY) || self.resource(top).is(Flags::EXCLUSIVE_DISCOVERY);
         let discovery = self.discovery_on(id, node);
         let allowed = self.score_on(id, node).is_some();
-        if exclusive && (!allowed || discovery != Discovery::Exclusive)
-            || allowed && discovery == Discovery::Never
-        {
+        let excluded = exclusive && (!allowed || discovery != Discovery::Exclusive);
+        if !inside && (excluded || allowed && discovery == Discovery::Never) {
             return false;
         }
         if self.is_guest(node)
@@ -158,7 +162,7 @@ impl WorkingSet<'_> {
                 }
                 return false;
             }
-            if guest.next_role == Role::Stopped {
+            if self.guest_will_stop(node, container) {
                 self.add_ordering((container, Task::STOP), (top, Task::START), Kind::OPTIONAL);
                 return false;
             }
@@ -175,6 +179,26 @@ impl WorkingSet<'_> {
         self.add_ordering(probe, (top, Task::START), kind);
         self.add_ordering(probe, crate::orderings::Side::Task(top, Task::RELOAD_AGENT, 0), Kind::OPTIONAL);
         true
+    }
+
+    fn is_inside_of_guest(&self, id: ResourceId, node: NodeId) -> bool {
+        let parents = std::iter::successors(self.resource(id).parent, |p| self.resource(*p).parent);
+        let mut bundles = parents.filter_map(|p| match &self.resource(p).variant {
+            Variant::Bundle(bundle) => Some(bundle),
+            _ => None,
+        });
+        bundles.any(|b| b.replicas.iter().any(|r| r.guest == Some(node) && r.child == Some(id)))
+    }
+
+    /// As far as that is known before actions are there.
+    fn guest_will_stop(&self, node: NodeId, container: ResourceId) -> bool {
+        let (known, guest) = (self.node(node), self.resource(container));
+        let moves = guest.role > Role::Stopped && guest.assigned.is_some_and(|n| !guest.running_on.contains(&n));
+        known.requires_reset
+            || known.unclean
+            || guest.is(Flags::FAILED)
+            || guest.next_role == Role::Stopped
+            || moves
     }
 
     fn probe_action(&mut self, id: ResourceId, node: NodeId) -> ActionId {

@@ -154,6 +154,7 @@ impl WorkingSet<'_> {
         self.order_role_cycle(id);
         let mut last: Option<ResourceId> = None;
         for child in self.resource(id).children.clone() {
+            self.add_ordering((child, Task::DEMOTE), (child, Task::PROMOTE), Kind::OPTIONAL);
             self.add_ordering_of(id, Task::PROMOTE, child, Kind::OPTIONAL);
             self.add_ordering((child, Task::PROMOTE), (id, Task::PROMOTED), Kind::OPTIONAL);
             if let Some(last) = last.filter(|_| ordered) {
@@ -173,10 +174,11 @@ impl WorkingSet<'_> {
         for (first, then) in [
             (Task::STOPPED, Task::START),
             (Task::STOPPED, Task::PROMOTE),
-            (Task::DEMOTED, Task::STOP),
             (Task::DEMOTED, Task::START),
-            (Task::DEMOTED, Task::PROMOTE),
             (Task::RUNNING, Task::PROMOTE),
+            (Task::DEMOTED, Task::STOP),
+            (Task::DEMOTE, Task::DEMOTED),
+            (Task::DEMOTED, Task::PROMOTE),
         ] {
             self.add_ordering((id, first), (id, then), Kind::OPTIONAL);
         }
@@ -235,7 +237,7 @@ impl WorkingSet<'_> {
             self.add_ordering((id, Task::START), (id, Task::PROMOTE), Kind::RUNNABLE_FIRST);
         }
         let unless_probed = Kind::SAME_NODE.with(Kind::THEN_CANCELS_FIRST);
-        self.add_ordering((id, Task::DELETE), (id, Task::MONITOR), unless_probed);
+        self.add_ordering((id, Task::LRM_DELETE), (id, Task::MONITOR), unless_probed);
         let allowed: Vec<NodeId> =
             self.by_name.iter().copied().filter(|n| self.score_on(id, *n).is_some()).collect();
         let resource = self.resource(id);

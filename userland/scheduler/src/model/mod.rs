@@ -81,6 +81,8 @@ pub struct WorkingSet<'c> {
     pub(crate) notices: Vec<crate::actions::Notice>,
     /// Entries of the history that cannot be compared with the configuration before containers are placed.
     pub(crate) deferred_changes: Vec<(ResourceId, NodeId, crate::unpack::Operation<'c>)>,
+    /// Recurring operations whose failures have expired: by name and interval, where.
+    pub(crate) begun_anew: Vec<(ResourceId, NodeId, String, u64)>,
     /// The document may be a copy without secrets: that they differ from what was used means nothing. To be set before
     /// anything is placed.
     pub without_secrets: bool,

@@ -7,10 +7,10 @@ use super::{Kind, Side};
 
 impl WorkingSet<'_> {
     pub(super) fn order_probes(&mut self) {
-        self.order_probes_before_what_follows_stops();
         for id in self.top.clone() {
             self.order_probes_of(id);
         }
+        self.order_probes_before_what_follows_stops();
     }
 
     /// What waits for a stop waits for the news whether there is anything to be stopped.

@@ -469,7 +469,9 @@ impl WorkingSet<'_> {
             self.update_asymmetric(first, then);
         }
         if kind == Kind::IMPLIES_FIRST && !was_then.has(Is::OPTIONAL) {
-            if filter.has(Is::OPTIONAL) && was_first.has(Is::OPTIONAL) {
+            // Only of collectives it can be that their parts say otherwise than they themselves: a quirk of the peer's, in
+            // which the restart of what depends on it does the rest.
+            if filter.has(Is::OPTIONAL) && !flags.has(Is::OPTIONAL) && was_first.has(Is::OPTIONAL) {
                 self.clear_because(first, Is::OPTIONAL, then);
             }
             if flags.has(Is::MIGRATABLE) && !then_is(self, Is::MIGRATABLE) {

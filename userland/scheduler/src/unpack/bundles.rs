@@ -102,6 +102,9 @@ impl<'c> WorkingSet<'c> {
         let children = clone.map(|c| self.resource(c).children.clone()).unwrap_or_default();
         for child in &children {
             self.resource_mut(*child).set(Flags::EXCLUSIVE_DISCOVERY, true);
+            if let Some(clone) = clone.filter(|_| self.resource(*child).is(Flags::NOTIFY)) {
+                self.resource_mut(clone).set(Flags::NOTIFY, true);
+            }
         }
         if let Some(target) =
             children.last().and_then(|c| self.resource(*c).meta.get("container-attribute-target").cloned())

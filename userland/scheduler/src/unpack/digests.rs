@@ -182,7 +182,7 @@ impl<'c> WorkingSet<'c> {
     }
 
     /// Parameters that are given for one operation only.
-    fn parameters_of_operation(
+    pub(crate) fn parameters_of_operation(
         &self,
         id: ResourceId,
         node: &Attributes,

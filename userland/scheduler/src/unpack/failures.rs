@@ -48,7 +48,11 @@ impl<'c> WorkingSet<'c> {
                 return;
             }
             // One that recurs is begun anew instead.
-            if seen.interval_ms == 0 || (self.node(node).online && !self.node(node).unclean) {
+            let reachable = self.node(node).online && !self.node(node).unclean;
+            if seen.interval_ms > 0 && reachable {
+                self.begun_anew.push((id, node, operation.task.to_owned(), operation.interval_ms));
+            }
+            if seen.interval_ms == 0 || reachable {
                 return;
             }
         }

@@ -93,6 +93,7 @@ impl<'c> WorkingSet<'c> {
             actions: crate::actions::Actions::default(),
             notices: Vec::new(),
             deferred_changes: Vec::new(),
+            begun_anew: Vec::new(),
             without_secrets: false,
             messages: Vec::new(),
         };
