@@ -193,7 +193,8 @@ impl WorkingSet<'_> {
     /// As far as that is known before actions are there.
     fn guest_will_stop(&self, node: NodeId, container: ResourceId) -> bool {
         let (known, guest) = (self.node(node), self.resource(container));
-        let moves = guest.role > Role::Stopped && guest.assigned.is_some_and(|n| !guest.running_on.contains(&n));
+        let moves =
+            guest.role > Role::Stopped && guest.assigned.is_some_and(|n| !guest.running_on.contains(&n));
         known.requires_reset
             || known.unclean
             || guest.is(Flags::FAILED)

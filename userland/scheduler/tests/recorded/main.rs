@@ -3,6 +3,7 @@
 
 mod executed;
 mod graphs;
+mod scheduled;
 
 use std::fs;
 use std::path::{Path, PathBuf};
