@@ -12,6 +12,7 @@ mod idle;
 mod membership;
 mod probe;
 mod scale;
+mod scheduler;
 mod seal;
 mod stability;
 mod table;
@@ -43,6 +44,7 @@ Examples:
   cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
   cargo run --release -p bench -- calls
   cargo run --release -p bench -- disk
+  cargo run --release -p bench -- scheduler --primitives 100,1000 --state steady
   cargo run --release -p bench -- disk arbitration --delay 20 --times 5
   cargo run --release -p bench -- stability --load busy --seconds 600 --token 100 --daemon cmmd")]
 struct Cli {
@@ -167,6 +169,15 @@ enum Bench {
     /// Inside of a node: times of writes to a quorum disk's last block and reads behind them
     #[command(hide = true)]
     DiskRoundTrips { path: std::path::PathBuf },
+    /// What a decision costs: our scheduler beside Pacemaker's, by size and state of the cluster (needs neither root nor namespaces)
+    Scheduler(scheduler::How),
+    /// Runs one command and prints what it took
+    #[command(hide = true)]
+    Child {
+        limit: u64,
+        #[arg(last = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Inside of a node: prints each membership notice with its time
     #[command(hide = true)]
     Probe,
@@ -242,6 +253,8 @@ fn main() -> ExitCode {
         Bench::Probe => probe::run(),
         Bench::Disk(how) => disk::run(&how),
         Bench::DiskRoundTrips { path } => disk::round_trips(&path),
+        Bench::Scheduler(how) => scheduler::run(&how),
+        Bench::Child { limit, command } => scheduler::child(limit, &command),
         Bench::Hostile => {
             let mut table = Table::new("one packet of 1.3 KB after another, checked by one core: packets/s");
             for (what, rate) in seal::measure() {
