@@ -9,24 +9,25 @@ use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
 
 use crate::error::CibError;
-use crate::limits::{ATTRIBUTES_MAX, DEPTH_MAX, DOCUMENT_BYTES_MAX, ELEMENTS_MAX};
+use crate::limits::{ATTRIBUTES_MAX, Bounds, DEPTH_MAX, DOCUMENT};
 use crate::tree::{Element, Position};
 
 impl Element {
     /// Reads one document as it stands; `file` is its name in messages.
     ///
     /// # Errors
-    /// When it is not well-formed, or beyond a limit.
+    /// When it is not well-formed, or beyond [`DOCUMENT`].
     pub fn parse(text: &str, file: &str) -> Result<Self, CibError> {
-        parse_tree(text, file)
+        parse_tree(text, file, DOCUMENT)
     }
 }
 
-pub(crate) fn parse_tree(text: &str, file: &str) -> Result<Element, CibError> {
-    if text.len() > DOCUMENT_BYTES_MAX {
+pub(crate) fn parse_tree(text: &str, file: &str, bounds: Bounds) -> Result<Element, CibError> {
+    if text.len() > bounds.bytes {
         let what = format!(
-            "the document has {} bytes, more than {DOCUMENT_BYTES_MAX}; remove what is not needed",
-            text.len()
+            "the document has {} bytes, more than {}; remove what is not needed",
+            text.len(),
+            bounds.bytes
         );
         return Err(CibError::new(file, Position { line: 1, column: 1 }, what));
     }
@@ -70,8 +71,8 @@ pub(crate) fn parse_tree(text: &str, file: &str) -> Result<Element, CibError> {
             return fail("a second top-level element; a CIB has one, <cib>".into());
         }
         elements += 1;
-        if elements > ELEMENTS_MAX {
-            return fail(format!("more than {ELEMENTS_MAX} elements"));
+        if elements > bounds.elements {
+            return fail(format!("more than {} elements", bounds.elements));
         }
         if open.len() >= DEPTH_MAX {
             return fail(format!("elements are nested deeper than {DEPTH_MAX}"));

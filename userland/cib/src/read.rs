@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use crate::error::{CibError, Warning};
-use crate::limits::RESOURCES_MAX;
+use crate::limits::{CONFIGURATION, RESOURCES_MAX};
 use crate::model::{
     Cib, FencingLevel, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive, Resource,
     TargetRole, Version,
@@ -20,7 +20,7 @@ impl Cib {
     /// # Errors
     /// When it is not well-formed, beyond a limit, or holds a value that cannot be meant.
     pub fn parse(text: &str, file: &str) -> Result<Self, CibError> {
-        Self::from_tree(parse_tree(text, file)?, file)
+        Self::from_tree(parse_tree(text, file, CONFIGURATION)?, file)
     }
 
     /// The typed view of a tree.

@@ -315,7 +315,7 @@ fn inline_references(configuration: &mut Element) {
         }
     });
     // An original may be large and be named from everywhere: no more than a document may hold.
-    let mut room = crate::limits::ELEMENTS_MAX;
+    let mut room = crate::limits::DOCUMENT.elements;
     change_all(configuration, &mut |element| {
         if !is_block(&element.name) {
             return;

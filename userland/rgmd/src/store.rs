@@ -90,7 +90,7 @@ fn read(path: &Path) -> Result<Option<String>, Fatal> {
     };
     let mut text = String::new();
     // One byte beyond the limit tells the parser that there is more.
-    let limit = cib::limits::DOCUMENT_BYTES_MAX as u64 + 1;
+    let limit = cib::limits::CONFIGURATION.bytes as u64 + 1;
     file.take(limit)
         .read_to_string(&mut text)
         .map_err(|e| Fatal::new(exit::FILES, format!("cannot read {}: {e}", path.display())))?;

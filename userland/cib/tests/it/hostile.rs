@@ -1,6 +1,6 @@
 //! Input that is meant to hurt: no panic, no unbounded work, a typed error.
 
-use cib::{Cib, limits};
+use cib::{Cib, Element, limits};
 use proptest::prelude::*;
 
 use crate::FULL;
@@ -11,12 +11,15 @@ fn limits_hold() {
     assert!(Cib::parse(&deep, "x").unwrap_err().what.contains("nested deeper"));
     let endless = "<a>".repeat(1_000_000);
     assert!(Cib::parse(&endless, "x").unwrap_err().what.contains("nested deeper"));
-    let many = format!("<cib>{}</cib>", "<a/>".repeat(limits::ELEMENTS_MAX));
+    let many = format!("<cib>{}</cib>", "<a/>".repeat(limits::CONFIGURATION.elements));
     assert!(Cib::parse(&many, "x").unwrap_err().what.contains("elements"));
     let wide: String = (0..=limits::ATTRIBUTES_MAX).map(|i| format!(" a{i}=\"\"")).collect();
     assert!(Cib::parse(&format!("<cib{wide}/>"), "x").unwrap_err().what.contains("attributes"));
-    let long = " ".repeat(limits::DOCUMENT_BYTES_MAX + 1);
+    let long = " ".repeat(limits::CONFIGURATION.bytes + 1);
     assert!(Cib::parse(&long, "x").unwrap_err().what.contains("bytes"));
+    // A command takes what a daemon does not.
+    assert_eq!(Element::parse(&many, "x").unwrap().children.len(), limits::CONFIGURATION.elements);
+    assert!(Element::parse(&long, "x").unwrap_err().what.contains("empty"));
 }
 
 #[test]
