@@ -87,5 +87,5 @@ impl Io {
 }
 
 /// What a document may have at most.
-const DOCUMENT_MAX: u64 = 64 << 20;
+const DOCUMENT_MAX: u64 = cib::limits::DOCUMENT.bytes as u64 + 1;
 const INPUT_MAX: u64 = 64 << 10;

@@ -1,5 +1,7 @@
 //! What decides about nodes before any resource is placed: location constraints, stickiness, failures, discovery, locks.
 
+use std::collections::BTreeSet;
+
 use cib::Score;
 
 use crate::model::{Discovery, Flags, NodeId, Order, ResourceId, Role, Variant, WorkingSet};
@@ -24,10 +26,16 @@ impl WorkingSet<'_> {
         for id in self.top.clone() {
             self.apply_stickiness(id);
         }
+        let cleared: BTreeSet<(ResourceId, NodeId)> = (self.orders.iter())
+            .filter_map(|order| match order {
+                Order::ClearFailures { resource, node, .. } => Some((*resource, *node)),
+                _ => None,
+            })
+            .collect();
         for at in 0..self.by_name.len() {
             let node = self.by_name[at];
             for id in self.top.clone() {
-                self.apply_failures(id, node);
+                self.apply_failures(id, node, &cleared);
                 self.apply_exclusive_discovery(id, node);
             }
         }
@@ -117,16 +125,16 @@ impl WorkingSet<'_> {
         self.add_score(id, node, stickiness, Why::Stickiness);
     }
 
-    fn apply_failures(&mut self, id: ResourceId, node: NodeId) {
+    /// `cleared`: whose failures are about to be forgotten.
+    fn apply_failures(&mut self, id: ResourceId, node: NodeId, cleared: &BTreeSet<(ResourceId, NodeId)>) {
         let resource = self.resource(id);
         if !resource.children.is_empty() {
             for child in resource.children.clone() {
-                self.apply_failures(child, node);
+                self.apply_failures(child, node, cleared);
             }
             return;
         }
-        let cleared = |o: &Order| matches!(o, Order::ClearFailures { resource, node: there, .. } if (*resource, *there) == (id, node));
-        if !resource.is_primitive() || self.orders.iter().any(cleared) {
+        if !resource.is_primitive() || cleared.contains(&(id, node)) {
             return;
         }
         if self.has_failed_too_often(id, node) {

@@ -88,6 +88,8 @@ pub struct WorkingSet<'c> {
     pub without_secrets: bool,
     /// What the reader of a simulation is told besides.
     pub messages: Vec<String>,
+    /// Places of the stops among those, and how many orders were looked at for them.
+    pub(crate) stops: (usize, BTreeMap<(ResourceId, NodeId), Vec<usize>>),
 }
 
 /// A ticket as the status has it.

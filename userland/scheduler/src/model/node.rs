@@ -1,8 +1,26 @@
 //! A node.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
 use cib::{Attributes, Score};
 
 use super::ResourceId;
+use crate::unpack::base_name;
+
+/// Fail counts and times of last failures by whose they are, without the number of an instance.
+pub(crate) type Failures = BTreeMap<String, Vec<Failure>>;
+
+/// One attribute about failures.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// Whose it is, with the number of an instance.
+    pub(crate) owner: String,
+    /// How often.
+    pub(crate) count: Score,
+    /// When last, in seconds.
+    pub(crate) last: i64,
+}
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +46,8 @@ pub struct Node {
     pub score: Score,
     /// Attributes, built-in ones included.
     pub attributes: Attributes,
+    /// What those say of failures; set anew with them.
+    pub(crate) failures: OnceCell<Failures>,
     /// Utilization: capacity by name.
     pub utilization: Attributes,
     /// It can be talked to.
@@ -76,6 +96,7 @@ impl Node {
             kind,
             score,
             attributes: Attributes::new(),
+            failures: OnceCell::new(),
             utilization: Attributes::new(),
             online: false,
             unclean: false,
@@ -96,6 +117,28 @@ impl Node {
             assigned: 0,
             running: Vec::new(),
         }
+    }
+}
+
+impl Node {
+    /// What is known of failures on it, by resource: so that each resource finds its own without looking at all attributes.
+    pub(crate) fn failures(&self) -> &Failures {
+        self.failures.get_or_init(|| {
+            let mut found = Failures::new();
+            for (attribute, value) in &self.attributes {
+                let of = |prefix: &str| attribute.strip_prefix(prefix)?.split('#').next();
+                let (owner, count, last) = if let Some(owner) = of("fail-count-") {
+                    (owner, Score::parse(value).unwrap_or_default(), 0)
+                } else if let Some(owner) = of("last-failure-") {
+                    (owner, Score::ZERO, value.trim().parse().unwrap_or(0))
+                } else {
+                    continue;
+                };
+                let failure = Failure { owner: owner.to_owned(), count, last };
+                found.entry(base_name(owner).to_owned()).or_default().push(failure);
+            }
+            found
+        })
     }
 }
 

@@ -603,19 +603,11 @@ impl<'c> WorkingSet<'c> {
         let resource = self.resource(id);
         let name = resource.history_name.as_deref().unwrap_or(&resource.id);
         let unique = resource.is(Flags::UNIQUE);
-        let name = if unique { name } else { base_name(name) };
         let (mut count, mut last) = (Score::ZERO, 0i64);
-        for (attribute, value) in &self.node(node).attributes {
-            let of = |prefix: &str| {
-                let rest = attribute.strip_prefix(prefix)?;
-                let owner = rest.split('#').next()?;
-                let owner = if unique { owner } else { base_name(owner) };
-                (owner == name).then_some(())
-            };
-            if of("fail-count-").is_some() {
-                count = count + Score::parse(value).unwrap_or_default();
-            } else if of("last-failure-").is_some() {
-                last = last.max(value.trim().parse().unwrap_or(0));
+        for failure in self.node(node).failures().get(base_name(name)).into_iter().flatten() {
+            if !unique || failure.owner == name {
+                count = count + failure.count;
+                last = last.max(failure.last);
             }
         }
         let timeout = resource.failure_timeout;

@@ -328,13 +328,7 @@ impl<'c> WorkingSet<'c> {
         } else if self.resource(id).history_name.as_deref().is_some_and(|n| n.contains(':')) {
             self.resource_mut(id).history_name = None;
         } else {
-            for order in &mut self.orders {
-                if let Order::Stop { resource, node: where_, required } = order
-                    && (*resource, *where_) == (id, node)
-                {
-                    *required = false;
-                }
-            }
+            self.spare_stops(id, node);
         }
         let resource = self.resource_mut(id);
         if resource.role == Role::Stopped
@@ -342,6 +336,23 @@ impl<'c> WorkingSet<'c> {
             && !resource.running_on.is_empty()
         {
             resource.role = Role::Started;
+        }
+    }
+
+    /// Stops that were asked for there are only needed if something else asks for them.
+    fn spare_stops(&mut self, id: ResourceId, node: NodeId) {
+        // Most entries are about something that does not run: none of them may look at all orders.
+        let (seen, by_place) = &mut self.stops;
+        for (at, order) in self.orders.iter().enumerate().skip(*seen) {
+            if let Order::Stop { resource, node, .. } = order {
+                by_place.entry((*resource, *node)).or_default().push(at);
+            }
+        }
+        *seen = self.orders.len();
+        for at in self.stops.1.get(&(id, node)).into_iter().flatten() {
+            if let Some(Order::Stop { required, .. }) = self.orders.get_mut(*at) {
+                *required = false;
+            }
         }
     }
 

@@ -96,6 +96,7 @@ impl<'c> WorkingSet<'c> {
             begun_anew: Vec::new(),
             without_secrets: false,
             messages: Vec::new(),
+            stops: (0, std::collections::BTreeMap::new()),
         };
         let section = |name: &str| configuration.and_then(|c| c.child(name));
         if let Some(nodes) = section("nodes") {

@@ -78,6 +78,8 @@ impl<'c> WorkingSet<'c> {
             let site = attributes.get("site-name").cloned().or(cluster_name);
             attributes.extend(site.map(|site| ("#site-name".to_owned(), site)));
         }
-        self.node_mut(node).attributes = attributes;
+        let known = self.node_mut(node);
+        known.attributes = attributes;
+        known.failures = std::cell::OnceCell::new();
     }
 }
