@@ -61,22 +61,22 @@ impl Cib {
             return Ok(self.clone());
         }
         let mut tree = self.tree.clone();
-        tree.attributes.insert("admin_epoch".into(), current.admin_epoch.to_string());
+        tree.attributes.insert("admin_epoch", current.admin_epoch.to_string());
         Self { version: current, ..self.clone() }.edited(tree)
     }
 
     /// This configuration with the version raised by one change.
     fn edited(&self, mut tree: Element) -> Result<Self, EditError> {
         let version = Version { epoch: self.version.epoch.saturating_add(1), num_updates: 0, ..self.version };
-        tree.attributes.insert("epoch".into(), version.epoch.to_string());
-        tree.attributes.insert("num_updates".into(), "0".into());
+        tree.attributes.insert("epoch", version.epoch.to_string());
+        tree.attributes.insert("num_updates", "0");
         Ok(Self::from_tree(tree, "changed CIB")?)
     }
 }
 
 fn set_pair(set: &mut Element, set_id: &str, name: &str, value: Option<&str>) {
     if set.id().is_none() {
-        set.attributes.insert("id".into(), set_id.to_owned());
+        set.attributes.insert("id", set_id);
     }
     let set_id = set.id().unwrap_or(set_id).to_owned();
     let at = set.children.iter().position(|pair| pair.get("name") == Some(name));
@@ -85,7 +85,7 @@ fn set_pair(set: &mut Element, set_id: &str, name: &str, value: Option<&str>) {
             set.children.remove(at);
         }
         (Some(at), Some(value)) => {
-            set.children[at].attributes.insert("value".into(), value.to_owned());
+            set.children[at].attributes.insert("value", value);
         }
         (None, Some(value)) => set.children.push(
             Element::new("nvpair")

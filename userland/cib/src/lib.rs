@@ -25,6 +25,7 @@ pub mod limits;
 mod model;
 mod nvpairs;
 mod options;
+mod pairs;
 mod parse;
 mod read;
 mod rules;
@@ -44,6 +45,7 @@ pub use model::{
 };
 pub use nvpairs::{Ids, Precedence, collect};
 pub use options::{NoQuorumPolicy, Options, StonithAction};
+pub use pairs::Pairs;
 pub use parse::is_xml_name;
 pub use rules::{Comparison, Condition, NodeFacts, Rule};
 pub use tree::{Element, Position};

@@ -11,16 +11,20 @@ use crate::values::Score;
 pub struct Ids<'a>(BTreeMap<&'a str, &'a Element>);
 
 impl<'a> Ids<'a> {
-    /// Of everything at or below an element; the first one of an id counts.
+    /// Of everything at or below an element; the first one of an id counts. Histories of operations are left out: they are most
+    /// of a document, and nothing refers to them.
     #[must_use]
     pub fn of(root: &'a Element) -> Self {
-        let mut ids = BTreeMap::new();
-        root.walk(&mut |element| {
-            if let Some(id) = element.id() {
-                ids.entry(id).or_insert(element);
-            }
-        });
-        Self(ids)
+        let mut ids = Self::default();
+        ids.take(root);
+        ids
+    }
+
+    fn take(&mut self, element: &'a Element) {
+        if let Some(id) = element.id() {
+            self.0.entry(id).or_insert(element);
+        }
+        element.children.iter().filter(|c| c.name != "lrm").for_each(|child| self.take(child));
     }
 
     /// The element itself, or the one that it refers to.

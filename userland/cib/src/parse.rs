@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use quick_xml::Reader;
 use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
+use smol_str::SmolStr;
 
 use crate::error::CibError;
 use crate::limits::{ATTRIBUTES_MAX, Bounds, DEPTH_MAX, DOCUMENT};
+use crate::pairs::Pairs;
 use crate::tree::{Element, Position};
 
 impl Element {
@@ -36,6 +38,8 @@ pub(crate) fn parse_tree(text: &str, file: &str, bounds: Bounds) -> Result<Eleme
     let mut open: Vec<Element> = Vec::new();
     let mut root: Option<Element> = None;
     let mut elements = 0usize;
+    // Filled for each element anew, so that each gets a list of just its size.
+    let mut attributes = Vec::new();
     loop {
         let at = reader.buffer_position();
         let event = match reader.read_event() {
@@ -77,7 +81,7 @@ pub(crate) fn parse_tree(text: &str, file: &str, bounds: Bounds) -> Result<Eleme
         if open.len() >= DEPTH_MAX {
             return fail(format!("elements are nested deeper than {DEPTH_MAX}"));
         }
-        let element = read_start(&start, file, position)?;
+        let element = read_start(&start, file, position, &mut attributes)?;
         if empty {
             attach(element, &mut open, &mut root);
         } else {
@@ -111,7 +115,12 @@ pub(crate) fn check_ids(configuration: &Element, file: &str) -> Result<(), CibEr
     twice.map_or(Ok(()), Err)
 }
 
-fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<Element, CibError> {
+fn read_start(
+    start: &BytesStart<'_>,
+    file: &str,
+    position: Position,
+    attributes: &mut Vec<(SmolStr, SmolStr)>,
+) -> Result<Element, CibError> {
     let name = start.name().0;
     // The tokeniser takes what stands there; a name that XML does not know could not be written again.
     if !is_xml_name(name) {
@@ -138,15 +147,16 @@ fn read_start(start: &BytesStart<'_>, file: &str, position: Position) -> Result<
         if value.contains('\0') {
             return Err(CibError::new(file, position, format!("attribute {name} holds a NUL character")));
         }
-        if element.attributes.len() >= ATTRIBUTES_MAX {
+        if attributes.len() >= ATTRIBUTES_MAX {
             return Err(CibError::new(
                 file,
                 position,
                 format!("<{}> has more than {ATTRIBUTES_MAX} attributes", element.name),
             ));
         }
-        element.attributes.insert(name.to_owned(), value.into_owned());
+        attributes.push((SmolStr::new(name), SmolStr::new(value)));
     }
+    element.attributes = Pairs::of(attributes);
     Ok(element)
 }
 

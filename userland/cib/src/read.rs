@@ -436,8 +436,8 @@ impl<'a> Reader<'a> {
         let meta = element
             .attributes
             .iter()
-            .filter(|(k, _)| !matches!(k.as_str(), "id" | "name" | "interval" | "timeout"))
-            .map(|(k, v)| (k.clone(), v.clone()))
+            .filter(|(k, _)| !matches!(*k, "id" | "name" | "interval" | "timeout"))
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
             .collect();
         let id = element.id().map_or_else(|| format!("{name}-{interval_ms}"), str::to_owned);
         Ok(Operation { id, name, interval_ms, timeout_ms, on_fail, enabled, role, params, meta })

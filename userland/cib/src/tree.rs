@@ -1,6 +1,6 @@
 //! The tree: elements with attributes and children in document order, and where each stood.
 
-use indexmap::IndexMap;
+use crate::pairs::Pairs;
 
 /// A place in the document, both counted from 1. Trees made by hand have 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub struct Element {
     /// Its name.
     pub name: String,
     /// Its attributes, in document order.
-    pub attributes: IndexMap<String, String>,
+    pub attributes: Pairs,
     /// Its children, in document order.
     pub children: Vec<Element>,
     /// Where it begins. Takes no part in comparisons.
@@ -34,14 +34,14 @@ impl Element {
     /// With one more attribute.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
-        self.attributes.insert(name.to_owned(), value.to_owned());
+        self.attributes.insert(name, value);
         self
     }
 
     /// An attribute's value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.attributes.get(name).map(String::as_str)
+        self.attributes.get(name)
     }
 
     /// The `id` attribute.
@@ -98,10 +98,7 @@ impl Element {
 
 impl PartialEq for Element {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.attributes.len() == other.attributes.len()
-            && self.attributes.iter().eq(other.attributes.iter())
-            && self.children == other.children
+        self.name == other.name && self.attributes == other.attributes && self.children == other.children
     }
 }
 impl Eq for Element {}

@@ -99,7 +99,7 @@ pub fn upgrade(mut root: Element) -> Upgraded {
             fold_references(configuration);
         }
     }
-    root.attributes.insert("validate-with".to_owned(), SCHEMAS[THIRD].to_owned());
+    root.attributes.insert("validate-with", SCHEMAS[THIRD]);
     Upgraded { root, from: Some(from), changes }
 }
 
@@ -328,11 +328,11 @@ fn inline_references(configuration: &mut Element) {
         room -= original.children.len();
         let mut copy = original.clone();
         change_all(&mut copy, &mut |e| {
-            if let Some(inner) = e.attributes.get_mut("id") {
-                *inner = format!("_{INLINED}{id}__{inner}");
+            if let Some(inner) = e.id().map(|inner| format!("_{INLINED}{id}__{inner}")) {
+                e.attributes.insert("id", inner);
             }
         });
-        copy.attributes.insert("id".to_owned(), format!("{INLINED}{id}"));
+        copy.attributes.insert("id", format!("{INLINED}{id}"));
         copy.position = element.position;
         *element = copy;
     });
@@ -365,11 +365,12 @@ fn fold_references(configuration: &mut Element) {
 }
 
 fn same_without_ids(one: &Element, other: &Element) -> bool {
-    let attributes = |e: &Element| -> Vec<(String, String)> {
-        e.attributes.iter().filter(|(n, _)| *n != "id").map(|(n, v)| (n.clone(), v.clone())).collect()
-    };
     one.name == other.name
-        && attributes(one) == attributes(other)
+        && one
+            .attributes
+            .iter()
+            .filter(|(n, _)| *n != "id")
+            .eq(other.attributes.iter().filter(|(n, _)| *n != "id"))
         && one.children.len() == other.children.len()
         && one.children.iter().zip(&other.children).all(|(a, b)| same_without_ids(a, b))
 }
@@ -388,14 +389,14 @@ fn third(configuration: &mut Element, changes: &mut Vec<Change>) {
     }
     change_all(configuration, &mut |element| match element.name.as_str() {
         "node" if element.get("type") == Some("normal") => {
-            element.attributes.insert("type".to_owned(), "member".to_owned());
+            element.attributes.insert("type", "member");
             let what =
                 format!("node \"{}\": type normal is called member now", element.id().unwrap_or_default());
             changes.push(Change { position: element.position, what });
         }
         "rsc_colocation" => {
             for drop in COLOCATION_DROPS {
-                if element.attributes.shift_remove(drop).is_some() {
+                if element.attributes.remove(drop).is_some() {
                     let id = element.id().unwrap_or_default();
                     let what = format!("colocation \"{id}\": {drop} never had an effect and is dropped");
                     changes.push(Change { position: element.position, what });
@@ -459,11 +460,11 @@ fn cluster_options(
 }
 
 fn rename(pair: &mut Element, name: &str, value: Option<&str>) {
-    pair.attributes.insert("name".to_owned(), name.to_owned());
+    pair.attributes.insert("name", name);
     if let Some(value) = value
         && pair.get("value").is_some()
     {
-        pair.attributes.insert("value".to_owned(), value.to_owned());
+        pair.attributes.insert("value", value);
     }
 }
 
@@ -624,7 +625,7 @@ fn requires_of_operations(element: &mut Element, id: &str, changes: &mut Vec<Cha
                 };
                 changes.push(Change { position, what });
             };
-            if let Some(value) = op.attributes.shift_remove("requires") {
+            if let Some(value) = op.attributes.remove("requires") {
                 say(position);
                 if counts {
                     let pair = Element::new("nvpair")
@@ -651,14 +652,9 @@ fn requires_of_operations(element: &mut Element, id: &str, changes: &mut Vec<Cha
                 block.children = kept;
                 if counts && !taken.is_empty() {
                     let mut copy = Element { position: block.position, ..Element::new("meta_attributes") };
-                    copy.attributes = block
-                        .attributes
-                        .iter()
-                        .filter(|(n, _)| *n != "id")
-                        .map(|(n, v)| (n.clone(), v.clone()))
-                        .collect();
+                    copy.attributes = block.attributes.iter().filter(|(n, _)| *n != "id").collect();
                     let block_id = block.id().unwrap_or_default();
-                    copy.attributes.insert("id".to_owned(), format!("{NEW_ID}{block_id}"));
+                    copy.attributes.insert("id", format!("{NEW_ID}{block_id}"));
                     copy.children = block.children.iter().filter(|c| c.name != "nvpair").cloned().collect();
                     copy.children.extend(taken);
                     from_blocks.push((block.name == "meta_attributes", copy));
@@ -726,13 +722,8 @@ fn operation(op: &mut Element, resource: &str, own: &BTreeSet<String>, changes: 
         }
         if block.child("rule").is_some() {
             let mut copy = Element { position: block.position, ..Element::new("meta_attributes") };
-            copy.attributes = block
-                .attributes
-                .iter()
-                .filter(|(n, _)| *n != "id")
-                .map(|(n, v)| (n.clone(), v.clone()))
-                .collect();
-            copy.attributes.insert("id".to_owned(), format!("{NEW_ID}{}", block.id().unwrap_or_default()));
+            copy.attributes = block.attributes.iter().filter(|(n, _)| *n != "id").collect();
+            copy.attributes.insert("id", format!("{NEW_ID}{}", block.id().unwrap_or_default()));
             copy.children = block.children.iter().filter(|c| c.name != "nvpair").cloned().collect();
             copy.children.extend(taken);
             conditional.push(copy);

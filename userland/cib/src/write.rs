@@ -19,7 +19,7 @@ fn write_element(element: &Element, depth: usize, out: &mut String) {
     indent(depth, out);
     out.push('<');
     out.push_str(&element.name);
-    for (name, value) in &element.attributes {
+    for (name, value) in element.attributes.iter() {
         out.push(' ');
         out.push_str(name);
         out.push_str("=\"");

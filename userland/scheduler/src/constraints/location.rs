@@ -174,11 +174,11 @@ fn expand_groups(rule: &Element, groups: &[String]) -> Element {
 
 fn replace(element: &mut Element, groups: &[String]) {
     for name in ["attribute", "score-attribute"] {
-        if let Some(value) = element.attributes.get_mut(name) {
-            for (at, group) in groups.iter().enumerate().take(10) {
-                *value = value.replace(&format!("%{at}"), group);
-            }
+        let Some(mut value) = element.get(name).map(str::to_owned) else { continue };
+        for (at, group) in groups.iter().enumerate().take(10) {
+            value = value.replace(&format!("%{at}"), group);
         }
+        element.attributes.insert(name, value);
     }
     for child in &mut element.children {
         replace(child, groups);

@@ -292,7 +292,7 @@ pub fn params_digest(primitive: &Primitive) -> String {
     params.sort();
     let mut element = cib::Element::new("parameters").with("agent", &primitive.agent());
     for (name, value) in params {
-        element.attributes.insert(format!("p-{name}"), value);
+        element.attributes.insert(&format!("p-{name}"), value);
     }
     md5_hex(element.to_xml().as_bytes())
 }

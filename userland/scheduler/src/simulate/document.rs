@@ -61,7 +61,7 @@ impl Document {
     /// One change of anything else.
     pub(super) fn changed_configuration(&mut self) {
         raise(&mut self.cib, "epoch");
-        self.cib.attributes.insert("num_updates".into(), "0".into());
+        self.cib.attributes.insert("num_updates", "0");
     }
 
     /// The state of a node of this name and id, made if there is none.
@@ -75,7 +75,7 @@ impl Document {
             states.push(Element::new("node_state").with("id", id));
             states.len() - 1
         });
-        states[at].attributes.insert("uname".into(), name.to_owned());
+        states[at].attributes.insert("uname", name.to_owned());
         self.by_name.insert(name.to_owned(), at);
         self.changed_status();
         at
@@ -104,9 +104,9 @@ impl Document {
             if up { ["true", "online", "member", "member"] } else { ["false", "offline", "down", "down"] };
         let state = self.state_mut(node);
         for (name, value) in ["in_ccm", "crmd", "join", "expected"].into_iter().zip(values) {
-            state.attributes.insert(name.into(), value.into());
+            state.attributes.insert(name, value);
         }
-        state.attributes.insert("crm-debug-origin".into(), origin.into());
+        state.attributes.insert("crm-debug-origin", origin);
         self.changed_status();
         node
     }
@@ -114,7 +114,7 @@ impl Document {
     /// A node's processes went on while it left the membership.
     pub(super) fn lose_node(&mut self, name: &str) {
         let node = self.set_node_state(name, true, TOOL);
-        self.state_mut(node).attributes.insert("in_ccm".into(), "false".into());
+        self.state_mut(node).attributes.insert("in_ccm", "false");
     }
 
     /// Drops a node's history and transient attributes, as controllers do for one that left.
@@ -187,7 +187,7 @@ impl Document {
         let state = self.state_mut(node);
         let id = state.id().unwrap_or_default().to_owned();
         let lrm = state.child_mut("lrm");
-        lrm.attributes.entry("id".into()).or_insert(id);
+        lrm.attributes.or_insert("id", &id);
         lrm.child_mut("lrm_resources")
     }
 
@@ -206,16 +206,16 @@ impl Document {
         let state = self.state_mut(node);
         let node_id = state.id().unwrap_or_default().to_owned();
         let set = state.child_mut("transient_attributes");
-        set.attributes.entry("id".into()).or_insert_with(|| node_id.clone());
+        set.attributes.or_insert("id", &node_id);
         let set = set.child_mut("instance_attributes");
-        let set_id = set.attributes.entry("id".into()).or_insert_with(|| node_id.clone()).clone();
+        let set_id = set.attributes.or_insert("id", &node_id).to_owned();
         let mut put = |name: String, value: &dyn Fn(Option<&str>) -> String, said: String| {
             let at = set.children.iter().position(|pair| pair.get("name") == Some(&name));
             let before = at.and_then(|at| set.children[at].get("value"));
             let value = value(before);
             match at {
                 Some(at) => {
-                    set.children[at].attributes.insert("value".into(), value);
+                    set.children[at].attributes.insert("value", value);
                 }
                 None => {
                     let id = format!("{set_id}-{}", name.replace([':', '#'], "."));
@@ -238,5 +238,5 @@ impl Document {
 
 fn raise(cib: &mut Element, version: &str) {
     let so_far: u64 = cib.get(version).and_then(|v| v.trim().parse().ok()).unwrap_or(0);
-    cib.attributes.insert(version.to_owned(), so_far.saturating_add(1).to_string());
+    cib.attributes.insert(version, so_far.saturating_add(1).to_string());
 }

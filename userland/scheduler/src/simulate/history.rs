@@ -99,7 +99,7 @@ impl Operation<'_> {
             });
             // What an older entry had besides stays there.
             for (name, value) in &pairs {
-                history.children[at].attributes.insert((*name).to_owned(), (*value).to_owned());
+                history.children[at].attributes.insert(name, value);
             }
         }
     }

@@ -57,7 +57,7 @@ pub fn inject(set: &WorkingSet<'_>, asked: &Injections, clock: Moment) -> Modifi
     let mut say = |text: String| events.push(Event::Modification(text));
     if let Some(quorum) = &asked.quorum {
         say(format!("Setting quorum: {quorum}"));
-        document.root_mut().attributes.insert("have-quorum".into(), quorum.clone());
+        document.root_mut().attributes.insert("have-quorum", quorum.clone());
         document.changed_configuration();
     }
     if let Some(watchdog) = &asked.watchdog {
@@ -175,7 +175,7 @@ fn set_option(root: &mut Element, name: &str, value: &str) {
     let options = root.child_mut("configuration").child_mut("crm_config");
     for set in &mut options.children {
         if let Some(pair) = set.children.iter_mut().find(|pair| pair.get("name") == Some(name)) {
-            pair.attributes.insert("value".into(), value.to_owned());
+            pair.attributes.insert("value", value.to_owned());
             return;
         }
     }
@@ -197,5 +197,5 @@ fn set_ticket(status: &mut Element, ticket: &str, name: &str, value: &str) {
         tickets.push(Element::new("ticket_state").with("id", ticket));
         tickets.len() - 1
     });
-    tickets[at].attributes.insert(name.to_owned(), value.to_owned());
+    tickets[at].attributes.insert(name, value.to_owned());
 }

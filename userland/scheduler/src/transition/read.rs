@@ -102,7 +102,7 @@ impl Action {
             let named = attributes.children_named("param").filter_map(|p| {
                 Some((p.get("name")?.to_owned(), p.get("value").unwrap_or_default().to_owned()))
             });
-            let plain = attributes.attributes.iter().map(|(name, value)| (name.clone(), value.clone()));
+            let plain = attributes.attributes.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
             action.attributes = plain.chain(named).collect();
         }
         let nodes = |name: &str| xml.child(name).map_or(&[][..], |list| &list.children);

@@ -452,7 +452,7 @@ impl<'c> WorkingSet<'c> {
         }
         if let Some(op) = op {
             collect(&self.ids, op, kind, &facts, None, Precedence::Last, &mut meta);
-            meta.extend(op.attributes.iter().map(|(name, value)| (name.clone(), value.clone())));
+            meta.extend(op.attributes.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         meta
     }

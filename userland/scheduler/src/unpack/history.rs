@@ -205,9 +205,7 @@ impl<'c> WorkingSet<'c> {
 
     fn add_orphan(&mut self, element: &Element) -> ResourceId {
         let mut made = Element::new("primitive");
-        for (name, value) in &element.attributes {
-            made.attributes.insert(name.clone(), value.clone());
-        }
+        made.attributes = element.attributes.clone();
         let filler = element.get("container").is_some();
         let id = self.add_resource(Xml::Made(Rc::new(made)), Variant::Primitive, None);
         self.top.push(id);

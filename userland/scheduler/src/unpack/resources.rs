@@ -287,7 +287,7 @@ impl<'c> WorkingSet<'c> {
         let configured = element.id().unwrap_or_default().to_owned();
         let name = format!("{configured}:{number}");
         // Members of a group take the number of the group's id.
-        element.attributes.insert("id".into(), configured.clone());
+        element.attributes.insert("id", &configured);
         let unique = self.resource(clone).is(Flags::UNIQUE);
         let is_group = element.name == "group";
         let xml = Xml::Made(Rc::new(element));
@@ -336,9 +336,9 @@ impl<'c> WorkingSet<'c> {
         let Some(template) = template else { return Rc::new(xml.clone()) };
         let mut made = Element { name: xml.name.clone(), ..template.clone() };
         made.position = xml.position;
-        for (name, value) in &xml.attributes {
+        for (name, value) in xml.attributes.iter() {
             if name != "template" {
-                made.attributes.insert(name.clone(), value.clone());
+                made.attributes.insert(name, value);
             }
         }
         let own = xml.children_named("operations").flat_map(|o| &o.children).map(op_key).collect::<Vec<_>>();

@@ -10,7 +10,7 @@ impl WorkingSet<'_> {
     /// what the parent has come to.
     pub(super) fn meta_of(&self, xml: &Element, parent: Option<ResourceId>) -> Attributes {
         let mut meta: Attributes =
-            xml.attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+            xml.attributes.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let agent = agent_of(xml);
         let agent = agent.as_ref().map(|(class, provider, kind)| (*class, *provider, *kind));
         let facts = Facts { agent, ..self.facts() };

@@ -247,13 +247,13 @@ proptest! {
 
 /// Changes or drops the attribute that comes `at`-th.
 fn damage(element: &mut Element, at: &mut usize, value: &str, drop: bool) {
-    let names: Vec<String> = element.attributes.keys().cloned().collect();
+    let names: Vec<String> = element.attributes.keys().map(str::to_owned).collect();
     for name in names {
         if *at == 0 {
             if drop {
-                element.attributes.shift_remove(&name);
+                element.attributes.remove(&name);
             } else {
-                element.attributes.insert(name, value.to_owned());
+                element.attributes.insert(&name, value.to_owned());
             }
         }
         *at = at.wrapping_sub(1);
