@@ -67,6 +67,10 @@ impl Pairs {
     }
 
     /// From the parser, which has seen to it that each name is there once.
+    #[expect(
+        clippy::drain_collect,
+        reason = "the list keeps its room for the next element, these get just theirs"
+    )]
     pub(crate) fn of(pairs: &mut Vec<(SmolStr, SmolStr)>) -> Self {
         Self(pairs.drain(..).collect())
     }

@@ -75,7 +75,7 @@ impl Document {
             states.push(Element::new("node_state").with("id", id));
             states.len() - 1
         });
-        states[at].attributes.insert("uname", name.to_owned());
+        states[at].attributes.insert("uname", name);
         self.by_name.insert(name.to_owned(), at);
         self.changed_status();
         at

@@ -175,7 +175,7 @@ fn set_option(root: &mut Element, name: &str, value: &str) {
     let options = root.child_mut("configuration").child_mut("crm_config");
     for set in &mut options.children {
         if let Some(pair) = set.children.iter_mut().find(|pair| pair.get("name") == Some(name)) {
-            pair.attributes.insert("value", value.to_owned());
+            pair.attributes.insert("value", value);
             return;
         }
     }
@@ -197,5 +197,5 @@ fn set_ticket(status: &mut Element, ticket: &str, name: &str, value: &str) {
         tickets.push(Element::new("ticket_state").with("id", ticket));
         tickets.len() - 1
     });
-    tickets[at].attributes.insert(name, value.to_owned());
+    tickets[at].attributes.insert(name, value);
 }

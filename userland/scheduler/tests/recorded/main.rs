@@ -253,7 +253,7 @@ fn damage(element: &mut Element, at: &mut usize, value: &str, drop: bool) {
             if drop {
                 element.attributes.remove(&name);
             } else {
-                element.attributes.insert(&name, value.to_owned());
+                element.attributes.insert(&name, value);
             }
         }
         *at = at.wrapping_sub(1);
