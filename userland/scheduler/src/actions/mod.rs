@@ -54,7 +54,6 @@ impl WorkingSet<'_> {
             self.actions.orders_done += 1;
             match order {
                 // Places are looked at before anything is placed.
-                Order::Location { .. } => {}
                 Order::Stop { resource, node, required } => {
                     self.stop(resource, node, !required);
                 }

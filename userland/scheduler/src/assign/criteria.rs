@@ -9,15 +9,6 @@ use crate::model::{Discovery, Flags, NodeId, Order, ResourceId, Role, Variant, W
 use super::trace::Why;
 
 impl WorkingSet<'_> {
-    /// Bans that reading the history has led to.
-    pub(super) fn apply_early_orders(&mut self) {
-        for order in self.orders.clone() {
-            if let Order::Location { resource, node, score } = order {
-                self.place_on(resource, node, score, Why::History);
-            }
-        }
-    }
-
     pub(super) fn apply_node_criteria(&mut self) {
         self.apply_shutdown_locks();
         for at in (0..self.locations_by_constraint.len()).rev() {

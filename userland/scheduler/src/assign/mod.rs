@@ -22,7 +22,6 @@ impl WorkingSet<'_> {
         for node in &mut self.nodes {
             node.named = node.attributes.contains_key("#uname");
         }
-        self.apply_early_orders();
         self.carry_out_orders();
         self.apply_node_health();
         self.read_constraints();

@@ -46,20 +46,22 @@ impl WorkingSet<'_> {
         if !self.counts_for_promotion(id, node) || self.score_on(id, node).is_none_or(|s| s < Score::ZERO) {
             return None;
         }
-        // Where a container's data is its host's, so are its attributes.
-        let of_host = resource.meta.get("container-attribute-target").is_some_and(|t| t == "host");
-        let container = self.node(node).connection.and_then(|c| self.resource(c).container);
-        let host = match container.filter(|_| of_host) {
-            Some(container) => *self.resource(container).running_on.first()?,
-            None => node,
-        };
-        let attributes = &self.node(host).attributes;
-        let of = |name: &str| attributes.get(&format!("master-{name}"));
+        let of = |name: &str| self.attribute_for(id, node, &format!("master-{name}"));
         let found = of(resource.history_name.as_deref().unwrap_or(&resource.id)).or_else(|| {
             let base = crate::unpack::base_name(&resource.id);
             if resource.is(Flags::UNIQUE) || base == resource.id { None } else { of(base) }
         });
-        found.and_then(|v| lenient_score(v))
+        found.and_then(lenient_score)
+    }
+
+    /// A node's attribute as a resource is concerned: where a container's data is its host's, so are its attributes.
+    pub(crate) fn attribute_for(&self, id: ResourceId, node: NodeId, name: &str) -> Option<&str> {
+        let target = self.resource(id).meta.get("container-attribute-target");
+        let container = self.node(node).connection.and_then(|c| self.resource(c).container);
+        match container.filter(|_| target.is_some_and(|t| t.eq_ignore_ascii_case("host"))) {
+            Some(container) => self.node_value(*self.resource(container).running_on.first()?, name),
+            None => self.node_value(node, name),
+        }
     }
 
     /// Only where it is, where none is and it was looked for, or nothing is known of it at all.

@@ -45,12 +45,12 @@ impl<'c> WorkingSet<'c> {
     pub(super) fn read_colocation(&mut self, xml: &'c Element) {
         let score = xml.get("score").and_then(lenient_score).unwrap_or_default();
         let influence = xml.get("influence").and_then(parse_bool);
-        if xml.child("resource_set").is_none() {
+        let sets = self.written_sets(xml);
+        if sets.is_empty() {
             return self.read_simple_colocation(xml, score, influence);
         }
-        let Some(sets) = self.sets(xml) else { return };
         for (at, set) in sets.iter().enumerate() {
-            self.colocate_set(set.xml, &set.members, score, influence);
+            self.colocate_set(set, score, influence);
             if let Some(before) = at.checked_sub(1).and_then(|at| sets.get(at)) {
                 self.colocate_sets(before, set, score, influence);
             }
@@ -81,13 +81,16 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    fn colocate_set(&mut self, set: &Element, members: &[ResourceId], score: Score, influence: Option<bool>) {
-        let score = set.get("score").map_or(score, |s| lenient_score(s).unwrap_or_default());
-        if score == Score::ZERO || !is_sequential(set) {
+    fn colocate_set(&mut self, set: &super::Written<'c>, score: Score, influence: Option<bool>) {
+        let xml = set.xml;
+        let score = xml.get("score").map_or(score, |s| lenient_score(s).unwrap_or_default());
+        if score == Score::ZERO || !is_sequential(xml) {
             return;
         }
-        let role = role_of(set.get("role"));
+        let role = role_of(xml.get("role"));
         let bond = Bond { score, roles: (role, role), attribute: None, influence };
+        // Up to the first one that is not there.
+        let members: Vec<ResourceId> = set.members.iter().copied().map_while(|m| m).collect();
         if score < Score::ZERO {
             // With every one before: only so no two of them run together.
             for (at, member) in members.iter().enumerate() {
@@ -96,7 +99,7 @@ impl<'c> WorkingSet<'c> {
                 }
             }
         } else {
-            let listed = set.get("ordering").is_some_and(|o| o != "group");
+            let listed = xml.get("ordering").is_some_and(|o| !o.eq_ignore_ascii_case("group"));
             for pair in members.windows(2) {
                 let (dependent, primary) = if listed { (pair[0], pair[1]) } else { (pair[1], pair[0]) };
                 self.colocate(dependent, primary, &bond);
@@ -106,25 +109,32 @@ impl<'c> WorkingSet<'c> {
 
     fn colocate_sets(
         &mut self,
-        before: &super::Set<'c>,
-        set: &super::Set<'c>,
+        before: &super::Written<'c>,
+        set: &super::Written<'c>,
         score: Score,
         influence: Option<bool>,
     ) {
         if score == Score::ZERO {
             return;
         }
-        let dependents = if is_sequential(before.xml) {
-            &before.members[..1.min(before.members.len())]
-        } else {
-            &before.members[..]
+        let dependents = match &before.members[..] {
+            [first, ..] if is_sequential(before.xml) => std::slice::from_ref(first),
+            all => all,
         };
-        let last = set.members.len().saturating_sub(1);
-        let primaries = if is_sequential(set.xml) { &set.members[last..] } else { &set.members[..] };
+        let primaries = match &set.members[..] {
+            [.., last] if is_sequential(set.xml) => std::slice::from_ref(last),
+            all => all,
+        };
+        // The only one that counts of a side has to be there from the beginning.
+        if matches!(dependents, [None]) || matches!(primaries, [None]) {
+            return;
+        }
         let roles = (role_of(before.xml.get("role")), role_of(set.xml.get("role")));
         for dependent in dependents {
             for primary in primaries {
-                self.colocate(*dependent, *primary, &Bond { score, roles, attribute: None, influence });
+                // One that is not there ends it.
+                let (Some(dependent), Some(primary)) = (*dependent, *primary) else { return };
+                self.colocate(dependent, primary, &Bond { score, roles, attribute: None, influence });
             }
         }
     }

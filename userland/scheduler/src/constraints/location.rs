@@ -3,7 +3,7 @@
 use cib::{Element, Facts, Score};
 use indexmap::IndexMap;
 
-use crate::model::{Discovery, NodeId, ResourceId, Role, WorkingSet};
+use crate::model::{Discovery, Flags, NodeId, ResourceId, Role, WorkingSet};
 use crate::unpack::lenient_score;
 
 use super::{Named, role_of};
@@ -51,6 +51,10 @@ impl<'c> WorkingSet<'c> {
 
     fn add_location(&mut self, location: Location) {
         let at = self.locations_by_constraint.len();
+        if location.discovery == Discovery::Exclusive {
+            // Also where no node is meant.
+            self.resource_mut(location.resource).set(Flags::EXCLUSIVE_DISCOVERY, true);
+        }
         self.resource_mut(location.resource).locations.push(at);
         self.locations_by_constraint.push(location);
     }
@@ -86,8 +90,10 @@ impl<'c> WorkingSet<'c> {
             }
             return;
         }
-        for set in self.sets(xml).unwrap_or_default() {
-            for resource in set.members {
+        for set in self.written_sets(xml) {
+            for member in set.members {
+                // One that is not there ends it; those before have been told.
+                let Some(resource) = member else { return };
                 self.locate(xml, resource, set.xml.get("role"), set.xml.get("score"), &[]);
             }
         }
@@ -106,30 +112,27 @@ impl<'c> WorkingSet<'c> {
             Some("exclusive") => Discovery::Exclusive,
             _ => Discovery::Always,
         };
-        let role = promotion_only(role_of(role.or(xml.get("role"))));
         if let (Some(node), Some(score)) = (xml.get("node"), score.or(xml.get("score"))) {
             let (Some(node), Some(score)) = (self.node_named(node), lenient_score(score)) else { return };
+            let role = promotion_only(role_of(role.or(xml.get("role"))));
             self.add_location(Location { resource, role, scores: vec![(node, score)], discovery });
             return;
         }
-        for rule in xml.children_named("rule") {
-            if let Some(rule) = self.ids.resolve(rule) {
-                let of_rule = promotion_only(role_of(rule.get("role")));
-                let role = if of_rule == Role::Unknown { role } else { of_rule };
-                if let Some(scores) = self.scores_of(rule, resource, groups) {
-                    self.add_location(Location { resource, role, scores, discovery });
-                }
-            }
+        // A rule has a role of its own, or none; one that every running resource has is one that none is going to have yet: a
+        // quirk of the peer's.
+        for rule in xml.children_named("rule").filter_map(|r| self.ids.resolve(r)).collect::<Vec<_>>() {
+            let role = match rule.get("role").map(Role::parse) {
+                None => Role::Unknown,
+                Some(Some(role)) => promotion_only(role),
+                Some(None) => continue,
+            };
+            let scores = self.scores_of(rule, resource, groups);
+            self.add_location(Location { resource, role, scores, discovery });
         }
     }
 
     /// The nodes that a rule is for, with their scores.
-    fn scores_of(
-        &self,
-        rule: &Element,
-        resource: ResourceId,
-        groups: &[String],
-    ) -> Option<Vec<(NodeId, Score)>> {
+    fn scores_of(&self, rule: &Element, resource: ResourceId, groups: &[String]) -> Vec<(NodeId, Score)> {
         let any = rule.get("boolean-op") == Some("or");
         let parameters = self.parameters(resource, None);
         let expanded = expand_groups(rule, groups);
@@ -145,16 +148,16 @@ impl<'c> WorkingSet<'c> {
             if !facts.accept(&expanded) {
                 continue;
             }
-            let score = match expanded.get("score-attribute") {
-                Some(attribute) => node
-                    .attributes
-                    .get(attribute)
+            let score = match (expanded.get("score"), expanded.get("score-attribute")) {
+                (Some(score), _) => lenient_score(score).unwrap_or_default(),
+                (None, Some(attribute)) => self
+                    .attribute_for(resource, *id, attribute)
                     .map_or(Score::MINUS_INFINITY, |v| lenient_score(v).unwrap_or_default()),
-                None => expanded.get("score").and_then(lenient_score).unwrap_or_default(),
+                (None, None) => Score::ZERO,
             };
             scores.insert(*id, if any { node.score + score } else { score });
         }
-        (!scores.is_empty()).then(|| scores.into_iter().collect())
+        scores.into_iter().collect()
     }
 }
 

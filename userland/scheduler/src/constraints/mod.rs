@@ -26,6 +26,13 @@ pub(crate) struct Set<'c> {
     pub(crate) members: Vec<ResourceId>,
 }
 
+/// The same as it is written: what is named need not be there.
+pub(super) struct Written<'c> {
+    pub(super) xml: &'c Element,
+    /// In order; `None`: it is not there.
+    pub(super) members: Vec<Option<ResourceId>>,
+}
+
 impl<'c> WorkingSet<'c> {
     /// Reads all constraints that decide where something runs, in the order of the document.
     pub(crate) fn read_constraints(&mut self) {
@@ -72,29 +79,46 @@ impl<'c> WorkingSet<'c> {
             found
         };
         if self.ids.get(id).is_some_and(|e| e.name == "template") {
-            return Some(Named::All(of_template(id)));
+            return Some(of_template(id)).filter(|all| !all.is_empty()).map(Named::All);
         }
         let tags = configuration.child("tags")?;
         let tag = tags.children_named("tag").find(|t| t.id() == Some(id))?;
-        let members = tag.children_named("obj_ref").filter_map(|r| self.constrained(r.id()?)).collect();
-        Some(Named::All(members))
+        let members: Vec<ResourceId> =
+            tag.children_named("obj_ref").filter_map(|r| self.constrained(r.id()?)).collect();
+        Some(members).filter(|all| !all.is_empty()).map(Named::All)
     }
 
-    /// The sets of a constraint. `None`: it has some, and one names what is not there.
-    pub(crate) fn sets(&self, xml: &'c Element) -> Option<Vec<Set<'c>>> {
-        let mut sets = Vec::new();
-        for set in xml.children_named("resource_set") {
-            let set = self.ids.resolve(set)?;
+    /// The sets of a constraint. Tags and templates stand for what they are of only if everything that is named is there.
+    pub(super) fn written_sets(&self, xml: &'c Element) -> Vec<Written<'c>> {
+        let sets: Vec<&'c Element> =
+            xml.children_named("resource_set").map_while(|set| self.ids.resolve(set)).collect();
+        let named = |set: &'c Element| -> Vec<Option<Named>> {
+            let references = set.children_named("resource_ref");
+            references.map(|r| r.id().and_then(|id| self.named(id))).collect()
+        };
+        let all: Vec<Vec<Option<Named>>> = sets.iter().map(|set| named(set)).collect();
+        let complete = all.iter().flatten().all(Option::is_some);
+        let members = |named: Vec<Option<Named>>| {
             let mut members = Vec::new();
-            for reference in set.children_named("resource_ref") {
-                match self.named(reference.id()?)? {
-                    Named::Resource(one) => members.push(one),
-                    Named::All(all) => members.extend(all),
+            for one in named {
+                match one {
+                    Some(Named::Resource(one)) => members.push(Some(one)),
+                    Some(Named::All(all)) if complete => members.extend(all.into_iter().map(Some)),
+                    _ => members.push(None),
                 }
             }
-            sets.push(Set { xml: set, members });
-        }
-        Some(sets)
+            members
+        };
+        sets.into_iter().zip(all).map(|(xml, all)| Written { xml, members: members(all) }).collect()
+    }
+
+    /// The sets of a constraint. `None`: one names what is not there.
+    pub(crate) fn sets(&self, xml: &'c Element) -> Option<Vec<Set<'c>>> {
+        let complete = |set: Written<'c>| {
+            let members = set.members.into_iter().collect::<Option<Vec<ResourceId>>>()?;
+            Some(Set { xml: set.xml, members })
+        };
+        self.written_sets(xml).into_iter().map(complete).collect()
     }
 }
 

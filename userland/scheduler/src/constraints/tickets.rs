@@ -38,8 +38,10 @@ impl<'c> WorkingSet<'c> {
             }
             return;
         }
-        for set in self.sets(xml).unwrap_or_default() {
-            for resource in set.members {
+        for set in self.written_sets(xml) {
+            for member in set.members {
+                // One that is not there ends it; those before have been told.
+                let Some(resource) = member else { return };
                 self.need_ticket(resource, ticket, role_of(set.xml.get("role")), loss);
             }
         }
@@ -54,13 +56,13 @@ impl<'c> WorkingSet<'c> {
             _ => OnLoss::Stop,
         };
         self.tickets.entry(ticket.to_owned()).or_default();
+        self.resource_mut(id).tickets.push(Need { ticket: ticket.to_owned(), role });
         self.apply_ticket(id, ticket, role, loss);
     }
 
     /// Parts that have no roles of their own have those of the whole.
     fn apply_ticket(&mut self, id: ResourceId, ticket: &str, role: Role, loss: OnLoss) {
         let state = self.tickets.get(ticket).cloned().unwrap_or_default();
-        self.resource_mut(id).tickets.push(Need { ticket: ticket.to_owned(), role });
         let children = self.resource(id).children.clone();
         if !children.is_empty() {
             for child in children {

@@ -9,7 +9,7 @@ pub(crate) mod resource;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use cib::{Element, Ids, Moment, Score};
+use cib::{Element, Ids, Moment};
 use indexmap::IndexMap;
 
 pub use node::{Node, NodeKind};
@@ -104,8 +104,6 @@ pub(crate) struct Ticket {
 /// What reading the history already decides.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
-    /// A resource is placed so on a node, or (`None`) everywhere.
-    Location { resource: ResourceId, node: Option<NodeId>, score: Score },
     /// It has to stop there; `required` or only if something else asks for it.
     Stop { resource: ResourceId, node: NodeId, required: bool },
     /// It has to be demoted there.

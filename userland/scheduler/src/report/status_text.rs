@@ -27,7 +27,7 @@ pub fn status_text(set: &WorkingSet<'_>, options: StatusOptions) -> String {
     let mut any = false;
     for id in &set.top {
         let resource = set.resource(*id);
-        if resource.is(Flags::ORPHAN) && !set.is_active(*id, true) {
+        if resource.is(Flags::ORPHAN) && !set.is_active(*id, true) || set.is_out_of_sight(*id) {
             continue;
         }
         // What is active only in instances that nothing is done with on nodes that are gone counts as running nowhere, and is
@@ -50,6 +50,12 @@ struct List<'a, 'c> {
 }
 
 impl WorkingSet<'_> {
+    /// Whether a resource runs, but on no node that could be named: of what is not managed and runs on a lost node the whole does
+    /// not know.
+    fn is_out_of_sight(&self, id: ResourceId) -> bool {
+        self.resource(id).running_on.is_empty() && self.is_active(id, false)
+    }
+
     /// Whether a resource runs: all of it, or some.
     pub(crate) fn is_active(&self, id: ResourceId, all: bool) -> bool {
         let resource = self.resource(id);
@@ -140,23 +146,12 @@ impl List<'_, '_> {
                 (NodeKind::Remote, _) => "RemoteNode",
                 _ => "Node",
             };
-            let name = self.node_name(*id);
-            self.item(1, &format!("{kind} {name}: {mode}"));
+            self.item(1, &format!("{kind} {}: {mode}", node.name));
         }
         for (title, names) in lists {
             if !names.is_empty() {
                 self.item(1, &format!("{title}: [ {} ]", names.join(" ")));
             }
-        }
-    }
-
-    /// A guest's name has its host behind it.
-    fn node_name(&self, id: NodeId) -> String {
-        let node = self.set.node(id);
-        let container = node.connection.and_then(|c| self.set.resource(c).container);
-        match container.and_then(|c| self.set.current_node(c)) {
-            Some(host) => format!("{}@{}", node.name, self.set.node(host).name),
-            None => node.name.clone(),
         }
     }
 
@@ -388,13 +383,12 @@ impl List<'_, '_> {
         let (mut alone, mut promoted, mut started) = (Vec::new(), Vec::new(), Vec::new());
         for child in &resource.children {
             let instance = set.resource(*child);
+            if set.is_out_of_sight(*child) {
+                continue;
+            }
             let partly = set.is_active(*child, false);
             let pending = instance.pending.as_ref().filter(|_| self.options.pending);
-            if unique {
-                if partly || !instance.is(Flags::ORPHAN) {
-                    alone.push(*child);
-                }
-            } else if pending.is_some() {
+            if unique || pending.is_some() {
                 alone.push(*child);
             } else if !partly {
                 // Named by its node below.
@@ -422,7 +416,9 @@ impl List<'_, '_> {
             self.resource(level + 1, child);
         }
         let active = promoted.len() + started.len();
-        let target = resource.meta.get("target-role").and_then(|r| Role::parse(r));
+        let first = resource.children.first().map(|c| set.resource(*c));
+        let target = resource.meta.get("target-role").or(first.and_then(|c| c.meta.get("target-role")));
+        let target = target.and_then(|r| Role::parse(r));
         let title = match (promotable, target) {
             (true, Some(Role::Unpromoted)) => "Unpromoted (target-role)",
             (true, _) => "Unpromoted",
@@ -477,7 +473,9 @@ impl List<'_, '_> {
         let title = format!("Container bundle{set}: {} [{}]{unique}{unmanaged}:", resource.id, bundle.image);
         self.item(level, &title);
         for replica in &bundle.replicas {
-            self.replica(level + 1, replica);
+            if !self.set.is_out_of_sight(replica.container) {
+                self.replica(level + 1, replica);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use cib::{Attributes, Element, Facts, Precedence, Score, collect, parse_duration_ms};
 
+use crate::assign::trace::Why;
 use crate::model::{Flags, NodeId, NodeKind, Order, ResourceId, Role, Variant, WorkingSet};
 
 use super::digests::Parameters;
@@ -34,7 +35,7 @@ impl<'c> WorkingSet<'c> {
         let (id, node) = (state.resource, state.node);
         // A failure of what cannot be told apart is one of all of it.
         let banned = if self.resource(id).is(Flags::UNIQUE) { id } else { self.top_of(id) };
-        let ban = |node| Order::Location { resource: banned, node, score: Score::MINUS_INFINITY };
+        let ban = |set: &mut Self, node| set.place_on(banned, node, Score::MINUS_INFINITY, Why::History);
         let expired = operation.status != Status::NotInstalled && self.has_expired(state, operation);
         let mut seen = *operation;
         let maskable = is_maskable(operation) && !self.is_bundled(id);
@@ -59,7 +60,7 @@ impl<'c> WorkingSet<'c> {
         if maskable {
             self.resource_mut(id).role = Role::Stopped;
             self.record(state, operation);
-            self.orders.push(ban(Some(node)));
+            ban(self, Some(node));
             return;
         }
         match seen.status {
@@ -70,7 +71,7 @@ impl<'c> WorkingSet<'c> {
                 if self.on_fail(id, &seen) == OnFail::Ignore {
                     state.on_fail = OnFail::Migrate;
                 }
-                self.orders.push(ban(Some(node)));
+                ban(self, Some(node));
                 return self.take_failure(state, &seen);
             }
             Status::NotConnected if self.node(node).kind == NodeKind::Remote => {
@@ -95,10 +96,8 @@ impl<'c> WorkingSet<'c> {
         }
         self.take_failure(state, &seen);
         match seen.status {
-            Status::HardError | Status::NoFenceDevice | Status::NoSecrets => {
-                self.orders.push(ban(Some(node)))
-            }
-            Status::FatalError => self.orders.push(ban(None)),
+            Status::HardError | Status::NoFenceDevice | Status::NoSecrets => ban(self, Some(node)),
+            Status::FatalError => ban(self, None),
             _ => {}
         }
     }
@@ -199,7 +198,7 @@ impl<'c> WorkingSet<'c> {
             "promote" => self.resource_mut(id).role = Role::Promoted,
             "migrate_to" if self.node(node).unclean => {
                 if let Some(target) = seen.xml.get("migrate_target").and_then(|t| self.node_named(t)) {
-                    self.orders.push(Order::Stop { resource: id, node: target, required: true });
+                    self.order_stop(id, target);
                 }
             }
             _ => {}
@@ -269,7 +268,7 @@ impl<'c> WorkingSet<'c> {
         match seen.task {
             "stop" => {
                 let score = Score::MINUS_INFINITY;
-                self.orders.push(Order::Location { resource: id, node: Some(node), score });
+                self.place_on(id, Some(node), score, Why::History);
             }
             "migrate_from" => self.take_failed_migrate_from(state, seen),
             "migrate_to" => self.take_failed_migrate_to(state, seen),
@@ -303,8 +302,12 @@ impl<'c> WorkingSet<'c> {
             resource.next_role = role_after;
         }
         if role_after == Role::Stopped {
-            let all = if self.resource(id).is(Flags::UNIQUE) { id } else { self.top_of(id) };
-            self.orders.push(Order::Location { resource: all, node: None, score: Score::MINUS_INFINITY });
+            // One instance as good as the other: the clone does not come up again. What is inside of it is not asked.
+            let top = self.top_of(id);
+            let all = if self.is_anonymous_clone(top) { top } else { id };
+            for at in 0..self.nodes.len() {
+                self.set_score(all, at, Score::MINUS_INFINITY, Why::History);
+            }
         }
     }
 
@@ -314,6 +317,9 @@ impl<'c> WorkingSet<'c> {
     }
 
     fn record(&mut self, state: &State, operation: &Operation<'_>) {
+        if !self.node(state.node).online {
+            return;
+        }
         let node = self.node(state.node).name.clone();
         let key = operation.key(&state.name);
         if self.failed.iter().any(|f| f.key == key && f.node == node) {
@@ -333,7 +339,6 @@ impl<'c> WorkingSet<'c> {
     pub(super) fn react(&mut self, id: ResourceId, node: NodeId, on_fail: OnFail) {
         let failed = Flags::FAILED | Flags::MUST_STOP;
         let runs = !matches!(self.resource(id).role, Role::Stopped | Role::Unknown);
-        let stop = |resource| Order::Stop { resource, node, required: true };
         match on_fail {
             OnFail::Ignore => {}
             OnFail::Demote => {
@@ -355,21 +360,21 @@ impl<'c> WorkingSet<'c> {
             }
             OnFail::Migrate => {
                 let score = Score::MINUS_INFINITY;
-                self.orders.push(Order::Location { resource: id, node: Some(node), score });
+                self.place_on(id, Some(node), score, Why::History);
             }
             OnFail::Stop => self.resource_mut(id).next_role = Role::Stopped,
             OnFail::Restart => {
                 if runs {
                     self.resource_mut(id).set(failed, true);
-                    self.orders.push(stop(id));
+                    self.order_stop(id, node);
                 }
             }
             OnFail::RestartContainer => {
                 self.resource_mut(id).set(failed, true);
                 if let Some(container) = self.resource(id).container {
-                    self.orders.push(stop(container));
+                    self.order_stop(container, node);
                 } else if runs {
-                    self.orders.push(stop(id));
+                    self.order_stop(id, node);
                 }
             }
             OnFail::ResetRemote => {
@@ -382,7 +387,7 @@ impl<'c> WorkingSet<'c> {
                     self.fence(remote, "remote connection is unrecoverable");
                 }
                 if self.resource(id).role > Role::Stopped {
-                    self.orders.push(stop(id));
+                    self.order_stop(id, node);
                 }
                 let resource = self.resource_mut(id);
                 if resource.reconnect_ms > 0 {
@@ -396,6 +401,16 @@ impl<'c> WorkingSet<'c> {
             && self.node(remote).unclean
         {
             self.node_mut(remote).unseen = false;
+        }
+    }
+
+    /// It has to stop there: where nobody can be told to do so, the node has to be fenced.
+    pub(super) fn order_stop(&mut self, id: ResourceId, node: NodeId) {
+        self.orders.push(Order::Stop { resource: id, node, required: true });
+        let known = self.node(node);
+        let away = !known.online && (!self.is_guest(node) || known.requires_reset);
+        if away && !known.unclean && self.resource(id).is(Flags::MANAGED) {
+            self.fence(node, "stop is unrunnable");
         }
     }
 
@@ -498,8 +513,11 @@ impl<'c> WorkingSet<'c> {
                 _ => return None,
             })
         });
+        let start_or_probe = task == "start" || (task == "monitor" && interval_ms == 0);
+        let remote = self.remote_of(id).is_some_and(|remote| self.is_remote(remote)) && !start_or_probe;
         if let Some(asked) = asked {
-            return asked;
+            // Nobody can do anything about a connection that is not managed.
+            return if remote && !resource.is(Flags::MANAGED) { OnFail::Stop } else { asked };
         }
         if task == "demote"
             && let Some(inherited) = self.on_fail_of_promoted_monitor(id)
@@ -512,12 +530,7 @@ impl<'c> WorkingSet<'c> {
         if resource.container.is_some() {
             return OnFail::RestartContainer;
         }
-        let start_or_probe = task == "start" || (task == "monitor" && interval_ms == 0);
-        if resource.is_connection
-            && let Some(remote) = self.remote_of(id)
-            && !start_or_probe
-            && self.is_remote(remote)
-        {
+        if remote {
             return if resource.is(Flags::MANAGED) { OnFail::ResetRemote } else { OnFail::Stop };
         }
         if task == "stop" {

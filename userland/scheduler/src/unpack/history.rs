@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use cib::{Element, Score};
 
+use crate::assign::trace::Why;
 use crate::model::resource::{MultipleActive, Xml};
 use crate::model::{Flags, NodeId, Order, ResourceId, Role, Variant, WorkingSet};
 
@@ -220,7 +221,7 @@ impl<'c> WorkingSet<'c> {
         resource.set(Flags::ORPHAN, true);
         resource.set(Flags::ORPHAN_FILLER, filler);
         if stop {
-            self.orders.push(Order::Location { resource: id, node: None, score: Score::MINUS_INFINITY });
+            self.place_everywhere(id, Score::MINUS_INFINITY, Why::History);
         } else {
             self.resource_mut(id).set(Flags::MANAGED, false);
         }
@@ -397,15 +398,13 @@ impl<'c> WorkingSet<'c> {
             self.resource_mut(id).set(Flags::MAINTENANCE, true);
         }
         if !self.resource(id).is(Flags::MANAGED) {
-            let score = Score::INFINITY;
-            self.orders.push(Order::Location { resource: id, node: Some(node), score });
+            self.place_on(id, Some(node), Score::INFINITY, Why::History);
             if self.node(node).online {
                 let mut at = self.resource(id).parent;
                 while let Some(parent) = at {
                     let parent = self.resource_mut(parent);
-                    if !parent.running_on.contains(&node) {
-                        parent.running_on.push(node);
-                    }
+                    // As often as there are parts: a quirk that shows where running places are counted.
+                    parent.running_on.push(node);
                     at = parent.parent;
                 }
             }
@@ -439,7 +438,9 @@ impl<'c> WorkingSet<'c> {
     fn handle_multiply_active(&mut self, id: ResourceId) {
         match self.resource(id).multiple_active {
             MultipleActive::StopOnly => {
-                self.orders.push(Order::Location { resource: id, node: None, score: Score::MINUS_INFINITY });
+                for at in 0..self.nodes.len() {
+                    self.set_score(id, at, Score::MINUS_INFINITY, Why::History);
+                }
             }
             MultipleActive::Block => {
                 let block = |set: &mut Self, one: ResourceId| {

@@ -184,6 +184,10 @@ impl<'c> WorkingSet<'c> {
             promotion_index: Score::ZERO,
         };
         self.apply_meta(&mut resource);
+        if !self.options.symmetric && resource.is_connection && resource.meta.contains_key("container") {
+            // What a guest runs where is its container's affair.
+            resource.allowed = self.nodes.iter().map(|n| Some(n.score)).collect();
+        }
         self.by_id.entry(resource.id.clone()).or_insert(id);
         self.resources.push(resource);
         if let Some(target) = self.target_role_of_history(id) {

@@ -85,10 +85,10 @@ impl<'c> WorkingSet<'c> {
         let member = get("in_ccm").map(|v| is_up(&v, "member"));
         let peer_up = get("crmd").is_some_and(|v| is_up(&v, "online"));
         let join = get("join");
-        let expected_up = get("expected").as_deref() == Some("member");
         let expected_down = get("expected").is_none_or(|e| e == "down");
         let attribute = |name: &str| self.node(node).attributes.get(name).map(String::as_str);
         let shutdown = attribute("shutdown").is_some_and(|v| v != "0");
+        let expected_up = !shutdown && get("expected").as_deref() == Some("member");
         let terminate = attribute("terminate").is_some_and(|v| {
             parse_bool(v).unwrap_or_else(|| v.starts_with(|c: char| ('1'..='9').contains(&c)))
         });
