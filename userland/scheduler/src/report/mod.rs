@@ -2,10 +2,12 @@
 
 mod executing;
 mod status_text;
+mod transition_text;
 
 use std::fmt::Write;
 
 pub use status_text::{StatusOptions, status_text};
+pub use transition_text::transition_summary;
 
 use crate::model::WorkingSet;
 
