@@ -25,7 +25,8 @@ pub fn transition_summary(set: &mut WorkingSet<'_>) -> String {
         set.summarize(id, &mut lines);
     }
     // A column is as wide as the longest before it made it; an id that is too long makes room for two letters more.
-    let id_width = lines.iter().map(|l| l.id.len()).fold(5, |width, len| if len > width { len + 2 } else { width });
+    let id_width =
+        lines.iter().map(|l| l.id.len()).fold(5, |width, len| if len > width { len + 2 } else { width });
     let details_width = lines.iter().map(|l| l.details.len()).fold(5, usize::max);
     for line in lines {
         let Line { change, id, details, reason } = line;
@@ -97,7 +98,8 @@ impl WorkingSet<'_> {
         }
         let promote = one(self, Task::PROMOTE, next);
         let demote = one(self, Task::DEMOTE, next);
-        let required = |set: &Self, action: Option<ActionId>| action.is_some_and(|a| !set.is(a, Is::OPTIONAL));
+        let required =
+            |set: &Self, action: Option<ActionId>| action.is_some_and(|a| !set.is(a, Is::OPTIONAL));
         let resource = self.resource(id);
         let (failed, reload) = (resource.is(Flags::FAILED), resource.is(Flags::RELOAD));
         let (role, next_role) = (resource.role, resource.next_role);
