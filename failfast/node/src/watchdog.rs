@@ -21,6 +21,25 @@ pub struct Watchdog {
     identity: Identity,
     timeout: Span,
     notice: Notice,
+    before: Before,
+}
+
+/// What the kernel does at a notice.
+#[derive(Clone, Copy)]
+enum Governor {
+    /// It is told to panic.
+    Set,
+    /// It is asked whether it could.
+    Asked,
+}
+
+/// How a device was set before it was armed, as far as it says.
+#[derive(Debug, Default)]
+struct Before {
+    /// Seconds.
+    timeout: Option<u32>,
+    /// Seconds.
+    pretimeout: Option<u32>,
 }
 
 /// Feeds an armed watchdog: now and then while the node is fit, not at all while it is not.
@@ -197,17 +216,38 @@ impl Watchdog {
     /// # Errors
     /// [`WatchdogError`].
     pub fn arm(identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+        Self::open(identity, figures, Governor::Set)
+    }
+
+    /// As [`Watchdog::arm`], for a while: the kernel is not told to panic at the notice, since it cannot be told to do nothing again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_out(identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+        Self::open(identity, figures, Governor::Asked)
+    }
+
+    fn open(identity: Identity, figures: Figures, governor: Governor) -> Result<Self, WatchdogError> {
         let identity = if identity.active { identity } else { Identity::of(&identity.path)? };
         if identity.active {
             return Err(WatchdogError::Running(identity));
         }
         let device = OpenOptions::new().write(true).open(&identity.path);
         let device = device.map_err(|source| WatchdogError::Open { path: identity.path.clone(), source })?;
-        Self::set_up(device, identity, figures)
+        Self::set_up(device, identity, figures, governor)
     }
 
-    fn set_up(device: File, mut identity: Identity, figures: Figures) -> Result<Self, WatchdogError> {
+    fn set_up(
+        device: File,
+        mut identity: Identity,
+        figures: Figures,
+        governor: Governor,
+    ) -> Result<Self, WatchdogError> {
         let asked = whole_seconds(figures.timeout);
+        let before = Before {
+            timeout: ioctl::timeout(device.as_fd()).ok(),
+            pretimeout: ioctl::pretimeout(device.as_fd()).ok(),
+        };
         // What the device answers to the request is what it took; reading back is what it does. Believe the latter.
         let set = ioctl::set_timeout(device.as_fd(), asked).and_then(|_| ioctl::timeout(device.as_fd()));
         let path = identity.path.clone();
@@ -223,8 +263,8 @@ impl Watchdog {
         {
             identity.name = support.identity;
         }
-        let notice = Self::ask_for_notice(&device, &identity, figures);
-        let this = Self { device, identity, timeout: Span::from_secs(asked.into()), notice };
+        let notice = Self::ask_for_notice(&device, &identity, figures, governor);
+        let this = Self { device, identity, timeout: Span::from_secs(asked.into()), notice, before };
         // The kernel's timer for the notice starts with the next feeding: a daemon that hangs before its first one would be reset without
         // a word. If it cannot be fed, whoever feeds it next finds out.
         let _ = this.feed();
@@ -232,7 +272,7 @@ impl Watchdog {
     }
 
     /// Has the kernel panic before the device fires: a reset alone leaves no trace.
-    fn ask_for_notice(device: &File, identity: &Identity, figures: Figures) -> Notice {
+    fn ask_for_notice(device: &File, identity: &Identity, figures: Figures, governor: Governor) -> Notice {
         let wanted = whole_seconds(figures.pretimeout);
         if figures.pretimeout == Span::ZERO || wanted >= whole_seconds(figures.timeout) {
             return Notice::None;
@@ -253,7 +293,14 @@ impl Watchdog {
                 ));
             }
         }
-        match std::fs::write(identity.sysfs.join("pretimeout_governor"), "panic") {
+        let set = match governor {
+            Governor::Set => std::fs::write(identity.sysfs.join("pretimeout_governor"), "panic"),
+            Governor::Asked => match identity.attribute("pretimeout_available_governors") {
+                known if known.split_whitespace().any(|name| name == "panic") => Ok(()),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            },
+        };
+        match set {
             Ok(()) => Notice::Panic(Span::from_secs(wanted.into())),
             Err(e) => Notice::Refused(format!(
                 "the kernel does not panic before watchdog {path} fires ({e}): {trace}; run modprobe pretimeout_panic \
@@ -281,6 +328,28 @@ impl Watchdog {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the driver runs with nowayout"));
         }
         Ok(())
+    }
+
+    /// Sets it as it was before [`Watchdog::try_out`]: time-out and notice. It still runs, and is to be stopped next.
+    ///
+    /// # Errors
+    /// In words: what it is set to now, and what it was; the rest is put back.
+    pub fn put_back(&self) -> Result<(), String> {
+        let device = self.device.as_fd();
+        let mut wrong = Vec::new();
+        let mut check = |what: &str, was: u32, is: io::Result<u32>| match is {
+            Ok(is) if is == was => {}
+            Ok(is) => wrong.push(format!("its {what} is {is} s and was {was} s")),
+            Err(e) => wrong.push(format!("its {what} was {was} s: {e}")),
+        };
+        // The time-out first: a notice has to be shorter.
+        if let Some(was) = self.before.timeout {
+            check("time-out", was, ioctl::set_timeout(device, was).and_then(|_| ioctl::timeout(device)));
+        }
+        if let Some(was) = self.before.pretimeout {
+            check("notice", was, ioctl::set_pretimeout(device, was).and_then(|_| ioctl::pretimeout(device)));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 
     /// Which device it is.
@@ -424,7 +493,14 @@ mod tests {
     }
 
     fn over(device: File) -> Watchdog {
-        Watchdog { device, identity: identity(false), timeout: Span::from_secs(10), notice: Notice::None }
+        let before = Before::default();
+        Watchdog {
+            device,
+            identity: identity(false),
+            timeout: Span::from_secs(10),
+            notice: Notice::None,
+            before,
+        }
     }
 
     #[test]
@@ -469,10 +545,22 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_put_back_is_said() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let mut watchdog = over(File::from(OwnedFd::from(writer)));
+        assert_eq!(watchdog.put_back(), Ok(()), "nothing was known of it");
+        watchdog.before = Before { timeout: Some(30), pretimeout: Some(0) };
+        let wrong = watchdog.put_back().unwrap_err();
+        for words in ["its time-out was 30 s", "its notice was 0 s"] {
+            assert!(wrong.contains(words), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_device_without_time_out_is_stopped_again() {
         let (reader, writer) = std::io::pipe().unwrap();
         let device = File::from(OwnedFd::from(writer));
-        let error = Watchdog::set_up(device, identity(false), figures()).unwrap_err();
+        let error = Watchdog::set_up(device, identity(false), figures(), Governor::Set).unwrap_err();
         assert!(matches!(error, WatchdogError::Timeout { asked: 10, got: Err(_), .. }), "{error}");
         assert_eq!(written(reader), b"V");
     }

@@ -95,6 +95,23 @@ fn a_node_without_quorum_and_with_something_to_protect_goes_down_and_says_why() 
     cluster.start_ring(2);
     cluster.wait_for_members(&[1, 2], &[1, 2]);
     cluster.wait_for_quorum(&[1, 2], true);
+
+    // Nothing is in a group on n1, but a unit of it is dead, under maintenance: what that one did may still go on.
+    cluster.sh(
+        1,
+        "setsid sleep 100000 >/dev/null 2>&1 & pid=$!
+        holdfast failfast arm db --pid $pid --delay 30m && holdfast failfast maintenance on --for 1h db && kill -9 $pid",
+    );
+    cluster.wait_for("the unit is dead", || {
+        cluster.sh(1, "holdfast failfast status --json").contains("\"trouble\": \"died\"").then_some(())
+    });
+    let (boot_id, start) = (cluster.boot(1).unwrap(), Instant::now());
+    stays("a maintenance is one", Duration::from_secs(3), || !goes_down(&cluster, 1, start));
+    cluster.cut(2);
+    cluster.wait_for_event(1, "GUEST_PANICKED", start);
+    cluster.wait_for_boot(1, Some(&boot_id));
+    assert_eq!(last_death(&cluster, 1), reason);
+    assert!(!goes_down(&cluster, 2, start), "n2 has nothing to protect");
 }
 
 #[test]
@@ -191,7 +208,7 @@ fn watchdogs_are_found_by_name_fed_together_tried_and_known_where_they_cannot_be
     if vm::skip() {
         return;
     }
-    let (watchdog, modules) = (Watchdog::I6300esb, &["softdog"]);
+    let (watchdog, modules) = (Watchdog::I6300esb, &["softdog", "pretimeout_panic"]);
     let cluster = boot("dogs", Options { nodes: 1, failfast: BOTH, watchdog, modules, ..Options::default() });
     let states = || {
         cluster
@@ -206,8 +223,19 @@ fn watchdogs_are_found_by_name_fed_together_tried_and_known_where_they_cannot_be
     {
         assert!(list.contains(part), "{part:?} is missing in\n{list}");
     }
-    let tried = cluster.sh(1, "holdfast watchdog test 'i6300ESB timer' --dry-run --json");
-    assert!(tried.contains("\"stopped\": true") && tried.contains("\"timeout_s\": 10"), "{tried}");
+    let set =
+        || cluster.sh(1, "cd /sys/class/watchdog/watchdog0; cat timeout pretimeout pretimeout_governor");
+    let before = set();
+    let tried = cluster.sh(1, "holdfast watchdog test 'i6300ESB timer' --dry-run --pretimeout 3 --json");
+    for part in [
+        "\"stopped\": true",
+        "\"put_back\": true",
+        "\"timeout_s\": 10",
+        "the kernel would panic 3 s before it fires",
+    ] {
+        assert!(tried.contains(part), "{part:?} is missing in {tried}");
+    }
+    assert_eq!(set(), before, "a dry run changes nothing");
     assert_eq!(states(), "inactive inactive");
 
     cluster.start_ring(1);

@@ -56,7 +56,9 @@ pub(super) fn run(args: &Args, io: &mut Io) -> Exit {
     if !args.dry_run {
         nix::unistd::sync();
     }
-    let device = match Watchdog::arm(identity, figures) {
+    let device =
+        if args.dry_run { Watchdog::try_out(identity, figures) } else { Watchdog::arm(identity, figures) };
+    let device = match device {
         Ok(device) => device,
         Err(e) => {
             io.complain(format_args!("{e}\n"));
@@ -148,6 +150,7 @@ fn dry_run(args: &Args, device: Watchdog, io: &mut Io) -> Exit {
         }
     }
     let identity = device.identity().clone();
+    let put_back = device.put_back();
     let disarmed = device.disarm();
     // Without the attribute there is nothing more to know.
     let runs = identity.attribute("state") == "active";
@@ -159,7 +162,7 @@ fn dry_run(args: &Args, device: Watchdog, io: &mut Io) -> Exit {
     if args.json {
         let json = json!({
             "path": path, "identity": name, "timeout_s": timeout, "worst_case_s": worst, "notice": notice, "fed": FEEDS,
-            "stopped": stopped, "why": why,
+            "stopped": stopped, "why": why, "put_back": put_back.is_ok(),
         });
         io.say(format_args!("{json:#}\n"));
     } else {
@@ -168,14 +171,19 @@ fn dry_run(args: &Args, device: Watchdog, io: &mut Io) -> Exit {
             "{path} ({name}): armed with {timeout} s{notice}, fed {FEEDS} times. A machine that hangs would be down within {worst} s.\n"
         ));
         if stopped {
-            io.say(format_args!("It is stopped again. That it fires is shown without --dry-run only.\n"));
+            io.say(format_args!("It is stopped again, and set as it was before. That it fires is shown without --dry-run only.\n"));
         } else {
             io.complain(format_args!(
                 "IT CANNOT BE STOPPED ({why}): this machine is reset within {worst} s.\n"
             ));
         }
     }
-    if stopped { Exit::Ok } else { Exit::Software }
+    if let Err(wrong) = &put_back {
+        io.complain(format_args!(
+            "{path} is not set as it was before: {wrong}. Load its driver anew (modprobe -r, modprobe) if that matters.\n"
+        ));
+    }
+    if stopped && put_back.is_ok() { Exit::Ok } else { Exit::Software }
 }
 
 /// Waits for the end of this machine.
