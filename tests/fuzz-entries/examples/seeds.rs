@@ -25,6 +25,7 @@ fn main() -> std::io::Result<()> {
         put("ipc", &format!("request-{n}"), bytes)?;
     }
     put("rings", "steps", &ring_steps())?;
+    put("failfast", "units", &failfast_steps())?;
     put("conf", "three-nodes", CONF.as_bytes())?;
     put("cib", "group", CIB.as_bytes())?;
     Ok(())
@@ -106,6 +107,45 @@ fn ring_steps() -> Vec<u8> {
             _ => {}
         }
     }
+    steps
+}
+
+/// Units that arm, beat, die, are armed anew, go into maintenance and are late; and what a client reads of them.
+fn failfast_steps() -> Vec<u8> {
+    let mut steps = Vec::new();
+    let mut step = |what: u8, len: u8, text: &str| {
+        steps.extend_from_slice(&[
+            what,
+            if text.is_empty() { len } else { u8::try_from(text.len()).unwrap_or(0) },
+        ]);
+        steps.extend_from_slice(text.as_bytes());
+    };
+    for text in [
+        "arm rgmd delay_ms=5000 heartbeat_ms=1000",
+        "arm db delay_ms=0 heartbeat_ms=0 mode=panic restarts=2 window_ms=60000 pid=2",
+        "arm web delay_ms=3600000 mode=off",
+        "arm x delay_ms=99999999999999999999",
+        "beat rgmd",
+        "maintain * for_ms=60000",
+        "list",
+        "status",
+        "maintain db for_ms=0",
+        "name=db pid=4711 state=triggered delay_ms=0 heartbeat_ms=0 since_ms=7 mode=panic trouble=died deadline_ms=9 restarts=2 window_ms=60000 restarted=1 maintenance_ms=5",
+        "node\tmode=panic\tguardian=12\tguardian_seen_ms=40\tguardian_limit_ms=10000\nfeeding\tfed=1\twhy=armed\nwatchdog\tstate=armed\ttimeout_ms=10000\tworst_ms=22000\tnotice_ms=2000\tnowayout=0\tsoftware=1\tpath=/dev/watchdog0\tname=soft\twhy=",
+    ] {
+        step(0, 0, text);
+        step(5, 3, "");
+    }
+    step(4, 1, "");
+    step(1, 0, "arm db delay_ms=0 restarts=2 window_ms=60000");
+    step(5, 200, "");
+    step(6, 0, "");
+    step(4, 3, "");
+    step(0, 0, "maintain * for_ms=0");
+    step(6, 0, "");
+    step(6, 0, "");
+    step(2, 0, "disarm web pid=1");
+    step(0, 0, "list");
     steps
 }
 

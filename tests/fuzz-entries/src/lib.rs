@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod failfast;
 mod qdisk;
 mod qnet;
 mod rings;
@@ -19,6 +20,7 @@ use cmm_proto::wire::{
 use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
+pub use failfast::failfast;
 pub use qdisk::qdisk;
 pub use qnet::qnet;
 pub use rings::rings;

@@ -66,6 +66,64 @@ fn rings_of_hostile_clients() {
     }
 }
 
+#[test]
+fn words_on_the_failfast_socket() {
+    replay("failfast", fuzz_entries::failfast);
+    // Words of the protocol put together by chance, always the same.
+    const WORDS: [&str; 26] = [
+        "arm ",
+        "beat ",
+        "disarm ",
+        "maintain ",
+        "list",
+        "status",
+        "a ",
+        "b ",
+        "rgmd ",
+        "* ",
+        "delay_ms=",
+        "heartbeat_ms=",
+        "restarts=",
+        "window_ms=",
+        "for_ms=",
+        "pid=",
+        "mode=",
+        "0 ",
+        "1 ",
+        "250 ",
+        "3600000 ",
+        "99999999999999999999 ",
+        "panic ",
+        "off ",
+        "\n",
+        "=",
+    ];
+    let mut x = 4_u64;
+    let mut draw = |below: usize| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        usize::try_from(x >> 24).unwrap_or(0) % below
+    };
+    let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+    for _ in 0..WORDS_DRAWN {
+        let mut input = Vec::new();
+        for _ in 0..200 {
+            let what = draw(8);
+            let body: String = if what < 4 {
+                let arm = ["arm ", "a "].into_iter().take(2 * draw(2));
+                arm.chain((0..draw(8)).map(|_| WORDS[draw(WORDS.len())]).collect::<Vec<_>>()).collect()
+            } else {
+                String::new()
+            };
+            input.extend([byte(what), if what < 4 { byte(body.len()) } else { byte(draw(256)) }]);
+            input.extend(body.bytes().take(255));
+        }
+        fuzz_entries::failfast(&input);
+    }
+}
+
+const WORDS_DRAWN: u32 = 2_000;
 const RINGS_DRAWN: u32 = 300;
 
 #[test]

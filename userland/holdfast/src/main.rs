@@ -15,6 +15,7 @@ mod generate;
 mod io;
 mod key;
 mod link;
+mod live;
 mod manual;
 mod qdisk;
 mod qnet;

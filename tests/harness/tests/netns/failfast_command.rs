@@ -69,6 +69,18 @@ fn units_of_others_are_armed_maintained_and_take_the_node_down_as_the_rehearsal_
         (&Value::from("exit"), &Value::from(Vec::<Value>::new()))
     );
     assert!(status["guardian"]["pid"].as_u64() > Some(1), "{status}");
+    // Live for programs; for people it needs a terminal.
+    let holdfast = harness::bin_dir().unwrap().join("holdfast");
+    let twice = format!("{} failfast status --json --watch 0.1 | head -n 2", holdfast.display());
+    let out = cluster.exec(1, "sh", &["-c", &twice]).unwrap();
+    let lines: Vec<Value> = String::from_utf8(out.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    assert!(lines.len() == 2 && lines.iter().all(|l| l["mode"] == "exit"), "{lines:?}");
+    let (_, errors, refused) = run(&cluster, 1, &["status", "--watch"]);
+    assert!(refused == Some(64) && errors.contains("status --json --watch"), "{errors}");
     let rehearsal = done(&cluster, 1, &["test"]);
     for part in [
         "Mode exit: every process of this node is killed",

@@ -112,6 +112,7 @@ const REFUSED: u8 = 1;
 const EXAMPLES: &str = "\
 Examples:
   holdfast failfast status                       units, guardian, watchdogs
+  holdfast failfast status --watch               the same, live; what has changed is marked; q ends it
   holdfast failfast test                         would this node go down, and say why?
   holdfast failfast maintenance on --for 10m pg  restart pg without losing the node
   holdfast failfast maintenance off pg           done with it

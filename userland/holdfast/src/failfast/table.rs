@@ -1,7 +1,9 @@
 //! `holdfast failfast status`.
 
 use std::fmt::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use failfast::client::ClientError;
 use failfast::core::protocol::{DeviceState, Report, UnitLine, WatchdogLine};
 use failfast::core::{Mode, Restarts, Trouble, UnitState};
 use holdfast_types::Span;
@@ -10,27 +12,55 @@ use serde_json::{Value, json};
 use super::{connect, fail, words};
 use crate::exit::Exit;
 use crate::io::Io;
+use crate::live;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Print JSON: one object, fields are only ever added
+    /// Print JSON: one object, fields are only ever added; with --watch one line each time
     #[arg(long)]
     json: bool,
+    /// Look again and again, every so many seconds (1 if none are given), until q or Ctrl-C
+    #[arg(short, long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = live::seconds)]
+    watch: Option<Duration>,
 }
 
 pub(super) fn run(args: &Args, io: &mut Io) -> Exit {
-    let asked = connect().and_then(|mut client| Ok((client.report()?, client.list()?)));
-    match asked {
-        Err(e) => fail(&e, io),
-        Ok((report, units)) if args.json => {
-            let json = as_json(&report, &units);
-            io.say(format_args!("{json:#}\n"));
-            Exit::Ok
-        }
-        Ok((report, units)) => {
-            io.say(format_args!("{}", as_text(&report, &units)));
-            Exit::Ok
-        }
+    match args.watch {
+        Some(interval) if args.json => live::lines(NAME, interval, io, || {
+            // Who watches wants to see cmmd come back.
+            let json = ask().map_or_else(|e| json!({"error": e.to_string()}), |(r, u)| as_json(&r, &u));
+            serde_json::to_string(&json)
+        }),
+        Some(interval) => live::view(NAME, interval, io, frame),
+        None => match ask() {
+            Err(e) => fail(&e, io),
+            Ok((report, units)) if args.json => {
+                let json = as_json(&report, &units);
+                io.say(format_args!("{json:#}\n"));
+                Exit::Ok
+            }
+            Ok((report, units)) => {
+                io.say(format_args!("{}", as_text(&report, &units)));
+                Exit::Ok
+            }
+        },
+    }
+}
+
+const NAME: &str = "holdfast failfast status";
+
+fn ask() -> Result<(Report, Vec<UnitLine>), ClientError> {
+    let mut client = connect()?;
+    Ok((client.report()?, client.list()?))
+}
+
+/// A screen of the live view: the time, and what there is then.
+fn frame() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = status::iso(u64::try_from(now.as_millis()).unwrap_or(0), holdfast_sys::timezone::utc_offset);
+    match ask() {
+        Ok((report, units)) => format!("{now}\n\n{}", as_text(&report, &units)),
+        Err(e) => format!("{now}\n\n{e}\n"),
     }
 }
 

@@ -1,8 +1,10 @@
 //! A live view on a terminal: one screen drawn over the one before, words that have changed marked, without flicker.
 //!
+//! For programs the same as a line of JSON each time ([`lines`]).
+//!
 //! The terminal is as it was before when this is over, however it ends: by `q`, Ctrl-C, a signal, or a panic.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,62 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
 
+use crate::exit::Exit;
+use crate::io::Io;
+
+/// The interval behind `--watch`, in seconds.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let interval = text.parse().ok().and_then(|s: f64| Duration::try_from_secs_f64(s).ok());
+    let interval = interval.filter(|i| (INTERVAL_MIN..=INTERVAL_MAX).contains(i));
+    interval.ok_or_else(|| "write seconds from 0.1 to 3600, e.g. --watch 0.5".to_owned())
+}
+
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+const INTERVAL_MAX: Duration = Duration::from_secs(3600);
+
+/// The live view of `command`: [`live`] with what `frame` gives, where there is a terminal for it.
+pub(crate) fn view(command: &str, interval: Duration, io: &mut Io, frame: impl FnMut() -> String) -> Exit {
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        io.complain(format_args!(
+            "{command}: --watch needs a terminal to draw on; for a program or a file: {command} --json --watch\n"
+        ));
+        return Exit::Usage;
+    }
+    match live(interval, frame) {
+        Ok(()) => Exit::Ok,
+        Err(e) => {
+            io.complain(format_args!("{command}: the terminal cannot be used: {e}; try: {command}\n"));
+            Exit::Software
+        }
+    }
+}
+
+/// One line of JSON each interval, until nobody reads them any more.
+pub(crate) fn lines(
+    command: &str,
+    interval: Duration,
+    io: &mut Io,
+    mut line: impl FnMut() -> serde_json::Result<String>,
+) -> Exit {
+    loop {
+        let next = Instant::now() + interval;
+        match line() {
+            Ok(json) => {
+                if io.try_say(format_args!("{json}\n")).is_err() {
+                    return Exit::Ok;
+                }
+            }
+            Err(e) => {
+                io.complain(format_args!("{command}: {e}\n"));
+                return Exit::Software;
+            }
+        }
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
 /// Draws what `frame` gives, every `interval` and when a key is pressed, until the operator has seen enough.
-pub(crate) fn live(interval: Duration, mut frame: impl FnMut() -> String) -> io::Result<()> {
+fn live(interval: Duration, mut frame: impl FnMut() -> String) -> io::Result<()> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH] {
         signals.add(signal);
