@@ -13,7 +13,9 @@ use std::time::Duration;
 use cmm_conf::{Config, ConfigKey, Priority, Timing};
 use cmm_ipc::CsError;
 use cmm_ipc::abi::cmap::Value;
-use cmm_proto::{Event, Hint, Node, Output, RejectReason, Request, SettingsTaken, StepPhase, TableView};
+use cmm_proto::{
+    Event, Hint, Node, Output, Refusal, RejectReason, Request, SettingsTaken, StepPhase, TableView,
+};
 use cmm_qdisk::{Mail, Order};
 use failfast_core::{Reason, UnitName, UnitState, UnitView};
 use holdfast_sys::alarm::Alarm;
@@ -33,6 +35,7 @@ use crate::keys::KeyLoader;
 use crate::log::Log;
 use crate::net::{self, Feedback, Net};
 use crate::persist::Persister;
+use crate::recorder::Testimony;
 use crate::reload::{self, Reloaded, Reloader, Reread};
 use crate::servers::What;
 use crate::startup;
@@ -117,6 +120,8 @@ pub(crate) struct State {
     to_target: Option<cmm_scsi::Command>,
     /// What it wants of the connections to the quorum server.
     asked_of_server: Vec<cmm_qnet::Output>,
+    /// What a peer is to be told as soon as the order takes it.
+    testimony: Option<Testimony>,
     /// The core says that the node must go down.
     take_down: Option<String>,
 }
@@ -698,6 +703,7 @@ impl EventLoop {
             self.notify.say("READY=1");
         }
         self.review_waits(at);
+        self.testify(at);
         if self.state.leave_by.is_some_and(|by| at >= by) && !self.state.left {
             self.log.event(DaemonEvent::LeaveLate);
             self.state.left = true;
@@ -721,6 +727,21 @@ impl EventLoop {
                 if count > 0 {
                     self.log.event(DaemonEvent::Rejected { why, count, claims });
                 }
+            }
+        }
+    }
+
+    /// Tells peers that are back what was recorded here of their ends. There is no hurry: what the order does not take now it is asked again
+    /// in a later turn.
+    fn testify(&mut self, at: Boottime) {
+        while let Some(testimony) = self.state.testimony.take().or_else(|| self.log.testimony()) {
+            let Testimony { node, life, news, at: wall, text } = &testimony;
+            let request = cmm_proto::Testimony { node: *node, life: *life, news: *news, at: *wall, text };
+            let answer = self.node.submit(at, Request::Testify(request));
+            self.drain(at);
+            if answer == Err(Refusal::TryAgain) {
+                self.state.testimony = Some(testimony);
+                return;
             }
         }
     }

@@ -442,6 +442,11 @@ fn core(event: &Event, out: &mut Vec<Line>) {
             let fields = vec![("node", node.to_string()), ("incarnation", incarnation.to_string())];
             push(out, name, "FAILFAST", Notice, text, fields);
         }
+        Event::Testimony { by, life, text, .. } => {
+            let fields = vec![("node", by.to_string()), ("incarnation", life.to_string())];
+            let text = format!("Node {by} recorded of this node's life {life}: {text}");
+            push(out, "testimony", "FAILFAST", Info, text, fields);
+        }
         Event::Device(event) => device(event, out),
         Event::Reservation(event) => reservation(event, out),
         Event::Server(event) => server(event, out),

@@ -20,7 +20,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::events::{self, DaemonEvent, Happening, Line};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, TESTIMONIES_MAX, Testimonies, Testimony};
 
 /// The loop's end. Cheap to clone; pushing never waits and never allocates.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ struct Shared {
     logging: ArrayQueue<Logging>,
     /// The black box, once it is open.
     recorder: ArrayQueue<Recorder>,
+    /// What peers that are back are to be told.
+    testimonies: Arc<Testimonies>,
 }
 
 /// Records that wait for the log thread. At some 200 bytes each this is less than a megabyte.
@@ -63,6 +65,7 @@ impl Log {
             quiet: AtomicBool::new(false),
             logging: ArrayQueue::new(1),
             recorder: ArrayQueue::new(1),
+            testimonies: Arc::new(ArrayQueue::new(TESTIMONIES_MAX)),
         });
         let writer = Writer::new(logging.clone(), json, Arc::clone(&shared));
         // A second start in one process (tests) keeps the first subscriber.
@@ -100,8 +103,14 @@ impl Log {
         }
     }
 
+    /// What a peer that is back is to be told of the end of an earlier life. For the loop, which tells it.
+    pub(crate) fn testimony(&self) -> Option<Testimony> {
+        self.shared.testimonies.pop()
+    }
+
     /// What happens from now on goes into this black box, too.
-    pub(crate) fn record(&self, recorder: Recorder) {
+    pub(crate) fn record(&self, mut recorder: Recorder) {
+        recorder.tell_peers(Arc::clone(&self.shared.testimonies));
         self.shared.recorder.force_push(recorder);
     }
 
@@ -559,6 +568,7 @@ mod tests {
             quiet: AtomicBool::new(false),
             logging: ArrayQueue::new(1),
             recorder: ArrayQueue::new(1),
+            testimonies: Arc::new(ArrayQueue::new(1)),
         })
     }
 

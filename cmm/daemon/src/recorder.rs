@@ -4,11 +4,15 @@
 //! A thread of its own does the writing, and is waited for, but not for long: a disk that hangs takes the black box away and not the
 //! log as well. Beginnings, ends, news of peers, and what is a warning or worse are then brought to the disk itself; the
 //! rest is in the kernel's hands. A node to which nothing happens writes one block a minute, for an end without a word.
+//!
+//! A peer that is back with a new life is told what was recorded here of its last one: it may have ended without a word, and may be
+//! asked for the reason when nobody else is there any more. What peers tell this node of its own lives is kept beside what it learns of theirs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +20,8 @@ use std::time::{Duration, Instant};
 use cmm_conf::Priority;
 use cmm_proto::Event;
 use cmm_scsi::fence::Event as DataDisk;
-use failfast::black_box::{BlackBox, Class, PeerNews, Record};
+use crossbeam_queue::ArrayQueue;
+use failfast::black_box::{self, BlackBox, Class, PeerNews, Record};
 use failfast_core::Text;
 use holdfast_sys::clock;
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, WallTime};
@@ -37,6 +42,16 @@ pub(crate) struct Recorder {
     life: Incarnation,
     /// Lives of the members, as they are told with the membership.
     lives: BTreeMap<NodeId, Incarnation>,
+    /// Who is a member.
+    members: BTreeSet<NodeId>,
+    /// What was learned of each peer since it became a member last, or of earlier lives while it was none.
+    ends: BTreeMap<NodeId, Vec<Record>>,
+    /// Where they go when it is back; `None`: not told.
+    testimonies: Option<Arc<Testimonies>>,
+    /// What peers have told of this node: who, of which life, what and when.
+    told: BTreeSet<(NodeId, Incarnation, u8, i64)>,
+    /// How many of them in this life.
+    told_now: usize,
     /// Why the daemon leaves, if it does.
     leaving: &'static str,
     /// When the box was last given something.
@@ -57,6 +72,25 @@ struct Batch {
     last: bool,
 }
 
+/// What a peer is to be told of the end of an earlier life of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Testimony {
+    pub(crate) node: NodeId,
+    pub(crate) life: Incarnation,
+    /// [`PeerNews::code`].
+    pub(crate) news: u8,
+    pub(crate) at: WallTime,
+    pub(crate) text: Text,
+}
+
+/// From the log thread to the loop; what does not fit is not told.
+pub(crate) type Testimonies = ArrayQueue<Testimony>;
+pub(crate) const TESTIMONIES_MAX: usize = 64;
+/// What is kept of a peer to be told: the first of it, and the last.
+const TOLD_OF_EACH: usize = 8;
+/// What is kept of what peers tell, in one life: a box has room for eight times that.
+const TOLD_MAX: usize = 32;
+
 /// How old the last sign of life of an idle node may become.
 const SIGN_EACH: Duration = Duration::from_mins(1);
 /// A happening that waited for longer than this in the queue is given the time of its writing: the wall clock was set.
@@ -75,9 +109,29 @@ impl Recorder {
     /// What opening it says, or when the system refuses the thread.
     pub(crate) fn open(path: &Path, me: NodeId, life: Incarnation) -> io::Result<Self> {
         let mut black_box = BlackBox::open(path)?;
+        let before = black_box::read(path)?;
         let write = move |batch: &Batch| batch.records.iter().try_for_each(|record| black_box.write(record));
         let sync = BlackBox::open(path)?;
-        Self::start(write, move || sync.sync(), me, life)
+        let mut recorder = Self::start(write, move || sync.sync(), me, life)?;
+        // What an earlier life of this daemon has learned is told, too.
+        for record in &before {
+            match record.class {
+                Class::Peer => recorder.learned(record),
+                Class::Testimony => {
+                    recorder.told.insert((record.node, record.life, record.detail, record.wall.0));
+                }
+                _ => {}
+            }
+        }
+        // Who is a member now, and with which life, is told anew.
+        recorder.members.clear();
+        recorder.lives.clear();
+        Ok(recorder)
+    }
+
+    /// Where what peers are to be told goes from now on.
+    pub(crate) fn tell_peers(&mut self, testimonies: Arc<Testimonies>) {
+        self.testimonies = Some(testimonies);
     }
 
     fn start(
@@ -113,6 +167,11 @@ impl Recorder {
             me,
             life,
             lives: BTreeMap::new(),
+            members: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            testimonies: None,
+            told: BTreeSet::new(),
+            told_now: 0,
             leaving: "",
             written: Instant::now(),
             fails: false,
@@ -142,16 +201,22 @@ impl Recorder {
                 self.batch.last = true;
             }
             Happening::Daemon(DaemonEvent::NodeList { members, joined, left, lives }) => {
-                self.lives.extend(lives.iter().copied());
                 let members = members.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" ");
                 for (nodes, news, word) in
                     [(left, PeerNews::Lost, "no member any more"), (joined, PeerNews::Joined, "a member")]
                 {
+                    // One that is in both lists has left with its last life.
+                    if news == PeerNews::Joined {
+                        self.lives.extend(lives.iter().copied());
+                    }
                     for node in nodes.iter().filter(|node| **node != own.0) {
                         let text = Text::from(format!("Node {node} is {word}; members: {members}").as_str());
                         self.peer(wall, news, *node, None, text);
                     }
                 }
+            }
+            Happening::Core(Event::Testimony { by, life, news, at, text }) => {
+                self.hear(*by, *life, *news, *at, text);
             }
             _ => {
                 if let (Some((news, node, life)), Some(line)) = (peer_news(happening), lines.first()) {
@@ -213,6 +278,59 @@ impl Recorder {
     fn peer(&mut self, wall: u64, news: PeerNews, node: NodeId, life: Option<Incarnation>, text: Text) {
         let life = life.or_else(|| self.lives.get(&node).copied()).unwrap_or_default();
         self.put_safe(wall, Class::Peer, news.code(), (node, life), text);
+        if let Some(record) = self.batch.records.last().copied() {
+            self.learned(&record);
+        }
+    }
+
+    /// News of a peer, for itself: at once if it is back already, else when it is.
+    fn learned(&mut self, record: &Record) {
+        let Record { node, life, .. } = *record;
+        match PeerNews::from_code(record.detail) {
+            None => {}
+            Some(PeerNews::Joined) => {
+                self.lives.insert(node, life);
+                self.members.insert(node);
+                // Of a life that goes on it was another one's mistake, or a partition.
+                let ended = self.ends.remove(&node).unwrap_or_default();
+                ended.iter().filter(|end| end.life < life).for_each(|end| self.tell(end));
+            }
+            Some(_)
+                if self.members.contains(&node) && self.lives.get(&node).is_some_and(|now| life < *now) =>
+            {
+                self.tell(record);
+            }
+            Some(news) => {
+                if news == PeerNews::Lost {
+                    self.members.remove(&node);
+                }
+                let ends = self.ends.entry(node).or_default();
+                ends.truncate(TOLD_OF_EACH - 1);
+                ends.push(*record);
+            }
+        }
+    }
+
+    /// Hands over what a peer is to be told.
+    fn tell(&self, record: &Record) {
+        let Record { node, life, detail: news, wall: at, text, .. } = *record;
+        if let Some(testimonies) = self.testimonies.as_ref().filter(|_| life > Incarnation::default()) {
+            let _ = testimonies.push(Testimony { node, life, news, at, text }); // full: it is in the box here
+        }
+    }
+
+    /// What a peer tells of an earlier life of this node. It may have told so before: it was started anew since, or the ring was formed anew.
+    fn hear(&mut self, by: NodeId, life: Incarnation, news: u8, at: WallTime, text: &str) {
+        if self.told_now < TOLD_MAX
+            && PeerNews::from_code(news).is_some()
+            && self.told.insert((by, life, news, at.0))
+        {
+            self.told_now += 1;
+            self.put_safe(clock::wall_nanos(), Class::Testimony, news, (by, life), Text::from(text));
+            if let Some(record) = self.batch.records.last_mut() {
+                record.wall = at;
+            }
+        }
     }
 
     fn put_safe(&mut self, wall: u64, class: Class, detail: u8, about: (NodeId, Incarnation), text: Text) {
@@ -250,6 +368,10 @@ fn is_kept(line: &Line) -> bool {
     const DETAILS: [&str; 5] =
         ["enter_gather", "enter_commit", "enter_recovery", "enter_operational", "step"];
     const FLOODS: [&str; 5] = ["retransmit", "packets_rejected", "packets_unlisted", "send_failed", "client"];
+    // With a record of its own.
+    if line.name == "testimony" {
+        return false;
+    }
     if line.priority == Priority::Debug { DETAILS.contains(&line.name) } else { !FLOODS.contains(&line.name) }
 }
 
@@ -406,6 +528,147 @@ mod tests {
         assert!(got[1].3.contains("no heartbeat for 512 ms"), "{got:?}");
         assert_eq!(got[2].3, "Node 2 is no member any more; members: 1");
         assert!(got[4].3.ends_with("fenced by n1"), "{got:?}");
+    }
+
+    impl Bench {
+        fn list(&mut self, left: &[u32], joined: &[(u32, u64)]) {
+            let ids = |ids: &[u32]| ids.iter().map(|id| NodeId::new(*id)).collect::<Vec<_>>();
+            self.daemon(DaemonEvent::NodeList {
+                members: ids(&[1]),
+                joined: joined.iter().map(|(id, _)| NodeId::new(*id)).collect(),
+                left: ids(left),
+                lives: joined.iter().map(|(id, life)| (NodeId::new(*id), Incarnation::new(*life))).collect(),
+            });
+        }
+
+        fn again(mut self) -> Self {
+            self.recorder = Recorder::open(&self.path, NodeId::new(1), Incarnation::new(8)).unwrap();
+            self
+        }
+
+        /// What is handed over: to whom, of which life, what, in words.
+        fn told(&mut self) -> Vec<(u32, u64, PeerNews, String)> {
+            let queue = Arc::clone(self.recorder.testimonies.as_ref().unwrap());
+            let told = std::iter::from_fn(|| queue.pop());
+            let of = |t: Testimony| {
+                (t.node.get(), t.life.get(), PeerNews::from_code(t.news).unwrap(), t.text.to_string())
+            };
+            told.map(of).collect()
+        }
+
+        fn telling(mut self) -> Self {
+            self.recorder.tell_peers(Arc::new(ArrayQueue::new(TESTIMONIES_MAX)));
+            self
+        }
+    }
+
+    fn confirmed(node: u32, life: u64, why: &str) -> DaemonEvent {
+        DaemonEvent::Confirmed {
+            node: NodeId::new(node),
+            incarnation: Incarnation::new(life),
+            why: why.into(),
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_back_is_told_of_its_last_life_once_and_one_that_was_only_cut_off_is_not() {
+        let mut bench = Bench::new("tell").telling();
+        let silent =
+            || Event::Suspect { node: NodeId::new(2), why: "heartbeat", silent: Span::from_millis(512) };
+        bench.list(&[], &[(2, 17), (3, 5)]);
+        // A partition.
+        bench.core(silent());
+        bench.list(&[2], &[]);
+        bench.list(&[], &[(2, 17)]);
+        assert_eq!(bench.told(), []);
+        bench.core(silent());
+        bench.list(&[2], &[]);
+        bench.daemon(confirmed(2, 17, "n1 fenced it"));
+        assert_eq!(bench.told(), [], "there is nobody to tell it to");
+        bench.list(&[], &[(2, 18)]);
+        let told = bench.told();
+        let news: Vec<_> = told.iter().map(|(node, life, news, _)| (*node, *life, *news)).collect();
+        assert_eq!(
+            news,
+            [(2, 17, PeerNews::Silence), (2, 17, PeerNews::Lost), (2, 17, PeerNews::Confirmed)],
+            "{told:?}"
+        );
+        assert_eq!(told[2].3, "Death of node 2 is confirmed: n1 fenced it");
+        // Another ring with the same lives.
+        bench.list(&[2], &[]);
+        bench.list(&[], &[(2, 18)]);
+        assert_eq!(bench.told(), []);
+        bench.daemon(confirmed(2, 17, "an operator says so"));
+        assert_eq!(bench.told().len(), 1, "what is learned later is told later");
+        // One that was back before it was missed.
+        bench.list(&[3], &[(3, 6)]);
+        assert_eq!(
+            bench.told(),
+            [(3, 5, PeerNews::Lost, "Node 3 is no member any more; members: 1".to_owned())]
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_life_of_this_daemon_learned_is_told_by_the_next() {
+        let mut bench = Bench::new("tell-later").telling();
+        bench.list(&[], &[(2, 17), (3, 5)]);
+        bench.list(&[2], &[]);
+        bench.daemon(confirmed(2, 17, "n1 fenced it"));
+        let mut bench = bench.again().telling();
+        bench.list(&[], &[(3, 5)]);
+        assert_eq!(bench.told(), []);
+        bench.list(&[], &[(2, 18)]);
+        assert_eq!(bench.told().len(), 2);
+        let mut bench = bench.again().telling();
+        bench.list(&[], &[(2, 18), (3, 5)]);
+        assert_eq!(bench.told(), [], "it was told");
+    }
+
+    #[test]
+    fn a_peer_of_which_there_is_much_news_is_told_the_first_and_the_last() {
+        let mut bench = Bench::new("tell-much").telling();
+        bench.list(&[], &[(2, 17)]);
+        bench.list(&[2], &[]);
+        for n in 0..100 {
+            bench.daemon(confirmed(2, 17, &n.to_string()));
+        }
+        bench.list(&[], &[(2, 18)]);
+        let told: Vec<String> = bench.told().into_iter().map(|(.., text)| text).collect();
+        assert_eq!(told.len(), TOLD_OF_EACH);
+        assert!(
+            told[0].contains("no member") && told[1].ends_with(" 0") && told[7].ends_with(" 99"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_peers_tell_is_kept_once_and_no_more_than_there_is_room_for() {
+        let mut bench = Bench::new("hear");
+        let tell = |by: u32, news: u8, at: i64| Event::Testimony {
+            by: NodeId::new(by),
+            life: Incarnation::new(6),
+            news,
+            at: WallTime(at),
+            text: "Death of node 1 is confirmed: n2 fenced it".into(),
+        };
+        let news = PeerNews::Confirmed.code();
+        bench.core(tell(2, news, 1_000));
+        bench.core(tell(2, news, 1_000));
+        bench.core(tell(3, news, 1_000));
+        bench.core(tell(2, 0, 1_000));
+        bench.core(tell(2, 200, 1_000));
+        let text = "Death of node 1 is confirmed: n2 fenced it".to_owned();
+        assert_eq!(bench.of(Class::Testimony), [(news, 2, 6, text.clone()), (news, 3, 6, text)]);
+        let box_says = black_box::read(&bench.path).unwrap();
+        assert!(box_says.iter().all(|r| r.class != Class::Testimony || r.wall == WallTime(1_000)));
+        assert_eq!(bench.of(Class::Event), [], "not a second time");
+        let mut bench = bench.again();
+        bench.core(tell(2, news, 1_000));
+        assert_eq!(bench.of(Class::Testimony).len(), 2, "a daemon that was started anew is told the same");
+        for at in 2..200 {
+            bench.core(tell(2, news, at));
+        }
+        assert_eq!(bench.of(Class::Testimony).len(), 2 + TOLD_MAX);
     }
 
     #[test]

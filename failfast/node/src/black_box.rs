@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | deaths | why this node went down, and what came of it | [`DEATHS`] |
 //! | lives | beginning and orderly end of each life of this node | [`LIVES`] |
-//! | peers | what it learned of its peers' ends | [`PEERS`] |
+//! | peers | what it learned of its peers' ends, and they of its own | [`PEERS`] |
 //! | events | what the log tells | [`EVENTS`] |
 //! | signs | the last sign of life, for an end without a word | 2 |
 //!
@@ -67,6 +67,9 @@ pub enum Class {
     End,
     /// What this node learned of a peer; the detail is [`PeerNews::code`].
     Peer,
+    /// What a peer recorded of the end of an earlier life of this node and told it when it was back: `node` is the peer, `life` the life
+    /// of this node, `wall` the peer's clock; the detail is [`PeerNews::code`]. Same ring as what is learned of peers.
+    Testimony,
     /// The writer lived at this time.
     Sign,
 }
@@ -141,9 +144,10 @@ pub struct Record {
     pub class: Class,
     /// See [`Class`].
     pub detail: u8,
-    /// Which node it is about; events, beginnings, ends and signs: this one. 0: not known, as in all that the guardian writes.
+    /// Which node it is about, a testimony: who gives it; events, beginnings, ends and signs: this one. 0: not known, as in all that the
+    /// guardian writes.
     pub node: NodeId,
-    /// Which life of that node; 0: not known.
+    /// Which life of that node, a testimony: of this one; 0: not known.
     pub life: Incarnation,
     /// In words.
     pub text: Text,
@@ -300,7 +304,7 @@ impl Ring {
             Class::Event => Self::Events,
             Class::Death | Class::Outcome => Self::Deaths,
             Class::Start | Class::End => Self::Lives,
-            Class::Peer => Self::Peers,
+            Class::Peer | Class::Testimony => Self::Peers,
             Class::Sign => Self::Signs,
         }
     }
@@ -370,6 +374,7 @@ fn encode(record: &Record) -> [u8; BLOCK] {
         Class::End => 5,
         Class::Peer => 6,
         Class::Sign => 7,
+        Class::Testimony => 8,
     };
     block[29] = record.detail;
     block[30..32].copy_from_slice(&(text.len() as u16).to_le_bytes()); // at most TEXT_MAX
@@ -402,6 +407,7 @@ fn decode(block: &[u8]) -> Option<Record> {
             5 => Class::End,
             6 => Class::Peer,
             7 => Class::Sign,
+            8 => Class::Testimony,
             _ => return None,
         },
         detail: block[29],

@@ -270,6 +270,7 @@ pub(crate) fn request_name(request: &Request<'_>) -> &'static str {
         Request::StepDone { .. } => "step done",
         Request::StepParticipant(_) => "participant",
         Request::KillNode { .. } => "kill",
+        Request::Testify(_) => "testimony",
         Request::Leave => "leave",
         Request::SetLinks { .. } => "links",
         Request::ChangeKey => "change key",

@@ -110,6 +110,13 @@ fn all() -> Vec<Happening> {
         Event::Key(KeyEvent::NotLoaded { why: "/etc/holdfast/authkey: has 7 bytes".into() }),
         gasp(false),
         gasp(true),
+        Event::Testimony {
+            by: id(2),
+            life: Incarnation::new(17),
+            news: 8,
+            at: holdfast_types::WallTime(0),
+            text: "Death of node 3 is confirmed: fenced".into(),
+        },
         Event::Quorate(true),
         Event::Quorate(false),
         Event::HeldOut {

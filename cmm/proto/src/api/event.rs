@@ -1,6 +1,6 @@
 //! What is worth a log line or a counter.
 
-use holdfast_types::{Incarnation, LinkId, NodeId, Span, StepNumber};
+use holdfast_types::{Incarnation, LinkId, NodeId, Span, StepNumber, WallTime};
 
 use super::config::LinkMode;
 use super::output::Configuration;
@@ -144,6 +144,19 @@ pub enum Event {
         last_word: bool,
         /// In words.
         why: String,
+    },
+    /// What a member recorded of the end of an earlier life of this node.
+    Testimony {
+        /// Who.
+        by: NodeId,
+        /// Which life.
+        life: Incarnation,
+        /// Kind of news, as black boxes number them: not checked.
+        news: u8,
+        /// When, on that member's wall clock.
+        at: WallTime,
+        /// In words.
+        text: String,
     },
     /// `This node is within the primary component and will provide service.` or its opposite.
     Quorate(bool),

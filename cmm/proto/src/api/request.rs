@@ -7,6 +7,7 @@ use holdfast_types::{ConnId, Epoch, Incarnation, LinkSet, NodeId, StepNumber, Vo
 use super::config::{DeviceConfig, LinksConfig, Settings};
 use super::table::NodeTable;
 use crate::reconfig::Disks;
+pub use crate::service::messages::Testimony;
 
 /// How strictly a message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +117,9 @@ pub enum Request<'a> {
         /// In words.
         why: &'a str,
     },
+    /// What this node recorded of the end of an earlier life of a member, for that member's black box. Refused with `TryAgain` as
+    /// clients' messages are, with `NotExist` where it is no member, with `InvalidParam` where that life has not ended.
+    Testify(Testimony<'a>),
     /// The ring is formed anew, with whoever is there: `cmap runtime.force_gather`. Nothing happens while one is being formed. Never
     /// refused.
     FormAnew,

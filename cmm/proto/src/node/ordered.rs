@@ -18,7 +18,7 @@ use crate::api::{Event, GroupReason, Guarantee, NodeListNotice, Output, Refusal,
 use crate::quorum::change::Change;
 use crate::ring;
 use crate::service::cpg::Events;
-use crate::service::messages::{Message, State};
+use crate::service::messages::{Message, State, Testimony};
 
 impl Node {
     pub(super) fn take(&mut self, now: Boottime, request: Request<'_>) -> Result<(), Refusal> {
@@ -82,6 +82,15 @@ impl Node {
                     return Err(Refusal::NotExist);
                 }
                 self.pending.push_back(Message::KillNode { node, why }.encode());
+            }
+            Request::Testify(testimony) => {
+                if !self.members.contains(&testimony.node) {
+                    return Err(Refusal::NotExist);
+                }
+                if self.lives.get(&testimony.node).is_none_or(|life| testimony.life >= *life) {
+                    return Err(Refusal::InvalidParam);
+                }
+                self.order(&Message::Testimony(testimony))?;
             }
             Request::FormAnew => self.ring.form_anew(now),
             Request::Reload => self.order(&Message::Reload)?,
@@ -237,6 +246,11 @@ impl Node {
             }
             Message::Maintain { ring, whose, on } if synchronised && ring == self.ring_id => {
                 self.maintain_delivered(whose, on);
+            }
+            Message::Testimony(Testimony { node, life, news, at, text }) => {
+                if node == self.config.me && life < self.config.incarnation {
+                    self.event(Event::Testimony { by: sender, life, news, at, text: text.to_owned() });
+                }
             }
             Message::CancelWaitForAll { ring } if synchronised && ring == self.ring_id => {
                 self.quorum.cancel_wait_for_all(now, &mut self.outputs);

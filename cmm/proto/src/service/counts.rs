@@ -54,7 +54,8 @@ fn handlers(message: &Message<'_>) -> &'static [usize] {
         | Message::Reread { .. }
         | Message::Table { .. }
         | Message::Absent { .. }
-        | Message::Maintain { .. } => &[],
+        | Message::Maintain { .. }
+        | Message::Testimony(_) => &[],
     }
 }
 

@@ -3,7 +3,7 @@
 //! Little endian, a kind byte first, counts before lists. A message of another version or a malformed one is an error
 //! here and is skipped by every member alike; nothing is allocated beyond what the bytes at hand can fill.
 
-use holdfast_types::{BootId, Epoch, Incarnation, NodeId, RingId, Span, StepNumber, Votes};
+use holdfast_types::{BootId, Epoch, Incarnation, NodeId, RingId, Span, StepNumber, Votes, WallTime};
 
 use crate::api::{
     CpgFragment, DeviceEntry, DeviceKind, GroupReason, NodeEntry, NodeTable, Scale, TableId, Tables,
@@ -143,6 +143,24 @@ pub enum Message<'a> {
         /// In words.
         why: &'a str,
     },
+    /// What the sender recorded of the end of an earlier life of a member, for that member's black box. Changes nothing; who does not
+    /// know this kind skips it.
+    Testimony(Testimony<'a>),
+}
+
+/// What a member recorded of the end of an earlier life of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Testimony<'a> {
+    /// Whose end.
+    pub node: NodeId,
+    /// Which life of it.
+    pub life: Incarnation,
+    /// Kind of news, as black boxes number them; those that the addressee does not know it leaves out.
+    pub news: u8,
+    /// When, on the wall clock of who recorded it.
+    pub at: WallTime,
+    /// In words.
+    pub text: &'a str,
 }
 
 /// What one member states in step `sync`.
@@ -208,6 +226,7 @@ mod kind {
     pub(super) const TABLE: u8 = 15;
     pub(super) const ABSENT: u8 = 16;
     pub(super) const MAINTAIN: u8 = 17;
+    pub(super) const TESTIMONY: u8 = 18;
 }
 
 impl<'a> Message<'a> {
@@ -317,6 +336,14 @@ impl<'a> Message<'a> {
                 w.put_u32(node.get());
                 w.put(cut(why).as_bytes());
             }
+            Self::Testimony(Testimony { node, life, news, at, text }) => {
+                w.put_u8(kind::TESTIMONY);
+                w.put_u32(node.get());
+                w.put_u64(life.get());
+                w.put_u8(*news);
+                w.put_u64(at.0.cast_unsigned());
+                w.put(cut(text).as_bytes());
+            }
         }
     }
 
@@ -380,6 +407,11 @@ impl<'a> Message<'a> {
             kind::KILL_NODE => {
                 let node = r.node()?;
                 return Ok(Self::KillNode { node, why: text(r)? });
+            }
+            kind::TESTIMONY => {
+                let (node, life, news) = (r.node()?, Incarnation::new(r.u64()?), r.u8()?);
+                let at = WallTime(r.u64()?.cast_signed());
+                return Ok(Self::Testimony(Testimony { node, life, news, at, text: text(r)? }));
             }
             _ => return Err(WireError::BadValue("kind")),
         };
@@ -686,6 +718,7 @@ mod tests {
             Message::Maintain { ring: ring(8), whose: Whose::Device, on: true },
             Message::Maintain { ring: ring(8), whose: Whose::All, on: false },
             Message::KillNode { node, why: "operator" },
+            Message::Testimony(Testimony { node, life, news: 8, at: WallTime(-5), text: "fenced by ipmi" }),
         ]
     }
 
@@ -704,9 +737,10 @@ mod tests {
                 let cut = Message::decode(&bytes[..len]);
                 match message {
                     // A payload and a text reach to the end: shorter ones are other messages, never this one.
-                    Message::Mcast { .. } | Message::ConfirmDeath { .. } | Message::KillNode { .. } => {
-                        assert_ne!(cut, Ok(message.clone()));
-                    }
+                    Message::Mcast { .. }
+                    | Message::ConfirmDeath { .. }
+                    | Message::KillNode { .. }
+                    | Message::Testimony(_) => assert_ne!(cut, Ok(message.clone())),
                     _ => assert!(cut.is_err(), "{message:?} cut to {len}"),
                 }
             }

@@ -1,7 +1,7 @@
 //! Lives and deaths: last words, fences, boots, gasps that come too late.
 
-use cmm_proto::{Event, Output, Refusal, RejectReason, Request};
-use holdfast_types::{Incarnation, Span};
+use cmm_proto::{Event, Output, Refusal, RejectReason, Request, Testimony};
+use holdfast_types::{Incarnation, Span, WallTime};
 
 use crate::cluster::{Cluster, node};
 
@@ -151,6 +151,60 @@ fn a_killed_node_goes_down_with_the_reason_and_nobody_else_does() {
     assert_eq!(down(&c, 3).as_deref(), Some("killed by node 1: operator's wish"));
     assert!(down(&c, 1).is_none() && down(&c, 2).is_none());
     assert!(!c.quorate(3), "it gives up quorum first");
+}
+
+#[test]
+fn a_node_that_is_back_is_told_of_its_earlier_life_and_nothing_else_comes_of_it() {
+    let mut c = Cluster::formed(3);
+    c.kill(3);
+    c.until("two go on", |c| c.settled(&[1, 2]));
+    let said = |node: u32, life: u64| Testimony {
+        node: crate::cluster::node(node),
+        life: Incarnation::new(life),
+        news: 8,
+        at: WallTime(77),
+        text: "n2 fenced it",
+    };
+    assert_eq!(c.submit(1, Request::Testify(said(3, 1))), Err(Refusal::NotExist), "it is not there");
+    c.start(3);
+    c.until("three", |c| c.settled(&[1, 2, 3]) && (1..=3).all(|id| c.quorate(id)));
+    c.run(Span::from_secs(1));
+    let life = c.node(3).incarnations()[&node(3)];
+    c.forget();
+    assert_eq!(c.submit(1, Request::Testify(said(3, life.get()))), Err(Refusal::InvalidParam), "it lives");
+    assert_eq!(c.submit(1, Request::Testify(said(9, 1))), Err(Refusal::NotExist));
+    c.submit(1, Request::Testify(said(3, 1))).unwrap();
+    c.submit(2, Request::Testify(said(3, 1))).unwrap();
+    let heard = |c: &Cluster, id: u32| {
+        let of = |event: &&Event| matches!(event, Event::Testimony { .. });
+        c.events(id).into_iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    c.until("told", |c| heard(c, 3).len() == 2);
+    c.run(Span::from_secs(1));
+    let word = |by| Event::Testimony {
+        by: node(by),
+        life: Incarnation::new(1),
+        news: 8,
+        at: WallTime(77),
+        text: "n2 fenced it".into(),
+    };
+    let mut told = heard(&c, 3);
+    told.sort_by_key(|event| matches!(event, Event::Testimony { by, .. } if *by == node(2)));
+    assert_eq!(told, [word(1), word(2)]);
+    for id in 1..=3 {
+        let other = c.told(id).iter().filter(|t| {
+            matches!(
+                t.output,
+                Output::Configuration(_)
+                    | Output::Quorum(_)
+                    | Output::Confirmed { .. }
+                    | Output::Step(_)
+                    | Output::TakeDown(_)
+            )
+        });
+        assert_eq!(other.count(), 0, "on node {id}: {:?}", c.told(id));
+        assert!(id == 3 || heard(&c, id).is_empty(), "it is for node 3 alone");
+    }
 }
 
 #[test]

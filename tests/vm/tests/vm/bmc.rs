@@ -6,6 +6,7 @@ use harness::Cib;
 use vm::{Cluster, Options};
 
 use crate::boot;
+use crate::failfast::{assert_told, assert_why};
 
 /// A resource that writes stamps to its node's own megabyte of the shared disk for as long as it runs. When it starts, it notes what
 /// is in the other node's.
@@ -92,8 +93,16 @@ fn a_machine_that_hangs_is_fenced_by_its_bmc_and_not_a_write_of_it_is_seen_after
     // The controller has switched it on again. What it wrote was all there when the survivor's began.
     cluster.wait_for_boot(2, earlier.as_deref());
     assert_eq!(area(&cluster, 1, 2), cluster.log(1, "other"), "n2 has written after the takeover");
+    // It does not know by itself what it was; when it is a member again it does.
+    assert_why(&cluster, 2, "power", &["it lost its power, or was reset from outside"]);
     cluster.start_ring(2);
     cluster.wait_for_members(&[1, 2], &[1, 2]);
+    assert_told(
+        &cluster,
+        2,
+        "fenced",
+        &["n1 fenced it (reboot) with fence-n2 on behalf of rgmd", "\"source\":\"n1\""],
+    );
     rgmd(2);
     cluster.wait_for("the writer is back where it is preferred", || runs_on(&cluster, 2).then_some(()));
     assert!(!runs_on(&cluster, 1));

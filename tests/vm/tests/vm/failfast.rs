@@ -43,6 +43,16 @@ pub(crate) fn assert_why(cluster: &Cluster, node: u32, cause: &str, words: &[&st
     assert_end(last.unwrap_or_else(|| panic!("no end in {ends:#?}")), cause, words)
 }
 
+/// The same, of an end for which the node needs the word of the others, who say it when it is back.
+#[track_caller]
+pub(crate) fn assert_told(cluster: &Cluster, node: u32, cause: &str, words: &[&str]) -> Value {
+    cluster.wait_for(&format!("n{node} is told of {cause}"), || {
+        let ends = why_down(cluster, node, "");
+        ends.iter().find(|end| end["cause"] != "running").filter(|end| end["cause"] == cause).map(|_| ())
+    });
+    assert_why(cluster, node, cause, words)
+}
+
 /// The same, asked on another node.
 #[track_caller]
 pub(crate) fn assert_seen(cluster: &Cluster, asked: u32, node: u32, cause: &str, words: &[&str]) -> Value {

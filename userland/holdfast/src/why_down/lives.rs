@@ -14,6 +14,8 @@ pub(super) struct Life {
     pub(super) deaths: Vec<Record>,
     /// What its log told, in order.
     pub(super) events: Vec<Record>,
+    /// What peers told of its end when this node was back, in order; `node` is who.
+    pub(super) told: Vec<Record>,
     /// When anything of it was last written: microseconds since 1970.
     pub(super) last_sign: i64,
     /// The machine's boot.
@@ -56,8 +58,14 @@ pub(super) fn lives(records: &[Record]) -> Vec<Life> {
         let by_life =
             |lives: &[Life]| lives.iter().rposition(|l| l.start.is_some_and(|s| s.life == record.life));
         let (class, life) = (record.class, record.life);
+        if class == Class::Testimony {
+            if let Some(at) = by_life(&lives) {
+                lives[at].told.push(*record);
+            }
+            continue;
+        }
         let found = match class {
-            Class::Start | Class::Peer => continue,
+            Class::Start | Class::Peer | Class::Testimony => continue,
             // The guardian knows no lives, only when.
             Class::Death | Class::Outcome => lives.iter().rposition(|l| l.began_at_or_before(record)),
             _ => by_life(&lives),

@@ -144,6 +144,7 @@ impl Found {
             boot: self.boot,
             running: self.running,
             name: self.name(node),
+            names: self.conf.nodes.clone(),
         }
     }
 

@@ -71,6 +71,11 @@ impl Story {
         self.put(Class::Peer, news.code(), (3, 77), text);
     }
 
+    /// What a peer tells of the life before this one.
+    fn told(&mut self, by: u32, news: PeerNews, text: &str) {
+        self.put(Class::Testimony, news.code(), (by, self.life - 1), text);
+    }
+
     fn reboot(&mut self) {
         self.second += 60;
         self.boot += 1;
@@ -89,6 +94,7 @@ impl Story {
             boot: BootId([self.boot; 16]),
             running: runs.then_some(100 + u32::from(self.boot)),
             name: "n2".into(),
+            names: vec![(NodeId::new(1), "n1".into())],
             ..Around::default()
         }
     }
@@ -326,6 +332,77 @@ fn an_end_without_a_word_is_power_or_a_kill_by_whether_the_machine_went_down() {
         &["lost its power, or was reset", "its watchdog, which was armed", "ipmitool"],
     );
     assert_eq!(power.at, Some(sign));
+}
+
+const FENCED: &str =
+    "Death of node 2 is confirmed: n1 fenced it (reboot) with ipmi on behalf of rgmd @n1: node n2 is lost";
+
+#[test]
+fn a_node_that_was_fenced_while_it_was_silent_says_so_by_the_word_of_the_others() {
+    let mut story = Story::new();
+    story.event("all is well");
+    story.reboot();
+    story.told(1, PeerNews::Silence, "node 2 is suspected, no heartbeat for 512 ms.");
+    let missed_at = story.second;
+    story.told(1, PeerNews::Lost, "Node 2 is no member any more; members: 1 3");
+    story.told(1, PeerNews::Confirmed, FENCED);
+    story.told(3, PeerNews::Silence, "node 2 is suspected, no heartbeat for 512 ms.");
+    let around = story.around(true);
+    let verdict = story.judge(1, &around);
+    assert_says(
+        &verdict,
+        Cause::Fenced,
+        &["fenced, as n1 recorded: n1 fenced it (reboot) with ipmi", "node n2 is lost", "ipmitool sel list"],
+    );
+    assert_eq!(verdict.at, Some(missed_at * 1_000_000));
+    let sources: Vec<&str> = verdict.evidence.iter().map(|e| e.source.as_str()).collect();
+    assert_eq!(sources, ["n1", "n1", "n1", "node 3"], "{verdict:#?}");
+    assert_eq!(story.judge(0, &around).cause, Cause::Running);
+    // Killed, and started anew in the same boot: fenced all the same.
+    for record in &mut story.records {
+        record.boot = BootId([1; 16]);
+    }
+    assert_eq!(story.judge(1, &story.around(false)).cause, Cause::Fenced);
+}
+
+#[test]
+fn what_others_only_missed_dates_an_end_and_explains_nothing() {
+    let mut story = Story::new();
+    story.reboot();
+    story.told(1, PeerNews::Silence, "node 2 is suspected, no heartbeat for 512 ms.");
+    let missed_at = story.second;
+    story.told(1, PeerNews::Confirmed, "Death of node 2 is confirmed: its machine has booted again");
+    let verdict = story.judge(1, &story.around(true));
+    assert_says(&verdict, Cause::Power, &["lost its power", "the time is when n1 missed it"]);
+    assert_eq!(verdict.at, Some(missed_at * 1_000_000));
+}
+
+#[test]
+fn a_word_of_its_own_counts_before_that_of_others_and_theirs_where_its_own_was_lost() {
+    let mut story = Story::new();
+    story.reboot();
+    story.told(
+        1,
+        PeerNews::Gasp,
+        "Node 2 goes down: Failfast: Aborting because \"rgmd\" died 5 seconds ago.",
+    );
+    story.told(1, PeerNews::Confirmed, FENCED);
+    let verdict = story.judge(1, &story.around(true));
+    assert_says(
+        &verdict,
+        Cause::Failfast,
+        &["left no word here; n1 recorded that it was taken down by failfast", "rgmd"],
+    );
+    let mut story = Story::new();
+    story.death(ReasonKind::UnitLate, "Failfast: Aborting because \"db\" gave no heartbeat for 5 seconds.");
+    story.reboot();
+    story.told(1, PeerNews::Confirmed, FENCED);
+    let verdict = story.judge(1, &story.around(true));
+    assert_says(&verdict, Cause::Failfast, &["unit \"db\" gave no heartbeat"]);
+    assert!(verdict.evidence.iter().any(|e| e.source == "n1"), "{verdict:#?}");
+    // Of another life nothing is taken.
+    story.reboot();
+    assert_eq!(story.judge(1, &story.around(true)).cause, Cause::Power);
 }
 
 #[test]

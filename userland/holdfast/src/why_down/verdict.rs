@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use failfast::black_box::{Class, PeerNews, Record};
 use failfast::core::ReasonKind;
-use holdfast_types::{BootId, Incarnation};
+use holdfast_types::{BootId, Incarnation, NodeId};
 
 use super::kernel::{About, Dump};
 use super::lives::{Episode, Life};
@@ -72,8 +72,8 @@ impl Cause {
 /// A word of a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Evidence {
-    /// Whose: `black box`, `kernel (pstore)`, `quorum disk`.
-    pub(super) source: &'static str,
+    /// Whose: `black box`, `kernel (pstore)`, `quorum disk`, or the name of a node.
+    pub(super) source: String,
     /// When it was written, if that is known: microseconds since 1970.
     pub(super) at: Option<i64>,
     /// What it says.
@@ -116,6 +116,16 @@ pub(super) struct Around {
     pub(super) running: Option<u32>,
     /// The node's name, for commands to type.
     pub(super) name: String,
+    /// Names of nodes that the configuration has.
+    pub(super) names: Vec<(NodeId, String)>,
+}
+
+impl Around {
+    /// How a node is called.
+    fn called(&self, node: NodeId) -> String {
+        let known = self.names.iter().find(|(id, _)| *id == node);
+        known.map_or_else(|| format!("node {node}"), |(_, name)| name.clone())
+    }
 }
 
 /// The kernel's last words are dated in whole seconds, rounded down: microseconds. Not more: a virtual machine is back in seconds.
@@ -134,8 +144,8 @@ pub(super) fn own(life: &Life, around: &Around) -> Verdict {
         .start
         .and_then(|s| around.stones.iter().filter(|stone| stone.life == s.life).max_by_key(|s| s.at));
     let mut verdict = judge_own(life, around, &dumps, stone);
-    let mut say = |source, at, text: &str| {
-        let word = Evidence { source, at, text: text.trim_end().to_owned() };
+    let mut say = |source: &str, at, text: &str| {
+        let word = Evidence { source: source.to_owned(), at, text: text.trim_end().to_owned() };
         // Copies of the kernel's last words say the same again.
         if !verdict.evidence.contains(&word) {
             verdict.evidence.push(word);
@@ -154,6 +164,9 @@ pub(super) fn own(life: &Life, around: &Around) -> Verdict {
     }
     if let Some(stone) = stone {
         say("quorum disk", Some(stone.at), &format!("{}: {}", stone.disk, stone.why));
+    }
+    for record in &life.told {
+        say(&around.called(record.node), Some(record.wall.0), &record.text);
     }
     verdict
 }
@@ -216,7 +229,61 @@ fn judge_own(life: &Life, around: &Around, dumps: &[&Dump], stone: Option<&Stone
             "was taken down, as it says on the quorum disk; its black box could not be written".to_owned();
         return verdict(Cause::Failfast, Some(stone.at), headline, Some(stone.why.clone()));
     }
-    without_a_word(life, around, rebooted)
+    let told = as_told(life, around);
+    match &told {
+        Some(told) if !matches!(told.verdict.cause, Cause::Silent | Cause::Gone) => others_word(told),
+        _ => without_a_word(life, around, rebooted, told.as_ref()),
+    }
+}
+
+/// What peers have told of the end of this life.
+struct Told {
+    /// The names of those who say most.
+    by: String,
+    /// What they say.
+    verdict: Verdict,
+    /// Who fenced this node, with what and why, if they know of it.
+    fenced: Option<String>,
+}
+
+/// One that knows how it ended counts before one that only missed it.
+fn as_told(life: &Life, around: &Around) -> Option<Told> {
+    let mut tellers: Vec<NodeId> = life.told.iter().map(|r| r.node).collect();
+    tellers.sort_unstable();
+    tellers.dedup();
+    let judge = |teller: NodeId| {
+        let news = life.told.iter().filter(|r| r.node == teller).copied().collect();
+        (teller, judge_peer(&Episode { news, ..Episode::default() }, around, None))
+    };
+    let said: Vec<(NodeId, Verdict)> = tellers.into_iter().map(judge).collect();
+    let rank = |cause| match cause {
+        Cause::Gone => 0,
+        Cause::Silent => 1,
+        _ => 2,
+    };
+    let verdict = said.iter().map(|(_, verdict)| verdict).rev().max_by_key(|v| rank(v.cause))?.clone();
+    let by = said.iter().filter(|(_, v)| v.cause == verdict.cause).map(|(by, _)| around.called(*by));
+    Some(Told {
+        by: by.collect::<Vec<_>>().join(" and "),
+        verdict,
+        fenced: life.told.iter().filter(|r| r.detail == PeerNews::Confirmed.code()).find_map(fence),
+    })
+}
+
+/// The verdict on an end of which nothing is left here, by those who know how it was.
+fn others_word(told: &Told) -> Verdict {
+    let Told { by, verdict, fenced } = told;
+    let (headline, next) = match fenced.as_ref().filter(|_| verdict.cause == Cause::Fenced) {
+        Some(fenced) => (
+            format!("ended without a word, and was fenced, as {by} recorded: {fenced}"),
+            "why it was silent before that: what its kernel and its machine's controller logged: journalctl -k -b -1; ipmitool sel list",
+        ),
+        None => (
+            format!("left no word here; {by} recorded that it {}", verdict.headline),
+            "why its black box has nothing of it: look at the disk with the state directory",
+        ),
+    };
+    Verdict { headline, next: vec![next.into()], evidence: Vec::new(), ..verdict.clone() }
 }
 
 /// The last reason that was not withdrawn.
@@ -331,7 +398,7 @@ fn commanded(text: &str, name: &str, next: &mut Vec<String>) -> (Cause, String) 
     }
 }
 
-fn without_a_word(life: &Life, around: &Around, rebooted: bool) -> Verdict {
+fn without_a_word(life: &Life, around: &Around, rebooted: bool, told: Option<&Told>) -> Verdict {
     let name = &around.name;
     let ask = format!("what the others saw: holdfast why-down {name}    on each of them");
     let armed = life.events.iter().any(|r| r.text.starts_with(ARMED));
@@ -348,8 +415,12 @@ fn without_a_word(life: &Life, around: &Around, rebooted: bool) -> Verdict {
         let headline = "ended without a word, and its machine did not go down: cmmd and its guardian were killed at once (SIGKILL to all, a container that was removed)".to_owned();
         (Cause::Killed, headline, vec![ask])
     };
-    let at = (life.last_sign > 0).then_some(life.last_sign);
-    let headline = format!("{headline}; the time is that of its last sign of life");
+    let missed = told.and_then(|told| Some((told.verdict.at?, format!("when {} missed it", told.by))));
+    let (at, time) = missed.map_or_else(
+        || ((life.last_sign > 0).then_some(life.last_sign), "that of its last sign of life".to_owned()),
+        |(at, time)| (Some(at), time),
+    );
+    let headline = format!("{headline}; the time is {time}");
     Verdict { cause, at, headline, reason: None, evidence: Vec::new(), next }
 }
 
@@ -379,11 +450,11 @@ pub(super) fn peer(episode: &Episode, around: &Around) -> Verdict {
     let mut verdict = judge_peer(episode, around, stone);
     for record in &episode.news {
         let text = record.text.trim_end().to_owned();
-        verdict.evidence.push(Evidence { source: "black box", at: Some(record.wall.0), text });
+        verdict.evidence.push(Evidence { source: "black box".into(), at: Some(record.wall.0), text });
     }
     if let Some(stone) = stone {
         let text = format!("{}: {}", stone.disk, stone.why);
-        verdict.evidence.push(Evidence { source: "quorum disk", at: Some(stone.at), text });
+        verdict.evidence.push(Evidence { source: "quorum disk".into(), at: Some(stone.at), text });
     }
     verdict
 }
