@@ -1,8 +1,7 @@
 //! `holdfast simulate` and `crm_simulate`: what the scheduler makes of a cluster's configuration and status, and what would come
 //! of it.
 //!
-//! The status, the scores, changes on paper and the execution of a graph are there. Graphs are not computed by this command
-//! yet: it carries out those that are given to it.
+//! Without the summary of what changes, which is not there yet.
 
 mod profile;
 
@@ -45,6 +44,8 @@ Examples:
   holdfast simulate -x cib.xml -s -t \"2026-12-24 18:00\"    as they would be then
   holdfast simulate -x cib.xml -s -d n1   with n1 out of the cluster
   holdfast simulate -x cib.xml -i db_monitor_10000@n1=7 -I after.xml   a failure, and the document after it
+  holdfast simulate -x cib.xml -S -d n1   what would be done if n1 left, and what the cluster is like then
+  holdfast simulate -x cib.xml -R -G graph.xml -D graph.dot            that alone, for programs and for Graphviz
   holdfast simulate -x cib.xml -S --load-graph graph.xml -O after.xml  a graph carried out, and what it leaves
   holdfast simulate -P cases              how long the scheduler takes for each document of a folder
 
@@ -52,7 +53,7 @@ Exit status:
   0   done
   1   the graph cannot be carried out to its end
   64  wrong usage
-  69  that part of crm_simulate is not there yet
+  69  there is no live document
   73  a document cannot be read or written
 
 Environment:
@@ -137,6 +138,12 @@ pub(crate) struct Args {
     /// Write the graph
     #[arg(short = 'G', long, value_name = "FILE", help_heading = FILES)]
     save_graph: Option<PathBuf>,
+    /// Write a drawing of the graph, for Graphviz
+    #[arg(short = 'D', long, value_name = "FILE", conflicts_with = "load_graph", help_heading = FILES)]
+    save_dotfile: Option<PathBuf>,
+    /// Draw actions that need not be done, too
+    #[arg(short = 'a', long, help_heading = FILES)]
+    all_actions: bool,
 
     /// Show what is asked for, and not the status
     #[arg(short = 'Q', long)]
@@ -230,8 +237,13 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         write(file, &set.document().to_xml())?;
     }
 
-    if args.show_scores {
+    let simulate = args.simulate || args.in_place;
+    let files = [&args.save_graph, &args.save_dotfile, &args.load_graph];
+    let asked = simulate || args.run || files.iter().any(|file| file.is_some());
+    if args.show_scores || asked {
         set.place();
+    }
+    if args.show_scores {
         if args.quiet {
             io.say(format_args!("{}", set.scores()));
         } else {
@@ -239,14 +251,16 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             say(io, &format!("\nAllocation Scores:\n{scores}"));
         }
     }
-    let simulate = args.simulate || args.in_place;
     let mut exit = Exit::Ok;
     let executed;
     let mut last = set.document();
-    if simulate || args.run || args.save_graph.is_some() || args.load_graph.is_some() {
-        let graph = graph(args)?;
+    if asked {
+        let graph = graph(args, &mut set)?;
         if let Some(file) = &args.save_graph {
             write(file, &graph.to_xml())?;
+        }
+        if let Some(file) = &args.save_dotfile {
+            write(file, &set.dot(args.all_actions))?;
         }
         if simulate {
             say(io, "\nExecuting Cluster Transition:\n");
@@ -322,15 +336,11 @@ fn injections(args: &Args) -> Injections {
     }
 }
 
-/// What has to be done.
-fn graph(args: &Args) -> Result<Graph, Stop> {
+/// What has to be done: from a file, or computed.
+fn graph(args: &Args, set: &mut WorkingSet<'_>) -> Result<Graph, Stop> {
     let Some(file) = &args.load_graph else {
-        return Err(Stop {
-            text: "graphs are not computed by this version; have Pacemaker's crm_simulate write one with \
-                   --save-graph FILE, and give it with --load-graph FILE"
-                .into(),
-            exit: Exit::Unavailable,
-        });
+        set.schedule();
+        return Ok(set.graph());
     };
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|e| Stop::file(format!("{name}: {e}")))?;
@@ -371,9 +381,6 @@ mod tests {
         let (exit, text) = say(&["crm_simulate", "-p"], "<cluster/>");
         assert_eq!(exit, Exit::CannotCreate);
         assert!(text.contains("cibadmin -Q"), "{text}");
-        let (exit, text) = say(&["crm_simulate", "-p", "-S"], "<cib/>");
-        assert_eq!(exit, Exit::Unavailable);
-        assert!(text.contains("--load-graph FILE"), "{text}");
         let (exit, text) = say(&["crm_simulate", "-p", "-sQ", "-t", "2026-12-24 18:00"], "<cib/>");
         assert_eq!((exit, text.as_str()), (Exit::Ok, ""));
         let (exit, text) = say(&["crm_simulate"], "");

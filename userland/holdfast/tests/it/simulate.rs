@@ -71,6 +71,43 @@ Revised Cluster Status:
 }
 
 #[test]
+fn what_has_to_be_done_is_computed_drawn_and_carried_out() {
+    let temp = files();
+    let args = ["-x", "cib.xml", "-S", "-G", "saved", "-D", "drawn"];
+    let (exit, text, complaints) = simulate(&temp, &args);
+    assert_eq!((exit, complaints.as_str()), (Some(0), ""));
+    let end = "
+Executing Cluster Transition:
+  * Resource action: db              monitor on n1
+  * Resource action: db              start on n1
+
+Revised Cluster Status:
+  * Node List:
+    * Online: [ n1 ]
+
+  * Full List of Resources:
+    * db\t(ocf:pacemaker:Dummy):\t Started n1
+";
+    assert!(text.ends_with(end), "{text}");
+    let saved = fs::read_to_string(temp.0.join("saved")).unwrap();
+    assert!(saved.contains("operation_key=\"db_start_0\""), "{saved}");
+    let mut drawn: Vec<String> =
+        fs::read_to_string(temp.0.join("drawn")).unwrap().lines().map(str::to_owned).collect();
+    drawn.sort();
+    // As crm_simulate 2.1.5 draws it.
+    assert_eq!(
+        drawn,
+        [
+            " digraph \"g\" {",
+            "\"db_monitor_0 n1\" -> \"db_start_0 n1\" [ style = bold]",
+            "\"db_monitor_0 n1\" [ style=bold color=\"green\" fontcolor=\"black\"]",
+            "\"db_start_0 n1\" [ style=bold color=\"green\" fontcolor=\"black\"]",
+            "}",
+        ]
+    );
+}
+
+#[test]
 fn in_place_an_asked_for_failure_is_in_the_input_afterwards() {
     let temp = files();
     let args = ["-x", "cib.xml", "-X", "-Q", "--load-graph", "graph", "-F", "db_start_0@n1=1"];

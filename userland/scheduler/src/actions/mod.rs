@@ -3,6 +3,7 @@
 
 mod changes;
 mod collective;
+mod dot;
 mod fencing;
 mod graph;
 mod migration;

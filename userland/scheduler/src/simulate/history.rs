@@ -111,31 +111,10 @@ fn digest(parameters: &BTreeMap<String, String>) -> String {
     const OURS: [&str; 6] =
         ["id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"];
     let recurring = parameters.get("CRM_meta_interval").is_some_and(|i| i.parse().is_ok_and(|i: u64| i > 0));
-    let mut text = String::from(" <parameters");
-    for (name, value) in parameters {
+    let counts = |name: &str| {
         let meta = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("CRM_meta_"));
-        if OURS.contains(&name.as_str()) || (meta && !(recurring && name == "CRM_meta_timeout")) {
-            continue;
-        }
-        text.push(' ');
-        text.push_str(name);
-        text.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '&' => text.push_str("&amp;"),
-                '<' => text.push_str("&lt;"),
-                '>' => text.push_str("&gt;"),
-                '"' => text.push_str("&quot;"),
-                '\'' => text.push_str("&apos;"),
-                // The peer writes these so, which no reader would take back: here only the sum counts.
-                '\n' => text.push_str("\\n"),
-                '\r' => text.push_str("\\r"),
-                '\t' => text.push_str("    "),
-                c => text.push(c),
-            }
-        }
-        text.push('"');
-    }
-    text.push_str("/>\n");
-    cib::md5_hex(text.as_bytes())
+        !OURS.contains(&name) && (!meta || (recurring && name == "CRM_meta_timeout"))
+    };
+    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    crate::unpack::digests::digest(&parameters.filter(|(name, _)| counts(name)).collect())
 }

@@ -58,7 +58,7 @@ pub fn inject(set: &WorkingSet<'_>, asked: &Injections, clock: Moment) -> Modifi
     if let Some(quorum) = &asked.quorum {
         say(format!("Setting quorum: {quorum}"));
         document.root_mut().attributes.insert("have-quorum", quorum.clone());
-        document.changed_configuration();
+        document.changed_status();
     }
     if let Some(watchdog) = &asked.watchdog {
         say(format!("Setting watchdog: {watchdog}"));

@@ -255,7 +255,7 @@ fn is_of_fencing(name: &str) -> bool {
 }
 
 /// The digest of parameters in the order of their names: of a line of XML, with a blank before it.
-fn digest(parameters: &BTreeMap<&str, &str>) -> String {
+pub(crate) fn digest(parameters: &BTreeMap<&str, &str>) -> String {
     let mut text = String::from(" <parameters");
     for (name, value) in parameters {
         text.push(' ');
