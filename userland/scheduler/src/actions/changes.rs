@@ -138,6 +138,12 @@ impl<'c> WorkingSet<'c> {
             ));
             return false;
         }
+        // What was done with the parameters of a start is done by a start.
+        let task = if interval_ms == 0 && matches!(task, "monitor" | "migrate_from" | "promote") {
+            "start"
+        } else {
+            task
+        };
         let reloadable = op.xml.get("op-restart-digest").is_some();
         match parameters {
             Parameters::Restart => self.force_restart(id, node, task, interval_ms),

@@ -62,7 +62,8 @@ impl WorkingSet<'_> {
                     self.action(resource, (Task::DEMOTE, 0), Some(node), false);
                 }
                 Order::Fence { node, reason } => {
-                    self.fence_action(node, None, false, Some(&reason));
+                    // Whether it has to be done is decided once it is known whether it can be.
+                    self.fence_action(node, None, true, Some(&reason));
                 }
                 Order::ClearFailures { resource, node, reason } => {
                     self.clear_failures(resource, node, reason);

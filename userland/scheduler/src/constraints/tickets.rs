@@ -92,7 +92,7 @@ impl<'c> WorkingSet<'c> {
                     }
                     everywhere(self);
                     for node in self.resource(id).running_on.clone() {
-                        self.fence(node, "deadman ticket was lost");
+                        self.fence_now(node, "deadman ticket was lost");
                     }
                 }
                 OnLoss::Freeze => {

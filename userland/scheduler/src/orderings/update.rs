@@ -578,11 +578,7 @@ impl WorkingSet<'_> {
         if self.actions[id].resource == other.resource {
             return;
         }
-        let change = match what {
-            Is::RUNNABLE => "unrunnable",
-            Is::MIGRATABLE => "unmigrateable",
-            _ => "required",
-        };
+        let change = if what == Is::OPTIONAL { "required" } else { "unrunnable" };
         let task = self.actions.tasks.name(other.task);
         let reason = match other.resource {
             Some(resource) => format!("{change} {} {task}", self.resource(resource).id),

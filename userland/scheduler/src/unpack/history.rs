@@ -274,7 +274,7 @@ impl<'c> WorkingSet<'c> {
         }
         let from = start.unwrap_or(0);
         for (at, operation) in operations.iter().enumerate() {
-            if at < from || operation.interval_ms == 0 || operation.status == Status::Cancelled {
+            if at < from || operation.interval_ms == 0 || operation.status == Status::Pending {
                 continue;
             }
             self.orders.push(Order::Recurring {
