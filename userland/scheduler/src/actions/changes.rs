@@ -117,8 +117,8 @@ impl<'c> WorkingSet<'c> {
             }
             return true;
         }
-        let anew = |(r, n, t, i): &(ResourceId, NodeId, String, u64)| {
-            (*r, *n, *i) == (id, node, interval_ms) && t == task
+        let anew = |(r, n, entry): &(ResourceId, NodeId, String)| {
+            (*r, *n) == (id, node) && Some(entry.as_str()) == op.xml.id()
         };
         let parameters = if self.begun_anew.iter().any(anew) {
             Parameters::Restart

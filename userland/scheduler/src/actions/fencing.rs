@@ -190,8 +190,7 @@ impl WorkingSet<'_> {
                     self.order(fencing, action, Kind::OPTIONAL);
                 }
                 Needs::Quorum => {
-                    let unknown =
-                        self.score_on(id, target).is_some() && !self.resource(id).known_on.contains(&target);
+                    let unknown = self.score_on(id, target).is_some() && !self.is_known_on(id, target);
                     if self.actions[action].task == Task::START && unknown {
                         self.order(fencing, action, Kind::OPTIONAL.with(Kind::RUNNABLE_FIRST));
                     }
@@ -199,6 +198,13 @@ impl WorkingSet<'_> {
             }
         }
         self.imply_stops(id, fencing, target);
+    }
+
+    /// Whether it is known if a resource runs on a node; of an anonymous clone's instances one is enough.
+    fn is_known_on(&self, id: ResourceId, node: NodeId) -> bool {
+        let clone = self.resource(id).parent.filter(|p| self.is_anonymous_clone(*p));
+        self.resource(id).known_on.contains(&node)
+            || clone.is_some_and(|c| self.resource(c).known_on.contains(&node))
     }
 
     /// What runs on a node that is fenced stops by that.

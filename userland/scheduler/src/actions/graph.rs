@@ -162,7 +162,7 @@ impl WorkingSet<'_> {
         let runnable = input.is.has(Is::RUNNABLE);
         let says_more =
             kind.without(Kind::PRINTS_FIRST.with(Kind::PRINTS_THEN).with(Kind::OPTIONAL)) != Kind::NONE;
-        let stop = matches!(input.key, Key::Of(Task::STOP, 0));
+        let stop = self.key_ends_with(edge.other, Task::STOP);
         if !runnable && (!says_more || kind.has(Kind::ONE_OR_MORE) || kind.has(Kind::FIRST_MIGRATABLE)) {
             return false;
         }
@@ -310,12 +310,12 @@ impl WorkingSet<'_> {
                 attributes.insert(format!("CRM_meta_{}", name.replace('-', "_")), value);
             }
         };
-        if let Some(resource) = resource {
-            for (name, value) in self.operation_attributes(id, resource) {
-                meta(&name, value);
-            }
+        // What is configured for an operation counts more than what an action brings along.
+        let configured = resource.map(|r| self.operation_attributes(id, r)).unwrap_or_default();
+        for (name, value) in self.actions[id].meta.iter().filter(|(n, _)| !configured.contains_key(n)) {
+            meta(name, value.clone());
         }
-        for (name, value) in &self.actions[id].meta {
+        for (name, value) in &configured {
             meta(name, value.clone());
         }
         if let Some(place) = &entry.node {

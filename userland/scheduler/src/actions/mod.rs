@@ -65,8 +65,17 @@ impl WorkingSet<'_> {
                     // Whether it has to be done is decided once it is known whether it can be.
                     self.fence_action(node, None, true, Some(&reason));
                 }
+                Order::ClearHistory { resource, node } => self.clear_history(resource, node),
                 Order::ClearFailures { resource, node, reason } => {
-                    self.clear_failures(resource, node, reason);
+                    let clear = self.clear_failures(resource, node, reason);
+                    let remote = self.node_named(&self.resource(resource).id);
+                    if let Some(remote) = remote.filter(|_| self.options.fencing)
+                        && self.resource(resource).reconnect_ms > 0
+                    {
+                        // Of a connection that is tried again only so often, once its node was fenced.
+                        let fencing = self.fence_action(remote, None, true, None);
+                        self.order(fencing, clear, Kind::IMPLIES_THEN);
+                    }
                 }
                 Order::Recurring { resource, node, task, interval_ms } => {
                     let task = self.actions.tasks.task(&task);
@@ -83,6 +92,11 @@ impl WorkingSet<'_> {
     pub(crate) fn start(&mut self, id: ResourceId, optional: bool) -> ActionId {
         let node = self.resource(id).assigned;
         self.action(id, (Task::START, 0), node, optional)
+    }
+
+    /// Lets the cluster forget what a resource did on a node.
+    pub(crate) fn clear_history(&mut self, id: ResourceId, node: crate::model::NodeId) {
+        self.action(id, (Task::LRM_DELETE, 0), Some(node), false);
     }
 
     /// Lets the controller forget the failures of a resource.

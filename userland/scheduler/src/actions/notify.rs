@@ -289,6 +289,10 @@ impl WorkingSet<'_> {
         if resource.next_role != Role::Stopped && matches!(points.task, Task::START | Task::PROMOTE) {
             let Some(node) = resource.assigned else { return };
             let start = self.latest(id, Task::START, None);
+            if start.is_some_and(|s| !self.is(s, Is::OPTIONAL) && !self.is(s, Is::RUNNABLE)) {
+                // It will not be there to be told.
+                return;
+            }
             let stays = points.task != Task::START || start.is_none_or(|s| self.is(s, Is::OPTIONAL));
             if let Some(pre) = points.pre.filter(|_| stays) {
                 self.notify_on(id, node, pre, meta);

@@ -473,6 +473,16 @@ impl WorkingSet<'_> {
         self.carry_out_orders();
     }
 
+    /// Whether an action's key ends with a task, as that of being told of it does, too.
+    pub(crate) fn key_ends_with(&self, id: ActionId, task: Task) -> bool {
+        let Key::Of(own, 0) = self.actions[id].key else { return false };
+        let told = || {
+            let name = self.actions.tasks.name(own);
+            name.rsplit_once('_').is_some_and(|(_, last)| last == self.actions.tasks.name(task))
+        };
+        own == task || told()
+    }
+
     /// An action's key as text: `db_monitor_10000`.
     pub(crate) fn key_of(&self, id: ActionId) -> String {
         let action = &self.actions[id];

@@ -184,19 +184,27 @@ impl WorkingSet<'_> {
         if resource.is(Flags::FENCE_DEVICE) || resource.is_connection {
             return;
         }
-        if resource.locked_to.is_some() {
+        if let Some(locked) = resource.locked_to {
             if !resource.running_on.is_empty() {
-                self.resource_mut(id).locked_to = None;
+                self.clear_history(id, locked);
+                let resource = self.resource_mut(id);
+                (resource.locked_to, resource.lock_time) = (None, 0);
             }
         } else if let &[node] = &resource.running_on[..] {
             let known = self.node(node);
             if known.shutdown && !known.unclean {
-                let now = self.now.0;
+                let asked = known.attributes.get("shutdown").and_then(|v| v.trim().parse::<i64>().ok());
+                let since = asked.filter(|at| *at != 0).unwrap_or(self.now.0);
                 let resource = self.resource_mut(id);
-                (resource.locked_to, resource.lock_time) = (Some(node), now);
+                (resource.locked_to, resource.lock_time) = (Some(node), since);
             }
         }
         let Some(locked) = self.resource(id).locked_to else { return };
+        let limit = (self.options.shutdown_lock_limit_ms / 1_000).cast_signed();
+        if limit > 0 {
+            let end = self.resource(id).lock_time.saturating_add(limit).saturating_add(1);
+            self.changes_at(cib::Moment(end));
+        }
         for at in 0..self.nodes.len() {
             if at != locked.0 as usize {
                 self.place_on(id, Some(NodeId(at as u32)), Score::MINUS_INFINITY, Why::Lock);

@@ -97,12 +97,6 @@ impl WorkingSet<'_> {
             let up = Kind::IMPLIES_THEN.with(Kind::RUNNABLE_FIRST);
             self.add_ordering_of(previous, Task::START, member, up);
             self.add_ordering_of(member, Task::STOP, previous, Kind::OPTIONAL.with(Kind::RESTART));
-            let runs = |set: &Self, id: ResourceId| !set.resource(id).running_on.is_empty();
-            if runs(self, member) && !runs(self, previous) {
-                // One that was put in before it has to start first.
-                let kind = Kind::IMPLIES_FIRST.with(Kind::RUNNABLE_FIRST);
-                self.add_ordering((member, Task::STOP), (previous, Task::START), kind);
-            }
             if members.promotable {
                 self.add_ordering_of(previous, Task::PROMOTE, member, up);
                 self.add_ordering_of(member, Task::DEMOTE, previous, Kind::OPTIONAL);

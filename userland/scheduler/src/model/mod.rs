@@ -81,8 +81,8 @@ pub struct WorkingSet<'c> {
     pub(crate) notices: Vec<crate::actions::Notice>,
     /// Entries of the history that cannot be compared with the configuration before containers are placed.
     pub(crate) deferred_changes: Vec<(ResourceId, NodeId, crate::unpack::Operation<'c>)>,
-    /// Recurring operations whose failures have expired: by name and interval, where.
-    pub(crate) begun_anew: Vec<(ResourceId, NodeId, String, u64)>,
+    /// Entries of recurring operations whose failures have expired, by their ids.
+    pub(crate) begun_anew: Vec<(ResourceId, NodeId, String)>,
     /// The document may be a copy without secrets: that they differ from what was used means nothing. To be set before
     /// anything is placed.
     pub without_secrets: bool,
@@ -110,6 +110,8 @@ pub(crate) enum Order {
     Demote { resource: ResourceId, node: NodeId },
     /// The node is to be fenced for this.
     Fence { node: NodeId, reason: String },
+    /// The history of a resource on a node is to be forgotten, by the cluster alone.
+    ClearHistory { resource: ResourceId, node: NodeId },
     /// The fail count is to be forgotten.
     ClearFailures { resource: ResourceId, node: NodeId, reason: &'static str },
     /// A recurring operation runs there.

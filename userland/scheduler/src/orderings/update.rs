@@ -346,7 +346,7 @@ impl WorkingSet<'_> {
         if of_first == of_then || !several(of_first) || !several(of_then) {
             return false;
         }
-        let down = matches!(self.actions[then].key, Key::Of(Task::STOP | Task::DEMOTE, 0));
+        let down = self.key_ends_with(then, Task::STOP) || self.key_ends_with(then, Task::DEMOTE);
         self.is_interleaved(if down { of_first } else { of_then })
     }
 
@@ -360,7 +360,7 @@ impl WorkingSet<'_> {
         let any = self.instances_of(of_first).first().copied();
         let Some(first_task) = self.part_task(first, any) else { return changed };
         // What goes down pairs by where it is now.
-        let current = matches!(self.actions[first].key, Key::Of(Task::STOPPED | Task::DEMOTED, 0));
+        let current = self.key_ends_with(first, Task::STOPPED) || self.key_ends_with(first, Task::DEMOTED);
         for instance in self.instances_of(of_then) {
             let Some(partner) = self.compatible_instance(instance, of_first, current) else {
                 let needed = Kind::RUNNABLE_FIRST.with(Kind::IMPLIES_THEN);

@@ -51,7 +51,7 @@ impl<'c> WorkingSet<'c> {
             // One that recurs is begun anew instead.
             let reachable = self.node(node).online && !self.node(node).unclean;
             if seen.interval_ms > 0 && reachable {
-                self.begun_anew.push((id, node, operation.task.to_owned(), operation.interval_ms));
+                self.begun_anew.push((id, node, operation.id().to_owned()));
             }
             if seen.interval_ms == 0 || reachable {
                 return;

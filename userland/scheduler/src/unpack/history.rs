@@ -252,6 +252,7 @@ impl<'c> WorkingSet<'c> {
         }
         let limit = (self.options.shutdown_lock_limit_ms / 1_000).cast_signed();
         if limit > 0 && self.now.0 > since.saturating_add(limit) {
+            self.orders.push(Order::ClearHistory { resource: id, node });
             return;
         }
         let resource = self.resource_mut(id);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use cib::{Element, Moment};
-use scheduler::WorkingSet;
 use scheduler::transition::{Action, Graph};
+use scheduler::{WorkingSet, transition_summary};
 
 use super::{NOW, cases};
 
@@ -74,4 +74,38 @@ fn what_was_scheduled_as_by_the_peer_once_still_is() {
         })
         .collect();
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), SCHEDULED.lines().count());
+}
+
+/// The part of a summary that says what is going to change, line by line, blanks apart.
+fn transition(summary: &str) -> Vec<String> {
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines = summary.lines().map(words).filter(|l| !l.is_empty());
+    lines
+        .skip_while(|l| !l.starts_with("Transition Summary"))
+        .take_while(|l| !l.starts_with("Executing"))
+        .collect()
+}
+
+#[test]
+fn what_changes_is_told_as_the_peer_tells_it_for_every_recorded_case() {
+    let Some(cases) = cases() else { return };
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(cases.join("xml")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let summary = fs::read_to_string(cases.join("summary").join(format!("{name}.summary"))).unwrap();
+        let document = fs::read_to_string(&path).unwrap();
+        let root = cib::upgrade(Element::parse(&document, name).unwrap()).root;
+        let now = WorkingSet::recorded_time(&root).unwrap_or(NOW);
+        let mut set = WorkingSet::new(&root, now).unwrap();
+        set.without_secrets = true;
+        set.place();
+        set.schedule();
+        set.graph();
+        if transition(&transition_summary(&mut set)) != transition(&summary) {
+            wrong.push(name.to_owned());
+        }
+    }
+    wrong.sort();
+    assert!(wrong.is_empty(), "{}: {wrong:?}", wrong.len());
 }
