@@ -1,7 +1,5 @@
 //! `holdfast simulate` and `crm_simulate`: what the scheduler makes of a cluster's configuration and status, and what would come
 //! of it.
-//!
-//! Without the summary of what changes, which is not there yet.
 
 mod profile;
 
@@ -13,7 +11,7 @@ use cib::{Element, Moment};
 use clap::{ArgAction, Parser, ValueEnum};
 use scheduler::simulate::{Event, Injections, carry_out, inject};
 use scheduler::transition::{Graph, Outcome};
-use scheduler::{WorkingSet, current_status, revised_status};
+use scheduler::{WorkingSet, current_status, revised_status, transition_summary};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -261,6 +259,9 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         }
         if let Some(file) = &args.save_dotfile {
             write(file, &set.dot(args.all_actions))?;
+        }
+        if !args.quiet && args.load_graph.is_none() {
+            say(io, &format!("\n{}", transition_summary(&mut set)));
         }
         if simulate {
             say(io, "\nExecuting Cluster Transition:\n");

@@ -77,6 +77,9 @@ fn what_has_to_be_done_is_computed_drawn_and_carried_out() {
     let (exit, text, complaints) = simulate(&temp, &args);
     assert_eq!((exit, complaints.as_str()), (Some(0), ""));
     let end = "
+Transition Summary:
+  * Start      db      (    n1 )
+
 Executing Cluster Transition:
   * Resource action: db              monitor on n1
   * Resource action: db              start on n1
