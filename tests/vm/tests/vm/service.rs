@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::{Cib, bin_dir};
 use vm::{Cluster, Options, Root, Watchdog};
 
 use crate::boot;
+use crate::failfast::assert_why;
 
 /// A resource that is a file.
 const AGENT: &str = "#!/bin/sh
@@ -108,6 +109,63 @@ fn assert_left_in_order(cluster: &Cluster, boot: &str) {
     assert_order(cluster, 2, &format!("--boot={boot} -u rgmd"), &stopped);
     let left = ["unit \"rgmd\" disarmed", "Node was shut down by a signal", "exiting normally"];
     assert_order(cluster, 2, &format!("--boot={boot} -u cmmd"), &left);
+}
+
+/// The unit gives an orderly stop 30 s. A `cmmd` that hangs does not get that far: its guardian sees that it makes no progress. Where that
+/// was told to be patient, systemd kills `cmmd` when the time is over, and the guardian answers to that. Either way a stop ends, and the
+/// node with it: what hangs may be what protects the node's resources.
+#[test]
+fn a_stop_of_a_daemon_that_hangs_ends_with_the_node_down_and_the_reason_known() {
+    if vm::skip() {
+        return;
+    }
+    let options = Options {
+        nodes: 1,
+        root: Root::Systemd,
+        memory_mib: 512,
+        modules: &["autofs4"],
+        failfast: " mode: panic\n watchdog_device: off\n",
+        ..Options::default()
+    };
+    let cluster = boot("hung-stop", options);
+    for program in ["cmmd", "holdfast-guardian", "holdfast"] {
+        fs::copy(bin_dir().unwrap().join(program), cluster.share(1).join(program)).unwrap();
+    }
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../userland/packaging/systemd/cmmd.service");
+    fs::copy(service, cluster.share(1).join("cmmd.service")).unwrap();
+    cluster.sh(
+        1,
+        "systemctl --quiet disable --now corosync dlm 2>&1
+        cp /vm/cmmd /vm/holdfast-guardian /vm/holdfast /usr/sbin/ && chmod 755 /usr/sbin/cmmd /usr/sbin/holdfast*
+        mkdir -p /etc/holdfast && cp /root/holdfast.conf /root/authkey /etc/holdfast/
+        cp /vm/cmmd.service /etc/systemd/system/
+        systemctl daemon-reload && cmmd -t && systemctl --quiet enable --now cmmd 2>&1",
+    );
+    assert_eq!(show(&cluster, 1, "cmmd", "TimeoutStopUSec"), "30s");
+    for (settings, reason, soonest) in [
+        ("", "Failfast: Aborting because \"cmmd\" made no progress", Duration::ZERO),
+        ("guardian_limit: 300000", "Failfast: Aborting because \"cmmd\" died", Duration::from_secs(30)),
+    ] {
+        let change = format!("sed -i 's/mode: panic/mode: panic\\n{settings}/' /etc/holdfast/holdfast.conf");
+        // A panic takes what is not on the disk yet.
+        cluster.sh(1, &format!("{change} && cmmd -t && systemctl restart cmmd && sync"));
+        wait_for_journal(&cluster, 1, "cmmd", "will provide service", 1);
+        let boot_id = cluster.boot(1).unwrap();
+        // Not one turn more of any of its threads; a signal that ends it still does. In a cgroup below that of the unit, which systemd
+        // lets go on when it stops the unit, as it does with processes that SIGSTOP has stopped.
+        cluster.sh(
+            1,
+            "cd /sys/fs/cgroup/system.slice/cmmd.service && mkdir hung && pidof cmmd >hung/cgroup.procs && echo 1 >hung/cgroup.freeze",
+        );
+        let start = Instant::now();
+        let _ = cluster.run(1, "systemctl stop --no-block cmmd"); // it may be gone before it answers
+        let panicked = cluster.wait_for_event(1, "GUEST_PANICKED", start);
+        assert!(panicked.at.duration_since(start) >= soonest, "systemd did not wait");
+        wait_until_up(&cluster, 1, &boot_id);
+        assert!(cluster.console(1).contains(reason), "{}", cluster.console(1));
+        cluster.wait_for("cmmd runs again", || is_active(&cluster, 1, "cmmd").then_some(()));
+        assert_why(&cluster, 1, "guardian", &[reason]);
+    }
 }
 
 #[test]
