@@ -94,7 +94,7 @@ fn whatever_ends_a_node_the_survivors_go_on_and_it_rejoins_by_itself() {
     comes_back(&cluster, 3, || {
         cluster.strike("the power is taken (QEMU killed)", 3, |c| c.power_off(3));
     });
-    assert_why(&cluster, 3, "power", &["lost its power, or was reset", "last sign of life"]);
+    assert_why(&cluster, 3, "power", &["lost its power, or was reset", "the time is"]);
     assert_seen(&cluster, 2, 3, "silent", &["fell silent"]);
     comes_back(&cluster, 3, || {
         cluster.strike("the reset button", 3, |c| c.reset(3));
