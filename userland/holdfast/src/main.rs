@@ -76,6 +76,8 @@ enum Applet {
     /// Show what the scheduler makes of a CIB, and what would come of it.
     #[command(alias = "crm_simulate")]
     Simulate(Box<simulate::Args>),
+    /// Say why a resource is placed where it is, or is not.
+    Explain(simulate::explain::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
     /// Print what makes a shell complete commands and options of holdfast.
@@ -141,6 +143,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
             Ok(Cli { applet: Applet::Simulate(args) }) => simulate::run(&args, io),
+            Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
@@ -185,6 +188,7 @@ Examples:
   holdfast why-down n2            why a node went down, in words
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast simulate -x cib.xml -d n1   what if n1 left?
+  holdfast explain -x cib.xml db n1    why is db not on n1?
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine
   holdfast failfast test          would this node go down, and say why?

@@ -31,5 +31,7 @@ pub use plan::{
     OpResult, OpStatus, Pending, Presence, ResourceState, TransitionGraph, bans, fence_targets,
     params_digest, plan,
 };
-pub use report::{StatusOptions, current_status, revised_status, status_text, transition_summary};
+pub use report::{
+    Explanation, StatusOptions, Step, current_status, revised_status, status_text, transition_summary,
+};
 pub use unpack::{Failed, NotACib};

@@ -1,6 +1,7 @@
 //! `holdfast simulate` and `crm_simulate`: what the scheduler makes of a cluster's configuration and status, and what would come
 //! of it.
 
+pub(crate) mod explain;
 mod profile;
 
 use std::fmt::Display;

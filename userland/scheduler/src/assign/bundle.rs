@@ -9,10 +9,7 @@ use super::trace::Why;
 
 impl WorkingSet<'_> {
     pub(super) fn assign_bundle(&mut self, id: ResourceId) -> Option<NodeId> {
-        // Every look at it shows its scores anew.
-        if self.resource(id).assigning {
-            return None;
-        }
+        // Every look at it shows its scores anew, also one from inside of it: its parts know themselves what is under way.
         let Variant::Bundle(bundle) = self.resource(id).variant.clone() else { return None };
         self.resource_mut(id).assigning = true;
         self.show_scores(id, "pcmk__bundle_allocate");

@@ -98,7 +98,7 @@ impl WorkingSet<'_> {
         }
         let after = before.unwrap_or(base) + score;
         allowed[at] = Some(after);
-        self.note(id, at, before, after, why);
+        self.note(id, at, before, after, before.map(|_| score), why);
     }
 
     /// The same for all that it consists of. `None`: on every node.

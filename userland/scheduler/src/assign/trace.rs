@@ -54,7 +54,6 @@ pub(crate) enum Why {
 }
 
 /// One change of one score.
-#[expect(dead_code, reason = "read by explain, which is being written")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
     pub(crate) resource: ResourceId,
@@ -62,12 +61,13 @@ pub(crate) struct Change {
     /// `None`: it was not allowed there before.
     pub(crate) before: Option<Score>,
     pub(crate) after: Score,
+    /// What was added; `None`: the score was set.
+    pub(crate) added: Option<Score>,
     pub(crate) why: Why,
 }
 
 /// One line of scores, and how many changes had been made when it was written.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "read by explain, which is being written")]
 pub(crate) struct Shown {
     pub(crate) label: &'static str,
     pub(crate) resource: ResourceId,
@@ -92,12 +92,14 @@ impl WorkingSet<'_> {
         at: usize,
         before: Option<Score>,
         after: Score,
+        added: Option<Score>,
         why: Why,
     ) {
         if let Some(trace) = &mut self.trace
-            && before != Some(after)
+            && (before != Some(after) || added.is_some_and(|a| a != Score::ZERO))
         {
-            trace.changes.push(Change { resource, node: NodeId(at as u32), before, after, why });
+            let added = added.or_else(|| sum_to(before?, after));
+            trace.changes.push(Change { resource, node: NodeId(at as u32), before, after, added, why });
         }
     }
 
@@ -120,7 +122,7 @@ impl WorkingSet<'_> {
             allowed.resize(at + 1, None);
         }
         let before = allowed[at].replace(score);
-        self.note(id, at, before, score, why);
+        self.note(id, at, before, score, None, why);
     }
 
     /// Sets the scores of those nodes that a resource is allowed on at all, and that are meant.
@@ -146,8 +148,15 @@ impl WorkingSet<'_> {
         }
         for at in 0..self.resource(id).allowed.len() {
             if let Some(after) = self.resource(id).allowed[at] {
-                self.note(id, at, before.get(at).copied().flatten(), after, why);
+                self.note(id, at, before.get(at).copied().flatten(), after, None, why);
             }
         }
     }
+}
+
+/// What has to be added to a score to come to another one; `None`: nothing can do that.
+fn sum_to(before: Score, after: Score) -> Option<Score> {
+    let infinite = after == Score::INFINITY || after == Score::MINUS_INFINITY;
+    let added = if infinite { after } else { Score::new(after.get().saturating_sub(before.get())) };
+    (before + added == after).then_some(added)
 }

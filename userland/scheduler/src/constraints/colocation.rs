@@ -14,6 +14,8 @@ use super::{Named, is_sequential, role_of};
 /// `dependent` is placed by where `primary` is.
 #[derive(Clone, Debug)]
 pub(crate) struct Colocation {
+    /// Id of the constraint or of its set; `None`: it follows from what the two are.
+    pub(crate) id: Option<String>,
     pub(crate) dependent: ResourceId,
     pub(crate) primary: ResourceId,
     pub(crate) score: Score,
@@ -35,6 +37,7 @@ impl Colocation {
 
 /// What a colocation has apart from its two sides.
 pub(crate) struct Bond<'a> {
+    pub(crate) id: Option<&'a str>,
     pub(crate) score: Score,
     pub(crate) roles: (Role, Role),
     pub(crate) attribute: Option<&'a str>,
@@ -76,7 +79,11 @@ impl<'c> WorkingSet<'c> {
         let attribute = xml.get("node-attribute").filter(|_| plain);
         for dependent in &dependents {
             for primary in &primaries {
-                self.colocate(*dependent, *primary, &Bond { score, roles, attribute, influence });
+                self.colocate(
+                    *dependent,
+                    *primary,
+                    &Bond { id: xml.id(), score, roles, attribute, influence },
+                );
             }
         }
     }
@@ -88,7 +95,7 @@ impl<'c> WorkingSet<'c> {
             return;
         }
         let role = role_of(xml.get("role"));
-        let bond = Bond { score, roles: (role, role), attribute: None, influence };
+        let bond = Bond { id: xml.id(), score, roles: (role, role), attribute: None, influence };
         // Up to the first one that is not there.
         let members: Vec<ResourceId> = set.members.iter().copied().map_while(|m| m).collect();
         if score < Score::ZERO {
@@ -134,7 +141,11 @@ impl<'c> WorkingSet<'c> {
             for primary in primaries {
                 // One that is not there ends it.
                 let (Some(dependent), Some(primary)) = (*dependent, *primary) else { return };
-                self.colocate(dependent, primary, &Bond { score, roles, attribute: None, influence });
+                self.colocate(
+                    dependent,
+                    primary,
+                    &Bond { id: before.xml.id(), score, roles, attribute: None, influence },
+                );
             }
         }
     }
@@ -147,6 +158,7 @@ impl<'c> WorkingSet<'c> {
         let critical = self.resource(dependent).is(Flags::CRITICAL);
         let at = self.colocations.len();
         self.colocations.push(Colocation {
+            id: bond.id.map(str::to_owned),
             dependent,
             primary,
             score: bond.score,

@@ -11,6 +11,7 @@ use crate::orderings::Kind;
 use super::colocation::Bond;
 
 pub(crate) const MANDATORY: Bond<'static> = Bond {
+    id: None,
     score: Score::INFINITY,
     roles: (Role::Unknown, Role::Unknown),
     attribute: None,

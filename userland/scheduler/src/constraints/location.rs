@@ -11,6 +11,8 @@ use super::{Named, role_of};
 /// A location constraint, rules already evaluated.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {
+    /// Id of the constraint, or of its rule.
+    pub(crate) id: String,
     pub(crate) resource: ResourceId,
     /// Counts for this role only; unknown: for all.
     pub(crate) role: Role,
@@ -39,6 +41,7 @@ impl<'c> WorkingSet<'c> {
                 let exempt = may_be_unhealthy.and_then(|v| cib::parse_bool(v)) == Some(true);
                 if score > Score::ZERO || !exempt {
                     self.add_location(Location {
+                        id: "node-health-strategy".into(),
                         resource,
                         role: Role::Unknown,
                         scores: vec![(node, score)],
@@ -115,7 +118,8 @@ impl<'c> WorkingSet<'c> {
         if let (Some(node), Some(score)) = (xml.get("node"), score.or(xml.get("score"))) {
             let (Some(node), Some(score)) = (self.node_named(node), lenient_score(score)) else { return };
             let role = promotion_only(role_of(role.or(xml.get("role"))));
-            self.add_location(Location { resource, role, scores: vec![(node, score)], discovery });
+            let id = xml.id().unwrap_or_default().to_owned();
+            self.add_location(Location { id, resource, role, scores: vec![(node, score)], discovery });
             return;
         }
         // A rule has a role of its own, or none; one that every running resource has is one that none is going to have yet: a
@@ -127,7 +131,8 @@ impl<'c> WorkingSet<'c> {
                 Some(None) => continue,
             };
             let scores = self.scores_of(rule, resource, groups);
-            self.add_location(Location { resource, role, scores, discovery });
+            let id = rule.id().or(xml.id()).unwrap_or_default().to_owned();
+            self.add_location(Location { id, resource, role, scores, discovery });
         }
     }
 

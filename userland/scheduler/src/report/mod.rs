@@ -1,11 +1,13 @@
 //! What the working set says, in the words of Pacemaker's tools.
 
 mod executing;
+mod explain;
 mod status_text;
 mod transition_text;
 
 use std::fmt::Write;
 
+pub use explain::{Explanation, Step};
 pub use status_text::{StatusOptions, status_text};
 pub use transition_text::transition_summary;
 

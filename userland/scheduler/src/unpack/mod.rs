@@ -16,6 +16,7 @@ use std::cell::Cell;
 use cib::{Attributes, Element, Facts, Ids, Moment, Precedence, collect};
 use indexmap::IndexMap;
 
+use crate::assign::trace::Trace;
 use crate::model::{Options, WorkingSet};
 
 pub(crate) use digests::Parameters;
@@ -51,6 +52,18 @@ impl<'c> WorkingSet<'c> {
     /// # Errors
     /// When it is no CIB. What is missing or makes no sense inside of one takes its default.
     pub fn new(root: &'c Element, now: Moment) -> Result<Self, NotACib> {
+        Self::read(root, now, None)
+    }
+
+    /// The same, and every change of a score is remembered with its reason: see [`WorkingSet::explain`].
+    ///
+    /// # Errors
+    /// See [`WorkingSet::new`].
+    pub fn new_explained(root: &'c Element, now: Moment) -> Result<Self, NotACib> {
+        Self::read(root, now, Some(Box::default()))
+    }
+
+    fn read(root: &'c Element, now: Moment, trace: Option<Box<Trace>>) -> Result<Self, NotACib> {
         if root.name != "cib" {
             return Err(NotACib);
         }
@@ -86,7 +99,7 @@ impl<'c> WorkingSet<'c> {
             colocations: Vec::new(),
             locations_by_constraint: Vec::new(),
             digests: std::collections::BTreeMap::new(),
-            trace: None,
+            trace,
             scores: String::new(),
             failed: Vec::new(),
             orders: Vec::new(),

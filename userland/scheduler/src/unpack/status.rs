@@ -271,13 +271,11 @@ impl<'c> WorkingSet<'c> {
             }
         } else if self.is_remote(node) {
             let managed = connection.is_none_or(|c| self.resource(c).is(Flags::MANAGED));
-            if managed {
-                let known = self.node_mut(node);
-                known.requires_reset = true;
-                known.unclean = true;
-                self.orders.push(Order::Fence { node, reason: reason.to_owned() });
-            }
-        } else {
+            let known = self.node_mut(node);
+            known.requires_reset |= managed;
+            known.unclean = true;
+            self.orders.push(Order::Fence { node, reason: reason.to_owned() });
+        } else if !self.node(node).unclean {
             self.node_mut(node).unclean = true;
             self.orders.push(Order::Fence { node, reason: reason.to_owned() });
         }

@@ -8,7 +8,7 @@ mod scheduled;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cib::{Element, Moment};
+use cib::{Element, Moment, Score};
 use proptest::prelude::*;
 use scheduler::{WorkingSet, current_status};
 
@@ -79,6 +79,44 @@ fn what_was_placed_by_the_peers_scores_once_still_is() {
         })
         .collect();
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), PLACED.lines().count());
+}
+
+#[test]
+fn what_is_said_of_a_score_adds_up_to_it_in_every_recorded_case() {
+    let Some(cases) = cases() else { return };
+    let mut rows = 0;
+    for line in PLACED.lines() {
+        let (name, now) = line.split_once(' ').unwrap_or((line, ""));
+        let document = fs::read_to_string(cases.join("xml").join(format!("{name}.xml"))).unwrap();
+        let root = Element::parse(&document, "test").unwrap();
+        let now = Moment::parse(now).or(WorkingSet::recorded_time(&root)).unwrap_or(NOW);
+        let mut set = WorkingSet::new_explained(&root, now).unwrap();
+        set.place();
+        let explained = set.explain(None, None);
+        let score = |text: &str| Score::parse(text).unwrap();
+        for row in &explained {
+            let mut sum = row.start.as_deref().map(score);
+            for step in &row.steps {
+                // What is added is added to what was there; what is set says so.
+                sum = Some(match &step.added {
+                    Some(added) => sum.unwrap() + score(added),
+                    None => score(&step.score),
+                });
+                assert_eq!(sum, Some(score(&step.score)), "{name}: {row:#?}");
+                assert!(!step.why.is_empty());
+            }
+            assert_eq!(sum, Some(score(&row.score)), "{name}: {row:#?}");
+        }
+        // Every line of scores is explained, and nothing else.
+        let lines: Vec<String> = explained
+            .iter()
+            .map(|r| format!("{}: {} allocation score on {}: {}", r.label, r.resource, r.node, r.score))
+            .collect();
+        let shown: Vec<&str> = set.scores().lines().filter(|l| l.contains(" allocation score on ")).collect();
+        assert_eq!(lines, shown, "{name}");
+        rows += lines.len();
+    }
+    assert!(rows > 10_000, "only {rows} rows");
 }
 
 #[test]
