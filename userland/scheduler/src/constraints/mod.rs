@@ -60,50 +60,54 @@ impl<'c> WorkingSet<'c> {
         if self.resource(found).id == id { Some(found) } else { Some(self.top_of(found)) }
     }
 
-    /// What a constraint names, tags and templates included.
+    /// What a constraint names, tags and templates included: of those, what comes before the first one that is not there.
     pub(crate) fn named(&self, id: &str) -> Option<Named> {
         if let Some(resource) = self.constrained(id) {
             return Some(Named::Resource(resource));
         }
+        let references = self.references(id)?;
+        Some(Named::All(references.into_iter().map_while(|r| r).collect()))
+    }
+
+    /// What a template or tag stands for, in order. Instances of which no history knows cannot be found by the id that they
+    /// have in the configuration: a quirk of the peer's.
+    fn references(&self, id: &str) -> Option<Vec<Option<ResourceId>>> {
         let configuration = self.root.child("configuration")?;
-        let of_template = |id: &str| -> Vec<ResourceId> {
-            let mut found = Vec::new();
-            let resources = configuration.child("resources");
-            resources.into_iter().for_each(|r| {
-                r.walk(&mut |e| {
+        let mut found = Vec::new();
+        if self.ids.get(id).is_some_and(|e| e.name == "template") {
+            if let Some(resources) = configuration.child("resources") {
+                resources.walk(&mut |e| {
                     if e.get("template") == Some(id) {
-                        found.extend(e.id().and_then(|id| self.constrained(id)));
+                        found.push(e.id().and_then(|id| self.constrained(id)));
                     }
                 });
-            });
-            found
-        };
-        if self.ids.get(id).is_some_and(|e| e.name == "template") {
-            return Some(of_template(id)).filter(|all| !all.is_empty()).map(Named::All);
+            }
+        } else {
+            let tags = configuration.child("tags")?;
+            let tag = tags.children_named("tag").find(|t| t.id() == Some(id))?;
+            found.extend(tag.children_named("obj_ref").map(|r| self.constrained(r.id()?)));
         }
-        let tags = configuration.child("tags")?;
-        let tag = tags.children_named("tag").find(|t| t.id() == Some(id))?;
-        let members: Vec<ResourceId> =
-            tag.children_named("obj_ref").filter_map(|r| self.constrained(r.id()?)).collect();
-        Some(members).filter(|all| !all.is_empty()).map(Named::All)
+        Some(found).filter(|all| !all.is_empty())
     }
 
     /// The sets of a constraint. Tags and templates stand for what they are of only if everything that is named is there.
     pub(super) fn written_sets(&self, xml: &'c Element) -> Vec<Written<'c>> {
         let sets: Vec<&'c Element> =
             xml.children_named("resource_set").map_while(|set| self.ids.resolve(set)).collect();
-        let named = |set: &'c Element| -> Vec<Option<Named>> {
-            let references = set.children_named("resource_ref");
-            references.map(|r| r.id().and_then(|id| self.named(id))).collect()
+        let named = |set: &'c Element| -> Vec<Option<(bool, Vec<Option<ResourceId>>)>> {
+            let of = |id: &str| match self.constrained(id) {
+                Some(one) => Some((false, vec![Some(one)])),
+                None => self.references(id).map(|all| (true, all)),
+            };
+            set.children_named("resource_ref").map(|r| r.id().and_then(of)).collect()
         };
-        let all: Vec<Vec<Option<Named>>> = sets.iter().map(|set| named(set)).collect();
+        let all: Vec<_> = sets.iter().map(|set| named(set)).collect();
         let complete = all.iter().flatten().all(Option::is_some);
-        let members = |named: Vec<Option<Named>>| {
+        let members = |named: Vec<Option<(bool, Vec<Option<ResourceId>>)>>| {
             let mut members = Vec::new();
             for one in named {
                 match one {
-                    Some(Named::Resource(one)) => members.push(Some(one)),
-                    Some(Named::All(all)) if complete => members.extend(all.into_iter().map(Some)),
+                    Some((many, all)) if complete || !many => members.extend(all),
                     _ => members.push(None),
                 }
             }

@@ -95,7 +95,12 @@ impl Node {
             name: name.to_owned(),
             kind,
             score,
-            attributes: Attributes::new(),
+            attributes: [(
+                "#kind".to_owned(),
+                if kind == NodeKind::Remote { "remote" } else { "cluster" }.to_owned(),
+            )]
+            .into_iter()
+            .collect(),
             failures: OnceCell::new(),
             utilization: Attributes::new(),
             online: false,
