@@ -112,16 +112,18 @@ impl WorkingSet<'_> {
         }
     }
 
-    /// One after another up, and down the other way round.
+    /// Those that have to, one after another up, and down the other way round.
     fn chain_instances(&mut self, instances: &[ResourceId]) {
         let (mut last_stop, mut last_start) = (None, None);
         for instance in instances {
-            if let Some(stop) = self.latest_by_key(*instance, Task::STOP)
+            let required =
+                |set: &Self, task| set.latest_by_key(*instance, task).filter(|a| !set.is(*a, Is::OPTIONAL));
+            if let Some(stop) = required(self, Task::STOP)
                 && let Some(last) = last_stop.replace(stop)
             {
                 self.order(stop, last, Kind::OPTIONAL);
             }
-            if let Some(start) = self.latest_by_key(*instance, Task::START)
+            if let Some(start) = required(self, Task::START)
                 && let Some(last) = last_start.replace(start)
             {
                 self.order(last, start, Kind::OPTIONAL);

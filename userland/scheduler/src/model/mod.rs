@@ -81,6 +81,8 @@ pub struct WorkingSet<'c> {
     pub(crate) notices: Vec<crate::actions::Notice>,
     /// Entries of the history that cannot be compared with the configuration before containers are placed.
     pub(crate) deferred_changes: Vec<(ResourceId, NodeId, crate::unpack::Operation<'c>)>,
+    /// Containers that have to stop because of what became of what is inside.
+    pub(crate) containers_to_stop: Vec<ResourceId>,
     /// Entries of recurring operations whose failures have expired, by their ids.
     pub(crate) begun_anew: Vec<(ResourceId, NodeId, String)>,
     /// The document may be a copy without secrets: that they differ from what was used means nothing. To be set before

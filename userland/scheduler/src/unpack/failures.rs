@@ -372,7 +372,12 @@ impl<'c> WorkingSet<'c> {
             OnFail::RestartContainer => {
                 self.resource_mut(id).set(failed, true);
                 if let Some(container) = self.resource(id).container {
-                    self.order_stop(container, node);
+                    if self.is_bundled(id) {
+                        // Where it runs is known once all histories have been read.
+                        self.containers_to_stop.push(container);
+                    } else {
+                        self.order_stop(container, node);
+                    }
                 } else if runs {
                     self.order_stop(id, node);
                 }

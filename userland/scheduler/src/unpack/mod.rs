@@ -107,6 +107,7 @@ impl<'c> WorkingSet<'c> {
             notices: Vec::new(),
             deferred_changes: Vec::new(),
             begun_anew: Vec::new(),
+            containers_to_stop: Vec::new(),
             without_secrets: false,
             messages: Vec::new(),
             stops: (0, std::collections::BTreeMap::new()),

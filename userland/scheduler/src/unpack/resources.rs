@@ -254,7 +254,8 @@ impl<'c> WorkingSet<'c> {
             a.get("class").is_some_and(|class| !matches!(class, "ocf" | "stonith"))
                 && a.get("template").is_none()
         });
-        if unique && knows_no_instances {
+        let forced = unique && knows_no_instances;
+        if forced {
             unique = false;
             instances.max = instances.max.min(nodes);
         }
@@ -280,6 +281,19 @@ impl<'c> WorkingSet<'c> {
                 break;
             }
             self.add_instance(id, max == 0);
+        }
+        if forced {
+            self.leave_last_members_unique(id);
+        }
+    }
+
+    /// Where a clone is made anonymous because of one member's agent, what is known by then is, and the last instance of the
+    /// others is not: a quirk of the peer's, which reads members one after another.
+    fn leave_last_members_unique(&mut self, clone: ResourceId) {
+        let Some(last) = self.resource(clone).children.last().copied() else { return };
+        for member in self.resource(last).children.clone() {
+            let knows_instances = matches!(self.resource(member).class.as_str(), "ocf" | "stonith");
+            self.resource_mut(member).set(Flags::UNIQUE, knows_instances);
         }
     }
 

@@ -35,6 +35,11 @@ impl<'c> WorkingSet<'c> {
         } else {
             self.read_histories(status, false);
         }
+        for container in std::mem::take(&mut self.containers_to_stop).into_iter().rev() {
+            if let Some(node) = self.current_node(container) {
+                self.order_stop(container, node);
+            }
+        }
         self.conclude_remote_nodes();
     }
 
