@@ -147,8 +147,8 @@ pub(crate) struct Args {
     /// Show what is asked for, and not the status
     #[arg(short = 'Q', long)]
     quiet: bool,
-    /// Taken and not needed: nothing is left out
-    #[arg(short = 'V', long, action = ArgAction::Count, hide = true)]
+    /// Say also which changes were found to be of secrets only
+    #[arg(short = 'V', long, action = ArgAction::Count)]
     verbose: u8,
     /// Taken and not needed: headings are always shown
     #[arg(long, hide = true)]
@@ -212,7 +212,12 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     let root = read(&text, &name)?;
     let recorded = WorkingSet::recorded_time(&root).filter(|_| args.set_datetime.is_none());
     let now = args.set_datetime.as_ref().map(|at| at.moment).or(recorded).unwrap_or_else(clock);
-    let work = |root| WorkingSet::new(root, now).map_err(|e| Stop::file(format!("{name}: {e}")));
+    let work = |root| {
+        let mut set = WorkingSet::new(root, now).map_err(|e| Stop::file(format!("{name}: {e}")))?;
+        // Documents that are looked at elsewhere often come without their secrets.
+        set.without_secrets = true;
+        Ok(set)
+    };
     let mut set = work(&root)?;
     let say = |io: &mut Io, text: &str| {
         if !args.quiet {
@@ -255,14 +260,20 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     let mut last = set.document();
     if asked {
         let graph = graph(args, &mut set)?;
+        let summary = transition_summary(&mut set);
+        if args.verbose > 0 {
+            for message in &set.messages {
+                say(io, &format!("{message}\n"));
+            }
+        }
         if let Some(file) = &args.save_graph {
             write(file, &graph.to_xml())?;
         }
         if let Some(file) = &args.save_dotfile {
             write(file, &set.dot(args.all_actions))?;
         }
-        if !args.quiet && args.load_graph.is_none() {
-            say(io, &format!("\n{}", transition_summary(&mut set)));
+        if args.load_graph.is_none() {
+            say(io, &format!("\n{summary}"));
         }
         if simulate {
             say(io, "\nExecuting Cluster Transition:\n");

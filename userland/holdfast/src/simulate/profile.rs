@@ -47,7 +47,10 @@ fn times(text: &str, name: &str, repeat: u32) -> Result<(), Stop> {
     let root = read(text, name)?;
     let now = WorkingSet::recorded_time(&root).unwrap_or_else(clock);
     for _ in 0..repeat {
-        WorkingSet::new(&root, now).map_err(|e| Stop::file(format!("{name}: {e}")))?.place();
+        let mut set = WorkingSet::new(&root, now).map_err(|e| Stop::file(format!("{name}: {e}")))?;
+        set.place();
+        set.schedule();
+        set.graph();
     }
     Ok(())
 }

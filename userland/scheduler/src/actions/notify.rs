@@ -321,7 +321,7 @@ impl WorkingSet<'_> {
         (point, done): (ActionId, ActionId),
         meta: &Rc<[(String, String)]>,
     ) -> Option<ActionId> {
-        if !self.is(point, Is::RUNNABLE) {
+        if !self.is(point, Is::RUNNABLE) || !self.node(node).online {
             return None;
         }
         let known = &self.actions[point];
