@@ -7,6 +7,7 @@ mod failfast;
 mod qdisk;
 mod qnet;
 mod rings;
+mod scheduler;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,7 @@ use cmm_proto::wire::{
 use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
+pub use self::scheduler::{document, scheduler};
 pub use failfast::failfast;
 pub use qdisk::qdisk;
 pub use qnet::qnet;

@@ -135,3 +135,8 @@ fn configurations() {
 fn cibs() {
     replay("cib", fuzz_entries::cib);
 }
+
+#[test]
+fn documents_to_decide_by() {
+    replay("scheduler", fuzz_entries::scheduler);
+}

@@ -217,10 +217,26 @@ impl WorkingSet<'_> {
         how: How,
     ) {
         let resource = self.resource(id);
-        if resource.merging.replace(true) {
-            // Round in a circle: it is on the way already.
+        if resource.merging.get() || !self.patience.step() {
+            // Round in a circle: it is on the way already. Or too far: then it counts for nothing.
             return;
         }
+        resource.merging.set(true);
+        stacker::maybe_grow(super::RED_ZONE, super::STACK, || {
+            self.add_colocated_here(id, sum, attribute, factor, how);
+        });
+        resource.merging.set(false);
+    }
+
+    fn add_colocated_here(
+        &self,
+        id: ResourceId,
+        sum: &mut Sum,
+        attribute: Option<&str>,
+        factor: f32,
+        how: How,
+    ) {
+        let resource = self.resource(id);
         let mut work = sum.clone();
         let counts = match (&resource.variant, resource.children.first()) {
             (Variant::Group, None) => false,
@@ -236,7 +252,6 @@ impl WorkingSet<'_> {
         if counts && self.add_further(id, &mut work, factor, how) {
             *sum = work;
         }
-        resource.merging.set(false);
     }
 
     /// What hangs on a resource, too. Whether what was added so far counts.

@@ -12,9 +12,38 @@ mod promote;
 pub(crate) mod trace;
 mod utilization;
 
+use std::cell::Cell;
 use std::fmt::Write;
 
 use crate::model::{Flags, ResourceId, Variant, WorkingSet};
+
+/// How far colocations are followed, from one resource to the next. All ways through a net of them are gone, and there are as many as
+/// orders of its members: what Pacemaker takes seconds for with nine resources and years with fifteen has to end here.
+#[derive(Debug)]
+pub(crate) struct Patience(Cell<u32>);
+
+/// Most steps of a run. A net of nine resources with each other takes a million, and so does a chain of 1,400; any other
+/// configuration a few thousand.
+const STEPS_MAX: u32 = 2_000_000;
+/// When less than this is left of the stack, there is another one: a chain of colocations may be as long as there are resources.
+const RED_ZONE: usize = 128 * 1024;
+/// How large that is.
+const STACK: usize = 4 * 1024 * 1024;
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Cell::new(STEPS_MAX))
+    }
+}
+
+impl Patience {
+    /// Whether one step further is not too far.
+    fn step(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left > 0
+    }
+}
 
 impl WorkingSet<'_> {
     /// Reads the constraints and places every resource.
@@ -49,6 +78,14 @@ impl WorkingSet<'_> {
 
     /// Places a resource, and what it depends on before; where it is.
     pub(crate) fn assign(
+        &mut self,
+        id: ResourceId,
+        prefer: Option<crate::model::NodeId>,
+    ) -> Option<crate::model::NodeId> {
+        stacker::maybe_grow(RED_ZONE, STACK, || self.assign_by_variant(id, prefer))
+    }
+
+    fn assign_by_variant(
         &mut self,
         id: ResourceId,
         prefer: Option<crate::model::NodeId>,

@@ -61,6 +61,8 @@ pub struct WorkingSet<'c> {
     pub(crate) dc: Option<NodeId>,
     /// Tickets by name.
     pub(crate) tickets: BTreeMap<String, Ticket>,
+    /// How far colocations may still be followed.
+    pub(crate) patience: crate::assign::Patience,
     /// Colocations in the order in which they were made.
     pub(crate) colocations: Vec<crate::constraints::Colocation>,
     /// Location constraints in the order in which they were made.

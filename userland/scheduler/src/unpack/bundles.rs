@@ -9,7 +9,7 @@ use crate::model::node::Node;
 use crate::model::resource::Xml;
 use crate::model::{Bundle, Flags, NodeKind, Replica, ResourceId, Variant, WorkingSet};
 
-use super::RESOURCES_MAX;
+use super::REPLICAS_MAX;
 use super::resources::{block, connection, operation};
 
 /// What technology a container is of.
@@ -68,7 +68,7 @@ impl<'c> WorkingSet<'c> {
             found.filter(|n| *n >= least)
         };
         let promoted_max = number(&["promoted-max", "masters"], 0).unwrap_or(0);
-        let replicas = number(&["replicas"], 1).unwrap_or(promoted_max.max(1));
+        let replicas = number(&["replicas"], 1).unwrap_or(promoted_max.max(1)).min(REPLICAS_MAX);
         let mut per_host = number(&["replicas-per-host"], 1).unwrap_or(1);
         // Two on one host have to be told apart.
         self.resource_mut(id).set(Flags::UNIQUE, per_host > 1);
@@ -83,7 +83,7 @@ impl<'c> WorkingSet<'c> {
             per_host = 1;
         }
         let mut addresses = Vec::new();
-        for offset in 0..replicas.min(RESOURCES_MAX as u32) {
+        for offset in 0..replicas {
             let last: Option<&str> = addresses.last().and_then(|a: &Option<String>| a.as_deref());
             let address = last.map_or_else(|| plan.first_address.clone(), next_address);
             if plan.first_address.is_some() {
@@ -116,7 +116,7 @@ impl<'c> WorkingSet<'c> {
         let image = plan.image.clone();
         let mut bundle = Bundle { image, per_host, promoted_max, inside: clone, replicas: Vec::new() };
         for offset in 0..plan.replicas {
-            if self.resources.len() >= RESOURCES_MAX {
+            if !self.has_room() {
                 break;
             }
             let child = children.get(offset as usize).copied();

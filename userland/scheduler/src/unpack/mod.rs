@@ -29,6 +29,13 @@ pub use status::Failed;
 /// Most resources, instances and replicas included: a number in an attribute must not take all memory.
 pub(crate) const RESOURCES_MAX: usize = 100_000;
 
+/// Most fields of the table of scores, resources by nodes, that instances and replicas may lead to: each replica is a node more, so
+/// that they would grow with the square of their number.
+const SCORES_MAX: usize = 16_000_000;
+
+/// Most replicas of a bundle: each of them is told the addresses of all others.
+pub(crate) const REPLICAS_MAX: u32 = 1_000;
+
 /// What a document has to be, to be read at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotACib;
@@ -96,6 +103,7 @@ impl<'c> WorkingSet<'c> {
             unfencing: false,
             dc: None,
             tickets: std::collections::BTreeMap::new(),
+            patience: crate::assign::Patience::default(),
             colocations: Vec::new(),
             locations_by_constraint: Vec::new(),
             digests: std::collections::BTreeMap::new(),
@@ -129,6 +137,12 @@ impl<'c> WorkingSet<'c> {
     #[must_use]
     pub fn document(&self) -> &'c Element {
         self.root
+    }
+
+    /// Whether another instance or replica may be made.
+    pub(crate) fn has_room(&self) -> bool {
+        let resources = self.resources.len() + 1;
+        resources <= RESOURCES_MAX && resources.saturating_mul(self.nodes.len() + 1) <= SCORES_MAX
     }
 
     /// What rules see that stand where neither node nor operation is known.

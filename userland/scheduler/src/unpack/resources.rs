@@ -9,7 +9,6 @@ use crate::model::{
     Flags, Instances, Node, NodeId, NodeKind, Resource, ResourceId, Role, Variant, WorkingSet,
 };
 
-use super::RESOURCES_MAX;
 use super::settings::agent_of;
 
 impl<'c> WorkingSet<'c> {
@@ -277,7 +276,7 @@ impl<'c> WorkingSet<'c> {
         }
         // Without instances there is one all the same, for what the history may tell.
         for _ in 0..max.max(1) {
-            if self.resources.len() >= RESOURCES_MAX {
+            if !self.has_room() {
                 break;
             }
             self.add_instance(id, max == 0);

@@ -3,6 +3,7 @@
 
 mod executed;
 mod graphs;
+mod large;
 mod scheduled;
 
 use std::fs;
