@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use cib::{Element, Moment};
-use scheduler::{WorkingSet, current_status};
+use scheduler::simulate::{Event, carry_out};
+use scheduler::{WorkingSet, current_status, revised_status, transition_summary};
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ impl Aspect {
     pub const ALL: &'static [Self] = &[
         Self { name: "current", options: &[], ordered: true, ours: our_status },
         Self { name: "scores", options: &["-sQ"], ordered: false, ours: our_scores },
+        Self { name: "simulated", options: &["-S"], ordered: true, ours: our_simulation },
+        Self { name: "drawing", options: &["-Q", "-D", "/dev/stdout"], ordered: false, ours: our_drawing },
     ];
 
     /// The one of this name.
@@ -88,7 +91,8 @@ fn ask_peer(document: &str, options: &[&str]) -> Result<Option<String>> {
     if output.status.code().is_none() {
         return Ok(None);
     }
-    if !output.status.success() {
+    // A graph that cannot be carried out to its end is an answer, too.
+    if !output.status.success() && !(output.status.code() == Some(1) && options.contains(&"-S")) {
         bail!("crm_simulate ends with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
@@ -96,7 +100,9 @@ fn ask_peer(document: &str, options: &[&str]) -> Result<Option<String>> {
 
 fn working_set(root: &Element) -> Result<WorkingSet<'_>> {
     let now = WorkingSet::recorded_time(root).unwrap_or(Moment(0));
-    Ok(WorkingSet::new(root, now)?)
+    let mut set = WorkingSet::new(root, now)?;
+    set.without_secrets = true;
+    Ok(set)
 }
 
 fn our_status(root: &Element) -> Result<String> {
@@ -107,6 +113,33 @@ fn our_scores(root: &Element) -> Result<String> {
     let mut set = working_set(root)?;
     set.place();
     Ok(set.scores().to_owned())
+}
+
+fn our_simulation(root: &Element) -> Result<String> {
+    let recorded = WorkingSet::recorded_time(root);
+    let mut set = working_set(root)?;
+    let mut text = current_status(&set, recorded.is_some());
+    set.place();
+    set.schedule();
+    let graph = set.graph();
+    text += &transition_summary(&mut set);
+    text += "Executing Cluster Transition:\n";
+    let done = carry_out(&graph, &set, &[], recorded.unwrap_or(Moment(0)));
+    for line in done.events.iter().filter_map(Event::line) {
+        text += &line;
+    }
+    text += &revised_status(&working_set(&done.cib)?, recorded.is_some());
+    Ok(text)
+}
+
+fn our_drawing(root: &Element) -> Result<String> {
+    let mut set = working_set(root)?;
+    set.place();
+    set.schedule();
+    set.graph();
+    // Looking at what changes gives actions their nodes, which shows in the drawing.
+    let _ = transition_summary(&mut set);
+    Ok(set.dot(false))
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -69,10 +69,8 @@ impl<'c> WorkingSet<'c> {
                 if self.needs_host_name(id) {
                     // Nothing is placed yet.
                     self.deferred_changes.push((id, node, op));
-                } else if self.check_operation(id, node, &op)
-                    && self.fail_count(id, node, true).0 != cib::Score::ZERO
-                {
-                    self.clear_failures(id, node, "action definition changed");
+                } else {
+                    self.check_and_forget(id, node, &op);
                 }
             }
         }
@@ -81,7 +79,14 @@ impl<'c> WorkingSet<'c> {
     /// What was put off until it is known where bundles' containers are.
     pub(super) fn check_deferred_changes(&mut self) {
         for (id, node, op) in std::mem::take(&mut self.deferred_changes) {
-            self.check_operation(id, node, &op);
+            self.check_and_forget(id, node, &op);
+        }
+    }
+
+    /// What failed by a definition that is no more is tried afresh.
+    fn check_and_forget(&mut self, id: ResourceId, node: NodeId, op: &Operation<'c>) {
+        if self.check_operation(id, node, op) && self.fail_count(id, node, true).0 != cib::Score::ZERO {
+            self.clear_failures(id, node, "action definition changed");
         }
     }
 

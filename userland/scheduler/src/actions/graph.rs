@@ -19,6 +19,11 @@ impl WorkingSet<'_> {
         for id in self.top.clone() {
             self.choose_of(id, &mut order);
         }
+        let maintenance = self.maintenance_to_tell();
+        if !maintenance.is_empty() {
+            let tell = self.pseudo_action("maintenance_nodes");
+            self.set_is(tell, Is::PRINT_ALWAYS);
+        }
         for action in self.actions.ids().rev() {
             self.choose(action, &mut order);
         }
@@ -27,6 +32,9 @@ impl WorkingSet<'_> {
         for action in order {
             let place = self.put_into(&mut graph, &mut places, action);
             self.describe(action, &mut graph.actions[place]);
+            if graph.actions[place].operation == "maintenance_nodes" {
+                graph.actions[place].maintenance.clone_from(&maintenance);
+            }
             let edges: Vec<ActionId> =
                 self.actions[action].before.iter().filter(|e| e.in_graph).map(|e| e.other).collect();
             let inputs =
@@ -34,6 +42,15 @@ impl WorkingSet<'_> {
             graph.synapses.push(Synapse { priority: self.urgency(action), action: place, inputs });
         }
         graph
+    }
+
+    /// Remote nodes and guests that have not been told yet that they are in maintenance, or not any more.
+    fn maintenance_to_tell(&self) -> Vec<(String, bool)> {
+        let nodes = self.by_name.iter().map(|n| self.node(*n));
+        nodes
+            .filter(|n| n.kind == NodeKind::Remote && n.maintenance != n.told_maintenance)
+            .map(|n| (n.id.clone(), n.maintenance))
+            .collect()
     }
 
     fn graph_head(&self) -> Head {

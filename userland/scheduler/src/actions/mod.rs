@@ -85,6 +85,23 @@ impl WorkingSet<'_> {
         }
     }
 
+    /// What is there of a resource's actions when it turns out that it has no node.
+    pub(crate) fn keep_down(&mut self, id: ResourceId) {
+        for at in (0..self.actions.of(id).len()).rev() {
+            let action = self.actions.of(id)[at];
+            let known = &self.actions[action];
+            match known.task {
+                Task::STOP => self.clear_is(action, Is::OPTIONAL),
+                Task::START => self.clear_is(action, Is::RUNNABLE),
+                // Recurring operations, but for those of what is stopped.
+                _ if known.interval_ms() > 0 && known.meta("op_target_rc") != Some("7") => {
+                    self.clear_is(action, Is::RUNNABLE);
+                }
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) fn stop(&mut self, id: ResourceId, node: crate::model::NodeId, optional: bool) -> ActionId {
         self.action(id, (Task::STOP, 0), Some(node), optional)
     }

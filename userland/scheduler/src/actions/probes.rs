@@ -138,11 +138,11 @@ impl WorkingSet<'_> {
         {
             return false;
         }
-        // Nothing but its own is looked for on the guest of a bundle.
-        if self.node(node).reserved && !self.is_inside_of_guest(id, node) {
+        // Nothing but its own is looked for on the guest of a bundle, unless somebody asks for that place alone.
+        let inside = self.node(node).reserved && self.is_inside_of_guest(id, node);
+        if self.node(node).reserved && !inside && self.discovery_on(id, node) != Discovery::Exclusive {
             return false;
         }
-        let inside = self.node(node).reserved;
         let exclusive =
             resource.is(Flags::EXCLUSIVE_DISCOVERY) || self.resource(top).is(Flags::EXCLUSIVE_DISCOVERY);
         let discovery = self.discovery_on(id, node);

@@ -121,6 +121,7 @@ impl WorkingSet<'_> {
         resource.provisional = false;
         let Some(node) = chosen else {
             resource.next_role = Role::Stopped;
+            self.keep_down(id);
             return;
         };
         // Where it stays whatever its scores are, only the node's own counts.

@@ -78,6 +78,8 @@ pub struct Node {
     pub requires_reset: bool,
     /// The status says that it was fenced.
     pub was_fenced: bool,
+    /// It has been told that it is in maintenance.
+    pub told_maintenance: bool,
     /// Its history was read.
     pub(crate) unpacked: bool,
     /// Its name is among its attributes: it is in the configuration, or a state of it was read.
@@ -117,6 +119,7 @@ impl Node {
             connection: None,
             requires_reset: false,
             was_fenced: false,
+            told_maintenance: false,
             unpacked: false,
             named: true,
             assigned: 0,

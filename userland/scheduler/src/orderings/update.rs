@@ -443,19 +443,7 @@ impl WorkingSet<'_> {
         }
         let was = self.resource(id).assigned.is_some();
         self.withdraw(id);
-        for at in (0..self.actions.of(id).len()).rev() {
-            let action = self.actions.of(id)[at];
-            let known = &self.actions[action];
-            match known.task {
-                Task::STOP => self.clear_is(action, Is::OPTIONAL),
-                Task::START => self.clear_is(action, Is::RUNNABLE),
-                // Recurring operations, but for those of what is stopped.
-                _ if known.interval_ms() > 0 && known.meta("op_target_rc") != Some("7") => {
-                    self.clear_is(action, Is::RUNNABLE);
-                }
-                _ => {}
-            }
-        }
+        self.keep_down(id);
         was
     }
 

@@ -58,7 +58,9 @@ impl<'c> WorkingSet<'c> {
             // Since when, in seconds.
             let fenced =
                 state.get("node_fenced").and_then(|v| v.parse::<i64>().ok()).is_some_and(|at| at != 0);
-            self.node_mut(node).was_fenced = fenced;
+            let told = state.get("node_in_maintenance").and_then(parse_bool).unwrap_or(false);
+            let known = self.node_mut(node);
+            (known.was_fenced, known.told_maintenance) = (fenced, told);
             return;
         }
         self.read_transient_attributes(node, state);
