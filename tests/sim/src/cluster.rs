@@ -224,6 +224,12 @@ pub(crate) enum Event {
         node: usize,
         life: LifeIndex,
     },
+    /// A daemon tells another one how that one's life before ended.
+    Testify {
+        node: usize,
+        life: LifeIndex,
+        about: NodeId,
+    },
     StepDone {
         node: usize,
         life: LifeIndex,
@@ -449,6 +455,7 @@ impl Cluster {
             Event::Multicast { node, life } if self.lives(node, life) => self.multicast_some(node),
             Event::Churn { node, life } if self.lives(node, life) => self.churn(node),
             Event::StepDone { node, life, notice } if self.lives(node, life) => self.step_done(node, notice),
+            Event::Testify { node, life, about } if self.lives(node, life) => self.testify(node, about),
             Event::Guardian { node, life, packet, last_word } => self.guardian(node, life, packet, last_word),
             Event::FenceReport { node, life, tries } => self.fence_report(node, life, tries),
             Event::LeaveLimit { node, life } if self.lives(node, life) => {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use cmm_proto::{ConfigurationKind, CpgEvent, Destination, Output, QuorumView, StepNotice, StepPhase};
-use holdfast_types::LinkSet;
+use holdfast_types::{Incarnation, LinkSet, NodeId, WallTime};
 
 use crate::clock::{MS, SEC};
 use crate::cluster::{Accepted, Cluster, Event};
@@ -85,6 +85,9 @@ impl Cluster {
                 let node = self.node(n).filter(|node| node.ring_id() == notice.ring);
                 let table = node.map(cmm_proto::Node::cpg_groups).unwrap_or_default();
                 self.observe(life, What::Synced(&notice, &table))?;
+                for about in notice.joined.into_iter().filter(|about| about.get() != id) {
+                    self.agenda.at(self.now + 3 * MS, Event::Testify { node: n, life, about });
+                }
             }
             Output::Quorum(view) => {
                 self.trace.mix(&[
@@ -195,6 +198,33 @@ impl Cluster {
         let slow = !self.healed && self.load.chance(20_000);
         let delay = if slow { self.load.log_uniform(SEC, 60 * SEC) } else { self.load.exponential(20 * MS) };
         self.agenda.at(self.now + delay, Event::StepDone { node: n, life, notice });
+    }
+
+    /// Daemon `n` tells a node that has joined how the life before this one ended: what it does at each start of a peer. Nothing may come
+    /// of it but an event there.
+    pub(crate) fn testify(&mut self, n: usize, about: NodeId) -> Result<(), Violation> {
+        let machine = &self.machines[n];
+        let Some(running) = machine.running.as_ref().filter(|_| machine.paused.is_none()) else {
+            return Ok(());
+        };
+        let life = running.life;
+        self.timers_first(n)?;
+        if !self.lives(n, life) {
+            return Ok(());
+        }
+        let lives = self.node(n).map(cmm_proto::Node::incarnations).unwrap_or_default();
+        let known = lives.get(&about).map_or(0, |life| life.get());
+        if let Some(before) = known.checked_sub(1).filter(|before| *before > 0) {
+            let testimony = cmm_proto::Testimony {
+                node: about,
+                life: Incarnation::new(before),
+                news: 8,
+                at: WallTime(0),
+                text: "fenced by the simulator",
+            };
+            let _ = self.submit(n, cmm_proto::Request::Testify(testimony))?; // refused: nothing is tried again
+        }
+        Ok(())
     }
 
     /// Userland of machine `n` has finished its part of a step.

@@ -470,6 +470,9 @@ impl Quorum {
         let tie = file.scale.tie.filter(|_| latest.is_bound() || alike);
         let device = file.device_now();
         let tally = Tally::of(&voters, self.is_two_node(file), votes_of(device)).with_tie(&voters, tie);
+        // All are here, also those whose votes are out of the count and can come back into it only with a quorum.
+        let all = || self.tables.ids().iter().all(|id| states.contains_key(id));
+        let tally = Tally { waits_for_all: tally.waits_for_all && !(latest.is_bound() && all()), ..tally };
         let adopt = voters.iter().any(|v| v.quorate);
         for voter in &mut voters {
             // A partition's expected votes are taken over with its quorum; otherwise everyone keeps its own, but never
