@@ -5,6 +5,7 @@ pub(crate) mod explain;
 mod profile;
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -267,7 +268,11 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             }
         }
         if let Some(file) = &args.save_graph {
-            write(file, &graph.to_xml())?;
+            let written = std::fs::File::create(file).map(std::io::BufWriter::new).and_then(|mut to| {
+                graph.write_xml(&mut to)?;
+                to.flush()
+            });
+            written.map_err(|e| Stop::file(format!("{}: {e}", file.display())))?;
         }
         if let Some(file) = &args.save_dotfile {
             write(file, &set.dot(args.all_actions))?;

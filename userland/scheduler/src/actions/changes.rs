@@ -1,5 +1,7 @@
 //! What runs by a configuration that is no more: cleaned up, restarted, reloaded, cancelled.
 
+use std::collections::BTreeMap;
+
 use cib::Element;
 
 use crate::model::{Flags, NodeId, ResourceId, WorkingSet};
@@ -12,6 +14,7 @@ impl<'c> WorkingSet<'c> {
     /// Compares what the nodes' histories say was done with what the configuration says now.
     pub(crate) fn check_changes(&mut self) {
         let Some(status) = self.root.child("status") else { return };
+        let names = self.by_known_names();
         for node in self.by_name.clone() {
             let known = self.node(node);
             if !known.maintenance && !self.is_available(node) {
@@ -26,21 +29,27 @@ impl<'c> WorkingSet<'c> {
                 if element.children.is_empty() {
                     continue;
                 }
-                for id in self.known_by_history(element.id().unwrap_or_default()) {
-                    self.check_history(id, node, element);
+                for id in names.get(element.id().unwrap_or_default()).into_iter().flatten() {
+                    self.check_history(*id, node, element);
                 }
             }
         }
     }
 
-    /// Primitives with this id, or that the history knows by it.
-    fn known_by_history(&self, name: &str) -> Vec<ResourceId> {
-        let all = (0..self.resources.len()).map(|at| ResourceId(at as u32));
-        all.filter(|id| {
-            let resource = self.resource(*id);
-            resource.is_primitive() && (resource.id == name || resource.history_name.as_deref() == Some(name))
-        })
-        .collect()
+    /// Primitives by their ids, and by those that the history knows them by.
+    fn by_known_names(&self) -> BTreeMap<String, Vec<ResourceId>> {
+        let mut names: BTreeMap<String, Vec<ResourceId>> = BTreeMap::new();
+        for at in 0..self.resources.len() {
+            let id = ResourceId(at as u32);
+            let resource = self.resource(id);
+            if resource.is_primitive() {
+                let other = resource.history_name.as_ref().filter(|n| **n != resource.id);
+                for name in std::iter::once(&resource.id).chain(other) {
+                    names.entry(name.clone()).or_default().push(id);
+                }
+            }
+        }
+        names
     }
 
     fn check_history(&mut self, id: ResourceId, node: NodeId, element: &'c Element) {

@@ -329,6 +329,9 @@ impl WorkingSet<'_> {
         };
         // What is configured for an operation counts more than what an action brings along.
         let configured = resource.map(|r| self.operation_attributes(id, r)).unwrap_or_default();
+        if let Some(expected) = self.actions[id].expected {
+            meta("op_target_rc", expected.to_string());
+        }
         for (name, value) in self.actions[id].meta.iter().filter(|(n, _)| !configured.contains_key(n)) {
             meta(name, value.clone());
         }

@@ -22,6 +22,10 @@ pub(crate) use task::Task;
 use crate::model::{Flags, Order, ResourceId, Variant, WorkingSet};
 use crate::orderings::Kind;
 
+/// Exit statuses of agents: it does not run, it runs and is promoted.
+const NOT_RUNNING: u8 = 7;
+const PROMOTED: u8 = 8;
+
 impl WorkingSet<'_> {
     /// Everything that has to be done, with what comes before what. After [`Self::place`].
     pub fn schedule(&mut self) {
@@ -94,7 +98,7 @@ impl WorkingSet<'_> {
                 Task::STOP => self.clear_is(action, Is::OPTIONAL),
                 Task::START => self.clear_is(action, Is::RUNNABLE),
                 // Recurring operations, but for those of what is stopped.
-                _ if known.interval_ms() > 0 && known.meta("op_target_rc") != Some("7") => {
+                _ if known.interval_ms() > 0 && known.expected != Some(NOT_RUNNING) => {
                     self.clear_is(action, Is::RUNNABLE);
                 }
                 _ => {}

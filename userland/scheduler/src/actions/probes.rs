@@ -3,7 +3,7 @@
 use crate::model::{Discovery, Flags, NodeId, NodeKind, ResourceId, Role, Variant, WorkingSet};
 use crate::orderings::Kind;
 
-use super::{ActionId, Task};
+use super::{ActionId, NOT_RUNNING, PROMOTED, Task};
 
 impl WorkingSet<'_> {
     pub(super) fn create_probes(&mut self) {
@@ -208,13 +208,11 @@ impl WorkingSet<'_> {
         self.order_after_unfencing(id, node, probe, Kind::OPTIONAL);
         let resource = self.resource(id);
         let expected = if !resource.running_on.contains(&node) {
-            Some("7")
+            Some(NOT_RUNNING)
         } else {
-            (resource.role == Role::Promoted).then_some("8")
+            (resource.role == Role::Promoted).then_some(PROMOTED)
         };
-        if let Some(expected) = expected {
-            self.actions[probe].set_meta("op_target_rc", expected);
-        }
+        self.actions[probe].expected = self.actions[probe].expected.or(expected);
         probe
     }
 

@@ -6,7 +6,7 @@ use crate::model::{Flags, NodeId, ResourceId, Role, WorkingSet};
 use crate::orderings::Kind;
 use crate::unpack::interval_of;
 
-use super::{ActionId, Is, Task};
+use super::{ActionId, Is, NOT_RUNNING, PROMOTED, Task};
 
 /// A recurring operation of the configuration.
 struct Recurring {
@@ -91,7 +91,7 @@ impl WorkingSet<'_> {
             self.clear_is(monitor, Is::RUNNABLE);
         }
         if next == Role::Promoted {
-            self.actions[monitor].set_meta("op_target_rc", "8");
+            self.actions[monitor].expected = Some(PROMOTED);
         }
         if !self.resource(id).is(Flags::MANAGED) {
             return;
@@ -128,7 +128,7 @@ impl WorkingSet<'_> {
             }
             let optional = !self.find_actions_on(id, (task, interval_ms), node).is_empty();
             let monitor = self.action(id, (task, interval_ms), Some(node), optional);
-            self.actions[monitor].set_meta("op_target_rc", "7");
+            self.actions[monitor].expected = Some(NOT_RUNNING);
             let managed = self.resource(id).is(Flags::MANAGED);
             if managed {
                 for probe in self.find_actions(id, (Task::MONITOR, 0), Some(node)) {

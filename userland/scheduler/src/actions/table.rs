@@ -104,10 +104,10 @@ pub(crate) struct Action {
     pub(crate) meta: Vec<(String, String)>,
     /// Those before it, oldest first; their kinds may change later.
     pub(crate) before: Vec<Edge>,
-    /// Those after it, oldest first.
-    pub(crate) after: Vec<ActionId>,
-    /// The kinds of the edges to those, as they were when they were made.
-    pub(crate) after_kinds: Vec<Kind>,
+    /// The exit status that an agent is expected to have, if that is not success.
+    pub(crate) expected: Option<u8>,
+    /// Those after it, oldest first, with the kinds of the edges as they were when they were made.
+    pub(crate) after: Vec<(ActionId, Kind)>,
     /// See `WorkingSet::order_probes`.
     pub(crate) visited: u32,
 }
@@ -359,7 +359,7 @@ impl WorkingSet<'_> {
             meta: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
-            after_kinds: Vec::new(),
+            expected: None,
             visited: 0,
         });
         id
@@ -461,9 +461,7 @@ impl WorkingSet<'_> {
         *known = known.with(kind);
         let before = &mut self.actions[then].before;
         before.push(Edge { other: first, kind, in_graph: false });
-        let first = &mut self.actions[first];
-        first.after.push(then);
-        first.after_kinds.push(kind);
+        self.actions[first].after.push((then, kind));
         true
     }
 

@@ -77,7 +77,7 @@ impl WorkingSet<'_> {
         }
         for probe in self.find_actions(id, (Task::MONITOR, 0), None) {
             for at in (0..self.actions[probe].after.len()).rev() {
-                let (after, kind) = (self.actions[probe].after[at], self.actions[probe].after_kinds[at]);
+                let (after, kind) = self.actions[probe].after[at];
                 self.hold_back_inactive(probe, after, kind);
                 self.actions.visit += 1;
                 self.order_before_restarts(probe, after);
@@ -97,7 +97,7 @@ impl WorkingSet<'_> {
         {
             return;
         }
-        for then in self.actions[after].after.clone().into_iter().rev() {
+        for (then, _) in self.actions[after].after.clone().into_iter().rev() {
             let action = &self.actions[then];
             let Some(instance) = action.resource else { continue };
             if action.task == Task::START
@@ -157,7 +157,7 @@ impl WorkingSet<'_> {
     fn push_implied(&self, after: ActionId, open: &mut Vec<ActionId>, or: impl Fn(&Self, ActionId) -> bool) {
         let action = &self.actions[after];
         // The last one in is looked at first: newest first, as lists are read.
-        for (next, kind) in action.after.iter().zip(&action.after_kinds) {
+        for (next, kind) in &action.after {
             if kind.has(Kind::IMPLIES_THEN) || or(self, *next) {
                 open.push(*next);
             }

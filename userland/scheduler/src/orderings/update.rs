@@ -85,7 +85,7 @@ impl WorkingSet<'_> {
             }
             if changed.first {
                 for at in (0..self.actions[first].after.len()).rev() {
-                    self.update(self.actions[first].after[at]);
+                    self.update(self.actions[first].after[at].0);
                 }
                 self.update(first);
             }
@@ -99,7 +99,7 @@ impl WorkingSet<'_> {
             }
             self.update(then);
             for at in (0..self.actions[then].after.len()).rev() {
-                self.update(self.actions[then].after[at]);
+                self.update(self.actions[then].after[at].0);
             }
         }
     }
@@ -330,7 +330,7 @@ impl WorkingSet<'_> {
         changed = self.propagate(instance, Pair { then, ..pair }, flags, filter, kind);
         if changed.then {
             for at in (0..self.actions[then].after.len()).rev() {
-                self.update(self.actions[then].after[at]);
+                self.update(self.actions[then].after[at].0);
             }
         }
         changed

@@ -1,46 +1,70 @@
 //! A graph as Pacemaker's tools write it, blank by blank.
 
-use super::{Action, Descriptor, Graph, Head};
+use super::{Action, Descriptor, Graph, Head, Synapse};
 
 impl Graph {
     /// As an XML document without a declaration, ending in a newline.
     #[must_use]
     pub fn to_xml(&self) -> String {
+        let mut whole = String::new();
+        let done: Result<(), std::convert::Infallible> = self.pieces(|piece| {
+            whole.push_str(piece);
+            Ok(())
+        });
+        match done {
+            Ok(()) => whole,
+        }
+    }
+
+    /// The same, synapse by synapse: a large graph need not be in memory as text at once.
+    ///
+    /// # Errors
+    /// The first one of `to`.
+    pub fn write_xml(&self, to: &mut impl std::io::Write) -> std::io::Result<()> {
+        self.pieces(|piece| to.write_all(piece.as_bytes()))
+    }
+
+    fn pieces<E>(&self, mut to: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
         let mut out = Text(String::new());
         out.open(0, "transition_graph");
         self.head.attributes(&mut out);
         if self.synapses.is_empty() {
             out.0.push_str("/>\n");
-            return out.0;
+            return to(&out.0);
         }
         out.0.push_str(">\n");
         for (number, synapse) in self.synapses.iter().enumerate() {
-            out.open(1, "synapse");
-            out.attribute("id", &number.to_string());
-            if synapse.priority > 0 {
-                out.attribute("priority", &synapse.priority.to_string());
-            }
-            out.0.push_str(">\n    <action_set>\n");
-            if let Some(action) = self.actions.get(synapse.action) {
-                action.whole(&mut out);
-            }
-            out.0.push_str("    </action_set>\n");
-            let inputs = || synapse.inputs.iter().filter_map(|at| self.actions.get(*at));
-            if inputs().next().is_none() {
-                out.0.push_str("    <inputs/>\n");
-            } else {
-                out.0.push_str("    <inputs>\n");
-                for input in inputs() {
-                    out.0.push_str("      <trigger>\n");
-                    input.header(4, &mut out);
-                    out.0.push_str("/>\n      </trigger>\n");
-                }
-                out.0.push_str("    </inputs>\n");
-            }
-            out.0.push_str("  </synapse>\n");
+            self.synapse(number, synapse, &mut out);
+            to(&out.0)?;
+            out.0.clear();
         }
-        out.0.push_str("</transition_graph>\n");
-        out.0
+        to("</transition_graph>\n")
+    }
+
+    fn synapse(&self, number: usize, synapse: &Synapse, out: &mut Text) {
+        out.open(1, "synapse");
+        out.attribute("id", &number.to_string());
+        if synapse.priority > 0 {
+            out.attribute("priority", &synapse.priority.to_string());
+        }
+        out.0.push_str(">\n    <action_set>\n");
+        if let Some(action) = self.actions.get(synapse.action) {
+            action.whole(out);
+        }
+        out.0.push_str("    </action_set>\n");
+        let inputs = || synapse.inputs.iter().filter_map(|at| self.actions.get(*at));
+        if inputs().next().is_none() {
+            out.0.push_str("    <inputs/>\n");
+        } else {
+            out.0.push_str("    <inputs>\n");
+            for input in inputs() {
+                out.0.push_str("      <trigger>\n");
+                input.header(4, out);
+                out.0.push_str("/>\n      </trigger>\n");
+            }
+            out.0.push_str("    </inputs>\n");
+        }
+        out.0.push_str("  </synapse>\n");
     }
 }
 
