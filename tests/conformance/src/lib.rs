@@ -8,6 +8,8 @@ mod history;
 mod peer;
 mod resources;
 mod scheduler_input;
+mod verify;
 
 pub use peer::{Aspect, Difference, compare, is_installed};
 pub use scheduler_input::document;
+pub use verify::{mutate, peer_accepts, we_accept};

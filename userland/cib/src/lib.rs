@@ -31,6 +31,7 @@ mod read;
 mod rules;
 mod tree;
 mod upgrade;
+mod validate;
 mod values;
 mod write;
 
@@ -50,5 +51,6 @@ pub use parse::is_xml_name;
 pub use rules::{Comparison, Condition, NodeFacts, Rule};
 pub use tree::{Element, Position};
 pub use upgrade::{Change, SCHEMAS, Upgraded, schema_index, upgrade};
+pub use validate::{Finding, Severity, Validated, validate};
 pub use values::{Score, parse_bool, parse_duration_ms};
 pub use write::escape;

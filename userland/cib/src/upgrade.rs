@@ -40,7 +40,7 @@ pub const SCHEMAS: [&str; 24] = [
 ];
 
 const SECOND: usize = 3;
-const THIRD: usize = 14;
+pub(crate) const THIRD: usize = 14;
 /// What names the third family got begins with: the peer's, so that references from elsewhere hold.
 const NEW_ID: &str = "_2TO3_";
 /// What ids begin with while a block that is named from elsewhere stands there in full.

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 /// Commands with an applet under their own name.
-const NAMES: [&str; 4] = ["crm_mon", "crm_simulate", "corosync-keygen", "mkqdisk"];
+const NAMES: [&str; 5] = ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen", "mkqdisk"];
 
 /// Runs it.
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {

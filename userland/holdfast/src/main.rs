@@ -24,6 +24,7 @@ mod ring;
 mod scsi;
 mod show;
 mod simulate;
+mod verify;
 mod watchdog;
 mod why_down;
 
@@ -76,6 +77,9 @@ enum Applet {
     /// Show what the scheduler makes of a CIB, and what would come of it.
     #[command(alias = "crm_simulate")]
     Simulate(Box<simulate::Args>),
+    /// Find what is wrong with a CIB, by line and element.
+    #[command(alias = "crm_verify")]
+    Verify(verify::Args),
     /// Say why a resource is placed where it is, or is not.
     Explain(simulate::explain::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
@@ -111,6 +115,10 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(called) => simulate::run(&called.args, io),
             Err(e) => refuse(&e, io),
         },
+        Some("crm_verify") => match verify::Called::try_parse_from(args) {
+            Ok(called) => verify::run(&called.args, io),
+            Err(e) => refuse(&e, io),
+        },
         Some("fence_demo") => match fence_demo::Called::try_parse_from(args) {
             Ok(called) => fence_demo::run(&called.args, io),
             Err(e) => refuse(&e, io),
@@ -143,6 +151,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
             Ok(Cli { applet: Applet::Simulate(args) }) => simulate::run(&args, io),
+            Ok(Cli { applet: Applet::Verify(args) }) => verify::run(&args, io),
             Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
@@ -157,11 +166,12 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
 }
 
 /// Every command as people call it: `holdfast`, and the applets that have a name of their own.
-fn commands() -> [clap::Command; 6] {
+fn commands() -> [clap::Command; 7] {
     [
         Cli::command(),
         crm_mon::Called::command(),
         simulate::Called::command(),
+        verify::Called::command(),
         key::Keygen::command().name("corosync-keygen"),
         qdisk::Mkqdisk::command().name("mkqdisk"),
         fence_demo::Called::command(),
@@ -188,6 +198,7 @@ Examples:
   holdfast why-down n2            why a node went down, in words
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast simulate -x cib.xml -d n1   what if n1 left?
+  holdfast verify -x cib.xml           what is wrong with it, by line
   holdfast explain -x cib.xml db n1    why is db not on n1?
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine

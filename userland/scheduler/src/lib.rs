@@ -32,6 +32,7 @@ pub use plan::{
     params_digest, plan,
 };
 pub use report::{
-    Explanation, StatusOptions, Step, current_status, revised_status, status_text, transition_summary,
+    Concern, Explanation, StatusOptions, Step, concerns, current_status, revised_status, status_text,
+    transition_summary,
 };
 pub use unpack::{Failed, NotACib};

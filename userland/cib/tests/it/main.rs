@@ -3,6 +3,7 @@
 mod hostile;
 mod reading;
 mod upgrade;
+mod validate;
 mod writing;
 
 /// A document around these resources.

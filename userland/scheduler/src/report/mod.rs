@@ -1,5 +1,6 @@
 //! What the working set says, in the words of Pacemaker's tools.
 
+mod concerns;
 mod executing;
 mod explain;
 mod status_text;
@@ -7,6 +8,7 @@ mod transition_text;
 
 use std::fmt::Write;
 
+pub use concerns::{Concern, concerns};
 pub use explain::{Explanation, Step};
 pub use status_text::{StatusOptions, status_text};
 pub use transition_text::transition_summary;
