@@ -31,7 +31,8 @@ fn changed_documents_are_judged_as_by_the_peer() {
         }
     }
     println!("{accepted} valid, {refused} not, {} differ:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(accepted > 10 && refused > 50, "the changes are of one kind: {accepted} valid, {refused} not");
+    // Few of the drawn clusters are valid before they are changed; of the recorded ones most are.
+    assert!(accepted > 3 && refused > 50, "the changes are of one kind: {accepted} valid, {refused} not");
     assert!(wrong.len() * 100 <= (accepted + refused) * TOLERANCE_PERCENT, "{}", wrong.join("\n"));
 }
 
