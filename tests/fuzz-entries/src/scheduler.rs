@@ -17,8 +17,11 @@ pub fn scheduler(data: &[u8]) {
     let root = cib::upgrade(root).root;
     let Ok(mut set) = WorkingSet::new(&root, Moment(1_700_000_000)) else { return };
     let _ = scheduler::current_status(&set, false);
+    set.place();
     set.schedule();
     let graph = set.graph();
+    let _ = scheduler::transition_summary(&mut set);
+    let _ = set.dot(true);
     let written = graph.to_xml();
     let again = Graph::parse(&written, "again.xml");
     assert_eq!(again.map(|g| g.to_xml()).as_deref(), Ok(written.as_str()), "written again, it is the same");

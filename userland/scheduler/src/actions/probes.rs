@@ -96,16 +96,13 @@ impl WorkingSet<'_> {
             }
             if self.probe(replica.container, node) {
                 any = true;
-                // One on each host: none starts before it is known that no other one is there.
-                for other in bundle.replicas.iter().filter(|o| o.container != replica.container) {
-                    if bundle.per_host == 1 {
-                        let kind = Kind::OPTIONAL.with(Kind::SAME_NODE);
-                        self.add_ordering(
-                            (replica.container, Task::MONITOR),
-                            (other.container, Task::START),
-                            kind,
-                        );
-                    }
+                // One on each host: none starts before it is known that no other one is there. Said once, it holds for the
+                // probes of all nodes.
+                let first = self.actions.probed_containers.insert(replica.container);
+                let others = bundle.replicas.iter().map(|o| o.container).filter(|o| *o != replica.container);
+                for other in others.filter(|_| first && bundle.per_host == 1) {
+                    let kind = Kind::OPTIONAL.with(Kind::SAME_NODE);
+                    self.add_ordering((replica.container, Task::MONITOR), (other, Task::START), kind);
                 }
             }
             if let Some(connection) = replica.connection

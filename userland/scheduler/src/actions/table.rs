@@ -1,6 +1,6 @@
 //! The table of actions: what one is, finding and making them, and the edges between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -157,6 +157,8 @@ pub(crate) struct Actions {
     /// How many of the orders of the history have been carried out.
     pub(super) orders_done: usize,
     pub(crate) visit: u32,
+    /// Containers of bundles whose probes come before the others' starts.
+    pub(super) probed_containers: BTreeSet<ResourceId>,
 }
 
 impl Actions {

@@ -93,6 +93,8 @@ impl Document {
         let node = match (self.by_name.get(name), self.configured_node(name).map(str::to_owned)) {
             (Some(at), _) => *at,
             (None, Some(id)) => self.node(name, &id),
+            // What is fenced is known, a remote node by its connection.
+            (None, None) if origin == FENCING => self.node(name, name),
             (None, None) => {
                 let node = Element::new("node").with("id", name).with("uname", name);
                 self.cib.child_mut("configuration").child_mut("nodes").children.push(node);

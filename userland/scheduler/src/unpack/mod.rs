@@ -34,7 +34,7 @@ pub(crate) const RESOURCES_MAX: usize = 100_000;
 const SCORES_MAX: usize = 16_000_000;
 
 /// Most replicas of a bundle: each of them is told the addresses of all others.
-pub(crate) const REPLICAS_MAX: u32 = 1_000;
+pub(crate) const REPLICAS_MAX: u32 = 128;
 
 /// What a document has to be, to be read at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
