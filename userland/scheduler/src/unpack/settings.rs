@@ -118,7 +118,6 @@ impl WorkingSet<'_> {
             asked.filter(|a| ["nothing", "quorum", "fencing", "unfencing"].contains(a)).unwrap_or(default);
         let value = match value {
             "unfencing" if device || !fencing => "quorum",
-            "fencing" if !fencing => "nothing",
             value => value,
         };
         match value {
