@@ -157,6 +157,8 @@ pub(crate) struct Actions {
     /// How many of the orders of the history have been carried out.
     pub(super) orders_done: usize,
     pub(crate) visit: u32,
+    /// Collectives none of whose parts can do this: their dependents have been blocked.
+    pub(crate) blocked: BTreeSet<(ResourceId, Task)>,
     /// Containers of bundles whose probes come before the others' starts.
     pub(super) probed_containers: BTreeSet<ResourceId>,
 }

@@ -77,11 +77,19 @@ impl WorkingSet<'_> {
         let task = action.task;
         let mut whole = self.top_of(resource);
         whole = self.resource(whole).parent.unwrap_or(whole);
-        for child in self.resource(whole).children.clone() {
-            let one = self.latest(child, task, None);
-            if one.is_none_or(|a| self.is(a, Is::RUNNABLE)) {
+        let children = self.resource(whole).children.len();
+        if children > 0 {
+            // What can do nothing at all was looked at once for all: instances may be many.
+            if self.actions.blocked.contains(&(whole, task)) {
                 return;
             }
+            for at in 0..children {
+                let one = self.latest(self.resource(whole).children[at], task, None);
+                if one.is_none_or(|a| self.is(a, Is::RUNNABLE)) {
+                    return;
+                }
+            }
+            self.actions.blocked.insert((whole, task));
         }
         for at in self.resource(whole).with_this.clone() {
             let colocation = &self.colocations[at];
