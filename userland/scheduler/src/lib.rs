@@ -6,8 +6,8 @@
 //!
 //! A plan that was carried out without failures leads to an empty plan.
 //!
-//! Beside it the whole of Pacemaker's scheduler is being built ([`WorkingSet`], decision 29): so far it reads configuration and
-//! status, shows them, and places resources.
+//! Beside it stands the whole of Pacemaker's scheduler ([`WorkingSet`], decisions 29 and 34): it reads configuration and status,
+//! places resources, finds what has to be done, and carries that out on paper. `rgmd` does not use it yet.
 
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,6 @@ use cib::{Attributes, parse_duration_ms};
 use crate::model::{Flags, NodeId, NodeKind, ResourceId, Variant, WorkingSet};
 use crate::orderings::Kind;
 use crate::transition::{self, Descriptor, Graph, Head, Place, Synapse};
-use crate::unpack::interval_of;
 
 use super::{ActionId, Edge, Is, Key, Task};
 
@@ -406,10 +405,7 @@ impl WorkingSet<'_> {
         let probe = task == "monitor" && interval_ms == 0;
         let mut timeout = meta.get("timeout").cloned();
         if probe && configured.is_none_or(|o| o.get("timeout").is_none()) {
-            let monitors = self
-                .configured_operations(resource)
-                .filter(|o| o.get("name") == Some("monitor") && self.is_enabled(o) && interval_of(o) > 0);
-            let shortest = monitors.min_by_key(|o| interval_of(o));
+            let shortest = self.shortest_monitor(resource);
             timeout = shortest.and_then(|o| o.get("timeout")).map(str::to_owned).or(timeout);
         }
         if known.is(Flags::FENCE_DEVICE) && (probe || task == "start") {

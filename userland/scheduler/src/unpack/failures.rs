@@ -477,17 +477,15 @@ impl<'c> WorkingSet<'c> {
         meta
     }
 
+    /// Recurring monitors of the configuration that are not switched off.
+    fn monitors(&self, id: ResourceId) -> impl Iterator<Item = &Element> {
+        let all = self.configured_operations(id);
+        all.filter(|op| op.get("name") == Some("monitor") && interval_of(op) > 0 && self.is_enabled(op))
+    }
+
     /// The monitor that recurs most often: a probe may take as long as that.
-    fn shortest_monitor(&self, id: ResourceId) -> Option<&Element> {
-        let operations = self.resource(id).xml.children_named("operations");
-        let operations = operations.filter_map(|o| self.ids.resolve(o)).flat_map(|o| o.children_named("op"));
-        operations
-            .filter(|op| {
-                op.get("name") == Some("monitor")
-                    && interval_of(op) > 0
-                    && op.get("enabled").and_then(cib::parse_bool) != Some(false)
-            })
-            .min_by_key(|op| interval_of(op))
+    pub(crate) fn shortest_monitor(&self, id: ResourceId) -> Option<&Element> {
+        self.monitors(id).min_by_key(|op| interval_of(op))
     }
 
     /// What a failure of this operation asks for.
@@ -546,14 +544,9 @@ impl<'c> WorkingSet<'c> {
 
     /// A demotion that fails is as bad as a promoted resource that does.
     fn on_fail_of_promoted_monitor(&self, id: ResourceId) -> Option<OnFail> {
-        let operations = self.resource(id).xml.children_named("operations");
-        let operations = operations.filter_map(|o| self.ids.resolve(o)).flat_map(|o| o.children_named("op"));
-        operations
+        self.monitors(id)
             .filter(|op| {
-                op.get("name") == Some("monitor")
-                    && interval_of(op) > 0
-                    && op.get("role").and_then(Role::parse) == Some(Role::Promoted)
-                    && op.get("enabled").and_then(cib::parse_bool) != Some(false)
+                op.get("role").and_then(Role::parse) == Some(Role::Promoted)
                     && op.get("on-fail").is_some_and(|v| !v.eq_ignore_ascii_case("demote"))
             })
             .map(|op| self.on_fail_of(id, "monitor", interval_of(op)))
