@@ -73,6 +73,18 @@ pub fn has_ended(pidfd: BorrowedFd<'_>) -> io::Result<bool> {
     wait_end(pidfd, Duration::ZERO)
 }
 
+/// Takes leave of an ended process that is our child, whichever thread it came to: until then `kill -0` says that it lives.
+/// `None`: not our child, or it has not ended. Else its exit code, or 128 and the signal that ended it.
+#[must_use]
+pub fn reap(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    match waitid(Id::PIDFd(pidfd), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        Ok(WaitStatus::Exited(_, code)) => Some(code),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+        _ => None,
+    }
+}
+
 /// Waits until the process has ended, or the limit is over; says which.
 ///
 /// # Errors

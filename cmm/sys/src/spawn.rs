@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -20,6 +20,10 @@ pub struct Spawn {
     pub dir: PathBuf,
     /// Give the child a pipe on standard input (else `/dev/null`).
     pub stdin: bool,
+    /// `cgroup.procs` of the cgroup that it is born into, open for writing (else our own cgroup).
+    pub cgroup: Option<OwnedFd>,
+    /// User and group that it runs as, without further groups (else our own).
+    pub user: Option<(u32, u32)>,
 }
 
 /// A running child that leads its own process group. Dropping it neither kills nor reaps.
@@ -30,8 +34,8 @@ pub struct Spawned {
 }
 
 impl Spawn {
-    /// Starts the program: stdout and stderr are non-blocking pipes, umask 0026, default signal dispositions, and every
-    /// descriptor above 2 closed.
+    /// Starts the program: stdout and stderr are non-blocking pipes, umask 0026, default signal dispositions, normal
+    /// scheduling, no protection from the kernel's memory killer, and every descriptor above 2 closed.
     ///
     /// # Errors
     /// What `fork`, `exec` or `pidfd_open` say; `ErrorKind::NotFound` where there is no such program.
@@ -46,10 +50,19 @@ impl Spawn {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        if let Some((uid, gid)) = self.user {
+            command.gid(gid).uid(uid);
+        }
+        let cgroup = self.cgroup.as_ref().map_or(-1, |fd| fd.as_raw_fd());
         // SAFETY: the closure runs in the forked child before exec and calls only async-signal-safe functions; it
-        // captures nothing.
+        // captures a number of a descriptor that `self` holds open until after the fork.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
+                // Written by the child itself, so that nothing it forks can be born outside.
+                if cgroup >= 0 && libc::write(cgroup, c"0".as_ptr().cast(), 1) != 1 {
+                    return Err(io::Error::last_os_error());
+                }
+                ordinary_priority();
                 libc::umask(0o026);
                 // Close on exec rather than now: the standard library still reports a failed exec over a pipe of its own.
                 libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -115,6 +128,32 @@ impl Spawned {
     pub fn kill_group(&self) -> io::Result<()> {
         kill_group(&self.child)
     }
+    /// SIGTERM to the whole process group, under the same condition.
+    ///
+    /// # Errors
+    /// As for [`Self::kill_group`].
+    pub fn terminate_group(&self) -> io::Result<()> {
+        signal_group(&self.child, libc::SIGTERM)
+    }
+}
+
+/// An agent has no part in what a daemon needs for itself. Refusals do not matter: then there was nothing to give back.
+/// For the child between fork and exec: calls only async-signal-safe functions.
+fn ordinary_priority() {
+    let other = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the pointer is to a local that lives through the call.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const other) };
+    // SAFETY: plain system call on this process.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    // SAFETY: the path is a literal that ends with NUL.
+    let fd = unsafe { libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    if fd >= 0 {
+        // SAFETY: the buffer is a literal of at least that length; the descriptor was opened above and is closed once.
+        unsafe {
+            libc::write(fd, c"0".as_ptr().cast(), 1);
+            libc::close(fd);
+        }
+    }
 }
 
 /// SIGKILL to the process group that a child leads. Call it before the child is reaped: until then its number cannot have gone to
@@ -123,9 +162,13 @@ impl Spawned {
 /// # Errors
 /// What `kill` says; a group that is already empty is not an error.
 pub fn kill_group(leader: &Child) -> io::Result<()> {
+    signal_group(leader, libc::SIGKILL)
+}
+
+fn signal_group(leader: &Child, signal: libc::c_int) -> io::Result<()> {
     let group = libc::pid_t::try_from(leader.id()).map_err(io::Error::other)?;
     // SAFETY: plain system call with a process group whose leader is a child that is not reaped.
-    if unsafe { libc::kill(-group, libc::SIGKILL) } < 0 {
+    if unsafe { libc::kill(-group, signal) } < 0 {
         let error = io::Error::last_os_error();
         if error.raw_os_error() != Some(libc::ESRCH) {
             return Err(error);
@@ -135,7 +178,6 @@ pub fn kill_group(leader: &Child) -> io::Result<()> {
 }
 
 fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     // SAFETY: plain system calls on a descriptor that the caller holds open.
     let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
     if flags < 0 {

@@ -24,6 +24,10 @@ pub mod rc {
     pub const ERR_CONFIGURED: i32 = 6;
     /// Cleanly stopped.
     pub const NOT_RUNNING: i32 = 7;
+    /// Running promoted.
+    pub const RUNNING_PROMOTED: i32 = 8;
+    /// Working, but about to fail.
+    pub const DEGRADED: i32 = 190;
     /// Timed out (internal: agents never return it).
     pub const TIMED_OUT: i32 = 198;
 }
@@ -60,21 +64,80 @@ pub enum Work {
         /// Action, e.g. `start`.
         action: String,
     },
-    /// A fence agent, called without arguments, with `action=…` and the parameters on standard input.
+    /// A fence device. `fence_X`: called without arguments, with `action=…` and the parameters on standard input.
+    /// Otherwise a plugin of cluster-glue: a script of `external/X`, called with parameters in its environment, or one
+    /// that only the program `stonith` can call.
     Fence {
-        /// Agent, e.g. `fence_ipmilan`.
+        /// Agent, e.g. `fence_ipmilan`, `external/ipmi`, `apcmaster`.
         agent: String,
         /// Action, e.g. `off`.
+        action: String,
+    },
+    /// `/etc/init.d/AGENT ACTION`, without parameters; `monitor` is `status`.
+    Lsb {
+        /// Script, e.g. `rsync`.
+        agent: String,
+        /// Action.
+        action: String,
+    },
+    /// A unit of systemd: `start`, `stop`, `restart`, `monitor`.
+    Systemd {
+        /// Unit, e.g. `cron`; `.service` is implied.
+        unit: String,
+        /// Action.
+        action: String,
+    },
+    /// An init script of this name if there is one, else a unit of systemd.
+    Service {
+        /// Name.
+        agent: String,
+        /// Action.
+        action: String,
+    },
+    /// A Nagios plugin, with parameters as `--NAME VALUE`; its `start` is a check, its `stop` does nothing.
+    Nagios {
+        /// Plugin, e.g. `check_tcp`.
+        agent: String,
+        /// Action.
         action: String,
     },
 }
 
 impl Work {
+    /// What a resource's `class`, `provider` and `type` stand for; `None`: a class that does not exist here.
+    pub fn of(class: &str, provider: &str, kind: &str, action: &str) -> Option<Self> {
+        let (agent, action) = (kind.to_owned(), action.to_owned());
+        Some(match class {
+            "ocf" => Self::Ocf { provider: provider.to_owned(), agent, action },
+            "stonith" => Self::Fence { agent, action },
+            "lsb" => Self::Lsb { agent, action },
+            "systemd" => Self::Systemd { unit: agent, action },
+            "service" => Self::Service { agent, action },
+            "nagios" => Self::Nagios { agent, action },
+            _ => return None,
+        })
+    }
+
     /// The action's name.
     pub fn action(&self) -> &str {
         match self {
-            Self::Ocf { action, .. } | Self::Fence { action, .. } => action,
+            Self::Ocf { action, .. }
+            | Self::Fence { action, .. }
+            | Self::Lsb { action, .. }
+            | Self::Systemd { action, .. }
+            | Self::Service { action, .. }
+            | Self::Nagios { action, .. } => action,
         }
+    }
+
+    /// A fence device's.
+    pub fn is_fence(&self) -> bool {
+        matches!(self, Self::Fence { .. })
+    }
+
+    /// An action that only looks.
+    pub(crate) fn is_look(&self) -> bool {
+        matches!(self.action(), "monitor" | "status" | "meta-data" | "metadata" | "validate-all" | "notify")
     }
 }
 

@@ -1,5 +1,10 @@
-//! Runs agents: OCF resource agents and fence agents, each in its own process group, with a timeout, capped and always
-//! drained output, at most one operation a resource at a time, several resources at once, and recurring monitors.
+//! Runs agents of all classes: OCF resource agents, init scripts, units of systemd, Nagios plugins, fence agents and plugins
+//! of cluster-glue. Each run has its own process group and, where that is allowed, its own cgroup, a timeout with SIGTERM
+//! and SIGKILL behind it, and capped, always drained output; a resource has at most one operation at a time, several
+//! resources run at once, and monitors recur.
+//!
+//! What a resource's operations left running is watched: when a main process of it ends unasked, the resource's recurring
+//! monitors run at once, and [`Watched::Died`] tells.
 //!
 //! All of it happens on one thread of the executor's own; [`Executor::submit`] and [`Executor::cancel`] only queue, so
 //! the caller's event loop never waits for an agent. Outcomes arrive on a channel; `notify` is called after each, for
@@ -8,8 +13,14 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod cgroup;
+mod glue;
 mod job;
+mod procfs;
+mod run;
 mod runner;
+mod systemd;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,10 +28,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use holdfast_types::Span;
 use mio::{Poll, Waker};
 
 pub use agent::{AgentError, find_fence_agent, find_ocf_agent};
 pub use job::{Job, JobId, OpStatus, Outcome, Work, rc};
+pub use watch::Watched;
 
 use runner::{Command, Runner, WAKE};
 
@@ -31,6 +44,18 @@ pub struct ExecutorConfig {
     pub ocf_roots: Vec<PathBuf>,
     /// Folders searched in order for `fence_X`.
     pub fence_dirs: Vec<PathBuf>,
+    /// Folders searched in order for `external/X`.
+    pub glue_dirs: Vec<PathBuf>,
+    /// Folders searched in order for init scripts.
+    pub init_dirs: Vec<PathBuf>,
+    /// Folders searched in order for Nagios plugins.
+    pub nagios_dirs: Vec<PathBuf>,
+    /// Address of the bus that systemd is on, as in `DBUS_SYSTEM_BUS_ADDRESS`.
+    pub bus: String,
+    /// Where drop-ins of units go; a folder only where systemd runs.
+    pub systemd_dir: PathBuf,
+    /// Folder of the commands that agents call (`crm_attribute`, …), put first in their `PATH` and as `HA_SBIN_DIR`.
+    pub tools_dir: Option<PathBuf>,
     /// Name of this node (`CRM_meta_on_node`).
     pub node_name: String,
     /// Id of this node (`CRM_meta_on_node_uuid`).
@@ -41,6 +66,12 @@ pub struct ExecutorConfig {
     pub work_dir: PathBuf,
     /// Operations at the same time (`node-action-limit`).
     pub parallel_max: usize,
+    /// How long an agent that is over its time may clean up after SIGTERM before SIGKILL.
+    pub term_grace: Span,
+    /// Give each run a cgroup of its own, where that is allowed.
+    pub cgroups: bool,
+    /// Deaths of main processes bring monitors forward; [`Executor::set_watching`] changes it.
+    pub watch: bool,
 }
 
 impl ExecutorConfig {
@@ -56,12 +87,34 @@ impl ExecutorConfig {
         Self {
             ocf_roots: from_env("HOLDFAST_OCF_ROOT", "/usr/lib/ocf"),
             fence_dirs: from_env("HOLDFAST_FENCE_PATH", "/usr/sbin"),
+            glue_dirs: vec!["/usr/lib/stonith/plugins".into()],
+            init_dirs: vec!["/etc/init.d".into()],
+            nagios_dirs: vec!["/usr/lib/nagios/plugins".into()],
+            bus: std::env::var("DBUS_SYSTEM_BUS_ADDRESS")
+                .unwrap_or_else(|_| "unix:path=/run/dbus/system_bus_socket".to_owned()),
+            systemd_dir: "/run/systemd/system".into(),
+            tools_dir: std::env::var_os("HOLDFAST_TOOLS_DIR")
+                .map_or_else(|| PathBuf::from("/usr/lib/holdfast/bin"), PathBuf::from)
+                .canonicalize()
+                .ok()
+                .filter(|dir| agent::is_executable(&dir.join("crm_attribute"))),
             node_name: node_name.to_owned(),
             node_id,
             extra_env: std::env::vars().filter(|(k, _)| k == "HOLDFAST_RUN_DIR").collect(),
             work_dir,
             parallel_max: 2 * std::thread::available_parallelism().map_or(2, usize::from),
+            term_grace: Span::from_secs(1),
+            cgroups: true,
+            watch: true,
         }
+    }
+}
+
+impl ExecutorConfig {
+    /// Tells nodes on one machine apart.
+    fn node_tag(&self) -> String {
+        let dir = self.extra_env.iter().find(|(k, _)| k == "HOLDFAST_RUN_DIR");
+        dir.map_or_else(|| self.node_name.clone(), |(_, dir)| dir.clone())
     }
 }
 
@@ -70,6 +123,8 @@ impl ExecutorConfig {
 pub struct Executor {
     commands: Sender<Command>,
     waker: Arc<Waker>,
+    watched: Receiver<Watched>,
+    surroundings: String,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -84,14 +139,58 @@ impl Executor {
     ) -> io::Result<(Self, Receiver<Outcome>)> {
         let (commands, command_queue) = unbounded();
         let (outcomes, outcome_queue) = unbounded();
+        let (news, watched) = unbounded();
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let runner = Runner::new(config, poll, command_queue, outcomes, Box::new(notify));
+        let home = if config.cgroups {
+            cgroup::Home::make(&config.node_tag())
+        } else {
+            Err("it was not asked for".to_owned())
+        };
+        let surroundings = match &home {
+            Ok((home, _)) => format!("Agents run in cgroups of their own below {}", home.path().display()),
+            Err(why) => format!(
+                "Agents run without cgroups of their own ({why}): a process that leaves its agent's process group and \
+                 whose parent has ended outlives the agent's timeout"
+            ),
+        };
+        let (command, made) = (Arc::clone(&waker), home.ok());
+        let runner =
+            Runner::new(config, poll, command, command_queue, outcomes, news, made, Box::new(notify));
         let thread = std::thread::Builder::new()
             .name("executor".into())
             .stack_size(256 * 1024)
             .spawn(move || runner.run())?;
-        Ok((Self { commands, waker, thread: Some(thread) }, outcome_queue))
+        Ok((Self { commands, waker, watched, surroundings, thread: Some(thread) }, outcome_queue))
+    }
+
+    /// News of what resources left running, each followed by a call of `notify`. Watching begins by itself after each
+    /// operation that succeeds, but `stop`, and after the first recurring monitor that says that the resource runs; it
+    /// rests while an operation is under way.
+    pub fn watched(&self) -> Receiver<Watched> {
+        self.watched.clone()
+    }
+
+    /// Begins to watch a resource that no operation was run for: its processes are known by its name in their
+    /// environment, by cgroups of an earlier life of this daemon, and by these pid files.
+    pub fn watch(&self, resource: &str, pid_files: Vec<PathBuf>) {
+        self.send(Command::Watch(resource.to_owned(), pid_files));
+    }
+
+    /// Ends it.
+    pub fn unwatch(&self, resource: &str) {
+        self.send(Command::Unwatch(resource.to_owned()));
+    }
+
+    /// Whether deaths bring monitors forward and are told, for all resources (a resource's meta attribute
+    /// `holdfast-watch=false` keeps it out in any case).
+    pub fn set_watching(&self, on: bool) {
+        self.send(Command::Watching(on));
+    }
+
+    /// What agents run in, for the log; to be said once.
+    pub fn surroundings(&self) -> &str {
+        &self.surroundings
     }
 
     /// Queues an operation. It waits while another one of the same resource runs or the node is at its limit.
@@ -99,7 +198,7 @@ impl Executor {
         self.send(Command::Run(Box::new(job)));
     }
 
-    /// Ends a job: a queued one is dropped, a running one is killed with its process group, a recurring one stops
+    /// Ends a job: a queued one is dropped, a running one is ended with all that it started, a recurring one stops
     /// recurring. Its last outcome is [`OpStatus::Cancelled`].
     pub fn cancel(&self, id: JobId) {
         self.send(Command::Cancel(id));

@@ -1,104 +1,120 @@
-//! The executor's thread: queue, running children, recurring jobs.
-//!
-//! A job is queued → running → done; a recurring one then waits for its interval and is queued again. A child is done
-//! when its pidfd says so, not when its pipes close: a daemon that it started may keep those open for ever.
+//! The executor's thread: one loop over commands, deaths, output and deadlines.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStderr, ChildStdout};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
-use holdfast_sys::spawn::Spawned;
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use holdfast_types::Span;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::ExecutorConfig;
-use crate::agent::{self, AgentError, EXIT_REASON_PREFIX};
+use crate::agent::{self, AgentError, Plan};
+use crate::cgroup::{Group, Home};
+use crate::glue;
 use crate::job::{Job, JobId, OpStatus, Outcome, rc};
+use crate::run::{Body, Process, Running, Stream};
+use crate::systemd::{self, Answer};
+use crate::watch::{Death, Watched, Watcher, pid_files};
 
 pub(crate) const WAKE: Token = Token(usize::MAX);
-/// Output of one stream that is kept; the rest is read and dropped.
-const OUTPUT_MAX: usize = 64 * 1024;
-/// A pipe takes this much without a reader; a fence agent's parameters must fit.
-const INPUT_MAX: usize = 60 * 1024;
-/// A killed child that is still there after this long is in the kernel: said once, then waited for.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// Deaths of one resource bring its monitors forward at most this often: a daemon that ends main processes all the time
+/// would have them run all the time.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) enum Command {
     Run(Box<Job>),
     Cancel(JobId),
+    Watch(String, Vec<PathBuf>),
+    Unwatch(String),
+    Watching(bool),
     End,
 }
 
 pub(crate) struct Runner {
     config: ExecutorConfig,
     poll: Poll,
+    waker: Arc<Waker>,
     commands: Receiver<Command>,
     outcomes: Sender<Outcome>,
+    news: Sender<Watched>,
     notify: Box<dyn Fn() + Send>,
+    home: Option<Home>,
     queue: VecDeque<Pending>,
     running: BTreeMap<usize, Running>,
     /// Recurring jobs between two runs.
     resting: Vec<(Instant, Job)>,
     /// Result last reported of each recurring job.
     reported: BTreeMap<JobId, (OpStatus, i32)>,
+    watcher: Watcher,
+    /// When deaths last brought a resource's monitors forward, and those that died while one ran.
+    looked: BTreeMap<String, Instant>,
+    look_again: BTreeSet<String>,
+    /// Cgroups of what was killed, until they are empty.
+    dying: Vec<Group>,
+    units: Ends<(usize, Answer)>,
     next_slot: usize,
 }
+
+/// Both ends of a channel.
+type Ends<T> = (Sender<T>, Receiver<T>);
 
 struct Pending {
     job: Job,
     since: Instant,
 }
 
-struct Running {
-    job: Job,
-    child: Spawned,
-    stdout: Capture<ChildStdout>,
-    stderr: Capture<ChildStderr>,
+/// How a run ended.
+struct Ended {
+    status: OpStatus,
+    rc: i32,
+    reason: String,
+    stdout: String,
+    stderr: String,
+    exec: Duration,
     queued: Duration,
-    started: Instant,
-    deadline: Instant,
-    killed_for: Option<OpStatus>,
-    warned: bool,
-}
-
-struct Capture<R> {
-    pipe: Option<R>,
-    kept: Vec<u8>,
-    /// Stopped reading before the pipe was empty: the poller, being edge-triggered, will not say so again.
-    more: bool,
-}
-
-/// What a poll token stands for: slot × 4 + stream.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stream {
-    Death = 0,
-    Stdout = 1,
-    Stderr = 2,
 }
 
 impl Runner {
+    #[allow(clippy::too_many_arguments, reason = "the ends of everything that the handle holds")]
     pub(crate) fn new(
         config: ExecutorConfig,
         poll: Poll,
+        waker: Arc<Waker>,
         commands: Receiver<Command>,
         outcomes: Sender<Outcome>,
+        news: Sender<Watched>,
+        home: Option<(Home, Vec<(String, Group)>)>,
         notify: Box<dyn Fn() + Send>,
     ) -> Self {
+        let mut watcher = Watcher::default();
+        let home = home.map(|(home, earlier)| {
+            for (resource, group) in earlier {
+                watcher.keep(poll.registry(), &resource, group);
+            }
+            home
+        });
         Self {
             config,
             poll,
+            waker,
             commands,
             outcomes,
+            news,
             notify,
+            home,
             queue: VecDeque::new(),
             running: BTreeMap::new(),
             resting: Vec::new(),
             reported: BTreeMap::new(),
+            watcher,
+            looked: BTreeMap::new(),
+            look_again: BTreeSet::new(),
+            dying: Vec::new(),
+            units: unbounded(),
             next_slot: 0,
         }
     }
@@ -112,38 +128,52 @@ impl Runner {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return self.kill_all(),
             }
+            let mut deaths = Vec::new();
             for event in &events {
-                if event.token() != WAKE {
-                    self.stream_ready(event.token());
+                match event.token() {
+                    WAKE => {}
+                    token if token.0 >= Watcher::FIRST_TOKEN => {
+                        deaths.extend(self.watcher.ready(self.poll.registry(), token));
+                    }
+                    token => self.stream_ready(token),
                 }
             }
-            for run in self.running.values_mut().filter(|r| r.has_more()) {
-                run.stdout.drain();
-                run.stderr.drain();
+            for process in self.running.values_mut().filter_map(Running::process).filter(|p| p.has_more()) {
+                process.stdout.drain();
+                process.stderr.drain();
             }
             while let Ok(command) = self.commands.try_recv() {
                 match command {
                     Command::Run(job) => self.queue.push_back(Pending { job: *job, since: Instant::now() }),
                     Command::Cancel(id) => self.cancel(id),
+                    Command::Watch(resource, files) => {
+                        self.watcher.begin(self.poll.registry(), &resource, files);
+                    }
+                    Command::Unwatch(resource) => self.watcher.pause(self.poll.registry(), &resource),
+                    Command::Watching(on) => self.config.watch = on,
                     Command::End => return self.kill_all(),
                 }
             }
             self.expire();
             self.reap();
+            while let Ok((slot, answer)) = self.units.1.try_recv() {
+                self.unit_done(slot, answer);
+            }
+            // After what has ended: an operation's own end may be the reason of a death, and it has been paused then.
+            for death in deaths {
+                self.died(death);
+            }
             self.start_ready();
         }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let running = self.running.values().map(|r| match r.killed_for {
-            _ if r.has_more() => Instant::now(),
-            None => r.deadline,
-            Some(_) => Instant::now() + Duration::from_millis(200),
-        });
-        running.chain(self.resting.iter().map(|(at, _)| *at)).min()
+        let running = self.running.values().map(Running::due);
+        let dying = self.dying.first().map(|_| Instant::now() + Duration::from_millis(50));
+        running.chain(self.resting.iter().map(|(at, _)| *at)).chain(dying).min()
     }
 
-    /// Moves rested jobs to the queue and kills what is over its time.
+    /// Moves rested jobs to the queue and ends what is over its time.
     fn expire(&mut self) {
         let now = Instant::now();
         let (due, resting) = std::mem::take(&mut self.resting).into_iter().partition(|(at, _)| *at <= now);
@@ -151,26 +181,41 @@ impl Runner {
         for (since, job) in due {
             self.queue.push_back(Pending { job, since });
         }
-        for run in self.running.values_mut() {
-            if run.killed_for.is_none() && run.deadline <= now {
-                run.kill(OpStatus::Timeout);
-            } else if run.killed_for.is_some() && !run.warned && run.deadline + KILL_PATIENCE <= now {
-                run.warned = true;
-                let line = format!("{} will not die!\n", run.child.pid());
-                run.stderr.kept.extend_from_slice(line.as_bytes());
+        let grace = self.config.term_grace.to_duration();
+        let mut given_up = Vec::new();
+        for (slot, run) in &mut self.running {
+            if run.ending.is_none() && run.deadline <= now {
+                run.end(OpStatus::Timeout, grace);
+            }
+            run.press(now);
+            if run.ending.is_some() && matches!(run.body, Body::Unit(_)) {
+                given_up.push(*slot);
             }
         }
+        for slot in given_up {
+            self.give_unit_up(slot);
+        }
+        self.dying.retain(|group| group.is_populated() || group.remove().is_err());
     }
 
+    /// Starts what may run, the longest waiting first: one operation of a resource at a time, so many in all. Fencing
+    /// does not wait for agents.
     fn start_ready(&mut self) {
+        let mut busy: BTreeSet<String> = self.running.values().map(|r| r.job.resource.clone()).collect();
+        let mut room = self
+            .config
+            .parallel_max
+            .saturating_sub(self.running.values().filter(|r| !r.job.work.is_fence()).count());
         let mut index = 0;
-        while index < self.queue.len() && self.running.len() < self.config.parallel_max {
-            let resource = &self.queue[index].job.resource;
-            let busy = self.running.values().any(|r| r.job.resource == *resource)
-                || self.queue.iter().take(index).any(|p| p.job.resource == *resource);
-            if busy {
+        while let Some(pending) = self.queue.get(index) {
+            let fence = pending.job.work.is_fence();
+            let free = busy.insert(pending.job.resource.clone());
+            if !free || (room == 0 && !fence) {
                 index += 1;
-            } else if let Some(pending) = self.queue.remove(index) {
+                continue;
+            }
+            room -= usize::from(!fence);
+            if let Some(pending) = self.queue.remove(index) {
                 self.start(pending);
             }
         }
@@ -179,92 +224,174 @@ impl Runner {
     fn start(&mut self, Pending { job, since }: Pending) {
         let started = Instant::now();
         let queued = started.duration_since(since);
-        let (call, input) = match agent::call(&self.config, &job) {
-            Ok(call) => call,
+        let plan = match agent::plan(&self.config, &job) {
+            Ok(plan) => plan,
             Err(e) => {
                 let (status, code) = match e {
                     AgentError::NotInstalled { .. } => (OpStatus::NotInstalled, rc::ERR_INSTALLED),
                     AgentError::BadName(_) => (OpStatus::Error, rc::ERR_CONFIGURED),
+                    AgentError::Writable(_) => (OpStatus::Error, rc::ERR_PERM),
+                    AgentError::NoAction { .. } => (OpStatus::Done, rc::ERR_UNIMPLEMENTED),
                 };
-                return self.finish(job, Result::bare(status, code, e.to_string(), queued));
+                return self.finish(job, Ended::bare(status, code, e.to_string(), queued));
             }
         };
-        let spawned = call.start().and_then(|mut child| {
-            feed(&mut child, input.as_deref()).inspect_err(|_| {
-                let _ = child.kill_group();
-            })?;
-            Ok(child)
-        });
-        let mut child = match spawned {
-            Ok(child) => child,
-            Err(e) => {
-                let reason = format!("could not start {}: {e}", call.program.display());
-                return self.finish(job, Result::bare(OpStatus::Error, rc::ERR_GENERIC, reason, queued));
-            }
-        };
-        let slot = self.next_slot;
+        if !job.work.is_look() {
+            self.watcher.pause(self.poll.registry(), &job.resource);
+        }
         self.next_slot += 1;
-        let run = Running {
-            stdout: Capture { pipe: child.take_stdout(), kept: Vec::new(), more: false },
-            stderr: Capture { pipe: child.take_stderr(), kept: Vec::new(), more: false },
-            deadline: started + job.timeout.to_duration(),
-            job,
-            child,
-            queued,
-            started,
-            killed_for: None,
-            warned: false,
+        let slot = self.next_slot;
+        let body = match plan {
+            Plan::Nothing => {
+                let ended = Ended::bare(OpStatus::Done, rc::SUCCESS, String::new(), queued);
+                return self.finish(job, ended);
+            }
+            Plan::Unit(unit) => self.begin_unit(slot, &unit, job.work.action()),
+            Plan::Program(call, input) => {
+                self.launch(&job, *call, input.as_deref(), slot).map(|p| Body::Process(Box::new(p)))
+            }
+            Plan::Glue(script) => {
+                let call = glue::names_call(&self.config, &script);
+                self.launch(&job, call, None, slot).map(|mut process| {
+                    process.then = Some(script);
+                    Body::Process(Box::new(process))
+                })
+            }
         };
-        let registry = self.poll.registry();
-        let watch = |fd: i32, stream: Stream| {
-            registry.register(&mut SourceFd(&fd), Token(slot * 4 + stream as usize), Interest::READABLE)
-        };
-        let watched = watch(run.child.pidfd().as_raw_fd(), Stream::Death)
-            .and_then(|()| run.stdout.pipe.as_ref().map_or(Ok(()), |p| watch(p.as_raw_fd(), Stream::Stdout)))
-            .and_then(|()| run.stderr.pipe.as_ref().map_or(Ok(()), |p| watch(p.as_raw_fd(), Stream::Stderr)));
-        self.running.insert(slot, run);
-        if watched.is_err()
-            && let Some(run) = self.running.get_mut(&slot)
-        {
-            run.kill(OpStatus::Error);
+        match body {
+            Ok(body) => {
+                let deadline = started + job.timeout.to_duration();
+                self.running.insert(slot, Running { job, body, queued, started, deadline, ending: None });
+            }
+            Err(reason) => {
+                self.finish(job, Ended::bare(OpStatus::Error, rc::ERR_GENERIC, reason, queued));
+            }
         }
     }
 
+    fn launch(
+        &mut self,
+        job: &Job,
+        call: holdfast_sys::spawn::Spawn,
+        input: Option<&str>,
+        slot: usize,
+    ) -> Result<Process, String> {
+        let program = call.program.display().to_string();
+        let group = self.home.as_mut().map(|home| home.group(&job.resource)).transpose();
+        group
+            .and_then(|group| Process::start(call, input, group, slot, self.poll.registry()))
+            .map_err(|e| format!("could not start {program}: {e}"))
+    }
+
+    fn begin_unit(&mut self, slot: usize, unit: &str, action: &str) -> Result<Body, String> {
+        let (done, waker) = (self.units.0.clone(), Arc::clone(&self.waker));
+        let answered = move |answer| {
+            // Nobody listens any more: the executor has ended.
+            if done.send((slot, answer)).is_ok() {
+                let _ = waker.wake();
+            }
+        };
+        let begun = systemd::begin(&self.config, unit, action, answered);
+        begun.map(Body::Unit).map_err(|e| {
+            format!("systemd cannot be reached at {}: {e}; is it this machine's init?", self.config.bus)
+        })
+    }
+
+    fn unit_done(&mut self, slot: usize, answer: Answer) {
+        let Some(run) = self.running.remove(&slot) else { return };
+        let mut ended = Ended::bare(answer.status, answer.rc, answer.reason, run.queued);
+        ended.exec = run.started.elapsed();
+        self.finish(run.job, ended);
+    }
+
+    fn give_unit_up(&mut self, slot: usize) {
+        let Some(run) = self.running.remove(&slot) else { return };
+        let (status, code, mut reason) = run.verdict(None, "");
+        if status == OpStatus::Timeout {
+            reason = format!("systemd was not done within {}", run.job.timeout);
+        }
+        let mut ended = Ended::bare(status, code, reason, run.queued);
+        ended.exec = run.started.elapsed();
+        self.finish(run.job, ended);
+    }
+
     fn stream_ready(&mut self, token: Token) {
-        let Some(run) = self.running.get_mut(&(token.0 / 4)) else { return };
+        let Some(process) = self.running.get_mut(&(token.0 / 4)).and_then(Running::process) else { return };
         if token.0 % 4 == Stream::Stdout as usize {
-            run.stdout.drain();
+            process.stdout.drain();
         } else if token.0 % 4 == Stream::Stderr as usize {
-            run.stderr.drain();
+            process.stderr.drain();
         }
     }
 
     /// Takes the results of children that have ended.
     fn reap(&mut self) {
-        let ended: Vec<(usize, Option<std::process::ExitStatus>)> = self
+        let ended: Vec<(usize, Option<ExitStatus>)> = self
             .running
             .iter_mut()
-            .filter_map(|(slot, run)| match run.child.try_wait() {
+            .filter_map(|(slot, run)| match run.process()?.child.try_wait() {
                 Ok(None) => None,
                 Ok(Some(status)) => Some((*slot, Some(status))),
                 Err(_) => Some((*slot, None)),
             })
             .collect();
         for (slot, status) in ended {
-            if let Some(mut run) = self.running.remove(&slot) {
-                run.stdout.drain();
-                run.stderr.drain();
-                // Dropping the pidfd closes it, which also takes it out of the poll set; deregister to be exact.
-                let _ =
-                    self.poll.registry().deregister(&mut SourceFd(&run.child.pidfd().as_fd().as_raw_fd()));
-                let (job, result) = run.into_result(status);
-                self.finish(job, result);
-            }
+            self.ended(slot, status);
         }
     }
 
-    fn finish(&mut self, job: Job, result: Result) {
+    fn ended(&mut self, slot: usize, status: Option<ExitStatus>) {
+        let Some(mut run) = self.running.remove(&slot) else { return };
+        let Body::Process(process) = &mut run.body else { return };
+        process.stdout.drain();
+        process.stderr.drain();
+        process.forget(self.poll.registry());
+        let (stdout, stderr) = (process.stdout.text(), process.stderr.text());
+        let group = process.group.take();
+        let then = process.then.take();
+        if run.ending.is_some() {
+            // What it started must not outlive it.
+            process.kill();
+            if let Some(group) = group {
+                let _ = group.kill();
+                self.dying.push(group);
+            }
+        } else if let Some(group) = group {
+            if group.is_populated() {
+                self.watcher.keep(self.poll.registry(), &run.job.resource, group);
+            } else {
+                let _ = group.remove();
+            }
+        }
+        if let (Some(script), Some(0), None) = (then, status.and_then(|s| s.code()), &run.ending) {
+            let call = glue::main_call(&self.config, &script, &run.job, &stdout);
+            self.next_slot += 1;
+            let slot = self.next_slot;
+            match self.launch(&run.job, call, None, slot) {
+                Ok(process) => {
+                    run.body = Body::Process(Box::new(process));
+                    self.running.insert(slot, run);
+                }
+                Err(reason) => {
+                    let ended = Ended::bare(OpStatus::Error, rc::ERR_GENERIC, reason, run.queued);
+                    self.finish(run.job, ended);
+                }
+            }
+            return;
+        }
+        let (status, code, reason) = run.verdict(status, &stderr);
+        let code = if status == OpStatus::Done {
+            agent::uniform(&run.job.work, run.job.interval == Span::ZERO, code)
+        } else {
+            code
+        };
+        let (exec, queued) = (run.started.elapsed(), run.queued);
+        self.finish(run.job, Ended { status, rc: code, reason, stdout, stderr, exec, queued });
+    }
+
+    fn finish(&mut self, job: Job, result: Ended) {
         let recurring = job.interval > Span::ZERO && result.status != OpStatus::Cancelled;
+        self.watch_after(&job, &result);
         let outcome = Outcome {
             id: job.id,
             resource: job.resource.clone(),
@@ -281,7 +408,12 @@ impl Runner {
         let news = (outcome.status, outcome.rc);
         let id = job.id;
         let known = if recurring {
-            self.resting.push((Instant::now() + job.interval.to_duration(), job));
+            let pause = if self.look_again.remove(&job.resource) {
+                Duration::ZERO
+            } else {
+                job.interval.to_duration()
+            };
+            self.resting.push((Instant::now() + pause, job));
             self.reported.insert(id, news) == Some(news)
         } else {
             self.reported.remove(&id);
@@ -292,10 +424,63 @@ impl Runner {
         }
     }
 
-    fn cancel(&mut self, id: JobId) {
-        if let Some(run) = self.running.values_mut().find(|r| r.job.id == id) {
-            run.kill(OpStatus::Cancelled);
+    /// What an operation's end means for watching.
+    fn watch_after(&mut self, job: &Job, result: &Ended) {
+        let refused = |(name, value): &(String, String)| {
+            name == SWITCH && matches!(value.as_str(), "false" | "off" | "no" | "n" | "0")
+        };
+        if !self.config.watch || job.work.is_fence() || job.meta.iter().any(refused) {
             return;
+        }
+        let well = result.status == OpStatus::Done
+            && matches!(result.rc, rc::SUCCESS | rc::RUNNING_PROMOTED | rc::DEGRADED);
+        let began = match job.work.action() {
+            // Of a unit's processes systemd knows.
+            _ if matches!(job.work, crate::Work::Systemd { .. } | crate::Work::Nagios { .. }) => false,
+            "stop" | "migrate_to" | "meta-data" | "metadata" | "validate-all" | "notify" => false,
+            // A resource that ran before we did: its monitor says that it runs.
+            "monitor" | "status" => job.interval > Span::ZERO && !self.watcher.is_told(&job.resource),
+            _ => true,
+        };
+        if began && well {
+            self.watcher.begin(self.poll.registry(), &job.resource, pid_files(&job.params));
+        }
+    }
+
+    /// A main process ended unasked: the resource's monitors run now, not at their time.
+    fn died(&mut self, death: Death) {
+        let Death { resource, pid, name, code } = death;
+        if !self.config.watch || !self.watcher.is_told(&resource) {
+            return;
+        }
+        let now = Instant::now();
+        let at = match self.looked.get(&resource) {
+            Some(last) if *last + LOOK_PAUSE > now => *last + LOOK_PAUSE,
+            _ => now,
+        };
+        self.looked.insert(resource.clone(), at);
+        let mut monitored = false;
+        for (due, _) in self.resting.iter_mut().filter(|(_, job)| job.resource == resource) {
+            *due = (*due).min(at);
+            monitored = true;
+        }
+        // One that runs may have looked before the death.
+        let looks = |job: &Job| job.resource == resource && job.interval > Span::ZERO;
+        if self.running.values().any(|r| looks(&r.job)) {
+            self.look_again.insert(resource.clone());
+            monitored = true;
+        }
+        monitored = monitored || self.queue.iter().any(|p| looks(&p.job));
+        let news = Watched::Died { resource, pid, name, code, monitored };
+        if self.news.send(news).is_ok() {
+            (self.notify)();
+        }
+    }
+
+    fn cancel(&mut self, id: JobId) {
+        let grace = self.config.term_grace.to_duration();
+        if let Some(run) = self.running.values_mut().find(|r| r.job.id == id) {
+            return run.end(OpStatus::Cancelled, grace);
         }
         let queued = self.queue.iter().position(|p| p.job.id == id).and_then(|i| self.queue.remove(i));
         let resting = || self.resting.iter().position(|(_, job)| job.id == id);
@@ -304,117 +489,37 @@ impl Runner {
             None => resting().map(|i| self.resting.remove(i).1),
         };
         if let Some(job) = job {
-            let result = Result::bare(OpStatus::Cancelled, rc::SUCCESS, String::new(), Duration::ZERO);
+            let result = Ended::bare(OpStatus::Cancelled, rc::SUCCESS, String::new(), Duration::ZERO);
             self.finish(job, result);
         }
     }
 
     fn kill_all(mut self) {
-        for run in self.running.values_mut() {
-            run.kill(OpStatus::Cancelled);
-        }
+        self.running.retain(|_, run| {
+            run.end(OpStatus::Cancelled, Duration::ZERO);
+            run.process().is_some()
+        });
         // Reap what dies at once; a child stuck in the kernel is init's.
         let patience = Instant::now() + Duration::from_secs(1);
         while !self.running.is_empty() && Instant::now() < patience {
-            self.running.retain(|_, run| matches!(run.child.try_wait(), Ok(None)));
+            self.running.retain(|_, run| {
+                let ended = run.process().is_none_or(|p| !matches!(p.child.try_wait(), Ok(None)));
+                if ended && let Some(group) = run.process().and_then(|p| p.group.take()) {
+                    let _ = group.remove();
+                }
+                !ended
+            });
             let _ = self.poll.poll(&mut Events::with_capacity(8), Some(Duration::from_millis(5)));
         }
     }
 }
 
-impl Running {
-    fn has_more(&self) -> bool {
-        self.stdout.more || self.stderr.more
-    }
-
-    fn kill(&mut self, why: OpStatus) {
-        if self.killed_for.is_none() {
-            self.killed_for = Some(why);
-            let _ = self.child.kill_group();
-        }
-    }
-
-    fn into_result(self, status: Option<std::process::ExitStatus>) -> (Job, Result) {
-        let stdout = String::from_utf8_lossy(&self.stdout.kept).into_owned();
-        let stderr = String::from_utf8_lossy(&self.stderr.kept).into_owned();
-        let (status, code, reason) = match (self.killed_for, status) {
-            (Some(OpStatus::Timeout), _) => (
-                OpStatus::Timeout,
-                rc::TIMED_OUT,
-                format!("killed after its timeout of {}", self.job.timeout),
-            ),
-            (Some(why), _) => (why, rc::ERR_GENERIC, "killed".to_owned()),
-            (None, None) => {
-                (OpStatus::Error, rc::ERR_GENERIC, "lost track of the agent's process".to_owned())
-            }
-            (None, Some(s)) => match s.code() {
-                Some(code) => (OpStatus::Done, code, exit_reason(&stderr).to_owned()),
-                None => {
-                    let signal = s.signal().unwrap_or(0);
-                    (OpStatus::Error, rc::ERR_GENERIC, format!("agent ended by signal {signal}"))
-                }
-            },
-        };
-        let exec = self.started.elapsed();
-        (self.job, Result { status, rc: code, reason, stdout, stderr, exec, queued: self.queued })
-    }
-}
-
-struct Result {
-    status: OpStatus,
-    rc: i32,
-    reason: String,
-    stdout: String,
-    stderr: String,
-    exec: Duration,
-    queued: Duration,
-}
-
-impl Result {
+impl Ended {
     fn bare(status: OpStatus, rc: i32, reason: String, queued: Duration) -> Self {
         let (stdout, stderr) = (String::new(), String::new());
         Self { status, rc, reason, stdout, stderr, exec: Duration::ZERO, queued }
     }
 }
 
-impl<R: Read> Capture<R> {
-    /// Reads what is there; keeps up to the maximum and drops the rest, so that the agent never blocks on a full pipe.
-    fn drain(&mut self) {
-        self.more = false;
-        let Some(pipe) = &mut self.pipe else { return };
-        let mut buffer = [0_u8; 4096];
-        // A flooding agent gets its share of a turn, not all of it.
-        for _ in 0..64 {
-            match pipe.read(&mut buffer) {
-                Ok(0) => {
-                    self.pipe = None;
-                    return;
-                }
-                Ok(n) => {
-                    let room = OUTPUT_MAX.saturating_sub(self.kept.len());
-                    self.kept.extend_from_slice(&buffer[..n.min(room)]);
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return,
-            }
-        }
-        self.more = true;
-    }
-}
-
-/// The text of the last `ocf-exit-reason:` line.
-fn exit_reason(stderr: &str) -> &str {
-    stderr.lines().rev().find_map(|l| l.split_once(EXIT_REASON_PREFIX)).map_or("", |(_, text)| text.trim())
-}
-
-fn feed(child: &mut Spawned, input: Option<&str>) -> std::io::Result<()> {
-    let (Some(mut stdin), Some(input)) = (child.take_stdin(), input) else { return Ok(()) };
-    if input.len() > INPUT_MAX {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "more than 60 KiB of parameters"));
-    }
-    match stdin.write_all(input.as_bytes()) {
-        // An agent that never reads its input is its own affair.
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
-}
+/// Meta attribute of a resource: `false` leaves deaths of its processes to its monitors.
+const SWITCH: &str = "holdfast-watch";

@@ -11,7 +11,7 @@ use cib::Cib;
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use crossbeam_channel::Receiver;
-use executor::{Executor, ExecutorConfig, Outcome};
+use executor::{Executor, ExecutorConfig, Outcome, Watched};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::Signals;
 use holdfast_sys::service::Notify;
@@ -101,6 +101,7 @@ impl Driver {
         let config = executor_config(&paths, &facts, work_dir).map_err(files)?;
         let (executor, outcomes) =
             Executor::new(config, move || drop(waker.wake())).map_err(os("cannot start the executor"))?;
+        tracing::info!("{}", executor.surroundings());
         let now = now();
         tracing::info!(
             "Starting on node {} ({}) of cluster {}",
@@ -210,6 +211,9 @@ impl Driver {
         while let Ok(outcome) = self.outcomes.try_recv() {
             log_output(&outcome);
             inputs.push(Input::Outcome(Box::new(outcome)));
+        }
+        while let Ok(news) = self.executor.watched().try_recv() {
+            log_death(&news);
         }
         while let Some((number, saved)) = self.store.poll_done() {
             if let Err(e) = saved {
@@ -369,6 +373,18 @@ fn own_scratch(run_dir: &Path, incarnation: u64) -> std::io::Result<PathBuf> {
     }
     fs::write(&mark, life)?;
     Ok(scratch)
+}
+
+/// A resource's process ended unasked. Its monitors tell what that means.
+fn log_death(news: &Watched) {
+    let Watched::Died { resource, pid, name, code, monitored } = news else { return };
+    let how = match code {
+        Some(code) if *code > 128 => format!("ended by signal {}", code - 128),
+        Some(code) => format!("ended with exit code {code}"),
+        None => "ended".to_owned(),
+    };
+    let then = if *monitored { "its monitor runs now" } else { "it has no recurring monitor" };
+    log::line(Level::WARN, &format!("Process {pid} ({name}) of {resource} {how}, unasked: {then}"));
 }
 
 /// What an agent wrote: standard error is for operators, standard output for those who look closer.

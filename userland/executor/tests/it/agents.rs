@@ -1,71 +1,11 @@
-//! The executor with real agents: shell agents written here, and `ocf:heartbeat:Dummy` where it is installed.
+//! Agents written here, and `ocf:heartbeat:Dummy` where it is installed.
 
-#![forbid(unsafe_code)]
+use std::path::Path;
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use crossbeam_channel::Receiver;
-use executor::{Executor, ExecutorConfig, Job, JobId, OpStatus, Outcome, Work, rc};
+use executor::{JobId, OpStatus, Work, rc};
 use holdfast_types::Span;
 
-/// A private OCF root with the agents of one test, removed at the end.
-struct Bench {
-    root: PathBuf,
-    config: ExecutorConfig,
-}
-
-impl Bench {
-    fn new(name: &str) -> Self {
-        let root = std::env::temp_dir().join(format!("holdfast-executor-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(root.join("resource.d/test")).expect("temporary folder");
-        let mut config = ExecutorConfig::new("node1", 1, root.clone());
-        config.ocf_roots.insert(0, root.clone());
-        config.fence_dirs.insert(0, root.clone());
-        config.parallel_max = 4;
-        Self { root, config }
-    }
-
-    fn agent(&self, name: &str, body: &str) {
-        write_executable(&self.root.join("resource.d/test").join(name), body);
-    }
-
-    fn start(&self) -> (Executor, Receiver<Outcome>) {
-        Executor::new(self.config.clone(), || {}).expect("executor starts")
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.root);
-    }
-}
-
-fn write_executable(path: &Path, body: &str) {
-    // Written under another name and renamed: a concurrent fork of this test process must not hold it open for writing
-    // when it is executed (ETXTBSY).
-    let draft = path.with_extension("draft");
-    std::fs::write(&draft, format!("#!/bin/sh\n{body}\n")).expect("agent written");
-    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).expect("mode set");
-    std::fs::rename(&draft, path).expect("agent in place");
-}
-
-fn job(id: u64, resource: &str, agent: &str, action: &str) -> Job {
-    Job {
-        id: JobId(id),
-        resource: resource.into(),
-        work: Work::Ocf { provider: "test".into(), agent: agent.into(), action: action.into() },
-        params: Vec::new(),
-        meta: Vec::new(),
-        timeout: Span::from_secs(60),
-        interval: Span::ZERO,
-    }
-}
-
-fn next(outcomes: &Receiver<Outcome>) -> Outcome {
-    outcomes.recv_timeout(Duration::from_secs(60)).expect("an outcome arrives")
-}
+use crate::{Bench, eventually, gone, job, next, write_executable};
 
 #[test]
 fn an_agent_sees_the_contract_and_nothing_of_our_environment() {
@@ -114,11 +54,8 @@ fn a_hanging_agent_is_killed_with_its_whole_group() {
     assert!(out.reason.contains("timeout of 500 ms"), "{}", out.reason);
     let pids = std::fs::read_to_string(pids).expect("the agent ran");
     for pid in pids.split_whitespace() {
-        let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Err(_) => true,
-            Ok(stat) => stat.contains(") Z "),
-        };
-        assert!(eventually(gone), "process {pid} survived its group's SIGKILL");
+        let pid: u32 = pid.parse().expect("a pid");
+        assert!(eventually(|| gone(pid)), "process {pid} survived its group's SIGKILL");
     }
 }
 
@@ -244,15 +181,4 @@ fn the_real_dummy_agent_starts_and_stops() {
         let out = next(&outcomes);
         assert_eq!((out.status, out.rc), (OpStatus::Done, want), "{action}: {out:?}");
     }
-}
-
-fn eventually(mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while std::time::Instant::now() < deadline {
-        if holds() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    holds()
 }
