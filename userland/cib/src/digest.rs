@@ -1,5 +1,6 @@
 //! MD5, as Pacemaker's `op-digest` and CIB digests use it: to notice a difference, not to keep an attacker out.
 
+use crate::condition::compare_versions;
 use crate::tree::Element;
 
 impl Element {
@@ -8,6 +9,64 @@ impl Element {
     pub fn digest(&self) -> String {
         md5_hex(self.to_xml().as_bytes())
     }
+}
+
+/// Digest that peers compare documents by (`cibadmin --md5-sum-versioned`): of the text on one line, without what says who changed it
+/// last. The feature set says how it is made; before 3.0.5 it was the older form.
+#[must_use]
+pub fn versioned(root: &Element, feature_set: Option<&str>) -> String {
+    let mut text = String::new();
+    if feature_set.is_none_or(|set| compare_versions(set, "3.0.5").is_lt()) {
+        let mut filtered = root.clone();
+        sort(&mut filtered);
+        text.push(' ');
+        one_line(&filtered, true, &mut text);
+        text.push('\n');
+    } else {
+        one_line(root, true, &mut text);
+    }
+    md5_hex(text.as_bytes())
+}
+
+/// Digest of a document as it lies in a file (`cibadmin --md5-sum`).
+#[must_use]
+pub fn on_disk(root: &Element) -> String {
+    let mut text = String::from(" ");
+    one_line(root, false, &mut text);
+    text.push('\n');
+    md5_hex(text.as_bytes())
+}
+
+/// What says who changed a document, and when.
+const TRACES: [&str; 5] = ["origin", "cib-last-written", "update-origin", "update-client", "update-user"];
+
+fn one_line(element: &Element, filtered: bool, out: &mut String) {
+    out.push('<');
+    out.push_str(&element.name);
+    for (name, value) in element.attributes.iter().filter(|(name, _)| !filtered || !TRACES.contains(name)) {
+        out.push(' ');
+        out.push_str(name);
+        out.push_str("=\"");
+        out.push_str(value);
+        out.push('"');
+    }
+    if element.children.is_empty() {
+        out.push_str("/>");
+        return;
+    }
+    out.push('>');
+    element.children.iter().for_each(|child| one_line(child, filtered, out));
+    out.push_str("</");
+    out.push_str(&element.name);
+    out.push('>');
+}
+
+fn sort(element: &mut Element) {
+    let mut pairs: Vec<(String, String)> =
+        element.attributes.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    pairs.sort_unstable();
+    element.attributes = pairs.into_iter().collect();
+    element.children.iter_mut().for_each(sort);
 }
 
 /// MD5 (RFC 1321) in hexadecimal.

@@ -24,9 +24,11 @@ mod error;
 pub mod limits;
 mod model;
 mod nvpairs;
+pub mod operation;
 mod options;
 mod pairs;
 mod parse;
+pub mod patch;
 mod read;
 mod rules;
 mod tree;
@@ -34,10 +36,11 @@ mod upgrade;
 mod validate;
 mod values;
 mod write;
+pub mod xpath;
 
 pub use condition::{Attributes, Facts, compare_versions};
 pub use date::Moment;
-pub use digest::md5_hex;
+pub use digest::{md5_hex, on_disk as digest_on_disk, versioned as digest_versioned};
 pub use edit::EditError;
 pub use error::{CibError, Warning};
 pub use model::{

@@ -1,10 +1,13 @@
 //! The CIB reader and writer through their public door.
 
 mod hostile;
+mod operation;
+mod patch;
 mod reading;
 mod upgrade;
 mod validate;
 mod writing;
+mod xpath;
 
 /// A document around these resources.
 fn with_resources(resources: &str) -> String {
