@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use holdfast_types::Span;
 
+use crate::agent::Abilities;
+
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -13,9 +15,18 @@ pub struct Device {
     pub agent: String,
     /// What goes to the agent: everything but `pcmk_*`.
     params: Vec<(String, String)>,
-    hosts: Hosts,
+    check: Check,
+    /// `pcmk_host_check` says which check it is.
+    check_is_set: bool,
+    /// Names that the device knows nodes by.
+    aliases: BTreeMap<String, String>,
     /// Parameter that carries the victim's alias; `None`: nothing is sent.
     host_argument: Option<String>,
+    /// `pcmk_host_argument` names it.
+    argument_is_set: bool,
+    abilities: Option<Abilities>,
+    /// `pcmk_action_limit`: calls at the same time; `None`: any number.
+    limit: Option<u32>,
     /// Substitutes and limits by action.
     actions: BTreeMap<String, ActionSettings>,
     /// `pcmk_delay_base`: waited before `off` and `reboot`.
@@ -24,13 +35,17 @@ pub struct Device {
     delay_max: Span,
 }
 
-/// Which nodes a device can fence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Hosts {
+/// How it is found out which nodes a device can fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
     /// Any (`pcmk_host_check=none`).
-    Any(BTreeMap<String, String>),
-    /// These, with the names that the device knows them by.
-    Static(BTreeMap<String, String>),
+    Any,
+    /// Those that its parameters name.
+    Static,
+    /// Those that the agent lists.
+    Dynamic,
+    /// Those whose `status` the agent can tell.
+    Status,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,14 +75,6 @@ pub enum DeviceError {
         value: String,
         /// What is.
         expected: &'static str,
-    },
-    /// A feature that does not exist yet.
-    #[error("fence device {device}: not supported yet: {what}")]
-    Unsupported {
-        /// The device.
-        device: String,
-        /// What it asks for.
-        what: String,
     },
 }
 
@@ -121,18 +128,25 @@ impl Device {
             let (node, port) = pair.ok_or_else(|| bad("pcmk_host_map", entry, "node:port[;node:port]"))?;
             aliases.insert(node.to_owned(), port.to_owned());
         }
-        let hosts = match get("pcmk_host_check") {
-            Some("static-list") => Hosts::Static(aliases),
-            Some("none") => Hosts::Any(aliases),
-            Some(other @ ("dynamic-list" | "status")) => {
-                let what =
-                    format!("pcmk_host_check={other}; name the nodes in pcmk_host_list or pcmk_host_map");
-                return Err(DeviceError::Unsupported { device: id.to_owned(), what });
+        let check = match get("pcmk_host_check") {
+            Some("static-list") => Check::Static,
+            Some("dynamic-list") => Check::Dynamic,
+            Some("status") => Check::Status,
+            Some("none") => Check::Any,
+            Some(other) => {
+                return Err(bad("pcmk_host_check", other, "static-list, dynamic-list, status or none"));
             }
-            Some(other) => return Err(bad("pcmk_host_check", other, "static-list or none")),
-            // Pacemaker would ask the agent for a list; an agent asked to fence what it does not know fails.
-            None if aliases.is_empty() => Hosts::Any(aliases),
-            None => Hosts::Static(aliases),
+            // Until its agent's abilities are known: one asked to fence what it does not know fails.
+            None if aliases.is_empty() => Check::Any,
+            None => Check::Static,
+        };
+        let limit = match get("pcmk_action_limit") {
+            None => Some(1),
+            Some("-1") => None,
+            Some(text) => match text.parse() {
+                Ok(limit) if limit > 0 => Some(limit),
+                _ => return Err(bad("pcmk_action_limit", text, "a whole number from 1, or -1 for no limit")),
+            },
         };
         let mut actions: BTreeMap<String, ActionSettings> = BTreeMap::new();
         for (name, value) in params {
@@ -167,7 +181,12 @@ impl Device {
             id: id.to_owned(),
             agent: agent.to_owned(),
             params: params.iter().filter(|(n, _)| !for_us(n)).cloned().collect(),
-            hosts,
+            check,
+            check_is_set: get("pcmk_host_check").is_some(),
+            aliases,
+            argument_is_set: get("pcmk_host_argument").is_some(),
+            abilities: None,
+            limit,
             host_argument: match get("pcmk_host_argument") {
                 Some("none") => None,
                 Some(name) => Some(name.to_owned()),
@@ -179,13 +198,94 @@ impl Device {
         })
     }
 
-    /// Whether it can fence this node.
+    /// With what its agent can do, which decides what its parameters leave open: `pcmk_host_check`, `pcmk_host_argument`,
+    /// whether a reboot is one call, and unfencing.
     #[must_use]
-    pub fn can_fence(&self, node: &str) -> bool {
-        match &self.hosts {
-            Hosts::Any(_) => true,
-            Hosts::Static(aliases) => aliases.contains_key(node),
+    pub fn with_abilities(mut self, abilities: Abilities) -> Self {
+        if !self.check_is_set && self.aliases.is_empty() {
+            self.check = match &abilities {
+                a if a.has("list") => Check::Dynamic,
+                a if a.has("status") => Check::Status,
+                _ => Check::Any,
+            };
         }
+        if !self.argument_is_set {
+            self.host_argument = Some(abilities.host_argument().to_owned());
+        }
+        self.abilities = Some(abilities);
+        self
+    }
+
+    /// How it is found out whom it can fence.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        self.check
+    }
+
+    /// The name that it knows a node by.
+    #[must_use]
+    pub fn alias<'a>(&'a self, node: &'a str) -> &'a str {
+        self.aliases.get(node).map_or(node, String::as_str)
+    }
+
+    /// Whether its parameters name this node.
+    pub(crate) fn names(&self, node: &str) -> bool {
+        self.aliases.contains_key(node)
+    }
+
+    /// Whether its `on` is how a node gets access.
+    #[must_use]
+    pub fn unfences(&self) -> bool {
+        self.abilities.as_ref().is_some_and(Abilities::unfences)
+    }
+
+    /// Whether this action is run by the victim itself.
+    pub(crate) fn runs_on_target(&self, action: &str) -> bool {
+        action == "on" && self.abilities.as_ref().is_some_and(Abilities::on_target)
+    }
+
+    /// Its agent has no `reboot`, and nothing stands in for it: off, then on.
+    pub(crate) fn lacks_reboot(&self) -> bool {
+        let stands_in = self.actions.get("reboot").is_some_and(|s| s.substitute.is_some());
+        !stands_in && self.abilities.as_ref().is_some_and(|a| !a.has("reboot"))
+    }
+
+    /// Calls at the same time; `None`: any number.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    /// The node takes itself down by its watchdog.
+    pub(crate) fn is_watchdog(&self) -> bool {
+        self.agent == WATCHDOG
+    }
+
+    /// The device that stands for the nodes' own watchdogs where none is configured.
+    pub(crate) fn watchdog() -> Self {
+        Self {
+            id: "watchdog".to_owned(),
+            agent: WATCHDOG.to_owned(),
+            params: Vec::new(),
+            check: Check::Any,
+            check_is_set: true,
+            aliases: BTreeMap::new(),
+            host_argument: None,
+            argument_is_set: true,
+            abilities: None,
+            limit: None,
+            actions: BTreeMap::new(),
+            delay_base: DelayBase::Same(Span::ZERO),
+            delay_max: Span::ZERO,
+        }
+    }
+
+    /// The call that lists whom it can fence, or asks for one node's power, as [`Self::check`] says.
+    #[must_use]
+    pub fn query(&self, node: &str, node_id: u32, timeout: Span) -> Call {
+        if self.check == Check::Status {
+            return self.call("status", node, node_id, timeout);
+        }
+        self.plain("list", timeout)
     }
 
     /// The call for one victim. `timeout` is the cluster's `stonith-timeout`.
@@ -196,8 +296,7 @@ impl Device {
         if node_id != 0 {
             params.push(("nodeid".to_owned(), node_id.to_string()));
         }
-        let (Hosts::Any(aliases) | Hosts::Static(aliases)) = &self.hosts;
-        let alias = aliases.get(node).map_or(node, String::as_str);
+        let alias = self.alias(node);
         if let Some(argument) = &self.host_argument
             && !self.params.iter().any(|(n, _)| n == argument)
         {
@@ -215,10 +314,14 @@ impl Device {
     /// The call that checks the device itself (`start` and `monitor` of its resource).
     #[must_use]
     pub fn monitor(&self, timeout: Span) -> Call {
-        let settings = self.actions.get("monitor");
+        self.plain("monitor", timeout)
+    }
+
+    fn plain(&self, action: &str, timeout: Span) -> Call {
+        let settings = self.actions.get(action);
         Call {
             agent: self.agent.clone(),
-            action: settings.and_then(|s| s.substitute.clone()).unwrap_or_else(|| "monitor".to_owned()),
+            action: settings.and_then(|s| s.substitute.clone()).unwrap_or_else(|| action.to_owned()),
             params: self.params.clone(),
             timeout: settings.and_then(|s| s.timeout).unwrap_or(timeout),
         }
@@ -249,6 +352,9 @@ fn for_us(name: &str) -> bool {
         || matches!(name, "crm_feature_set" | "stonith-timeout" | "action")
 }
 
+/// Agent of the device that is a node's own watchdog.
+const WATCHDOG: &str = "fence_watchdog";
+
 const ACTIONS: [&str; 6] = ["reboot", "off", "on", "list", "monitor", "status"];
 
 #[cfg(test)]
@@ -275,7 +381,8 @@ mod tests {
             (vec![], true, true),
         ] {
             let device = device(&params).unwrap();
-            assert_eq!((device.can_fence("n1"), device.can_fence("other")), (n1, other), "{params:?}");
+            let can = |node: &str| device.check() == Check::Any || device.names(node);
+            assert_eq!((can("n1"), can("other")), (n1, other), "{params:?}");
         }
     }
 
@@ -295,6 +402,36 @@ mod tests {
         assert_eq!((call.action.as_str(), call.timeout), ("off", Span::from_secs(5)));
         let reboot = device.call("reboot", "n1", 4, Span::from_secs(60));
         assert_eq!((reboot.action.as_str(), reboot.timeout), ("off", Span::from_secs(60)));
+    }
+
+    #[test]
+    fn abilities_decide_what_parameters_leave_open() {
+        let of = |actions: &str| {
+            let actions = actions.split(' ').map(|a| format!("<action name='{a}'/>")).collect::<String>();
+            Abilities::of_metadata(&format!(
+                "<resource-agent>{actions}<parameter name='plug'/></resource-agent>"
+            ))
+        };
+        for (params, actions, want) in [
+            (vec![], "off list status", Check::Dynamic),
+            (vec![], "off status", Check::Status),
+            (vec![], "off", Check::Any),
+            (vec![("pcmk_host_list", "n1")], "off list", Check::Static),
+            (vec![("pcmk_host_map", "n1:1")], "off list", Check::Static),
+            (vec![("pcmk_host_check", "none")], "off list", Check::Any),
+            (vec![("pcmk_host_check", "status")], "off list", Check::Status),
+            (vec![("pcmk_host_check", "dynamic-list"), ("pcmk_host_list", "n1")], "off list", Check::Dynamic),
+        ] {
+            let device = device(&params).unwrap().with_abilities(of(actions));
+            assert_eq!(device.check(), want, "{params:?} {actions}");
+            let call = device.call("off", "n1", 0, Span::ZERO);
+            assert!(call.params.iter().any(|(k, _)| k == "plug"), "the agent's parameter for it");
+        }
+        let lacks = |params: &[(&str, &str)], actions| {
+            device(params).unwrap().with_abilities(of(actions)).lacks_reboot()
+        };
+        assert!(lacks(&[], "on off") && !lacks(&[], "off reboot"));
+        assert!(!lacks(&[("pcmk_reboot_action", "off")], "on off"), "what stands in is called");
     }
 
     #[test]
@@ -334,7 +471,11 @@ mod tests {
             ),
             (
                 ("pcmk_host_check", "maybe"),
-                "fence device d: pcmk_host_check=\"maybe\" is not valid; write static-list or none",
+                "fence device d: pcmk_host_check=\"maybe\" is not valid; write static-list, dynamic-list, status or none",
+            ),
+            (
+                ("pcmk_action_limit", "0"),
+                "fence device d: pcmk_action_limit=\"0\" is not valid; write a whole number from 1, or -1 for no limit",
             ),
             (
                 ("pcmk_off_timeout", "soon"),

@@ -7,8 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod device;
 mod fencer;
+mod topology;
 
-pub use device::{Call, Device, DeviceError};
-pub use fencer::{CallId, Candidate, Fencer, Level, Limits, Output, Record, Request, Verdict};
+pub use agent::{Abilities, hosts_of_list};
+pub use device::{Call, Check, Device, DeviceError};
+pub use fencer::{Ask, CallId, Candidate, Fencer, Limits, Output, Record, Request, Verdict};
+pub use topology::{Level, Target};

@@ -57,6 +57,8 @@ const PACKAGES: &[&str] = &[
     "postgresql-15",
     "procps",
     "python3",
+    "python3-dbus",
+    "python3-gi",
     "qemu-block-extra",
     "qemu-system-x86",
     "resource-agents",

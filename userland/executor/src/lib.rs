@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod catalog;
 mod cgroup;
 mod glue;
 mod job;
@@ -32,6 +33,7 @@ use holdfast_types::Span;
 use mio::{Poll, Waker};
 
 pub use agent::{AgentError, find_fence_agent, find_ocf_agent};
+pub use catalog::{CatalogError, agents, alternatives, metadata, providers, run_once, standards};
 pub use job::{Job, JobId, OpStatus, Outcome, Work, rc};
 pub use watch::Watched;
 

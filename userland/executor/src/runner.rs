@@ -381,7 +381,8 @@ impl Runner {
         }
         let (status, code, reason) = run.verdict(status, &stderr);
         let code = if status == OpStatus::Done {
-            agent::uniform(&run.job.work, run.job.interval == Span::ZERO, code)
+            let probe = run.job.work.action() == "monitor" && run.job.interval == Span::ZERO;
+            agent::uniform(&run.job.work, probe, code)
         } else {
             code
         };

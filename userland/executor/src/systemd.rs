@@ -74,6 +74,43 @@ pub(crate) fn begin(
     Ok(Operation { socket })
 }
 
+/// Names of units: those that files describe, and those that are loaded. `Err`: in words.
+pub(crate) fn list(config: &ExecutorConfig) -> Result<Vec<String>, String> {
+    let socket = connect(&config.bus).map_err(|e| e.to_string())?;
+    let found: zbus::Result<Vec<String>> = zbus::block_on(async {
+        let bus = open(socket).await?;
+        let files = call(&bus, "ListUnitFiles", &()).await?;
+        let files: Vec<(String, String)> = files.body().deserialize()?;
+        let loaded = call(&bus, "ListUnits", &()).await?;
+        let loaded: Vec<Loaded> = loaded.body().deserialize()?;
+        let files = files.into_iter().filter_map(|(path, _)| Some(path.rsplit('/').next()?.to_owned()));
+        Ok(files.chain(loaded.into_iter().map(|u| u.0)).collect())
+    });
+    let names = found.map_err(|e| e.to_string())?;
+    let mut names: Vec<String> =
+        names.iter().filter_map(|n| n.strip_suffix(".service")).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// What a unit says of itself. `Err`: in words.
+pub(crate) fn description(config: &ExecutorConfig, name: &str) -> Result<String, String> {
+    let socket = connect(&config.bus).map_err(|e| format!("systemd cannot be reached: {e}"))?;
+    let unit = crate::agent::unit_name(name);
+    let found: zbus::Result<Option<String>> = zbus::block_on(async {
+        let bus = open(socket).await?;
+        let path: OwnedObjectPath = call(&bus, "LoadUnit", &(&unit,)).await?.body().deserialize()?;
+        if property(&bus, &path, "LoadState").await? == "not-found" {
+            return Ok(None);
+        }
+        property(&bus, &path, "Description").await.map(Some)
+    });
+    found.map_err(|e| e.to_string())?.ok_or_else(|| format!("systemd has no unit {unit}"))
+}
+
+type Loaded = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
 async fn carry_out(stream: UnixStream, unit: &str, action: &str, drop_in: &Path) -> zbus::Result<Answer> {
     let bus = open(stream).await?;
     let path: OwnedObjectPath = call(&bus, "LoadUnit", &(unit,)).await?.body().deserialize()?;

@@ -39,7 +39,7 @@ impl Power {
         }
         self.timeout = Span::from_millis(cib.options.stonith_timeout_ms);
         let levels = cib.fencing_levels.iter().map(|l| FencingLevel {
-            target: l.target.clone(),
+            target: l.target.clone().into(),
             index: l.index,
             devices: l.devices.clone(),
         });

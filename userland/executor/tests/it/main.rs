@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod catalog;
+mod classes;
 mod running;
+mod units;
 mod watching;
 
 use std::os::unix::fs::PermissionsExt;
