@@ -133,6 +133,18 @@ pub(crate) fn plan(config: &ExecutorConfig, job: &Job) -> Result<Plan, AgentErro
             "start" | "stop" | "restart" | "monitor" | "status" => Ok(Plan::Unit(unit_name(unit))),
             other => Err(no_action("systemd", other)),
         },
+        Work::Alert { path } => {
+            if !path.is_absolute() || !is_executable(path) {
+                return Err(not_installed(&path.display().to_string(), &[]));
+            }
+            let mut env = base_env(config);
+            env.extend(job.params.iter().map(|(k, v)| (k.into(), v.into())));
+            let (program, user) = (path.clone(), config.alert_user);
+            // Our own folder is not for that user.
+            let dir = PathBuf::from("/");
+            let spawn = Spawn { program, args: Vec::new(), env, dir, stdin: false, cgroup: None, user };
+            Ok(Plan::Program(Box::new(spawn), None))
+        }
         Work::Nagios { agent, action } => {
             let program = find_in(&config.nagios_dirs, agent)?;
             let args = match action.as_str() {
@@ -277,7 +289,10 @@ pub(crate) fn is_executable(path: &Path) -> bool {
 
 pub(crate) fn not_installed(name: &str, dirs: &[PathBuf]) -> AgentError {
     let searched = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
-    AgentError::NotInstalled { name: name.to_owned(), searched }
+    AgentError::NotInstalled {
+        name: name.to_owned(),
+        searched: if dirs.is_empty() { "/".into() } else { searched },
+    }
 }
 
 /// Agents put it before the line that says why they failed.

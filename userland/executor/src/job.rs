@@ -1,5 +1,7 @@
 //! What is to be run and how it ended.
 
+use std::path::PathBuf;
+
 use holdfast_types::Span;
 
 /// Chosen by the caller; comes back with the outcome.
@@ -101,6 +103,11 @@ pub enum Work {
         /// Action.
         action: String,
     },
+    /// An alert agent, without arguments: parameters are variables of its environment.
+    Alert {
+        /// The program, absolute.
+        path: PathBuf,
+    },
 }
 
 impl Work {
@@ -127,6 +134,7 @@ impl Work {
             | Self::Systemd { action, .. }
             | Self::Service { action, .. }
             | Self::Nagios { action, .. } => action,
+            Self::Alert { .. } => "alert",
         }
     }
 
@@ -137,7 +145,10 @@ impl Work {
 
     /// An action that only looks.
     pub(crate) fn is_look(&self) -> bool {
-        matches!(self.action(), "monitor" | "status" | "meta-data" | "metadata" | "validate-all" | "notify")
+        matches!(
+            self.action(),
+            "monitor" | "status" | "meta-data" | "metadata" | "validate-all" | "notify" | "alert"
+        )
     }
 }
 

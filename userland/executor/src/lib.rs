@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod alert;
 mod catalog;
 mod cgroup;
 mod glue;
@@ -33,6 +34,7 @@ use holdfast_types::Span;
 use mio::{Poll, Waker};
 
 pub use agent::{AgentError, find_fence_agent, find_ocf_agent};
+pub use alert::{Alert, AlertEvent, AlertResult, Alerts, Selection};
 pub use catalog::{CatalogError, agents, alternatives, metadata, providers, run_once, standards};
 pub use job::{Job, JobId, OpStatus, Outcome, Work, rc};
 pub use watch::Watched;
@@ -68,6 +70,8 @@ pub struct ExecutorConfig {
     pub work_dir: PathBuf,
     /// Operations at the same time (`node-action-limit`).
     pub parallel_max: usize,
+    /// User and group of alert agents; `None`: ours.
+    pub alert_user: Option<(u32, u32)>,
     /// How long an agent that is over its time may clean up after SIGTERM before SIGKILL.
     pub term_grace: Span,
     /// Give each run a cgroup of its own, where that is allowed.
@@ -105,6 +109,7 @@ impl ExecutorConfig {
             extra_env: std::env::vars().filter(|(k, _)| k == "HOLDFAST_RUN_DIR").collect(),
             work_dir,
             parallel_max: 2 * std::thread::available_parallelism().map_or(2, usize::from),
+            alert_user: None,
             term_grace: Span::from_secs(1),
             cgroups: true,
             watch: true,

@@ -387,6 +387,8 @@ impl Runner {
             code
         };
         let (exec, queued) = (run.started.elapsed(), run.queued);
+        // Whoever hears of its end finds nothing of it open any more.
+        drop(run.body);
         self.finish(run.job, Ended { status, rc: code, reason, stdout, stderr, exec, queued });
     }
 

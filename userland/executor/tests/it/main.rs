@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod agents;
+mod alerts;
 mod catalog;
 mod classes;
+mod ours;
 mod running;
 mod units;
 mod watching;

@@ -14,7 +14,8 @@ use crate::{Bench, eventually, gone, job, next};
 const DAEMON: &str = "
 pidfile=$OCF_RESKEY_state
 case $1 in
-start) setsid sh -c 'echo $$ > '$pidfile'; exec sleep 1000' </dev/null >/dev/null 2>&1 &
+start) rm -f $pidfile
+       setsid sh -c 'echo $$ > '$pidfile'; exec sleep 1000' </dev/null >/dev/null 2>&1 &
        until [ -s $pidfile ]; do sleep 0.01; done; exit 0;;
 stop) [ -s $pidfile ] && kill -9 $(cat $pidfile); rm -f $pidfile; exit 0;;
 monitor) [ -s $pidfile ] && kill -0 $(cat $pidfile) && exit 0; exit 7;;
