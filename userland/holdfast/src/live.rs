@@ -27,14 +27,19 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 /// The live view of `command`: [`live`] with what `frame` gives, where there is a terminal for it.
-pub(crate) fn view(command: &str, interval: Duration, io: &mut Io, frame: impl FnMut() -> String) -> Exit {
+pub(crate) fn view(
+    command: &str,
+    interval: Duration,
+    io: &mut Io,
+    mut frame: impl FnMut() -> String,
+) -> Exit {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         io.complain(format_args!(
             "{command}: --watch needs a terminal to draw on; for a program or a file: {command} --json --watch\n"
         ));
         return Exit::Usage;
     }
-    match live(interval, frame) {
+    match live(interval, true, |_| frame()) {
         Ok(()) => Exit::Ok,
         Err(e) => {
             io.complain(format_args!("{command}: the terminal cannot be used: {e}; try: {command}\n"));
@@ -67,8 +72,13 @@ pub(crate) fn lines(
     }
 }
 
-/// Draws what `frame` gives, every `interval` and when a key is pressed, until the operator has seen enough.
-fn live(interval: Duration, mut frame: impl FnMut() -> String) -> io::Result<()> {
+/// Draws what `frame` gives for the key that was pressed, if one was, every `interval` and then, until the operator has seen
+/// enough. `mark`: words that have changed stand out.
+pub(crate) fn live(
+    interval: Duration,
+    mark: bool,
+    mut frame: impl FnMut(Option<u8>) -> String,
+) -> io::Result<()> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGWINCH] {
         signals.add(signal);
@@ -77,15 +87,16 @@ fn live(interval: Duration, mut frame: impl FnMut() -> String) -> io::Result<()>
     let told = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     let _screen = Screen::take()?;
     let mut before: Vec<Vec<Cell>> = Vec::new();
+    let mut pressed = None;
     loop {
         let next = Instant::now() + interval;
         let (rows, _) = holdfast_sys::terminal::size(io::stdout().as_fd()).unwrap_or((24, 80));
-        let lines: Vec<Vec<Cell>> = frame().lines().map(cells).collect();
+        let lines: Vec<Vec<Cell>> = frame(pressed.take()).lines().map(cells).collect();
         let mut out = io::stdout().lock();
         out.write_all(draw(&before, &lines, rows.into()).as_bytes())?;
         out.flush()?;
         drop(out);
-        before = lines;
+        before = if mark { lines } else { Vec::new() };
         loop {
             let keys = io::stdin();
             let mut fds = [keys.as_fd(), told.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -106,7 +117,10 @@ fn live(interval: Duration, mut frame: impl FnMut() -> String) -> io::Result<()>
                 match key()? {
                     // The end of the input: nobody is there.
                     None | Some(b'q' | b'Q' | CTRL_C | CTRL_D) => return Ok(()),
-                    Some(_) => break,
+                    Some(key) => {
+                        pressed = Some(key);
+                        break;
+                    }
                 }
             }
         }
@@ -121,7 +135,7 @@ fn key() -> io::Result<Option<u8>> {
     match nix::unistd::read(io::stdin().as_fd(), &mut byte) {
         Ok(0) => Ok(None),
         Ok(_) => Ok(Some(byte[0])),
-        Err(nix::Error::EINTR | nix::Error::EAGAIN) => Ok(Some(b' ')),
+        Err(nix::Error::EINTR | nix::Error::EAGAIN) => Ok(Some(b' ')), // a key that means nothing
         Err(e) => Err(e.into()),
     }
 }

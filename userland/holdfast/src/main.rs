@@ -32,7 +32,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -56,7 +56,7 @@ enum Applet {
     WhyDown(why_down::Args),
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
-    CrmMon(crm_mon::Args),
+    CrmMon(Box<crm_mon::Args>),
     /// See what would take this node down, rehearse it, and keep it from happening while it is worked on.
     Failfast(failfast::Args),
     /// Find the machine's watchdogs, and prove that they reset it.
@@ -107,10 +107,7 @@ fn main() -> ExitCode {
 fn run(args: &[OsString], io: &mut Io) -> Exit {
     let called_as = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str());
     match called_as {
-        Some("crm_mon") => match crm_mon::Called::try_parse_from(args) {
-            Ok(called) => crm_mon::run(&called.args, io),
-            Err(e) => refuse(&e, io),
-        },
+        Some("crm_mon" | "crm_mon.cgi") => monitor(args, io),
         Some("crm_simulate") => match simulate::Called::try_parse_from(args) {
             Ok(called) => simulate::run(&called.args, io),
             Err(e) => refuse(&e, io),
@@ -137,11 +134,13 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
                 exit => exit,
             },
         },
+        // Some of its options depend on their order.
+        _ if args.get(1).is_some_and(|applet| applet == "crm_mon") => monitor(&args[1..], io),
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
             Ok(Cli { applet: Applet::WhyDown(args) }) => why_down::run(&args, io),
-            Ok(Cli { applet: Applet::CrmMon(args) }) => crm_mon::run(&args, io),
+            Ok(Cli { applet: Applet::CrmMon(_) }) => Exit::Usage, // done above
             Ok(Cli { applet: Applet::Failfast(args) }) => failfast::run(&args, io),
             Ok(Cli { applet: Applet::Watchdog(args) }) => watchdog::run(&args, io),
             Ok(Cli { applet: Applet::Key(args) }) => key::run(&args, io),
@@ -162,6 +161,23 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::DemoService(args) }) => demo::service::run(&args, io),
             Err(e) => refuse(&e, io),
         },
+    }
+}
+
+/// `crm_mon`, called by its name or as a subcommand.
+fn monitor(args: &[OsString], io: &mut Io) -> Exit {
+    // As options these would be offered by shells, which take them for something else.
+    let typed = args.iter().map(|a| match a.to_str() {
+        Some("-?") => "--help".into(),
+        Some("-$") => "--version".into(),
+        _ => a.clone(),
+    });
+    let matches = crm_mon::Called::command().try_get_matches_from(typed);
+    let called = matches.and_then(|m| Ok((crm_mon::Called::from_arg_matches(&m)?, crm_mon::steps(&m))));
+    let given: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+    match called {
+        Ok((called, order)) => crm_mon::run(&called.args, &given, &order, io),
+        Err(e) => refuse(&e, io),
     }
 }
 

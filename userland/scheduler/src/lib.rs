@@ -32,7 +32,8 @@ pub use plan::{
     params_digest, plan,
 };
 pub use report::{
-    Concern, Explanation, StatusOptions, Step, concerns, current_status, revised_status, status_text,
-    transition_summary,
+    Clock, Concern, Details, Explanation, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections,
+    Step, concerns, current_status, execution_text, exit_status_text, legacy_document, old_monitor, page,
+    result_document, revised_status, simple_monitor, status_text, transition_summary,
 };
 pub use unpack::{Failed, NotACib};

@@ -76,9 +76,61 @@ fn crm_mon_without_a_cluster_ends_as_pacemakers() {
     ));
     assert!(err.contains("start it: cmmd"), "{err}");
     assert_eq!(run(holdfast(&temp.0).args(["crm_mon", "-1", "-y"])).0, Some(64));
-    let (code, _, err) = run(holdfast(&temp.0).args(["crm_mon", "-1", "--output-as=xml"]));
-    assert_eq!(code, Some(3));
-    assert!(err.contains("holdfast status --json"), "{err}");
+    // In each form in that form, with the status that monitoring systems know.
+    let (code, out, err) = run(holdfast(&temp.0).args(["crm_mon", "--output-as=xml"]));
+    assert_eq!((code, err.as_str()), (Some(102), ""));
+    assert!(
+        out.contains("<pacemaker-result api-version=\"2.25\" request=\"crm_mon --output-as=xml\">"),
+        "{out}"
+    );
+    assert!(out.contains("<status code=\"102\" message=\"Not connected\">"), "{out}");
+    let (code, out, _) = run(holdfast(&temp.0).args(["crm_mon", "--output-as=html"]));
+    assert!(code == Some(102) && out.contains("Connection to cluster failed"), "{out}");
+    let (code, _, err) = run(holdfast(&temp.0).args(["crm_mon", "-s"]));
+    assert!(code == Some(2) && err.contains("CLUSTER CRIT: "), "{err}");
+}
+
+#[test]
+fn crm_mon_shows_a_document_wherever_it_comes_from_and_writes_where_it_is_told() {
+    let temp = Temp::new();
+    let (document, screen) = (temp.0.join("cib.xml"), temp.0.join("screen"));
+    fs::write(
+        &document,
+        "<cib><configuration><nodes><node id=\"1\" uname=\"n1\"/></nodes></configuration></cib>",
+    )
+    .unwrap();
+    let mon = |args: &[&str]| {
+        let mut command = holdfast(&temp.0);
+        command.arg("crm_mon").args(args);
+        command
+    };
+    let (code, plain, err) = run(mon(&["-1", "-I", "none,nodes"]).env("CIB_file", &document));
+    let want = "Node List:\n  * Node n1: UNCLEAN (offline)\n";
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(plain.ends_with(want), "{plain}");
+    let (_, named, _) = run(mon(&["-1", "-U", "all", "-I", "nodes", "-x"]).arg(&document));
+    assert_eq!(named, plain);
+    let to = format!("--output-to={}", screen.display());
+    assert_eq!(run(mon(&["-I", "none,nodes", &to]).env("CIB_file", &document)).0, Some(0));
+    assert_eq!(fs::read_to_string(&screen).unwrap(), plain);
+    let (code, _, err) = run(mon(&["-1", "--output-to=/nowhere/at/all"]).env("CIB_file", &document));
+    assert!(code == Some(1) && err.contains("--output-to"), "{err}");
+    // What cannot be read, or is none.
+    let (code, out, err) = run(mon(&["-1"]).env("CIB_file", temp.0.join("gone")));
+    assert!(code == Some(105) && out.is_empty() && err.contains("cibadmin -Q"), "{err}");
+    fs::write(&document, "<cluster/>").unwrap();
+    assert_eq!(run(mon(&["-1"]).env("CIB_file", &document)).0, Some(78));
+    // Mistakes.
+    for (args, what) in [
+        (&["-1", "--include=list"][..], "--include options: all, attributes, bans[:PREFIX]"),
+        (&["-m", "7", "-1"], "Fence history must be 0-3"),
+        (&["-w"], "CGI mode used with CIB file"),
+        (&["-i", "often", "-1"], "Invalid value for -i: often"),
+    ] {
+        let (code, out, err) = run(mon(args).env("CIB_file", &document));
+        assert!(code == Some(64) && (out + &err).contains(what), "{args:?}");
+    }
+    assert!(run(&mut mon(&["-$"])).1.starts_with("Pacemaker 2.1.5\n"));
 }
 
 #[test]

@@ -162,7 +162,8 @@ impl<'c> WorkingSet<'c> {
             };
             scores.insert(*id, if any { node.score + score } else { score });
         }
-        scores.into_iter().collect()
+        // The peer has them from the last node to the first where all expressions have to hold: that is how they are listed.
+        if any { scores.into_iter().collect() } else { scores.into_iter().rev().collect() }
     }
 }
 

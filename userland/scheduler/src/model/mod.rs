@@ -74,7 +74,7 @@ pub struct WorkingSet<'c> {
     /// Lines of scores, as they were when a resource was placed.
     pub(crate) scores: String,
     /// Failed operations, for reports.
-    pub(crate) failed: Vec<Failed>,
+    pub(crate) failed: Vec<Failed<'c>>,
     /// What the history itself asks for, in the order in which it was found.
     pub(crate) orders: Vec<Order>,
     /// What has to be done.
@@ -103,6 +103,8 @@ pub(crate) struct Ticket {
     pub(crate) granted: bool,
     /// It is in standby.
     pub(crate) standby: bool,
+    /// When it was granted last, in seconds since 1970.
+    pub(crate) last_granted: Option<i64>,
 }
 
 /// What reading the history already decides.

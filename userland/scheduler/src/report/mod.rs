@@ -3,14 +3,17 @@
 mod concerns;
 mod executing;
 mod explain;
-mod status_text;
+mod monitor;
 mod transition_text;
 
 use std::fmt::Write;
 
 pub use concerns::{Concern, concerns};
 pub use explain::{Explanation, Step};
-pub use status_text::{StatusOptions, status_text};
+pub use monitor::{
+    Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, execution_text,
+    exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor, status_text,
+};
 pub use transition_text::transition_summary;
 
 use crate::model::WorkingSet;
@@ -34,7 +37,7 @@ pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
             "{disabled} of {all} resource instances DISABLED and {blocked} BLOCKED from further action due to failure\n"
         );
     }
-    out + "Current cluster status:\n" + &status_text(set, StatusOptions { pending: true })
+    out + "Current cluster status:\n" + &status_text(set, true)
 }
 
 /// The last part of what `crm_simulate` prints: the state of the cluster after everything was done.
@@ -44,5 +47,5 @@ pub fn revised_status(set: &WorkingSet<'_>, recorded: bool) -> String {
     if recorded {
         let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
     }
-    out + "\nRevised Cluster Status:\n" + &status_text(set, StatusOptions { pending: false })
+    out + "\nRevised Cluster Status:\n" + &status_text(set, false)
 }

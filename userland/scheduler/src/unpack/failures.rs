@@ -316,13 +316,19 @@ impl<'c> WorkingSet<'c> {
         self.resource_mut(id).role = if promotable { Role::Unpromoted } else { Role::Started };
     }
 
-    fn record(&mut self, state: &State, operation: &Operation<'_>) {
+    fn record(&mut self, state: &State, operation: &Operation<'c>) {
         if !self.node(state.node).online {
             return;
         }
         let node = self.node(state.node).name.clone();
         let key = operation.key(&state.name);
-        if self.failed.iter().any(|f| f.key == key && f.node == node) {
+        // Two without keys pass for one, as with the peer.
+        let given = operation.xml.get("operation_key");
+        let same = |other: Option<&str>| match (other, given) {
+            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+            (a, b) => a == b,
+        };
+        if self.failed.iter().any(|f| f.node == node && same(f.xml.get("operation_key"))) {
             return;
         }
         let resource = key.rsplitn(3, '_').nth(2).unwrap_or_default().to_owned();
@@ -332,6 +338,8 @@ impl<'c> WorkingSet<'c> {
             key,
             rc: operation.rc,
             probe: is_maskable(operation) && operation.xml.get("on_node").is_some(),
+            masked: is_maskable(operation),
+            xml: operation.xml,
         });
     }
 
@@ -611,16 +619,8 @@ impl<'c> WorkingSet<'c> {
 
     /// How often a resource has failed on a node, and when it did last. `effective`: without what has expired.
     pub(crate) fn fail_count(&self, id: ResourceId, node: NodeId, effective: bool) -> (Score, i64) {
+        let (mut count, mut last) = self.own_fail_count(id, node);
         let resource = self.resource(id);
-        let name = resource.history_name.as_deref().unwrap_or(&resource.id);
-        let unique = resource.is(Flags::UNIQUE);
-        let (mut count, mut last) = (Score::ZERO, 0i64);
-        for failure in self.node(node).failures().get(base_name(name)).into_iter().flatten() {
-            if !unique || failure.owner == name {
-                count = count + failure.count;
-                last = last.max(failure.last);
-            }
-        }
         let timeout = resource.failure_timeout;
         if effective
             && timeout > 0
@@ -636,6 +636,21 @@ impl<'c> WorkingSet<'c> {
                 let (more, when) = self.fail_count(*filler, node, effective);
                 count = count + more;
                 last = last.max(when);
+            }
+        }
+        (count, last)
+    }
+
+    /// The same of itself alone, expired or not.
+    pub(crate) fn own_fail_count(&self, id: ResourceId, node: NodeId) -> (Score, i64) {
+        let resource = self.resource(id);
+        let name = resource.history_name.as_deref().unwrap_or(&resource.id);
+        let unique = resource.is(Flags::UNIQUE);
+        let (mut count, mut last) = (Score::ZERO, 0i64);
+        for failure in self.node(node).failures().get(base_name(name)).into_iter().flatten() {
+            if !unique || failure.owner == name {
+                count = count + failure.count;
+                last = last.max(failure.last);
             }
         }
         (count, last)

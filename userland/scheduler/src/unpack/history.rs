@@ -9,7 +9,7 @@ use crate::model::resource::{MultipleActive, Xml};
 use crate::model::{Flags, NodeId, Order, ResourceId, Role, Variant, WorkingSet};
 
 use super::failures::OnFail;
-use super::operation::{Operation, Status, compare, rc};
+use super::operation::{Operation, Status, rc, sort_by_age};
 use super::resources::instance_number;
 
 /// What the entries of one resource on one node have come to so far.
@@ -55,7 +55,7 @@ impl<'c> WorkingSet<'c> {
         if self.options.shutdown_lock {
             self.read_lock(resource, node, element);
         }
-        operations.sort_by(|a, b| compare(a, b, true));
+        operations = sort_by_age(operations, &|o| *o);
         let saved = std::mem::replace(&mut self.resource_mut(resource).role, Role::Unknown);
         let mut state =
             State { resource, node, name: name.to_owned(), on_fail: OnFail::Ignore, last_failure: None };
@@ -292,7 +292,7 @@ impl<'c> WorkingSet<'c> {
         let mut operations: Vec<Operation<'c>> =
             element.children_named("lrm_rsc_op").filter_map(Operation::read).collect();
         operations.reverse();
-        operations.sort_by(|a, b| compare(a, b, true));
+        operations = sort_by_age(operations, &|o| *o);
         let (start, stop) = active_range(&operations);
         if stop.is_some_and(|stop| start.is_none_or(|start| start < stop)) {
             return Vec::new();

@@ -22,7 +22,7 @@ use crate::model::{Options, WorkingSet};
 pub(crate) use digests::Parameters;
 pub(crate) use failures::interval_of;
 pub(crate) use history::base_name;
-pub(crate) use operation::Operation;
+pub(crate) use operation::{Operation, sort_by_age};
 pub(crate) use settings::lenient_score;
 pub use status::Failed;
 

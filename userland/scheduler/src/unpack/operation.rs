@@ -122,6 +122,26 @@ fn transition(xml: &Element) -> Option<(i64, &str)> {
     Some((number, parts.nth(1)?))
 }
 
+/// Entries of one node by age. What is under way cannot always be told from what is done, so that no order is right for all of them:
+/// they are merged as the peer merges them, two halves at a time, and a comparison that contradicts itself does no harm.
+pub(crate) fn sort_by_age<T>(entries: Vec<T>, operation: &impl Fn(&T) -> Operation<'_>) -> Vec<T> {
+    if entries.len() < 2 {
+        return entries;
+    }
+    let mut first = entries;
+    let second = first.split_off(first.len() / 2);
+    let mut sorted = Vec::with_capacity(first.len() + second.len());
+    let mut first = sort_by_age(first, operation).into_iter().peekable();
+    let mut second = sort_by_age(second, operation).into_iter().peekable();
+    while let (Some(a), Some(b)) = (first.peek(), second.peek()) {
+        let later = compare(&operation(a), &operation(b), true).is_gt();
+        sorted.extend(if later { second.next() } else { first.next() });
+    }
+    sorted.extend(first);
+    sorted.extend(second);
+    sorted
+}
+
 /// Which of two entries is the older one. `same_node`: their call ids can be compared.
 pub(super) fn compare(a: &Operation<'_>, b: &Operation<'_>, same_node: bool) -> Ordering {
     if a.id() == b.id() && same_node {

@@ -7,7 +7,7 @@ use crate::model::{Flags, NoQuorumPolicy, NodeId, NodeKind, Order, ResourceId, R
 
 /// A failed operation, for reports.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub struct Failed<'c> {
     /// Name of the operation's resource, as the history has it.
     pub resource: String,
     /// The node's name.
@@ -18,6 +18,10 @@ pub struct Failed {
     pub rc: i32,
     /// It was a probe.
     pub probe: bool,
+    /// It only says that the resource cannot be there: no failure that anybody has to know of.
+    pub(crate) masked: bool,
+    /// The entry.
+    pub(crate) xml: &'c Element,
 }
 
 impl<'c> WorkingSet<'c> {
@@ -47,7 +51,8 @@ impl<'c> WorkingSet<'c> {
         for state in tickets.children_named("ticket_state") {
             let Some(id) = state.id() else { continue };
             let flag = |name: &str| state.get(name).and_then(parse_bool).unwrap_or(false);
-            let ticket = Ticket { granted: flag("granted"), standby: flag("standby") };
+            let last_granted = state.get("last-granted").map(|v| v.trim().parse().unwrap_or(0));
+            let ticket = Ticket { granted: flag("granted"), standby: flag("standby"), last_granted };
             self.tickets.insert(id.to_owned(), ticket);
         }
     }

@@ -4,6 +4,7 @@
 mod executed;
 mod graphs;
 mod large;
+mod monitored;
 mod scheduled;
 
 use std::fs;
