@@ -33,6 +33,13 @@ impl Abilities {
         }
     }
 
+    /// What a plugin of cluster-glue can: they all have the same calls.
+    #[must_use]
+    pub fn of_plugin() -> Self {
+        let actions = ["reboot", "off", "on", "list", "status", "monitor"];
+        Self { actions: actions.map(str::to_owned).into(), ..Self::default() }
+    }
+
     fn element(&mut self, element: &BytesStart<'_>) {
         let get = |name: &str| Some(element.try_get_attribute(name).ok().flatten()?.value.into_owned());
         let is_set = |name: &str| get(name).is_some_and(|v| matches!(v.as_str(), "1" | "true" | "yes"));

@@ -202,6 +202,9 @@ impl Device {
     /// whether a reboot is one call, and unfencing.
     #[must_use]
     pub fn with_abilities(mut self, abilities: Abilities) -> Self {
+        // The meta-data of cluster-glue's plugins has actions of resources, not theirs.
+        let plugin = !self.agent.starts_with("fence_");
+        let abilities = if plugin { Abilities::of_plugin() } else { abilities };
         if !self.check_is_set && self.aliases.is_empty() {
             self.check = match &abilities {
                 a if a.has("list") => Check::Dynamic,
@@ -432,6 +435,14 @@ mod tests {
         };
         assert!(lacks(&[], "on off") && !lacks(&[], "off reboot"));
         assert!(!lacks(&[("pcmk_reboot_action", "off")], "on off"), "what stands in is called");
+    }
+
+    #[test]
+    fn a_plugin_of_cluster_glue_can_what_all_of_them_can() {
+        let meta = Abilities::of_metadata("<resource-agent><action name='start'/></resource-agent>");
+        let plugin = Device::new("d", "external/ipmi", &[], ms).unwrap().with_abilities(meta);
+        assert!(!plugin.lacks_reboot() && !plugin.unfences() && plugin.check() == Check::Dynamic);
+        assert!(plugin.call("off", "n1", 0, Span::ZERO).params.iter().any(|(k, _)| k == "port"));
     }
 
     #[test]

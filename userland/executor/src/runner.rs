@@ -25,6 +25,9 @@ pub(crate) const WAKE: Token = Token(usize::MAX);
 /// would have them run all the time.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long systemd may need to take in the death of a process.
+const UNIT_LAG: Duration = Duration::from_millis(100);
+
 pub(crate) enum Command {
     Run(Box<Job>),
     Cancel(JobId),
@@ -76,6 +79,8 @@ struct Ended {
     stderr: String,
     exec: Duration,
     queued: Duration,
+    /// Main process of a unit of systemd.
+    main: Option<u32>,
 }
 
 impl Runner {
@@ -147,7 +152,7 @@ impl Runner {
                     Command::Run(job) => self.queue.push_back(Pending { job: *job, since: Instant::now() }),
                     Command::Cancel(id) => self.cancel(id),
                     Command::Watch(resource, files) => {
-                        self.watcher.begin(self.poll.registry(), &resource, files);
+                        self.watcher.begin(self.poll.registry(), &resource, files, None);
                     }
                     Command::Unwatch(resource) => self.watcher.pause(self.poll.registry(), &resource),
                     Command::Watching(on) => self.config.watch = on,
@@ -301,6 +306,7 @@ impl Runner {
         let Some(run) = self.running.remove(&slot) else { return };
         let mut ended = Ended::bare(answer.status, answer.rc, answer.reason, run.queued);
         ended.exec = run.started.elapsed();
+        ended.main = answer.main;
         self.finish(run.job, ended);
     }
 
@@ -389,7 +395,7 @@ impl Runner {
         let (exec, queued) = (run.started.elapsed(), run.queued);
         // Whoever hears of its end finds nothing of it open any more.
         drop(run.body);
-        self.finish(run.job, Ended { status, rc: code, reason, stdout, stderr, exec, queued });
+        self.finish(run.job, Ended { status, rc: code, reason, stdout, stderr, exec, queued, main: None });
     }
 
     fn finish(&mut self, job: Job, result: Ended) {
@@ -438,15 +444,19 @@ impl Runner {
         let well = result.status == OpStatus::Done
             && matches!(result.rc, rc::SUCCESS | rc::RUNNING_PROMOTED | rc::DEGRADED);
         let began = match job.work.action() {
-            // Of a unit's processes systemd knows.
-            _ if matches!(job.work, crate::Work::Systemd { .. } | crate::Work::Nagios { .. }) => false,
+            _ if matches!(job.work, crate::Work::Nagios { .. }) => false,
             "stop" | "migrate_to" | "meta-data" | "metadata" | "validate-all" | "notify" => false,
-            // A resource that ran before we did: its monitor says that it runs.
-            "monitor" | "status" => job.interval > Span::ZERO && !self.watcher.is_told(&job.resource),
+            // A resource that ran before we did, or runs on in other processes: its monitor says that it runs.
+            "monitor" | "status" => {
+                let (told, blind) =
+                    (self.watcher.is_told(&job.resource), self.watcher.is_blind(&job.resource));
+                job.interval > Span::ZERO && (!told || blind)
+            }
             _ => true,
         };
         if began && well {
-            self.watcher.begin(self.poll.registry(), &job.resource, pid_files(&job.params));
+            let files = pid_files(&job.params);
+            self.watcher.begin(self.poll.registry(), &job.resource, files, result.main);
         }
     }
 
@@ -463,8 +473,10 @@ impl Runner {
         };
         self.looked.insert(resource.clone(), at);
         let mut monitored = false;
-        for (due, _) in self.resting.iter_mut().filter(|(_, job)| job.resource == resource) {
-            *due = (*due).min(at);
+        for (due, job) in self.resting.iter_mut().filter(|(_, job)| job.resource == resource) {
+            // systemd hears of it when we do, and has to have heard before it is asked.
+            let lag = if matches!(job.work, crate::Work::Systemd { .. }) { UNIT_LAG } else { Duration::ZERO };
+            *due = (*due).min(at + lag);
             monitored = true;
         }
         // One that runs may have looked before the death.
@@ -520,7 +532,7 @@ impl Runner {
 impl Ended {
     fn bare(status: OpStatus, rc: i32, reason: String, queued: Duration) -> Self {
         let (stdout, stderr) = (String::new(), String::new());
-        Self { status, rc, reason, stdout, stderr, exec: Duration::ZERO, queued }
+        Self { status, rc, reason, stdout, stderr, exec: Duration::ZERO, queued, main: None }
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Answer {
     pub(crate) status: OpStatus,
     pub(crate) rc: i32,
     pub(crate) reason: String,
+    /// Main process of a unit that runs and has one.
+    pub(crate) main: Option<u32>,
 }
 
 /// An operation under way. Dropping it lets go of the manager; what the manager does goes on.
@@ -123,6 +125,7 @@ async fn carry_out(stream: UnixStream, unit: &str, action: &str, drop_in: &Path)
             status: OpStatus::NotInstalled,
             rc: rc::ERR_INSTALLED,
             reason: format!("systemd has no unit {unit}"),
+            main: None,
         }),
         "stop" => {
             let result = job(&bus, "StopUnit", unit).await?;
@@ -179,7 +182,7 @@ async fn monitor(bus: &Connection, path: &OwnedObjectPath) -> zbus::Result<Answe
     loop {
         let state = property(bus, path, "ActiveState").await?;
         match state.as_str() {
-            "active" | "reloading" => return Ok(ok()),
+            "active" | "reloading" => return Ok(Answer { main: main_process(bus, path).await, ..ok() }),
             // The executor's time-out ends this.
             "activating" | "deactivating" => std::thread::sleep(PAUSE),
             _ => {
@@ -187,6 +190,7 @@ async fn monitor(bus: &Connection, path: &OwnedObjectPath) -> zbus::Result<Answe
                     status: OpStatus::Done,
                     rc: rc::NOT_RUNNING,
                     reason: format!("unit is {state}"),
+                    main: None,
                 });
             }
         }
@@ -204,12 +208,26 @@ where
     bus.call_method(Some(SYSTEMD), "/org/freedesktop/systemd1", Some(MANAGER), method, body).await
 }
 
+/// Units of other kinds than services have none.
+async fn main_process(bus: &Connection, unit: &OwnedObjectPath) -> Option<u32> {
+    let value = property_of(bus, unit, SERVICE, "MainPID").await.ok()?;
+    u32::try_from(value).ok().filter(|pid| *pid > 1)
+}
+
 async fn property(bus: &Connection, unit: &OwnedObjectPath, name: &str) -> zbus::Result<String> {
-    let body = (UNIT, name);
+    String::try_from(property_of(bus, unit, UNIT, name).await?)
+}
+
+async fn property_of(
+    bus: &Connection,
+    unit: &OwnedObjectPath,
+    interface: &str,
+    name: &str,
+) -> zbus::Result<OwnedVariant> {
+    let body = (interface, name);
     let properties = Some("org.freedesktop.DBus.Properties");
     let reply = bus.call_method(Some(SYSTEMD), unit, properties, "Get", &body).await?;
-    let value: OwnedVariant = reply.body().deserialize()?;
-    String::try_from(value)
+    reply.body().deserialize()
 }
 
 fn claim(drop_in: &Path, unit: &str) -> io::Result<()> {
@@ -244,16 +262,17 @@ fn connect(addresses: &str) -> io::Result<UnixStream> {
 }
 
 fn ok() -> Answer {
-    Answer { status: OpStatus::Done, rc: rc::SUCCESS, reason: String::new() }
+    Answer { status: OpStatus::Done, rc: rc::SUCCESS, reason: String::new(), main: None }
 }
 
 fn failed(reason: String) -> Answer {
-    Answer { status: OpStatus::Done, rc: rc::ERR_GENERIC, reason }
+    Answer { status: OpStatus::Done, rc: rc::ERR_GENERIC, reason, main: None }
 }
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const DROP_IN: &str = "50-holdfast.conf";
 const SIGNALS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Of one call; a job takes as long as the operation may.

@@ -1,7 +1,8 @@
 //! Watching what a resource left running: its main processes by pidfd, its cgroups by their events.
 //!
 //! *Main* processes are those that nothing else of the resource started: in its cgroups those whose parent is outside,
-//! orphans that came to us and carry the resource's name in their environment, and what pid files name. Workers that a
+//! orphans that came to us and carry the resource's name in their environment, what pid files name, and what systemd calls a
+//! unit's main process. Workers that a
 //! daemon starts and ends are its own affair. When a main process ends unasked the resource is worth a look at once; one
 //! look too many costs a monitor, one too few costs an interval, so in doubt a process counts as main.
 
@@ -65,6 +66,8 @@ struct Entry {
     mains: BTreeMap<u32, Main>,
     groups: BTreeMap<usize, Group>,
     pid_files: Vec<PathBuf>,
+    main: Option<u32>,
+    had_mains: bool,
 }
 
 #[derive(Debug)]
@@ -90,17 +93,29 @@ impl Watcher {
         self.sweep(registry, token);
     }
 
-    /// Begins to tell deaths: what is there now is looked for.
-    pub(crate) fn begin(&mut self, registry: &Registry, resource: &str, pid_files: Vec<PathBuf>) {
+    /// Begins to tell deaths: what is there now is looked for. `main`: a main process that the caller knows.
+    pub(crate) fn begin(
+        &mut self,
+        registry: &Registry,
+        resource: &str,
+        pid_files: Vec<PathBuf>,
+        main: Option<u32>,
+    ) {
         let entry = self.resources.entry(resource.to_owned()).or_default();
         entry.told = true;
         entry.pid_files = pid_files;
+        entry.main = main;
         self.look(registry, resource);
     }
 
     /// Whether deaths of this one are told.
     pub(crate) fn is_told(&self, resource: &str) -> bool {
         self.resources.get(resource).is_some_and(|e| e.told)
+    }
+
+    /// Whether it has lost its main processes, and others may have taken their place.
+    pub(crate) fn is_blind(&self, resource: &str) -> bool {
+        self.resources.get(resource).is_some_and(|e| e.told && e.had_mains && e.mains.is_empty())
     }
 
     /// No death is told until the next [`Self::begin`]: an operation may be what ends it.
@@ -172,6 +187,7 @@ impl Watcher {
         }
         let mark = format!("OCF_RESOURCE_INSTANCE={resource}");
         found.extend(procfs::adopted().into_iter().filter(|pid| procfs::carries(*pid, &mark)));
+        found.extend(entry.main.take());
         found.extend(entry.pid_files.iter().filter_map(|path| procfs::of_pid_file(path)));
         for pid in found {
             if entry.mains.contains_key(&pid) || entry.mains.len() >= MAINS_MAX {
@@ -182,6 +198,7 @@ impl Watcher {
                 self.last_token += 1;
                 self.tokens.insert(main.token, Key::Process(resource.to_owned(), pid));
                 entry.mains.insert(pid, main);
+                entry.had_mains = true;
             }
         }
     }

@@ -40,6 +40,75 @@ fn an_agent_sees_the_contract_and_nothing_of_our_environment() {
     assert!(out.stdout.contains("fds=4\n"), "descriptors leak:\n{}", out.stdout);
 }
 
+/// Variables that Pacemaker 2.1.5 gave to an agent of a promotable clone's kind, recorded; but those of clones, which the
+/// caller puts among the meta attributes.
+#[test]
+fn the_variables_of_an_operation_are_those_recorded_of_the_original() {
+    let bench = Bench::new("recorded");
+    bench.agent("Env", "env");
+    let (executor, outcomes) = bench.start();
+    let names = |action: &str, interval: Span| {
+        let mut j = job(1, "d", "Env", action);
+        j.params = vec![("p".into(), "a b".into())];
+        j.meta = vec![("migration-threshold".into(), "3".into())];
+        // As the caller does it: a probe has no name.
+        if interval > Span::ZERO || action != "monitor" {
+            j.meta.push(("name".into(), action.into()));
+        }
+        j.interval = interval;
+        executor.submit(j);
+        let out = next(&outcomes);
+        executor.cancel(JobId(1));
+        if out.recurring {
+            next(&outcomes);
+        }
+        let ours = |l: &str| {
+            ["OCF_", "HA_", "PCMK_"].iter().any(|p| l.starts_with(p)) && !l.starts_with("HA_RSCTMP")
+        };
+        let mut names: Vec<String> = out
+            .stdout
+            .lines()
+            .filter(|l| ours(l))
+            .filter_map(|l| Some(l.split_once('=')?.0.to_owned()))
+            .collect();
+        names.sort();
+        names
+    };
+    let always = [
+        "HA_cluster_type",
+        "HA_debug",
+        "HA_logfacility",
+        "HA_quorum_type",
+        "OCF_EXIT_REASON_PREFIX",
+        "OCF_OUTPUT_FORMAT",
+        "OCF_RA_VERSION_MAJOR",
+        "OCF_RA_VERSION_MINOR",
+        "OCF_RESKEY_CRM_meta_migration_threshold",
+        "OCF_RESKEY_CRM_meta_on_node",
+        "OCF_RESKEY_CRM_meta_on_node_uuid",
+        "OCF_RESKEY_CRM_meta_timeout",
+        "OCF_RESKEY_crm_feature_set",
+        "OCF_RESKEY_p",
+        "OCF_RESOURCE_INSTANCE",
+        "OCF_RESOURCE_PROVIDER",
+        "OCF_RESOURCE_TYPE",
+        "OCF_ROOT",
+        "PCMK_cluster_type",
+        "PCMK_debug",
+        "PCMK_logfacility",
+        "PCMK_quorum_type",
+    ];
+    let with = |more: &[&str]| {
+        let mut all: Vec<String> = always.iter().chain(more).map(|s| (*s).to_owned()).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(names("monitor", Span::ZERO), with(&[]), "a probe");
+    assert_eq!(names("start", Span::ZERO), with(&["OCF_RESKEY_CRM_meta_name"]));
+    let recurring = ["OCF_RESKEY_CRM_meta_name", "OCF_RESKEY_CRM_meta_interval"];
+    assert_eq!(names("monitor", Span::from_secs(100)), with(&recurring));
+}
+
 #[test]
 fn a_hanging_agent_is_killed_with_its_whole_group() {
     let bench = Bench::new("hang");

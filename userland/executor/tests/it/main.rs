@@ -6,6 +6,7 @@ mod agents;
 mod alerts;
 mod catalog;
 mod classes;
+mod fencing;
 mod ours;
 mod running;
 mod units;

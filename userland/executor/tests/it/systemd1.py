@@ -2,6 +2,8 @@
 
 Prints "ready" when it has its name; writes each call to the file named first.
 """
+import signal
+import subprocess
 import sys
 import dbus
 import dbus.service
@@ -24,12 +26,25 @@ class Unit(dbus.service.Object):
     def __init__(self, bus, name):
         self.known = name.removesuffix(".service") in KINDS
         self.state = "inactive"
+        self.main = None
         self.path = "/org/freedesktop/systemd1/unit/" + "".join(c if c.isalnum() else "_" for c in name)
         self.name = name
         super().__init__(bus, self.path)
 
+    def ended(self, pid, status):
+        if self.main and self.main.pid == pid:
+            self.main = None
+            self.state = "failed"
+
+    def end(self):
+        if self.main:
+            main, self.main = self.main, None
+            main.kill()
+
     @dbus.service.method(dbus.PROPERTIES_IFACE, in_signature="ss", out_signature="v")
     def Get(self, interface, name):
+        if interface == "org.freedesktop.systemd1.Service":
+            return {"MainPID": dbus.UInt32(self.main.pid if self.main else 0)}[name]
         assert interface == UNIT
         return {
             "ActiveState": self.state,
@@ -59,6 +74,10 @@ class Manager(dbus.service.Object):
 
         def end():
             unit.state = state
+            if state == "active":
+                unit.main = subprocess.Popen(["sleep", "1000"])
+                # Nothing of it outlives this process.
+                GLib.child_watch_add(GLib.PRIORITY_DEFAULT, unit.main.pid, unit.ended)
             if self.subscribed:
                 self.JobRemoved(number, path, unit.name, result)
             return False
@@ -80,6 +99,7 @@ class Manager(dbus.service.Object):
     @dbus.service.method(MANAGER, in_signature="ss", out_signature="o")
     def StopUnit(self, name, mode):
         self.write("StopUnit", name, mode)
+        self.unit(name).end()
         return self.job(self.unit(name), "done", "inactive", "deactivating", 50)
 
     @dbus.service.method(MANAGER)
@@ -109,5 +129,9 @@ dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
 bus = dbus.SystemBus()
 manager = Manager(bus, sys.argv[1])
 name = dbus.service.BusName("org.freedesktop.systemd1", bus)
+loop = GLib.MainLoop()
+GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, loop.quit)
 print("ready", flush=True)
-GLib.MainLoop().run()
+loop.run()
+for unit in manager.units.values():
+    unit.end()

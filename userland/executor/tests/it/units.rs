@@ -71,8 +71,9 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
+        // The manager ends its units' processes, so it goes first and is asked.
+        for child in self.children.iter_mut().rev() {
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
             let _ = child.wait();
         }
     }
@@ -109,6 +110,34 @@ fn a_unit_is_started_watched_over_and_stopped() {
     assert_eq!(results(&done), [ok, (OpStatus::Done, 7, "unit is inactive"), ok]);
     assert!(!bus.drop_in("good.service").exists() && bus.log().ends_with("StopUnit good.service replace\n"));
     assert_eq!(bus.log().matches("Reload").count(), 2, "after each change of the drop-in");
+}
+
+#[test]
+fn the_death_of_a_units_main_process_brings_its_monitor_forward() {
+    let Some(bus) = Bus::start("main") else { return };
+    let (executor, outcomes) = bus.bench.start();
+    let op = |id: u64, action: &str, interval: Span| {
+        let mut j = job(id, "u", "", "");
+        j.work = Work::of("systemd", "", "good", action).expect("a class");
+        j.interval = interval;
+        executor.submit(j);
+        next(&outcomes)
+    };
+    assert!(op(1, "start", Span::ZERO).is_ok() && op(2, "monitor", Span::from_secs(100_000)).is_ok());
+    let children = |pid: u32| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        text.split_whitespace().filter_map(|p| p.parse::<u32>().ok()).collect::<Vec<_>>()
+    };
+    let main = children(bus.children[1].id());
+    assert_eq!(main.len(), 1, "the unit's process");
+    assert!(Command::new("kill").args(["-9", &main[0].to_string()]).status().expect("kill runs").success());
+    let news = executor.watched().recv_timeout(std::time::Duration::from_secs(60));
+    assert!(
+        matches!(&news, Ok(executor::Watched::Died { pid, monitored: true, .. }) if *pid == main[0]),
+        "{news:?}"
+    );
+    let out = next(&outcomes);
+    assert_eq!((out.id.0, out.rc, out.reason.as_str()), (2, 7, "unit is failed"));
 }
 
 #[test]

@@ -224,3 +224,42 @@ fn the_real_postgresql_is_watched() {
     assert_eq!((after.id.0, after.rc), (2, rc::NOT_RUNNING), "{after:?}");
     assert!(stopped.is_ok(), "{stopped:?}");
 }
+
+#[test]
+fn what_an_earlier_life_of_the_daemon_left_in_a_cgroup_is_watched_again() {
+    let mut daemon = Daemon::start("takeover");
+    // The executor's end is rgmd's: the daemon and its cgroup stay. Under the name of a process that is no more, they are
+    // what a killed rgmd leaves.
+    let surroundings = daemon.executor.surroundings().to_owned();
+    let Some((_, home)) = surroundings.split_once("below ") else {
+        eprintln!("SKIPPED: cgroups cannot be made here: {surroundings}");
+        return;
+    };
+    let pid = daemon.pid();
+    let dead = std::process::Command::new("true")
+        .spawn()
+        .and_then(|mut c| c.wait().map(|_| c.id()))
+        .expect("true runs");
+    daemon.bench.config.node_name = format!("takeover-{pid}");
+    let own = Path::new(home).parent().expect("our own cgroup");
+    let earlier = own.join(format!("holdfast.takeover-{pid}.{dead}"));
+    let group = earlier.join("d.1");
+    std::fs::create_dir_all(&group).expect("a cgroup");
+    std::fs::write(group.join("cgroup.procs"), pid.to_string()).expect("moved");
+    let (second, outcomes) = daemon.bench.start();
+    let mut monitor = job(7, "d", "Daemon", "monitor");
+    monitor.params = vec![("state".to_owned(), daemon.bench.root.join("pid").display().to_string())];
+    monitor.interval = Span::from_secs(100_000);
+    second.submit(monitor);
+    assert!(next(&outcomes).is_ok());
+    daemon.kill();
+    let news = died(&second.watched());
+    assert!(
+        matches!(&news, Watched::Died { pid: told, resource, .. } if *told == pid && resource == "d"),
+        "{news:?}"
+    );
+    assert_eq!(next(&outcomes).rc, rc::NOT_RUNNING);
+    assert!(eventually(|| !group.exists()), "an empty cgroup is removed");
+    drop(second);
+    let _ = std::fs::remove_dir(&earlier);
+}
