@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod failfast;
+mod logconv;
 mod qdisk;
 mod qnet;
 mod rings;
@@ -23,6 +24,7 @@ use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
 pub use self::scheduler::{document, scheduler};
 pub use failfast::failfast;
+pub use logconv::logconv;
 pub use qdisk::qdisk;
 pub use qnet::qnet;
 pub use rings::rings;

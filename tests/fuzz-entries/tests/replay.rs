@@ -137,6 +137,11 @@ fn cibs() {
 }
 
 #[test]
+fn logs_and_rules_of_a_site() {
+    replay("logconv", fuzz_entries::logconv);
+}
+
+#[test]
 fn documents_to_decide_by() {
     replay("scheduler", fuzz_entries::scheduler);
 }

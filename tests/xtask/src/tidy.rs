@@ -20,6 +20,8 @@ const PURE: &[&str] = &[
     "cib",
     "scheduler",
     "status",
+    "logconv",
+    "advice",
 ];
 
 /// Which of our crates each one may use. What is not listed is a wrong arrow; see docs/ARCHITECTURE.md.
@@ -42,6 +44,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("scheduler", &["holdfast-types", "cib"]),
     ("executor", &["holdfast-types", "holdfast-sys"]),
     ("status", &["holdfast-types"]),
+    ("logconv", &[]),
+    ("advice", &["cib", "logconv", "scheduler"]),
     (
         "cmmd",
         &[
@@ -70,6 +74,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "executor",
             "fencing",
             "status",
+            "logconv",
+            "advice",
         ],
     ),
     (
@@ -87,6 +93,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "admin",
             "scheduler",
             "status",
+            "logconv",
+            "advice",
         ],
     ),
 ];

@@ -1,7 +1,7 @@
 //! What an applet reads and writes.
 
 use std::fmt::Arguments;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// Standard streams. Text may carry ANSI styles: they are stripped where the stream is no terminal.
 pub(crate) struct Io {
@@ -66,6 +66,26 @@ impl Io {
             line.push(byte[0]);
         }
         Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Each line of standard input as it comes, without its end, until `each` says that it has enough.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn each_line(&mut self, mut each: impl FnMut(&[u8], &mut Self) -> bool) -> io::Result<()> {
+        let input = std::mem::replace(&mut self.input, Box::new(io::empty()));
+        let mut reader = BufReader::new(input);
+        let mut line = Vec::new();
+        while (&mut reader).take(DOCUMENT_MAX).read_until(b'\n', &mut line)? > 0 {
+            if line.ends_with(b"\n") {
+                line.pop();
+            }
+            if !each(&line, self) {
+                break;
+            }
+            line.clear();
+        }
+        Ok(())
     }
 
     /// A document from standard input.

@@ -22,7 +22,8 @@ pub(crate) struct Args {
 }
 
 /// Commands with an applet under their own name.
-const NAMES: [&str; 5] = ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen", "mkqdisk"];
+const NAMES: [&str; 6] =
+    ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen", "mkqdisk", "pm_logconv"];
 
 /// Runs it.
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {

@@ -17,6 +17,7 @@ mod key;
 mod link;
 mod live;
 mod manual;
+mod pm_logconv;
 mod qdisk;
 mod qnet;
 mod quorum;
@@ -26,6 +27,7 @@ mod show;
 mod simulate;
 mod verify;
 mod watchdog;
+mod why;
 mod why_down;
 
 use std::ffi::OsString;
@@ -51,6 +53,10 @@ enum Applet {
     Status(show::Args),
     /// Show the ring: links, limits, the token, lateness, the last changes; once or live.
     Ring(ring::Args),
+    /// Say why a resource or a node is where it is, or as it is, and why the last fail-over was.
+    Why(why::Args),
+    /// Find what is left over from faults and repairs, and say the next command to type.
+    Doctor(why::DoctorArgs),
     /// Say why this node went down last, or what it knows of another one's end.
     #[command(name = "why-down")]
     WhyDown(why_down::Args),
@@ -77,6 +83,9 @@ enum Applet {
     /// Show what the scheduler makes of a CIB, and what would come of it.
     #[command(alias = "crm_simulate")]
     Simulate(Box<simulate::Args>),
+    /// Turn the cluster's log into the few lines that an operator needs.
+    #[command(name = "pm_logconv")]
+    PmLogconv(pm_logconv::Args),
     /// Find what is wrong with a CIB, by line and element.
     #[command(alias = "crm_verify")]
     Verify(verify::Args),
@@ -108,6 +117,10 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
     let called_as = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str());
     match called_as {
         Some("crm_mon" | "crm_mon.cgi") => monitor(args, io),
+        Some("pm_logconv") => match pm_logconv::Called::try_parse_from(args) {
+            Ok(called) => pm_logconv::run(&called.args, io),
+            Err(e) => refuse(&e, io),
+        },
         Some("crm_simulate") => match simulate::Called::try_parse_from(args) {
             Ok(called) => simulate::run(&called.args, io),
             Err(e) => refuse(&e, io),
@@ -139,6 +152,8 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
         _ => match Cli::try_parse_from(args) {
             Ok(Cli { applet: Applet::Status(args) }) => show::run(&args, io),
             Ok(Cli { applet: Applet::Ring(args) }) => ring::run(&args, io),
+            Ok(Cli { applet: Applet::Why(args) }) => why::run(&args, io),
+            Ok(Cli { applet: Applet::Doctor(args) }) => why::run_doctor(&args, io),
             Ok(Cli { applet: Applet::WhyDown(args) }) => why_down::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(_) }) => Exit::Usage, // done above
             Ok(Cli { applet: Applet::Failfast(args) }) => failfast::run(&args, io),
@@ -150,6 +165,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
             Ok(Cli { applet: Applet::Simulate(args) }) => simulate::run(&args, io),
+            Ok(Cli { applet: Applet::PmLogconv(args) }) => pm_logconv::run(&args, io),
             Ok(Cli { applet: Applet::Verify(args) }) => verify::run(&args, io),
             Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
@@ -182,12 +198,13 @@ fn monitor(args: &[OsString], io: &mut Io) -> Exit {
 }
 
 /// Every command as people call it: `holdfast`, and the applets that have a name of their own.
-fn commands() -> [clap::Command; 7] {
+fn commands() -> [clap::Command; 8] {
     [
         Cli::command(),
         crm_mon::Called::command(),
         simulate::Called::command(),
         verify::Called::command(),
+        pm_logconv::Called::command(),
         key::Keygen::command().name("corosync-keygen"),
         qdisk::Mkqdisk::command().name("mkqdisk"),
         fence_demo::Called::command(),
@@ -211,6 +228,8 @@ Examples:
   holdfast status                 what runs where, and why not
   holdfast status --json          the same for programs
   holdfast ring --watch           links, latencies and the token, live
+  holdfast why db                 why is db where it is, and why did it move?
+  holdfast doctor                 what has to be done next?
   holdfast why-down n2            why a node went down, in words
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast simulate -x cib.xml -d n1   what if n1 left?
