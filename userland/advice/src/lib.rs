@@ -8,6 +8,7 @@
 
 mod doctor;
 mod history;
+mod planned;
 mod reasons;
 mod recovery;
 mod view;
@@ -15,6 +16,7 @@ mod why;
 
 pub use doctor::{Diagnosis, Finding};
 pub use history::Entry;
+pub use planned::planned;
 pub use recovery::{Pattern, Recovery, Step};
 pub use view::{Fencing, View, watched};
 pub use why::{Answer, Evidence};

@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-use advice::{Answer, Diagnosis, Fencing, Pattern, View, watched};
+use advice::{Answer, Diagnosis, Fencing, Pattern, View, planned, watched};
 use cib::{Element, Moment};
 use logconv::{Cause, Event};
 use scheduler::WorkingSet;
@@ -210,6 +210,11 @@ fn a_healthy_cluster_needs_nothing() {
 fn case_1_a_resource_failed_and_pattern_1_leads_back() {
     let mut site = Site::new();
     site.monitor_fails("prmApPostgreSQLDB", "srv01");
+    let mut set = WorkingSet::new(&site.cib, Moment(site.now)).unwrap();
+    set.place();
+    let moved = || logconv::Planned::Move { from: "srv01".into(), to: "srv02".into() };
+    let all = ["prmExPostgreSQLDB", "prmFsPostgreSQLDB", "prmIpPostgreSQLDB", "prmApPostgreSQLDB"];
+    assert_eq!(planned(&set), all.map(|id| (id.to_owned(), moved())));
     site.settle();
     for name in [GROUP, "prmApPostgreSQLDB", "prmExPostgreSQLDB"] {
         let answer = site.why(name);

@@ -14,6 +14,7 @@
 //! | `power` | the designated controller's fencing |
 //! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
 //! | `door`, `administer` | inputs and outputs; what administrators ask |
+//! | [`operator`] | the operator's log, for whoever drives it |
 //! | `report` | the model of cluster state for `status` |
 
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ mod local;
 mod manager;
 mod message;
 mod operations;
+pub mod operator;
 mod power;
 mod replica;
 mod report;

@@ -4,6 +4,7 @@ mod command;
 mod demo;
 mod fence_demo;
 mod generate;
+mod operator;
 mod simulate;
 
 use std::path::{Path, PathBuf};
