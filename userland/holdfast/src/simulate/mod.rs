@@ -295,6 +295,9 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             last = &executed;
         }
     }
+    for warning in &set.warnings {
+        io.complain(format_args!("crm_simulate: warning: {warning}\n"));
+    }
     if let Some(file) = &args.save_output {
         write(file, &last.to_xml())?;
     }

@@ -331,6 +331,7 @@ impl WorkingSet<'_> {
         let key = self.actions.tasks.task(&key);
         let action = self.action(id, (key, 0), Some(node), optional);
         self.actions[action].task = Task::NOTIFY;
+        self.touch_new(Some(id), Task::NOTIFY);
         for (name, value) in copied {
             if self.actions[action].meta(&name).is_none() {
                 self.actions[action].set_meta(&name, value);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 
 use crate::model::{Flags, NoQuorumPolicy, NodeId, ResourceId, Role, WorkingSet};
-use crate::orderings::{Kind, Ordering};
+use crate::orderings::{Kind, Ordering, Parts};
 
 use super::task::{Task, Tasks};
 
@@ -108,6 +108,8 @@ pub(crate) struct Action {
     pub(crate) expected: Option<u8>,
     /// Those after it, oldest first, with the kinds of the edges as they were when they were made.
     pub(crate) after: Vec<(ActionId, Kind)>,
+    /// Those of them that have to be done if this one has to.
+    pub(crate) implied: Vec<ActionId>,
     /// See `WorkingSet::order_probes`.
     pub(crate) visited: u32,
 }
@@ -157,8 +159,12 @@ pub(crate) struct Actions {
     /// How many of the orders of the history have been carried out.
     pub(super) orders_done: usize,
     pub(crate) visit: u32,
+    /// Edges from probes to what depends on what they find.
+    pub(crate) probe_edges: u32,
     /// Collectives none of whose parts can do this: their dependents have been blocked.
     pub(crate) blocked: BTreeSet<(ResourceId, Task)>,
+    /// What is known of the parts of collectives.
+    pub(crate) parts: Parts,
     /// Containers of bundles whose probes come before the others' starts.
     pub(super) probed_containers: BTreeSet<ResourceId>,
 }
@@ -196,13 +202,22 @@ impl WorkingSet<'_> {
     }
 
     pub(crate) fn set_is(&mut self, action: ActionId, what: Is) {
-        let action = &mut self.actions[action];
-        action.is = action.is.with(what);
+        self.change_is(action, |is| is.with(what));
     }
 
     pub(crate) fn clear_is(&mut self, action: ActionId, what: Is) {
-        let action = &mut self.actions[action];
-        action.is = action.is.without(what);
+        self.change_is(action, |is| is.without(what));
+    }
+
+    fn change_is(&mut self, id: ActionId, change: impl FnOnce(Is) -> Is) {
+        let action = &mut self.actions[id];
+        let before = action.is;
+        action.is = change(before);
+        let counts = Is::OPTIONAL.with(Is::RUNNABLE);
+        if before.of(counts) != action.is.of(counts) {
+            let resource = action.resource;
+            self.touch(resource);
+        }
     }
 
     /// All actions of a resource with this key. With a node: those there, and those that had none, which now have it.
@@ -214,6 +229,7 @@ impl WorkingSet<'_> {
     ) -> Vec<ActionId> {
         let key = Key::Of(key.0, key.1);
         let mut found = Vec::new();
+        let mut given = false;
         for at in 0..self.actions.of(resource).len() {
             let id = self.actions.of(resource)[at];
             let action = &mut self.actions[id];
@@ -221,12 +237,16 @@ impl WorkingSet<'_> {
                 continue;
             }
             if node.is_some() {
+                given |= action.node.is_none();
                 action.node = action.node.or(node);
                 if action.node != node {
                     continue;
                 }
             }
             found.push(id);
+        }
+        if given {
+            self.touch(Some(resource));
         }
         found
     }
@@ -363,9 +383,11 @@ impl WorkingSet<'_> {
             meta: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
+            implied: Vec::new(),
             expected: None,
             visited: 0,
         });
+        self.touch_new(resource, task);
         id
     }
 
@@ -465,7 +487,11 @@ impl WorkingSet<'_> {
         *known = known.with(kind);
         let before = &mut self.actions[then].before;
         before.push(Edge { other: first, kind, in_graph: false });
-        self.actions[first].after.push((then, kind));
+        let first = &mut self.actions[first];
+        first.after.push((then, kind));
+        if kind.has(Kind::IMPLIES_THEN) {
+            first.implied.push(then);
+        }
         true
     }
 

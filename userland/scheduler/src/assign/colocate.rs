@@ -127,7 +127,7 @@ impl WorkingSet<'_> {
         let (score, role) = (colocation.score, colocation.dependent_role);
         if !self.same_place(d, p, colocation.attribute.as_deref()) {
             if score == Score::INFINITY && role == Role::Promoted {
-                self.resource_mut(dependent).priority = Score::MINUS_INFINITY;
+                self.set_merit(dependent, Score::MINUS_INFINITY, Why::Colocation(at));
             }
             return;
         }
@@ -136,8 +136,7 @@ impl WorkingSet<'_> {
             return;
         }
         let score = if role == Role::Unpromoted { Score::new(-score.get()) } else { score };
-        let resource = self.resource_mut(dependent);
-        resource.priority = score + resource.priority;
+        self.add_merit(dependent, score, Why::Colocation(at));
     }
 
     fn apply_to_scores(&mut self, dependent: ResourceId, primary: ResourceId, at: usize) {

@@ -8,7 +8,7 @@ mod group;
 pub(crate) mod nodes;
 mod order;
 mod primitive;
-mod promote;
+pub(crate) mod promote;
 pub(crate) mod trace;
 mod utilization;
 

@@ -1,5 +1,6 @@
 //! Which instances of a promotable clone are promoted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use cib::Score;
@@ -10,7 +11,19 @@ use crate::unpack::lenient_score;
 use super::clone::Wishes;
 use super::colocate::How;
 use super::order::merge_sort;
-use super::trace::Why;
+use super::trace::{Merit, Of, Why};
+
+/// What is known of a primitive's instances, by its id in the configuration and by node.
+pub(crate) type LookedFor = BTreeMap<String, BTreeMap<NodeId, Known>>;
+
+/// What is known of them on one node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// The first one that is there.
+    active: Option<ResourceId>,
+    /// One was looked for there.
+    looked_for: bool,
+}
 
 impl WorkingSet<'_> {
     /// Adds what agents would like to be promoted where, once.
@@ -19,6 +32,7 @@ impl WorkingSet<'_> {
             return;
         }
         self.resource_mut(id).promotion_scores_added = true;
+        self.look_for_instances(id);
         for child in self.resource(id).children.clone() {
             for at in 0..self.nodes.len() {
                 let node = NodeId(at as u32);
@@ -33,6 +47,7 @@ impl WorkingSet<'_> {
                 resource.priority = resource.priority.max(score);
             }
         }
+        self.looked_for = None;
     }
 
     /// What an instance's agent has said of a node. `None`: nothing that counts there.
@@ -68,21 +83,8 @@ impl WorkingSet<'_> {
     fn counts_for_promotion(&self, id: ResourceId, node: NodeId) -> bool {
         let resource = self.resource(id);
         if !resource.is(Flags::UNIQUE) {
-            let base = resource.configured_id();
-            let (mut active, mut looked_for) = (None, false);
-            for instance in &self.resource(self.top_of(id)).children {
-                let mut open = vec![*instance];
-                while let Some(one) = open.pop() {
-                    let other = self.resource(one);
-                    if other.is_primitive() && other.configured_id() == base {
-                        if active.is_none() && other.running_on.contains(&node) {
-                            active = Some(one);
-                        }
-                        looked_for |= other.known_on.contains(&node);
-                    }
-                    open.extend(&other.children);
-                }
-            }
+            let there = self.looked_for.as_ref().and_then(|l| l.get(resource.configured_id())?.get(&node));
+            let Known { active, looked_for } = there.copied().unwrap_or_default();
             if active == Some(id) || active.is_none() && looked_for {
                 return true;
             }
@@ -93,14 +95,38 @@ impl WorkingSet<'_> {
         resource.known_on.contains(&node) || resource.running_on.contains(&node)
     }
 
+    /// Finds out for all instances of a clone at once where they are and where they were looked for.
+    fn look_for_instances(&mut self, id: ResourceId) {
+        let mut found: LookedFor = BTreeMap::new();
+        for instance in &self.resource(self.top_of(id)).children {
+            let mut open = vec![*instance];
+            while let Some(one) = open.pop() {
+                let other = self.resource(one);
+                if other.is_primitive() {
+                    let by_node = found.entry(other.configured_id().to_owned()).or_default();
+                    for node in &other.running_on {
+                        by_node.entry(*node).or_default().active.get_or_insert(one);
+                    }
+                    for node in &other.known_on {
+                        by_node.entry(*node).or_default().looked_for = true;
+                    }
+                }
+                open.extend(&other.children);
+            }
+        }
+        self.looked_for = Some(found);
+    }
+
     pub(super) fn choose_roles(&mut self, id: ResourceId) {
         let Variant::Clone(instances) = self.resource(id).variant.clone() else { return };
         // From now on they are counted that are promoted.
         self.resource_mut(id).instances_on.fill(0);
+        self.look_for_instances(id);
         for child in self.resource(id).children.clone() {
             self.prepare_role(id, child);
         }
-        self.sort_for_promotion(id);
+        self.looked_for = None;
+        let with_whole = self.sort_for_promotion(id);
         let managed = self.resource(id).is(Flags::MANAGED);
         let freeze = !self.have_quorum && self.options.no_quorum_policy == NoQuorumPolicy::Freeze;
         let mut promoted = 0;
@@ -110,6 +136,8 @@ impl WorkingSet<'_> {
             let name = node.map_or("none", |n| self.node(n).name.as_str());
             let line = format!("{} promotion score on {name}: {index}", self.resource(child).id);
             let _ = writeln!(self.scores, "{line}"); // a String takes everything
+            let of = if with_whole.contains(&child) { Of::Score(id) } else { Of::Merit };
+            self.note_promotion(child, node, of);
             let may = index >= Score::ZERO && (promoted < instances.promoted_max || !managed);
             let chosen =
                 if may { self.can_be_promoted(id, child, instances.promoted_node_max) } else { None };
@@ -177,31 +205,41 @@ impl WorkingSet<'_> {
         let Some(node) = self.placed_node(child) else { return };
         let next = self.next_role_of(child);
         match next {
-            Role::Started | Role::Unknown => {
-                let score = self.promotion_score(child, node);
-                self.resource_mut(child).priority = score.unwrap_or(Score::new(-1));
+            Role::Started | Role::Unknown => match self.promotion_score(child, node) {
+                Some(score) => self.set_merit(child, score, Why::Promotion),
+                None => self.set_merit(child, Score::new(-1), Why::NoPromotion),
+            },
+            Role::Unpromoted | Role::Stopped => {
+                self.set_merit(child, Score::MINUS_INFINITY, Why::NotPromoted);
             }
-            Role::Unpromoted | Role::Stopped => self.resource_mut(child).priority = Score::MINUS_INFINITY,
             Role::Promoted => {}
         }
         // What is said of the promoted role for this node.
         for owner in [child, clone] {
             for at in 0..self.resource(owner).locations.len() {
-                let location = &self.locations_by_constraint[self.resource(owner).locations[at]];
+                let constraint = self.resource(owner).locations[at];
+                let location = &self.locations_by_constraint[constraint];
                 if location.role == Role::Promoted
                     && let Some((_, score)) = location.scores.iter().find(|(n, _)| *n == node)
                 {
                     let score = *score;
-                    let resource = self.resource_mut(child);
-                    resource.priority = resource.priority + score;
+                    self.add_merit(child, score, Why::Location(constraint));
                 }
             }
         }
         for at in self.resource(child).this_with.clone() {
             self.apply_colocation(child, self.colocations[at].primary, at);
         }
-        let resource = self.resource_mut(child);
-        resource.promotion_index = if next == Role::Promoted { Score::INFINITY } else { resource.priority };
+        self.resource_mut(child).promotion_index = self.resource(child).priority;
+        if next == Role::Promoted {
+            self.set_promotion_index(child, Score::INFINITY, Why::ToBePromoted);
+        }
+    }
+
+    /// A promotion score that does not come from what was said of it.
+    fn set_promotion_index(&mut self, id: ResourceId, index: Score, why: Why) {
+        let before = std::mem::replace(&mut self.resource_mut(id).promotion_index, index);
+        self.note_merit(id, Merit { before, after: index, added: None, why });
     }
 
     pub(super) fn next_role_of(&self, id: ResourceId) -> Role {
@@ -219,10 +257,12 @@ impl WorkingSet<'_> {
         }
     }
 
-    /// By their own index, and what it is worth where they are: that goes into the clone's own scores, and stays there.
-    fn sort_for_promotion(&mut self, id: ResourceId) {
+    /// By their own index, and what it is worth where they are: that goes into the clone's own scores, and stays there. Those
+    /// whose index is the clone's score in the end.
+    fn sort_for_promotion(&mut self, id: ResourceId) -> BTreeSet<ResourceId> {
+        let mut with_whole = BTreeSet::new();
         if self.resource(id).merging.replace(true) {
-            return;
+            return with_whole;
         }
         let children = self.resource(id).children.clone();
         for child in &children {
@@ -231,7 +271,7 @@ impl WorkingSet<'_> {
                 && let Some(node) = self.placed_node(*child)
                 && self.score_on(id, node).is_some()
             {
-                self.add_score(id, node, index, Why::Promotion);
+                self.add_score(id, node, index, Why::PromotionOf(*child));
             }
         }
         for at in self.resource(id).this_with.clone() {
@@ -254,12 +294,13 @@ impl WorkingSet<'_> {
         for child in &children {
             let resource = self.resource(*child);
             if !resource.is(Flags::MANAGED) && resource.next_role == Role::Promoted {
-                self.resource_mut(*child).promotion_index = Score::INFINITY;
+                self.set_promotion_index(*child, Score::INFINITY, Why::ToBePromoted);
             } else if resource.promotion_index >= Score::ZERO
                 && let Some(node) = self.placed_node(*child)
                 && let Some(score) = self.score_on(id, node)
             {
                 self.resource_mut(*child).promotion_index = score;
+                with_whole.insert(*child);
             }
         }
         let mut sorted = children;
@@ -273,6 +314,7 @@ impl WorkingSet<'_> {
         });
         self.resource_mut(id).children = sorted;
         self.resource(id).merging.set(false);
+        with_whole
     }
 
     /// Places a dependent with those instances of a clone that have a role.
@@ -309,11 +351,10 @@ impl WorkingSet<'_> {
         let colocation = &self.colocations[at];
         let (score, role) = (colocation.score, colocation.primary_role);
         let found = self.partner(dependent, &self.resource(primary).children, role).is_some();
-        let resource = self.resource_mut(dependent);
         if found {
-            resource.priority = resource.priority + score;
+            self.add_merit(dependent, score, Why::Colocation(at));
         } else if score == Score::INFINITY {
-            resource.priority = Score::MINUS_INFINITY;
+            self.set_merit(dependent, Score::MINUS_INFINITY, Why::Colocation(at));
         }
     }
 }

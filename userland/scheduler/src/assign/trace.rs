@@ -2,6 +2,8 @@
 //!
 //! Nothing is kept when nobody did: each change looks at one `Option` and no more.
 
+use std::collections::BTreeMap;
+
 use cib::Score;
 
 use crate::model::{NodeId, ResourceId, WorkingSet};
@@ -43,6 +45,14 @@ pub(crate) enum Why {
     LimitReached,
     /// Its agent said that it would be promoted there.
     Promotion,
+    /// What this instance, which will be there, is worth there as the promoted one.
+    PromotionOf(ResourceId),
+    /// Its agent said nothing of being promoted there.
+    NoPromotion,
+    /// It is not to be promoted, or not to run.
+    NotPromoted,
+    /// It has been chosen already.
+    ToBePromoted,
     /// It is to be stopped.
     TargetRole,
     /// The node is too small.
@@ -66,21 +76,48 @@ pub(crate) struct Change {
     pub(crate) why: Why,
 }
 
+/// One change of what an instance is worth as the promoted one where it will be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Merit {
+    pub(crate) before: Score,
+    pub(crate) after: Score,
+    /// What was added; `None`: it was set.
+    pub(crate) added: Option<Score>,
+    pub(crate) why: Why,
+}
+
 /// One line of scores, and how many changes had been made when it was written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown {
     pub(crate) label: &'static str,
     pub(crate) resource: ResourceId,
-    pub(crate) node: NodeId,
+    /// `None`: an instance without a node, of which a promotion score is told nevertheless.
+    pub(crate) node: Option<NodeId>,
     pub(crate) score: Score,
     pub(crate) changes: usize,
+    /// Whose scores have been changed: those of the whole clone in the end, for a promotion score, or the resource's own merit.
+    pub(crate) of: Of,
 }
+
+/// What a line of scores shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The score of a resource on a node: of the line's own, or of the clone that it is an instance of.
+    Score(ResourceId),
+    /// What an instance is worth as the promoted one.
+    Merit,
+}
+
+/// The label of promotion scores.
+pub(crate) const PROMOTION: &str = "promotion score";
 
 /// Everything that happened to scores, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trace {
     pub(crate) changes: Vec<Change>,
     pub(crate) shown: Vec<Shown>,
+    /// By instance, in order.
+    pub(crate) merits: BTreeMap<ResourceId, Vec<Merit>>,
 }
 
 pub(crate) type Table = Vec<Option<Score>>;
@@ -110,9 +147,40 @@ impl WorkingSet<'_> {
                 && let Some(trace) = &mut self.trace
             {
                 let changes = trace.changes.len();
-                trace.shown.push(Shown { label, resource, node, score, changes });
+                let (node, of) = (Some(node), Of::Score(resource));
+                trace.shown.push(Shown { label, resource, node, score, changes, of });
             }
         }
+    }
+
+    /// Writes down that the line of a promotion score was written.
+    pub(super) fn note_promotion(&mut self, resource: ResourceId, node: Option<NodeId>, of: Of) {
+        let score = self.resource(resource).promotion_index;
+        if let Some(trace) = &mut self.trace {
+            let changes = trace.changes.len();
+            trace.shown.push(Shown { label: PROMOTION, resource, node, score, changes, of });
+        }
+    }
+
+    pub(super) fn note_merit(&mut self, id: ResourceId, merit: Merit) {
+        if let Some(trace) = &mut self.trace {
+            trace.merits.entry(id).or_default().push(merit);
+        }
+    }
+
+    /// What an instance is worth as the promoted one, instead of what it was.
+    pub(super) fn set_merit(&mut self, id: ResourceId, score: Score, why: Why) {
+        let before = std::mem::replace(&mut self.resource_mut(id).priority, score);
+        self.note_merit(id, Merit { before, after: score, added: None, why });
+    }
+
+    /// More, or less, of it.
+    pub(super) fn add_merit(&mut self, id: ResourceId, score: Score, why: Why) {
+        let resource = self.resource_mut(id);
+        let before = resource.priority;
+        let after = before + score;
+        resource.priority = after;
+        self.note_merit(id, Merit { before, after, added: Some(score), why });
     }
 
     /// A score of its own, instead of the one that it had.

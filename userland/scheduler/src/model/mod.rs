@@ -75,6 +75,8 @@ pub struct WorkingSet<'c> {
     pub(crate) scores: String,
     /// Failed operations, for reports.
     pub(crate) failed: Vec<Failed<'c>>,
+    /// While promotion scores are asked for: where the instances of the clone are.
+    pub(crate) looked_for: Option<crate::assign::promote::LookedFor>,
     /// What the history itself asks for, in the order in which it was found.
     pub(crate) orders: Vec<Order>,
     /// What has to be done.
@@ -92,6 +94,8 @@ pub struct WorkingSet<'c> {
     pub without_secrets: bool,
     /// What the reader of a simulation is told besides.
     pub messages: Vec<String>,
+    /// What was left out since nobody could work through it.
+    pub warnings: Vec<String>,
     /// Places of the stops among those, and how many orders were looked at for them.
     pub(crate) stops: (usize, BTreeMap<(ResourceId, NodeId), Vec<usize>>),
 }

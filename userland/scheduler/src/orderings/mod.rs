@@ -7,6 +7,8 @@ mod read;
 mod resolve;
 mod update;
 
+pub(crate) use flags::Parts;
+
 use crate::actions::{ActionId, Task};
 use crate::model::{Flags, ResourceId, WorkingSet};
 

@@ -5,10 +5,15 @@ use crate::model::{ResourceId, Variant, WorkingSet};
 
 use super::{Kind, Side};
 
+/// Most edges from probes to what may be stopped, or not started, for what they find: they grow with the square of the number of
+/// instances.
+const PROBE_EDGES_MAX: u32 = 2_000_000;
+
 impl WorkingSet<'_> {
     pub(super) fn order_probes(&mut self) {
+        let leading = self.leading_to_restarts();
         for id in self.top.clone() {
-            self.order_probes_of(id);
+            self.order_probes_of(id, &leading);
         }
         self.order_probes_before_what_follows_stops();
     }
@@ -68,10 +73,55 @@ impl WorkingSet<'_> {
         }
     }
 
-    fn order_probes_of(&mut self, id: ResourceId) {
+    /// Which actions lead, by what they imply, to a start (or promotion) of something that may have to be stopped (or demoted)
+    /// before: only there it has to be looked. Collectives with thousands of parts lead from each to all of them.
+    fn leading_to_restarts(&self) -> Vec<bool> {
+        let ids = || self.actions.ids();
+        let mut leading = vec![false; self.actions.table.len()];
+        let mut open: Vec<ActionId> = Vec::new();
+        for id in ids() {
+            let action = &self.actions[id];
+            let undone = match action.task {
+                Task::START => Task::STOP,
+                Task::PROMOTE => Task::DEMOTE,
+                _ => continue,
+            };
+            let Some(resource) = action.resource.filter(|r| self.resource(*r).is_primitive()) else {
+                continue;
+            };
+            let real = |a: &ActionId| self.actions[*a].task == undone && !self.is(*a, Is::PSEUDO);
+            if self.actions.of(resource).iter().any(real) {
+                leading[id.0 as usize] = true;
+                open.push(id);
+            }
+        }
+        if open.is_empty() {
+            return leading;
+        }
+        let mut implied_by: Vec<Vec<ActionId>> = vec![Vec::new(); leading.len()];
+        for id in ids() {
+            let action = &self.actions[id];
+            let primitive = action.resource.is_none_or(|r| self.resource(r).is_primitive());
+            for (next, kind) in &action.after {
+                if kind.has(Kind::IMPLIES_THEN) || !primitive && self.actions[*next].resource.is_some() {
+                    implied_by[next.0 as usize].push(id);
+                }
+            }
+        }
+        while let Some(id) = open.pop() {
+            for before in std::mem::take(&mut implied_by[id.0 as usize]) {
+                if !std::mem::replace(&mut leading[before.0 as usize], true) {
+                    open.push(before);
+                }
+            }
+        }
+        leading
+    }
+
+    fn order_probes_of(&mut self, id: ResourceId, leading: &[bool]) {
         if !self.resource(id).is_primitive() {
             for child in self.resource(id).children.clone() {
-                self.order_probes_of(child);
+                self.order_probes_of(child, leading);
             }
             return;
         }
@@ -80,13 +130,16 @@ impl WorkingSet<'_> {
                 let (after, kind) = self.actions[probe].after[at];
                 self.hold_back_inactive(probe, after, kind);
                 self.actions.visit += 1;
-                self.order_before_restarts(probe, after);
+                self.order_before_restarts(probe, after, leading);
             }
         }
     }
 
     /// As long as a probe cannot be made, no further instance of its clone starts.
     fn hold_back_inactive(&mut self, probe: ActionId, after: ActionId, kind: Kind) {
+        if self.actions.probe_edges > PROBE_EDGES_MAX {
+            return;
+        }
         let then = &self.actions[after];
         let (Some(resource), Some(own)) = (then.resource, self.actions[probe].resource) else { return };
         if matches!(self.resource(resource).variant, Variant::Primitive | Variant::Group)
@@ -103,6 +156,7 @@ impl WorkingSet<'_> {
             if action.task == Task::START
                 && self.resource(instance).running_on.is_empty()
                 && self.top_of(instance) == resource
+                && self.has_room_for_edge()
             {
                 self.order(probe, then, Kind::RUNNABLE_FIRST);
             }
@@ -111,19 +165,25 @@ impl WorkingSet<'_> {
 
     /// What a start behind a probe will make others restart is stopped only after the probe. Goes along everything that
     /// the start implies.
-    fn order_before_restarts(&mut self, probe: ActionId, after: ActionId) {
+    fn order_before_restarts(&mut self, probe: ActionId, after: ActionId, leading: &[bool]) {
         let Some(probed) = self.actions[probe].resource else { return };
+        if self.actions.probe_edges > PROBE_EDGES_MAX {
+            return;
+        }
         let mut open = vec![after];
         while let Some(after) = open.pop() {
-            if self.actions[after].visited == self.actions.visit {
+            let leads = leading.get(after.0 as usize).copied().unwrap_or_default();
+            if !leads || self.actions[after].visited == self.actions.visit {
                 continue;
             }
             self.actions[after].visited = self.actions.visit;
             let Some(resource) = self.actions[after].resource else {
-                self.push_implied(after, &mut open, |_, _| false);
+                open.extend(&self.actions[after].implied);
                 continue;
             };
             let task = self.actions[after].task;
+            let primitive = self.resource(resource).is_primitive();
+            let own_parent = self.resource(probed).parent == Some(resource);
             if self.resource(resource).is_primitive() && probed != resource {
                 let undone = match task {
                     Task::START => Some(Task::STOP),
@@ -132,26 +192,41 @@ impl WorkingSet<'_> {
                 };
                 if let Some(undone) = undone {
                     for then in self.find_actions(resource, (undone, 0), None) {
-                        if !self.is(then, Is::PSEUDO) {
+                        if !self.is(then, Is::PSEUDO) && self.has_room_for_edge() {
                             self.order(probe, then, Kind::OPTIONAL);
                         }
                     }
                 }
             }
+            if primitive || own_parent {
+                open.extend(&self.actions[after].implied);
+                continue;
+            }
             let collective =
                 matches!(self.resource(resource).variant, Variant::Clone(_) | Variant::Bundle(_));
             let interleave = collective && self.is_interleaved(resource);
             let partner = if interleave { self.compatible_instance(probed, resource, false) } else { None };
-            let primitive = self.resource(resource).is_primitive();
-            let own_parent = self.resource(probed).parent == Some(resource);
             self.push_implied(after, &mut open, |set, next| {
                 // From a collective to its own parts it goes on, too.
                 let Some(part) = set.actions[next].resource else { return false };
                 let plain = matches!(set.resource(part).variant, Variant::Primitive | Variant::Group);
                 let meant = !interleave || partner == Some(part);
-                !primitive && !own_parent && plain && set.resource(part).parent == Some(resource) && meant
+                plain && set.resource(part).parent == Some(resource) && meant
             });
         }
+    }
+
+    /// Whether one more of the edges may be made whose number grows with a product: probes by what is stopped.
+    fn has_room_for_edge(&mut self) -> bool {
+        let made = &mut self.actions.probe_edges;
+        *made = made.saturating_add(1);
+        let room = *made <= PROBE_EDGES_MAX;
+        if *made == PROBE_EDGES_MAX + 1 {
+            self.warnings.push(format!(
+                "there are more than {PROBE_EDGES_MAX} pairs of probes and what may be stopped behind them: the others are in no order"
+            ));
+        }
+        room
     }
 
     fn push_implied(&self, after: ActionId, open: &mut Vec<ActionId>, or: impl Fn(&Self, ActionId) -> bool) {

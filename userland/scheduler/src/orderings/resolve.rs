@@ -13,6 +13,7 @@ impl WorkingSet<'_> {
             let ordering = self.actions.orderings[at].clone();
             self.resolve(&ordering);
         }
+        self.watch_parts();
         for id in self.actions.ids().rev() {
             self.block_dependents(id);
         }

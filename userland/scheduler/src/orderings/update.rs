@@ -1,6 +1,8 @@
 //! What one action's state means for those after it: required, not runnable, not migratable. Followed to a fixed point, in
 //! the peer's order, since the first reason found is the one that is shown.
 
+use std::collections::BTreeMap;
+
 use crate::actions::{ActionId, Edge, Is, Key, Task};
 use crate::model::{Flags, NodeId, ResourceId, Role, Variant, WorkingSet};
 
@@ -218,7 +220,7 @@ impl WorkingSet<'_> {
                 let action = &mut self.actions[then];
                 action.runnable_before += 1;
                 if action.runnable_before >= action.required_before && !action.is.has(Is::RUNNABLE) {
-                    action.is = action.is.with(Is::RUNNABLE);
+                    self.set_is(then, Is::RUNNABLE);
                     changed.then = true;
                 }
             }
@@ -295,13 +297,32 @@ impl WorkingSet<'_> {
                 if self.can_interleave(pair.first, pair.then) {
                     return self.update_interleaved(pair, filter, kind);
                 }
+                if self.cannot_matter(pair.first, flags, filter, kind) {
+                    return Changed::default();
+                }
                 let mut changed = self.update_two(pair, flags, filter, kind);
                 let Some(collective) = self.actions[pair.then].resource else { return changed };
+                let task = self.actions[pair.then].task;
+                if !self.any_part_does(collective, task) {
+                    return changed;
+                }
                 for instance in self.instances_of(collective) {
                     changed |= self.update_instance(instance, pair, flags, filter, kind);
                 }
                 changed
             }
+        }
+    }
+
+    /// Whether what is true of `first` is such that [`Self::update_two`] changes nothing, whatever comes then: parts, which may
+    /// be many, need not be asked.
+    fn cannot_matter(&self, first: ActionId, flags: Is, filter: Is, kind: Kind) -> bool {
+        match kind {
+            Kind::OPTIONAL | Kind::ONE_OR_MORE => true,
+            Kind::RUNNABLE_FIRST => flags.has(Is::RUNNABLE) || !filter.has(Is::RUNNABLE),
+            Kind::IMPLIES_THEN => flags.has(Is::OPTIONAL) || !filter.has(Is::OPTIONAL),
+            Kind::ASYMMETRIC | Kind::PSEUDO_FIRST => self.is(first, Is::RUNNABLE),
+            _ => false,
         }
     }
 
@@ -416,12 +437,19 @@ impl WorkingSet<'_> {
         collective: ResourceId,
         current: bool,
     ) -> Option<ResourceId> {
-        let instances = self.instances_of(collective);
-        let on = |node: NodeId| {
-            instances.iter().copied().find(|i| {
-                !self.any(*i, &|r| r.is(Flags::BLOCKED)) && self.location(*i, current) == Some(node)
-            })
-        };
+        let mut places = self.actions.parts.places.borrow_mut();
+        let there = places.entry((collective, current)).or_insert_with(|| {
+            let mut there = BTreeMap::new();
+            for instance in self.instances_of(collective) {
+                if let Some(node) = self.location(instance, current)
+                    && !self.any(instance, &|r| r.is(Flags::BLOCKED))
+                {
+                    there.entry(node).or_insert(instance);
+                }
+            }
+            there
+        });
+        let on = |node: NodeId| there.get(&node).copied();
         match self.location(resource, current) {
             Some(node) => on(node),
             None => {
@@ -443,6 +471,7 @@ impl WorkingSet<'_> {
         }
         let was = self.resource(id).assigned.is_some();
         self.withdraw(id);
+        self.actions.parts.places.borrow_mut().clear();
         self.keep_down(id);
         was
     }

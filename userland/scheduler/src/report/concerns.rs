@@ -5,7 +5,7 @@ use crate::model::{Flags, WorkingSet};
 /// One thing, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concern {
-    /// Node or resource that it is about.
+    /// Node or resource that it is about; empty: the whole.
     pub about: String,
     /// What is so.
     pub what: String,
@@ -37,6 +37,13 @@ pub fn concerns(set: &WorkingSet<'_>) -> Vec<Concern> {
                 remedy: "it is stopped unless stop-orphan-resources is false; then: crm_resource --cleanup",
             });
         }
+    }
+    for warning in &set.warnings {
+        found.push(Concern {
+            about: String::new(),
+            what: warning.clone(),
+            remedy: "what is left out is neither placed nor ordered",
+        });
     }
     let states = set.document().child("status").into_iter().flat_map(|s| s.children_named("node_state"));
     for state in states {

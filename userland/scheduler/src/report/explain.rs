@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cib::Score;
 use serde::Serialize;
 
-use crate::assign::trace::{Change, Why};
+use crate::assign::trace::{Change, Merit, Of, Shown, Trace, Why};
 use crate::constraints::Colocation;
 use crate::model::{NodeId, ResourceId, Role, WorkingSet};
 
@@ -16,7 +16,7 @@ pub struct Explanation {
     pub label: String,
     /// The resource, or a part of it.
     pub resource: String,
-    /// The node.
+    /// The node; `none` for the promotion score of an instance that has none.
     pub node: String,
     /// The score that the line shows.
     pub score: String,
@@ -50,25 +50,65 @@ impl WorkingSet<'_> {
         }
         let mut found = Vec::new();
         for shown in &trace.shown {
-            let name = &self.node(shown.node).name;
+            let name = shown.node.map_or("none", |n| self.node(n).name.as_str());
             if !resource.is_none_or(|r| self.belongs_to(shown.resource, r))
                 || !node.is_none_or(|n| name.eq_ignore_ascii_case(n))
             {
                 continue;
             }
-            let all = of_score.get(&(shown.resource, shown.node)).map_or(&[][..], |c| &c[..]);
-            let changes = || all.iter().take_while(|(at, _)| *at < shown.changes).map(|(_, c)| *c);
-            let start = changes().next().map_or(Some(shown.score), |first| first.before);
+            let (start, steps) = match (shown.of, shown.node) {
+                (Of::Score(of), Some(node)) => {
+                    let all = of_score.get(&(of, node)).map_or(&[][..], |c| &c[..]);
+                    let changes: Vec<&Change> =
+                        all.iter().take_while(|(at, _)| *at < shown.changes).map(|(_, c)| *c).collect();
+                    let start = changes.first().map_or(Some(shown.score), |first| first.before);
+                    (start, changes.into_iter().flat_map(|c| self.steps(trace, shown, c)).collect())
+                }
+                _ => {
+                    let all = trace.merits.get(&shown.resource).map_or(&[][..], |m| &m[..]);
+                    let start = all.first().map_or(shown.score, |first| first.before);
+                    (Some(start), all.iter().map(|m| self.step(&of_merit(shown, m))).collect())
+                }
+            };
             found.push(Explanation {
                 label: shown.label.to_owned(),
                 resource: self.resource(shown.resource).id.clone(),
-                node: name.clone(),
+                node: name.to_owned(),
                 score: shown.score.to_string(),
                 start: start.map(|s| s.to_string()),
-                steps: changes().map(|change| self.step(change)).collect(),
+                steps,
             });
         }
         found
+    }
+
+    /// What a change is made of: a promotion score that goes into those of the whole clone of what was said of it one by one.
+    fn steps(&self, trace: &Trace, shown: &Shown, change: &Change) -> Vec<Step> {
+        let Why::PromotionOf(instance) = change.why else { return vec![self.step(change)] };
+        let mut steps = Vec::new();
+        let mut sum = change.before;
+        for merit in trace.merits.get(&instance).map_or(&[][..], |m| &m[..]) {
+            if merit.added.is_none() {
+                // What was said before has been taken back.
+                steps.clear();
+                sum = change.before;
+            }
+            let Some(before) = sum else { break };
+            let added = merit.added.unwrap_or(merit.after);
+            let after = before + added;
+            sum = Some(after);
+            let part = Change {
+                resource: instance,
+                before: Some(before),
+                after,
+                added: Some(added),
+                why: merit.why,
+                ..*change
+            };
+            steps.push(self.step(&part));
+        }
+        // Infinity swallows what is added to it, one by one otherwise than as a whole.
+        if sum == Some(change.after) && shown.resource == instance { steps } else { vec![self.step(change)] }
     }
 
     /// Whether a resource is the named one or a part of it, by its own id or that in the configuration.
@@ -151,7 +191,11 @@ impl WorkingSet<'_> {
             Why::OfWhole => "what it is an instance of must not be here".to_owned(),
             Why::Full => "the node takes no more instances".to_owned(),
             Why::LimitReached => "there are as many instances as there may be".to_owned(),
-            Why::Promotion => "promotion score".to_owned(),
+            Why::Promotion => "promotion score of its agent (a node attribute)".to_owned(),
+            Why::PromotionOf(instance) => format!("promotion score of {}, which will be here", id(instance)),
+            Why::NoPromotion => "its agent said nothing of being promoted here".to_owned(),
+            Why::NotPromoted => "it is not to be promoted, or not to run".to_owned(),
+            Why::ToBePromoted => "it is to be promoted".to_owned(),
             Why::TargetRole => "it is to be stopped".to_owned(),
             Why::Capacity => "the node has not enough capacity left".to_owned(),
             Why::SecondTry => {
@@ -159,5 +203,17 @@ impl WorkingSet<'_> {
             }
             Why::Replica => "parts of a replica run on its own guest".to_owned(),
         }
+    }
+}
+
+/// A change of what an instance is worth, as one of a score.
+fn of_merit(shown: &Shown, merit: &Merit) -> Change {
+    Change {
+        resource: shown.resource,
+        node: shown.node.unwrap_or(NodeId(0)),
+        before: Some(merit.before),
+        after: merit.after,
+        added: merit.added,
+        why: merit.why,
     }
 }

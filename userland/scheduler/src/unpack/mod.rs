@@ -33,6 +33,12 @@ pub(crate) const RESOURCES_MAX: usize = 100_000;
 /// that they would grow with the square of their number.
 const SCORES_MAX: usize = 16_000_000;
 
+/// Most instances of a clone.
+pub(crate) const INSTANCES_MAX: u32 = 10_000;
+
+/// Most instances of a clone that is told what happens to it: each of them is told the names of all others.
+pub(crate) const TOLD_MAX: u32 = 1_000;
+
 /// Most replicas of a bundle: each of them is told the addresses of all others.
 pub(crate) const REPLICAS_MAX: u32 = 128;
 
@@ -110,6 +116,7 @@ impl<'c> WorkingSet<'c> {
             trace,
             scores: String::new(),
             failed: Vec::new(),
+            looked_for: None,
             orders: Vec::new(),
             actions: crate::actions::Actions::default(),
             notices: Vec::new(),
@@ -118,6 +125,7 @@ impl<'c> WorkingSet<'c> {
             containers_to_stop: Vec::new(),
             without_secrets: false,
             messages: Vec::new(),
+            warnings: Vec::new(),
             stops: (0, std::collections::BTreeMap::new()),
         };
         let section = |name: &str| configuration.and_then(|c| c.child(name));

@@ -10,6 +10,7 @@ use crate::model::{
 };
 
 use super::settings::agent_of;
+use super::{INSTANCES_MAX, TOLD_MAX};
 
 impl<'c> WorkingSet<'c> {
     pub(super) fn read_resources(&mut self, section: &'c Element) {
@@ -262,6 +263,14 @@ impl<'c> WorkingSet<'c> {
             instances.node_max = 1;
         }
         let max = instances.max;
+        let most = if flag("notify") { TOLD_MAX } else { INSTANCES_MAX };
+        if max > most {
+            let text = format!(
+                "clone {} has room for {max} instances; only {most} are looked at: lower its clone-max",
+                resource.id
+            );
+            self.warnings.push(text);
+        }
         {
             let resource = self.resource_mut(id);
             resource.variant = Variant::Clone(instances);
@@ -275,7 +284,7 @@ impl<'c> WorkingSet<'c> {
             resource.meta.entry("resource-stickiness".into()).or_insert_with(|| "1".into());
         }
         // Without instances there is one all the same, for what the history may tell.
-        for _ in 0..max.max(1) {
+        for _ in 0..max.clamp(1, most) {
             if !self.has_room() {
                 break;
             }

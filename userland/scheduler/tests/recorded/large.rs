@@ -61,5 +61,43 @@ fn replicas_and_instances_without_number_are_bounded() {
     assert!(nodes <= 1_002 && resources < 5_000, "{nodes} nodes, {resources} resources");
     let clone = r#"<clone id="c"><meta_attributes id="m"><nvpair id="m1" name="clone-max" value="2000000000"/></meta_attributes>
         <primitive id="p" class="ocf" provider="pacemaker" type="Dummy"/></clone>"#;
-    assert!(set_of(clone).1 <= 100_001);
+    assert!(set_of(clone).1 <= 10_002);
+}
+
+/// Each instance leads to all others: by notifications, by orderings of clones, by groups. What is beyond the bound is said.
+#[test]
+fn clones_without_number_are_scheduled_as_far_as_their_bound_and_say_so() {
+    let clone = |id: &str, max: &str, metas: &[&str], inside: &str| {
+        let metas: String = [&[&format!("clone-max={max}"), "clone-node-max=1700000000"], metas]
+            .concat()
+            .iter()
+            .filter_map(|m| m.split_once('='))
+            .map(|(n, v)| format!(r#"<nvpair id="{id}-{n}" name="{n}" value="{v}"/>"#))
+            .collect();
+        format!(r#"<clone id="{id}"><meta_attributes id="{id}-m">{metas}</meta_attributes>{inside}</clone>"#)
+    };
+    let primitive =
+        |id: &str| format!(r#"<primitive id="{id}" class="ocf" provider="pacemaker" type="Stateful"/>"#);
+    let group = format!(r#"<group id="g">{}{}</group>"#, primitive("p"), primitive("q"));
+    let order = r#"<rsc_order id="o" first="c" then="d"/>"#;
+    let unique = "globally-unique=true";
+    let most = "1700000000";
+    let several =
+        clone("c", "600", &[unique], &primitive("p")) + &clone("d", "600", &[unique], &primitive("q"));
+    for (resources, constraints, instances) in [
+        (clone("c", most, &[], &primitive("p")), "", Some(10_000)),
+        (clone("c", most, &[unique, "notify=true", "promotable=true"], &primitive("p")), "", Some(1_000)),
+        (clone("c", "600", &[unique, "ordered=true"], &group), "", None),
+        (several, order, None),
+    ] {
+        let root = document(1, &resources, constraints);
+        let mut set = WorkingSet::new(&root, Moment(1_700_000_000)).unwrap();
+        set.place();
+        set.schedule();
+        assert!(!set.graph().synapses.is_empty());
+        let said = instances.map(|n| {
+            format!("clone c has room for {most} instances; only {n} are looked at: lower its clone-max")
+        });
+        assert_eq!(set.warnings, Vec::from_iter(said));
+    }
 }
