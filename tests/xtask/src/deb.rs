@@ -15,7 +15,30 @@ const PROGRAMS: [&str; 4] = ["cmmd", "rgmd", "holdfast-guardian", "holdfast"];
 /// Commands that `holdfast` stands in for and that no package of the distribution has.
 const OURS: [&str; 1] = ["mkqdisk"];
 /// Those that another package has as well: in a folder of their own, for whoever puts it into PATH.
-const THEIRS: [&str; 4] = ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen"];
+const THEIRS: [&str; 22] = [
+    "crm_mon",
+    "crm_simulate",
+    "crm_verify",
+    "corosync-keygen",
+    "attrd_updater",
+    "crm_attribute",
+    "crm_error",
+    "crm_failcount",
+    "crm_master",
+    "crm_node",
+    "crm_resource",
+    "crm_rule",
+    "crm_standby",
+    "crm_ticket",
+    "crmadmin",
+    "iso8601",
+    "pacemakerd",
+    "stonith_admin",
+    "pacemaker-schedulerd",
+    "pacemaker-controld",
+    "pacemaker-fenced",
+    "pacemaker-based",
+];
 
 /// Builds the programs, unless they are to be taken as they are, and the package, and says where it is.
 pub(crate) fn run(build: bool) -> Result<()> {

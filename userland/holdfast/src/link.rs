@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::exit::Exit;
 use crate::io::Io;
+use crate::pacemaker;
 
 /// Make symlinks, so that the commands people know are found by their own names.
 #[derive(clap::Args)]
@@ -24,6 +25,12 @@ pub(crate) struct Args {
 /// Commands with an applet under their own name.
 const NAMES: [&str; 6] =
     ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen", "mkqdisk", "pm_logconv"];
+
+/// The same with those of Pacemaker.
+fn names() -> Vec<&'static str> {
+    let stand_ins = pacemaker::STAND_INS.iter().map(pacemaker::StandIn::name);
+    NAMES.iter().copied().chain(stand_ins).chain(pacemaker::metadata::NAMES).collect()
+}
 
 /// Runs it.
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
@@ -42,7 +49,8 @@ fn link_all(args: &Args, io: &mut Io) -> Result<()> {
         bail!("{} is no folder; make it first: mkdir -p {0}", args.dir.display());
     }
     // All are checked before the first is made.
-    let plan: Vec<_> = NAMES.iter().map(|n| plan(&args.dir.join(n), &target)).collect::<Result<_>>()?;
+    let names = names();
+    let plan: Vec<_> = names.iter().map(|n| plan(&args.dir.join(n), &target)).collect::<Result<_>>()?;
     for step in plan {
         match step {
             Step::Present(link) => io.say(format_args!("{} is there already\n", link.display())),

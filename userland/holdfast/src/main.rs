@@ -17,6 +17,7 @@ mod key;
 mod link;
 mod live;
 mod manual;
+mod pacemaker;
 mod pm_logconv;
 mod qdisk;
 mod qnet;
@@ -93,6 +94,8 @@ enum Applet {
     Explain(simulate::explain::Args),
     /// The quorum disk command of the Red Hat Cluster Suite.
     Mkqdisk(qdisk::Mkqdisk),
+    /// Show which cluster options there are, as crmsh asks Pacemaker's daemons for them.
+    Metadata(pacemaker::metadata::Args),
     /// Print what makes a shell complete commands and options of holdfast.
     Completion(generate::Completion),
     /// Show or make the manual pages.
@@ -115,7 +118,18 @@ fn main() -> ExitCode {
 
 fn run(args: &[OsString], io: &mut Io) -> Exit {
     let called_as = args.first().map(Path::new).and_then(Path::file_name).and_then(|n| n.to_str());
+    // Pacemaker's commands read their options themselves, by their own name or behind ours.
+    let behind = args.get(1).and_then(|a| a.to_str());
+    for (name, at) in [(called_as, 1), (behind, 2)] {
+        if let Some(stand_in) = name.and_then(pacemaker::named) {
+            return stand_in.run(args.get(at..).unwrap_or_default(), io);
+        }
+    }
     match called_as {
+        Some(daemon) if pacemaker::metadata::NAMES.contains(&daemon) => {
+            let words: Vec<String> = args.iter().skip(1).map(|w| w.to_string_lossy().into_owned()).collect();
+            pacemaker::metadata::called(daemon, &words, io)
+        }
         Some("crm_mon" | "crm_mon.cgi") => monitor(args, io),
         Some("pm_logconv") => match pm_logconv::Called::try_parse_from(args) {
             Ok(called) => pm_logconv::run(&called.args, io),
@@ -169,6 +183,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Verify(args) }) => verify::run(&args, io),
             Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
+            Ok(Cli { applet: Applet::Metadata(args) }) => pacemaker::metadata::run(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
@@ -198,8 +213,8 @@ fn monitor(args: &[OsString], io: &mut Io) -> Exit {
 }
 
 /// Every command as people call it: `holdfast`, and the applets that have a name of their own.
-fn commands() -> [clap::Command; 8] {
-    [
+fn commands() -> Vec<clap::Command> {
+    let own = [
         Cli::command(),
         crm_mon::Called::command(),
         simulate::Called::command(),
@@ -208,7 +223,8 @@ fn commands() -> [clap::Command; 8] {
         key::Keygen::command().name("corosync-keygen"),
         qdisk::Mkqdisk::command().name("mkqdisk"),
         fence_demo::Called::command(),
-    ]
+    ];
+    own.into_iter().chain(pacemaker::STAND_INS.iter().map(pacemaker::StandIn::command)).collect()
 }
 
 /// Help and version are answers; the rest are mistakes.
@@ -244,6 +260,10 @@ Examples:
   holdfast quorum status          votes possible, needed and present
   holdfast link /usr/local/sbin   from now on it is called crm_mon
   holdfast demo                   three nodes, two deaths, half a minute
+
+Commands of Pacemaker, by their own names (holdfast link) or as holdfast NAME, each with --help-all:
+  attrd_updater crm_attribute crm_error crm_failcount crm_master crm_node crm_resource crm_rule crm_standby
+  crm_ticket crmadmin iso8601 pacemakerd stonith_admin
 
 Exit status:
   0   done

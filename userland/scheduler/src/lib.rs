@@ -36,4 +36,7 @@ pub use report::{
     Step, concerns, current_status, execution_text, exit_status_text, legacy_document, old_monitor, page,
     result_document, revised_status, simple_monitor, status_text, transition_summary,
 };
+pub use report::{ColocationView, HistoryEntry, LocationView};
 pub use unpack::{Failed, NotACib};
+
+pub use model::compare_names;

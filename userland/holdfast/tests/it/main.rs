@@ -6,6 +6,7 @@ mod fence_demo;
 mod generate;
 mod operator;
 mod simulate;
+mod stand_ins;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

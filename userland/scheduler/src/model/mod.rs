@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use cib::{Element, Ids, Moment};
 use indexmap::IndexMap;
 
-pub use node::{Node, NodeKind};
+pub use node::{Node, NodeKind, compare_names};
 pub use options::{NoQuorumPolicy, Options};
 pub(crate) use resource::Discovery;
 pub use resource::{Bundle, Flags, Instances, Replica, Resource, Role, UnderWay, Variant};

@@ -151,7 +151,8 @@ impl Node {
 }
 
 /// Names as people sort them: case does not count, and a run of digits is a number.
-pub(crate) fn compare_names(a: &str, b: &str) -> std::cmp::Ordering {
+#[must_use]
+pub fn compare_names(a: &str, b: &str) -> std::cmp::Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     loop {
         match (a.first(), b.first()) {

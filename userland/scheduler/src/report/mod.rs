@@ -4,6 +4,7 @@ mod concerns;
 mod executing;
 mod explain;
 mod monitor;
+mod tools;
 mod transition_text;
 
 use std::fmt::Write;
@@ -14,6 +15,7 @@ pub use monitor::{
     Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, execution_text,
     exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor, status_text,
 };
+pub use tools::{ColocationView, HistoryEntry, LocationView};
 pub use transition_text::transition_summary;
 
 use crate::model::WorkingSet;

@@ -287,12 +287,18 @@ impl<'c> WorkingSet<'c> {
         }
     }
 
-    /// The operations of a history from the last start on; none if it was stopped since.
-    pub(crate) fn since_last_start(&self, element: &'c Element) -> Vec<Operation<'c>> {
+    /// The operations of a history, the oldest first.
+    pub(crate) fn in_order(&self, element: &'c Element) -> Vec<Operation<'c>> {
         let mut operations: Vec<Operation<'c>> =
             element.children_named("lrm_rsc_op").filter_map(Operation::read).collect();
         operations.reverse();
         operations = sort_by_age(operations, &|o| *o);
+        operations
+    }
+
+    /// The operations of a history from the last start on; none if it was stopped since.
+    pub(crate) fn since_last_start(&self, element: &'c Element) -> Vec<Operation<'c>> {
+        let mut operations = self.in_order(element);
         let (start, stop) = active_range(&operations);
         if stop.is_some_and(|stop| start.is_none_or(|start| start < stop)) {
             return Vec::new();
