@@ -214,6 +214,14 @@ impl Cib {
         self
     }
 
+    /// The interval of the recurring monitors of everything that has been added, e.g. `1h` (else 5 s).
+    #[must_use]
+    pub fn monitored_every(mut self, interval: &str) -> Self {
+        let every = |interval: &str| format!("name=\"monitor\" interval=\"{interval}\"");
+        self.resources = self.resources.replace(&every("5s"), &every(interval));
+        self
+    }
+
     /// Prefers a node by a score.
     #[must_use]
     pub fn prefers(mut self, resource: &str, node: &str, score: &str) -> Self {

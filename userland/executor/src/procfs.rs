@@ -14,6 +14,8 @@ pub(crate) struct Process {
     pub(crate) name: String,
     /// Ended, and not taken leave of.
     pub(crate) dead: bool,
+    /// When it was born: hundredths of a second since the machine was.
+    pub(crate) born: u64,
 }
 
 /// Looks at one process. `None`: there is none.
@@ -29,7 +31,8 @@ fn parse(pid: u32, stat: &str) -> Option<Process> {
     let mut fields = tail.split_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Process { pid, parent, name, dead: matches!(state, "Z" | "X") })
+    let born = fields.nth(17).and_then(|f| f.parse().ok()).unwrap_or(0);
+    Some(Process { pid, parent, name, dead: matches!(state, "Z" | "X"), born })
 }
 
 /// All processes.
@@ -64,6 +67,14 @@ pub(crate) fn carries(pid: u32, entry: &str) -> bool {
     environment.split(|b| *b == 0).any(|e| e == entry.as_bytes())
 }
 
+/// Whether nothing says whose a process is: no resource in its environment (`su -` clears it), none of our cgroups.
+pub(crate) fn is_unclaimed(pid: u32) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    !environment.split(|b| *b == 0).any(|e| e.starts_with(b"OCF_RESOURCE_INSTANCE="))
+        && !cgroup.contains("/holdfast.")
+}
+
 /// The process that a file names in its first line, if it lives.
 pub(crate) fn of_pid_file(path: &Path) -> Option<u32> {
     let text = fs::read_to_string(path).ok()?;
@@ -91,8 +102,9 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_is_read_to_its_end() {
-        let process = parse(7, "7 (a) S (b)) Z 12 7 7 0").unwrap();
+        let process = parse(7, "7 (a) S (b)) Z 12 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4117559 0").unwrap();
         assert_eq!((process.name.as_str(), process.parent, process.dead), ("a) S (b)", 12, true));
+        assert_eq!(process.born, 4_117_559);
         assert_eq!(parse(7, "7 nothing"), None);
     }
 

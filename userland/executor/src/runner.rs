@@ -152,7 +152,7 @@ impl Runner {
                     Command::Run(job) => self.queue.push_back(Pending { job: *job, since: Instant::now() }),
                     Command::Cancel(id) => self.cancel(id),
                     Command::Watch(resource, files) => {
-                        self.watcher.begin(self.poll.registry(), &resource, files, None);
+                        self.watcher.begin(self.poll.registry(), &resource, files, None, None);
                     }
                     Command::Unwatch(resource) => self.watcher.pause(self.poll.registry(), &resource),
                     Command::Watching(on) => self.config.watch = on,
@@ -456,7 +456,11 @@ impl Runner {
         };
         if began && well {
             let files = pid_files(&job.params);
-            self.watcher.begin(self.poll.registry(), &job.resource, files, result.main);
+            let since = holdfast_sys::clock::boottime_nanos()
+                .saturating_sub(u64::try_from(result.exec.as_nanos()).unwrap_or(u64::MAX));
+            // A process that a resource has had for long is not looked for among strangers.
+            let since = (!job.work.is_look()).then_some((since / 10_000_000).saturating_sub(1));
+            self.watcher.begin(self.poll.registry(), &job.resource, files, result.main, since);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Watching what a resource left running: its main processes by pidfd, its cgroups by their events.
 //!
 //! *Main* processes are those that nothing else of the resource started: in its cgroups those whose parent is outside,
-//! orphans that came to us and carry the resource's name in their environment, what pid files name, and what systemd calls a
-//! unit's main process. Workers that a
+//! orphans that came to us and carry the resource's name in their environment, what pid files name, what systemd calls a
+//! unit's main process, and orphans of nobody that came while the resource was started. Workers that a
 //! daemon starts and ends are its own affair. When a main process ends unasked the resource is worth a look at once; one
 //! look too many costs a monitor, one too few costs an interval, so in doubt a process counts as main.
 
@@ -67,6 +67,7 @@ struct Entry {
     groups: BTreeMap<usize, Group>,
     pid_files: Vec<PathBuf>,
     main: Option<u32>,
+    since: Option<u64>,
     had_mains: bool,
 }
 
@@ -93,18 +94,22 @@ impl Watcher {
         self.sweep(registry, token);
     }
 
-    /// Begins to tell deaths: what is there now is looked for. `main`: a main process that the caller knows.
+    /// Begins to tell deaths: what is there now is looked for. `main`: a main process that the caller knows. `since`: when
+    /// the operation began (hundredths of a second since the machine was born): orphans that nothing says anything of
+    /// and that were born since then count as its own.
     pub(crate) fn begin(
         &mut self,
         registry: &Registry,
         resource: &str,
         pid_files: Vec<PathBuf>,
         main: Option<u32>,
+        since: Option<u64>,
     ) {
         let entry = self.resources.entry(resource.to_owned()).or_default();
         entry.told = true;
         entry.pid_files = pid_files;
         entry.main = main;
+        entry.since = since;
         self.look(registry, resource);
     }
 
@@ -178,6 +183,12 @@ impl Watcher {
 
     /// Looks for main processes that are not known yet.
     fn look(&mut self, registry: &Registry, resource: &str) {
+        let others: BTreeSet<u32> = self
+            .resources
+            .iter()
+            .filter(|(name, _)| *name != resource)
+            .flat_map(|(_, e)| e.mains.keys().copied())
+            .collect();
         let Some(entry) = self.resources.get_mut(resource).filter(|e| e.told) else { return };
         let mut found: BTreeSet<u32> = BTreeSet::new();
         for group in entry.groups.values() {
@@ -187,6 +198,12 @@ impl Watcher {
         }
         let mark = format!("OCF_RESOURCE_INSTANCE={resource}");
         found.extend(procfs::adopted().into_iter().filter(|pid| procfs::carries(*pid, &mark)));
+        if let Some(since) = entry.since.take() {
+            let young = |pid: &u32| procfs::look(*pid).is_some_and(|p| !p.dead && p.born >= since);
+            let all = procfs::adopted().into_iter();
+            let strays = all.filter(|pid| !others.contains(pid) && young(pid));
+            found.extend(strays.filter(|pid| procfs::is_unclaimed(*pid)));
+        }
         found.extend(entry.main.take());
         found.extend(entry.pid_files.iter().filter_map(|path| procfs::of_pid_file(path)));
         for pid in found {

@@ -384,7 +384,8 @@ fn log_death(news: &Watched) {
         None => "ended".to_owned(),
     };
     let then = if *monitored { "its monitor runs now" } else { "it has no recurring monitor" };
-    log::line(Level::WARN, &format!("Process {pid} ({name}) of {resource} {how}, unasked: {then}"));
+    // No more than news: a helper that was left behind ends in the same way, and its resource is well.
+    log::line(Level::INFO, &format!("Process {pid} ({name}) of {resource} {how}, unasked: {then}"));
 }
 
 /// What an agent wrote: standard error is for operators, standard output for those who look closer.

@@ -91,7 +91,12 @@ fn shop(name: &str, options: Options) -> (Cluster, u32) {
 
 /// The same with what stands in `cib` before it.
 fn shop_with(name: &str, options: Options, cib: Cib) -> (Cluster, u32) {
-    let cluster = Cluster::new(name, options, &cib_of_shop(cib)).unwrap();
+    start_shop(name, options, &cib_of_shop(cib))
+}
+
+/// Starts a configuration with the shop in it.
+fn start_shop(name: &str, options: Options, cib: &Cib) -> (Cluster, u32) {
+    let cluster = Cluster::new(name, options, cib).unwrap();
     cluster.boot_all().unwrap();
     let all = cluster.all();
     cluster.wait_for_members(&all, &all);

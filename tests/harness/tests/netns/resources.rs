@@ -1,8 +1,11 @@
 //! Groups of real OCF agents.
 
-use harness::{Signal, skip};
+use harness::{Cib, Signal, skip};
 
-use crate::{SHOP_IP, bring_back, has_ip, nodes, others, place_of_shop, shop, wait_for_takeover};
+use crate::{
+    FENCE_AGENT, SHOP_IP, bring_back, cib_of_shop, has_ip, nodes, others, place_of_shop, shop, start_shop,
+    wait_for_takeover,
+};
 
 /// The node stops its services before it leaves, so nobody has to be fenced.
 #[test]
@@ -38,6 +41,25 @@ fn a_service_that_dies_is_started_again() {
     let status = cluster.status(1).unwrap();
     let failed: u32 = status.resources.iter().flat_map(|r| &r.fail_counts).map(|f| f.count).sum();
     assert!(failed > 0, "the failure is counted: {:?}", status.resources);
+    cluster.assert_nothing_ran_twice();
+}
+
+/// The kernel says at once that it died, and its monitor runs then, not in an hour.
+#[test]
+fn a_service_that_dies_is_started_again_though_its_monitor_is_an_hour_away() {
+    if skip() {
+        return;
+    }
+    let cib = cib_of_shop(Cib::new().fencing(FENCE_AGENT)).monitored_every("1h");
+    let (cluster, place) = start_shop("died", nodes(2), &cib);
+    let starts = cluster.service_starts().len();
+    cluster.signal(place, "sleep", Signal::SIGKILL);
+    cluster.wait_for("it runs again", || {
+        let again = cluster.service_starts().len() > starts && cluster.service_runs_on("shop").len() == 1;
+        (again && place_of_shop(&cluster.status(1).ok()?).is_some()).then_some(())
+    });
+    let log = cluster.log(place, "rgmd");
+    assert!(log.contains("of service ended by signal 9, unasked: its monitor runs now"), "{log}");
     cluster.assert_nothing_ran_twice();
 }
 
