@@ -153,7 +153,9 @@ fn refused(command: &str, name: &str, given: &Given, stop: Stop) -> Stop {
         "query" => format!("Could not connect to attrd: {}", stop.text),
         _ => {
             let value = given.get(if command == "update-both" { command } else { "update" });
-            format!("Could not update {name}={}: {}", value.unwrap_or("(null)"), stop.text)
+            // With the number of ECONNREFUSED, as the original has it.
+            let number = if stop.exit == 102 { " (111)" } else { "" };
+            format!("Could not update {name}={}: {}{number}", value.unwrap_or("(null)"), stop.text)
         }
     };
     Stop { text, ..stop }

@@ -43,6 +43,11 @@ pub(crate) fn called(name: &str, words: &[String], io: &mut Io) -> Exit {
         ));
         return Exit::Usage;
     };
+    // crmsh asks the controller for the version of the cluster's software.
+    if matches!(words, [word] if word == "version") {
+        io.say(format_args!("CRM Version: {} ({})\n", super::VERSION, super::BUILD));
+        return Exit::Ok;
+    }
     if !matches!(words, [word] if word == "metadata") {
         let name = daemon.name;
         io.complain(format_args!(

@@ -62,6 +62,10 @@ impl Session {
 
     /// Asks rgmd.
     pub(super) fn ask(&mut self, request: &Value) -> Result<Value, Refusal> {
+        if !self.is_live() {
+            // As from daemons that do not run: a document alone has none.
+            return Err(Refusal { rc: 102, text: "Connection refused".into(), ..Refusal::default() });
+        }
         self.cluster.ask(request)
     }
 }

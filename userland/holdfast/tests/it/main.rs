@@ -1,6 +1,7 @@
 //! The command as people call it.
 
 mod command;
+mod crmsh;
 mod demo;
 mod fence_demo;
 mod generate;
