@@ -38,7 +38,7 @@ impl Manager {
                     return Err(format!("no resource \"{id}\" in the configuration"));
                 }
                 let node = node.map(|name| node_id(self, &name)).transpose()?;
-                self.multicast(&Message::Forget(Forget { node, resource, expired: false, tag: None }));
+                self.multicast(&Message::Forget(Forget { node, resource, failed: true }));
             }
             Admin::Confirm { node } => {
                 let id = node_id(self, &node)?;

@@ -1,8 +1,12 @@
-//! The designated controller's transitions: a plan is carried out action by action, each when those before it have
-//! succeeded. Anything unexpected ends the transition and there is a new plan at once: what is still under way keeps its
-//! own resource out of that plan, and nothing else.
+//! The designated controller's transitions: a graph is carried out action by action, each when those before it have
+//! succeeded. Anything unexpected ends the transition and there is a new plan at once. What is still under way then is
+//! part of the history, so the new plan knows it: where it wants the same, it waits for that answer.
 
-use scheduler::{Action, ActionKind, TransitionGraph};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use scheduler::transition::Action;
+use scheduler::{Alone, Decision};
 
 use crate::message::Tag;
 
@@ -17,23 +21,32 @@ pub(crate) struct Engine {
     pub(crate) stale: bool,
 }
 
-/// One transition.
+/// One transition. Its actions are called by the places of their synapses.
 #[derive(Debug)]
 pub(crate) struct Transition {
     /// Its number.
     pub(crate) id: u64,
-    /// Its plan.
-    pub(crate) graph: TransitionGraph,
-    /// How far each action is.
-    pub(crate) progress: Vec<Progress>,
+    /// What was decided.
+    pub(crate) decision: Decision,
+    /// How far each synapse is.
+    progress: Vec<Progress>,
+    /// How many inputs each still waits for.
+    missing: Vec<usize>,
+    /// Synapses that wait for each action of the graph.
+    followers: Vec<Vec<usize>>,
+    /// Those that wait for nothing any more, the most urgent first.
+    ready: BTreeSet<(Reverse<i32>, usize)>,
+    /// Orders that are waited for.
+    sent: BTreeMap<Tag, usize>,
+    open: usize,
 }
 
 /// How far an action is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Not sent.
+    /// Not begun.
     Waiting,
-    /// Under way.
+    /// Under way: ordered, or a node is being fenced.
     Sent,
     /// Succeeded.
     Done,
@@ -41,10 +54,9 @@ pub(crate) enum Progress {
 
 impl Engine {
     /// Takes up a plan.
-    pub(crate) fn begin(&mut self, graph: TransitionGraph) {
+    pub(crate) fn begin(&mut self, decision: Decision) {
         self.last += 1;
-        let progress = vec![Progress::Waiting; graph.actions.len()];
-        self.running = Some(Transition { id: self.last, graph, progress });
+        self.running = Some(Transition::new(self.last, decision));
     }
 
     /// Something unexpected happened. Returns the number of the transition that it ends.
@@ -54,74 +66,136 @@ impl Engine {
     }
 
     /// The transition under way waits for the death of this node.
-    pub(crate) fn fences(&self, node: u32) -> bool {
-        let waits = |a: &Action| a.kind == ActionKind::Fence && a.node.get() == node;
-        self.running.as_ref().is_some_and(|r| r.graph.actions.iter().any(waits))
+    pub(crate) fn fences(&self, node: &str) -> bool {
+        self.running.as_ref().is_some_and(|r| r.fencing().any(|(_, target, _)| target == node))
     }
 
     /// One of our orders was carried out. Whether it was one that is waited for.
     pub(crate) fn succeeded(&mut self, tag: Tag) -> bool {
-        let Some(running) = self.running.as_mut().filter(|r| r.id == tag.transition) else { return false };
-        let Some(progress) = running.progress.get_mut(tag.action).filter(|p| **p == Progress::Sent) else {
-            return false;
-        };
-        *progress = Progress::Done;
+        let Some(running) = &mut self.running else { return false };
+        let Some(at) = running.sent.remove(&tag) else { return false };
+        running.complete(at);
         true
     }
 
     /// Takes out the transition if it is complete.
     pub(crate) fn take_finished(&mut self) -> Option<Transition> {
-        self.running.take_if(|r| r.progress.iter().all(|p| *p == Progress::Done))
+        self.running.take_if(|r| r.open == 0)
     }
 }
 
 impl Transition {
-    /// Actions that may be sent now.
+    fn new(id: u64, decision: Decision) -> Self {
+        let graph = &decision.graph;
+        let mut followers = vec![Vec::new(); graph.actions.len()];
+        let missing: Vec<usize> = graph.synapses.iter().map(|s| s.inputs.len()).collect();
+        for (at, synapse) in graph.synapses.iter().enumerate() {
+            for input in &synapse.inputs {
+                if let Some(followers) = followers.get_mut(*input) {
+                    followers.push(at);
+                }
+            }
+        }
+        let first = missing.iter().enumerate().filter(|(_, n)| **n == 0);
+        let ready = first.map(|(at, _)| (Reverse(graph.synapses[at].priority), at)).collect();
+        let open = graph.synapses.len();
+        let progress = vec![Progress::Waiting; open];
+        Self { id, decision, progress, missing, followers, ready, sent: BTreeMap::new(), open }
+    }
+
+    /// The action of a synapse.
+    pub(crate) fn action(&self, at: usize) -> &Action {
+        &self.decision.graph.actions[self.decision.graph.synapses[at].action]
+    }
+
+    /// What must be true nowhere else when it is carried out.
+    pub(crate) fn alone(&self, at: usize) -> Alone {
+        let action = self.decision.graph.synapses[at].action;
+        self.decision.alone.get(action).copied().unwrap_or(Alone::Running)
+    }
+
+    /// Actions that may be begun now, the most urgent first.
     pub(crate) fn ready(&self) -> Vec<usize> {
-        let done = |id: &usize| self.progress[*id] == Progress::Done;
-        (0..self.progress.len())
-            .filter(|i| self.progress[*i] == Progress::Waiting && !self.graph.actions[*i].held)
-            .filter(|i| self.graph.actions[*i].after.iter().all(done))
-            .collect()
+        self.ready.iter().map(|(_, at)| *at).collect()
     }
 
-    /// Actions under way.
+    /// It is under way; `tag`: the order whose answer ends it.
+    pub(crate) fn begun(&mut self, at: usize, tag: Option<Tag>) {
+        self.progress[at] = Progress::Sent;
+        self.ready.remove(&(Reverse(self.decision.graph.synapses[at].priority), at));
+        if let Some(tag) = tag {
+            self.sent.insert(tag, at);
+        }
+    }
+
+    /// It has succeeded: what waits for it may follow.
+    pub(crate) fn complete(&mut self, at: usize) {
+        if self.progress[at] == Progress::Done {
+            return;
+        }
+        let graph = &self.decision.graph;
+        self.ready.remove(&(Reverse(graph.synapses[at].priority), at));
+        self.progress[at] = Progress::Done;
+        self.open -= 1;
+        for follower in &self.followers[graph.synapses[at].action] {
+            self.missing[*follower] -= 1;
+            if self.missing[*follower] == 0 {
+                self.ready.insert((Reverse(graph.synapses[*follower].priority), *follower));
+            }
+        }
+    }
+
+    /// Orders under way.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &Action> {
+        self.sent.values().map(|at| self.action(*at))
+    }
+
+    /// How many orders are under way.
     pub(crate) fn sent(&self) -> usize {
-        self.progress.iter().filter(|p| **p == Progress::Sent).count()
+        self.sent.len()
     }
 
-    /// Actions that have not ended.
-    pub(crate) fn unfinished(&self) -> impl Iterator<Item = (&Action, Progress)> {
-        let open = self.graph.actions.iter().zip(self.progress.iter().copied());
-        open.filter(|(_, p)| matches!(p, Progress::Waiting | Progress::Sent))
+    /// Nodes that are to be fenced and are not known to be dead: the synapse, the name, and whether it is begun.
+    pub(crate) fn fencing(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        let open = (0..self.progress.len()).filter(|at| self.progress[*at] != Progress::Done);
+        open.filter_map(|at| {
+            let action = self.action(at);
+            let kills = action.operation == "stonith"
+                && action.attributes.get("CRM_meta_stonith_action").is_none_or(|a| a != "on");
+            let node = action.node.as_ref().filter(|_| kills)?;
+            Some((at, node.name.as_str(), self.progress[at] == Progress::Sent))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use holdfast_types::NodeId;
+    use scheduler::transition::{Graph, Kind, Synapse};
 
     use super::*;
 
-    fn action(kind: ActionKind, after: Vec<usize>) -> Action {
-        Action { kind, node: NodeId::new(1), resource: "a".into(), after, held: false, reason: String::new() }
-    }
-
+    /// A stop, and a start after it that is of more importance.
     fn engine() -> Engine {
-        let actions = vec![action(ActionKind::Stop, vec![]), action(ActionKind::Start, vec![0])];
+        let mut graph = Graph::default();
+        graph.actions.push(Action::new(1, Kind::RscOp, "stop", "a_stop_0"));
+        graph.actions.push(Action::new(2, Kind::RscOp, "start", "a_start_0"));
+        graph.synapses.push(Synapse { priority: 0, action: 0, inputs: vec![] });
+        graph.synapses.push(Synapse { priority: 5, action: 1, inputs: vec![0] });
         let mut engine = Engine::default();
-        engine.begin(TransitionGraph { actions, ..TransitionGraph::default() });
+        engine.begin(Decision { graph, ..Decision::default() });
         engine
     }
 
     fn send(engine: &mut Engine) -> Vec<usize> {
         let running = engine.running.as_mut().unwrap();
         let ready = running.ready();
-        ready.iter().for_each(|i| running.progress[*i] = Progress::Sent);
+        for at in &ready {
+            running.begun(*at, Some(tag(running.id, u32::try_from(*at).unwrap())));
+        }
         ready
     }
 
-    fn tag(transition: u64, action: usize) -> Tag {
+    fn tag(transition: u64, action: u32) -> Tag {
         Tag { term: 0, transition, action }
     }
 

@@ -9,8 +9,10 @@
 //! | `message` | the ordered messages of group [`GROUP`] |
 //! | `replica` | the state that every member keeps, changed only by what is ordered |
 //! | `sync` | agreeing on one state when members come together |
+//! | `history`, `attributes` | what resources have been through on a node; what is said of a node |
+//! | `document` | configuration and status as one CIB, in Pacemaker's form |
 //! | `local`, `operations` | this node's resources: operations, recurring monitors, the truth about them |
-//! | `engine` | the designated controller's transitions |
+//! | `transitions`, `engine` | the designated controller's transitions: deciding, sending; the graph under way |
 //! | `power` | the designated controller's fencing |
 //! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
 //! | `door`, `administer` | inputs and outputs; what administrators ask |
@@ -20,9 +22,12 @@
 #![forbid(unsafe_code)]
 
 mod administer;
+mod attributes;
+mod document;
 mod door;
 mod duties;
 mod engine;
+mod history;
 mod local;
 mod manager;
 mod message;
@@ -32,6 +37,7 @@ mod power;
 mod replica;
 mod report;
 mod sync;
+mod transitions;
 
 pub use door::{Admin, Config, Input, Now, Output, StepAt};
 pub use manager::{Manager, NODE_LOST};

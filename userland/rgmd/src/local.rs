@@ -1,36 +1,59 @@
-//! This node's resources: one operation at a time for each, recurring monitors while they run, and the truth about
-//! them, which only this node tells.
+//! This node's resources: operations as the controller orders them, or as this node's own rules do; repeated operations
+//! while they run; and the truth about them, which only this node tells.
 
 use std::collections::BTreeMap;
 
-use cib::{Cib, Operation, Primitive};
 use executor::{Job, JobId, Outcome, Work};
 use holdfast_types::{Span, WallTime};
-use scheduler::{Activity, OpResult, OpStatus, Pending, ResourceState, params_digest};
+use scheduler::transition::{Action, Descriptor};
 
-use crate::message::{StateReport, Tag, Verdict};
+use crate::history::{Activity, Entry, History, Pending, status};
+use crate::message::{Failure, StateReport, Tag, Verdict};
 
 /// This node's resources.
 #[derive(Debug, Default)]
 pub(crate) struct Local {
-    /// What each resource does here. A missing one has never been looked at.
-    pub(crate) truth: BTreeMap<String, ResourceState>,
+    /// What each resource has been through here. A missing one has never been looked at.
+    pub(crate) truth: BTreeMap<String, History>,
     /// Operations that run once, by job.
     running: BTreeMap<u64, Running>,
-    /// Recurring monitors: by resource and interval, their job and what they were made from.
-    recurring: BTreeMap<(String, u64), (u64, String)>,
-    /// Definition that each resource was last touched with: a resource that is gone from the configuration can still be
-    /// stopped.
-    known: BTreeMap<String, Primitive>,
+    /// Repeated ones, by their keys.
+    recurring: BTreeMap<String, Recurring>,
+    /// The action that each resource was started by, until it is stopped: it is stopped with those parameters, whatever the
+    /// configuration says by then, and is stopped before this node leaves, whatever was forgotten of it.
+    started_by: BTreeMap<String, Action>,
     last_job: u64,
 }
 
 #[derive(Debug)]
 struct Running {
     resource: String,
-    action: String,
+    entry: Entry,
     tag: Option<Tag>,
-    digest: String,
+    ignored: bool,
+}
+
+#[derive(Debug)]
+struct Recurring {
+    resource: String,
+    job: u64,
+    entry: Entry,
+    /// The order that its first result answers.
+    tag: Option<Tag>,
+    ignored: bool,
+}
+
+/// An operation that is to be carried out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    /// As the graph has it.
+    pub(crate) action: &'a Action,
+    /// `ACTION:TRANSITION:EXPECTED:CONTROLLER`.
+    pub(crate) transition_key: &'a str,
+    /// The order; `None`: this node's own decision.
+    pub(crate) tag: Option<Tag>,
+    /// Now.
+    pub(crate) wall: WallTime,
 }
 
 /// What a call of [`Local`] leads to.
@@ -42,8 +65,13 @@ pub(crate) struct Effects {
     pub(crate) cancel: Vec<JobId>,
     /// What the others have to know.
     pub(crate) reports: Vec<StateReport>,
-    /// Results worth a log line: resource, result, whether it was expected.
-    pub(crate) results: Vec<(String, OpResult)>,
+    /// Results worth a log line, by resource.
+    pub(crate) results: Vec<(String, Entry)>,
+}
+
+/// Results of it stand in the history.
+pub(crate) fn is_recorded(operation: &str) -> bool {
+    !matches!(operation, "cancel" | "delete" | "notify" | "meta-data")
 }
 
 impl Local {
@@ -64,283 +92,303 @@ impl Local {
     }
 
     /// Carries out one operation. `Err`: it cannot be, and why.
-    pub(crate) fn start(
-        &mut self,
-        cib: &Cib,
-        resource: &str,
-        action: &str,
-        tag: Option<Tag>,
-        wall: WallTime,
-        effects: &mut Effects,
-    ) -> Result<(), String> {
-        if self.is_busy(resource) {
-            return Err("another operation of it is under way".to_owned());
+    pub(crate) fn start(&mut self, call: Call<'_>, effects: &mut Effects) -> Result<(), String> {
+        let action = call.action;
+        let Some(agent) = &action.resource else { return Err("it names no resource".to_owned()) };
+        let resource = agent.id.clone();
+        match action.operation.as_str() {
+            "cancel" => {
+                self.cancel_one(&action.key, effects);
+                let history = self.truth.get_mut(&resource);
+                if let Some(history) = history {
+                    history.by_key.remove(&action.key);
+                }
+                self.report(&resource, call.tag, Some(Verdict::Ok), None, effects);
+                return Ok(());
+            }
+            "delete" if !self.is_busy(&resource) => {
+                self.forget_one(&resource, effects);
+                self.report(&resource, call.tag, Some(Verdict::Ok), None, effects);
+                return Ok(());
+            }
+            _ if self.is_busy(&resource) => return Err("another operation of it is under way".to_owned()),
+            _ => {}
         }
-        let configured = cib.primitive(resource);
-        // What runs is stopped with the definition that it was started with.
-        let definition = if action == "stop" { self.known.get(resource).or(configured) } else { configured };
-        let Some(primitive) = definition.cloned() else {
-            return Err("it is not in the configuration".to_owned());
-        };
-        if action == "stop" {
-            self.cancel_recurring(resource, effects);
-        } else {
-            self.known.insert(resource.to_owned(), primitive.clone());
+        let work = work(agent, &action.operation)?;
+        let entry = Entry::begun(action, call.transition_key.to_owned(), call.wall.0 / 1_000_000);
+        let ignored = action.attributes.get("CRM_meta_on_fail").is_some_and(|v| v == "ignore");
+        let changes = is_recorded(&action.operation) && action.operation != "monitor";
+        if changes {
+            self.cancel_recurring(&resource, effects);
         }
-        let state = self.truth.entry(resource.to_owned()).or_default();
-        let order = tag.map(Tag::order);
-        state.pending = Some(Pending { action: action.to_owned(), since_us: wall.0, order });
+        if matches!(action.operation.as_str(), "start" | "migrate_from" | "reload" | "reload-agent") {
+            self.started_by.insert(resource.clone(), action.clone());
+        }
+        if is_recorded(&action.operation) {
+            let history =
+                self.truth.entry(resource.clone()).or_insert_with(|| History::new(agent.clone()));
+            history.agent = agent.clone();
+            history.pending = Some(Pending { order: call.tag.map(Tag::order), entry: entry.clone() });
+        }
         let id = self.next_job();
-        let digest = params_digest(&primitive);
-        self.running
-            .insert(id.0, Running { resource: resource.to_owned(), action: action.to_owned(), tag, digest });
-        if primitive.is_fence_device() && action == "stop" {
+        // What runs is stopped with what it was started with.
+        let by = self.started_by.get(&resource).filter(|_| action.operation == "stop");
+        let job = job(action, by.map_or(&action.attributes, |by| &by.attributes), work, id);
+        if entry.interval_ms > 0 {
+            self.cancel_one(&action.key, effects);
+            let recurring =
+                Recurring { resource, job: id.0, entry, tag: call.tag, ignored };
+            self.recurring.insert(action.key.clone(), recurring);
+            effects.run.push(job);
+            return Ok(());
+        }
+        let device = agent.class == "stonith" && action.operation == "stop";
+        self.running.insert(id.0, Running { resource, entry, tag: call.tag, ignored });
+        if device {
             // A fence device is not a process: from now on it is just not watched.
-            let outcome = Outcome {
-                id,
-                resource: resource.to_owned(),
-                action: action.to_owned(),
-                status: executor::OpStatus::Done,
-                rc: 0,
-                reason: String::new(),
-                stdout: String::new(),
-                stderr: String::new(),
-                exec: Span::ZERO,
-                queued: Span::ZERO,
-                recurring: false,
-            };
-            self.ended(cib, &outcome, wall, effects);
+            self.ended(&stopped_device(&job), call.wall, effects);
         } else {
-            effects.run.push(job(&primitive, action, None, id));
+            effects.run.push(job);
         }
         Ok(())
     }
 
     /// The executor's word on a job. Words on jobs that were cancelled are ignored.
-    pub(crate) fn ended(&mut self, cib: &Cib, outcome: &Outcome, wall: WallTime, effects: &mut Effects) {
-        if let Some(running) = self.running.remove(&outcome.id.0) {
-            let result = result_of(outcome, 0, &running.digest, wall);
-            if outcome.status == executor::OpStatus::Cancelled {
-                return self.cancelled(&running, effects);
+    pub(crate) fn ended(&mut self, outcome: &Outcome, wall: WallTime, effects: &mut Effects) {
+        if let Some(Running { resource, entry, tag, ignored }) = self.running.remove(&outcome.id.0) {
+            if !is_recorded(&entry.operation) {
+                return self.report(&resource, tag, Some(Verdict::Ok), None, effects);
             }
-            let verdict = if result.failed() { Verdict::Failed } else { Verdict::Ok };
-            self.record(cib, &running.resource, &running.action, result, running.tag, Some(verdict), effects);
-            return;
+            if outcome.status == executor::OpStatus::Cancelled {
+                return self.cancelled(&resource, entry, outcome.id.0, tag, wall, effects);
+            }
+            let entry = completed(&entry, outcome, wall);
+            let verdict = if entry.failed() { Verdict::Failed } else { Verdict::Ok };
+            return self.record(&resource, entry, tag, Some(verdict), ignored, effects);
         }
-        let found = self.recurring.iter().find(|(_, (job, _))| *job == outcome.id.0);
-        let Some(((resource, interval_ms), _)) = found else { return };
-        let (resource, interval_ms) = (resource.clone(), *interval_ms);
-        let result = result_of(outcome, interval_ms, "", wall);
-        let state = self.truth.entry(resource.clone()).or_default();
-        // The first result of a monitor that is well is no news, unless it takes back a failure.
-        if !result.failed() && state.activity != Activity::Failed {
-            return;
-        }
-        self.record(cib, &resource, "monitor", result, None, None, effects);
+        let Some(recurring) = self.recurring.values_mut().find(|r| r.job == outcome.id.0) else { return };
+        let tag = recurring.tag.take();
+        let (resource, ignored) = (recurring.resource.clone(), recurring.ignored);
+        let entry = completed(&recurring.entry, outcome, wall);
+        let verdict = tag.map(|_| if entry.failed() { Verdict::Failed } else { Verdict::Ok });
+        self.record(&resource, entry, tag, verdict, ignored, effects);
     }
 
-    /// An operation that we killed ourselves is no failure of the resource: it is only not known to be down.
-    fn cancelled(&mut self, running: &Running, effects: &mut Effects) {
-        let state = self.truth.entry(running.resource.clone()).or_default();
-        (state.activity, state.pending) = (Activity::Failed, None);
-        let verdict = Some(Verdict::Refused("cancelled".to_owned()));
+    /// An operation that we killed ourselves is no failure that counts; but the resource is not known to be down, and has to
+    /// be stopped.
+    fn cancelled(
+        &mut self,
+        resource: &str,
+        entry: Entry,
+        job: u64,
+        tag: Option<Tag>,
+        wall: WallTime,
+        effects: &mut Effects,
+    ) {
+        if let Some(history) = self.truth.get_mut(resource) {
+            history.pending = None;
+            let changed_at = wall.0.div_euclid(1_000_000);
+            let reason = "cancelled".to_owned();
+            history.record(Entry { status: status::ERROR, rc: 1, call: i64::try_from(job).unwrap_or(i64::MAX), changed_at, reason, ..entry });
+        }
+        self.report(resource, tag, Some(Verdict::Refused("cancelled".to_owned())), None, effects);
+    }
+
+    fn record(
+        &mut self,
+        resource: &str,
+        entry: Entry,
+        tag: Option<Tag>,
+        verdict: Option<Verdict>,
+        ignored: bool,
+        effects: &mut Effects,
+    ) {
+        effects.results.push((resource.to_owned(), entry.clone()));
+        let counts = entry.interval_ms > 0
+            || matches!(entry.operation.as_str(), "start" | "stop" | "promote" | "demote");
+        let failure = (entry.failed() && counts).then(|| Failure {
+            key: format!("{resource}#{}_{}", entry.operation, entry.interval_ms),
+            operation: entry.operation.clone(),
+            ignored,
+            at_s: entry.changed_at,
+        });
+        if entry.operation == "stop" && !entry.failed() {
+            self.started_by.remove(resource);
+        }
+        let Some(history) = self.truth.get_mut(resource) else { return };
+        // A repeated operation's result leaves alone what runs once beside it.
+        history.pending.take_if(|p| p.entry.interval_ms == entry.interval_ms);
+        history.record(entry);
+        self.report(resource, tag, verdict, failure, effects);
+    }
+
+    fn report(
+        &self,
+        resource: &str,
+        tag: Option<Tag>,
+        verdict: Option<Verdict>,
+        failure: Option<Failure>,
+        effects: &mut Effects,
+    ) {
         effects.reports.push(StateReport {
-            resource: running.resource.clone(),
-            state: state.clone(),
-            tag: running.tag,
+            resource: resource.to_owned(),
+            history: self.truth.get(resource).cloned(),
+            tag,
             verdict,
+            failure,
         });
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call of two, both above")]
-    fn record(
-        &mut self,
-        cib: &Cib,
-        resource: &str,
-        action: &str,
-        mut result: OpResult,
-        tag: Option<Tag>,
-        verdict: Option<Verdict>,
-        effects: &mut Effects,
-    ) {
-        action.clone_into(&mut result.action);
-        effects.results.push((resource.to_owned(), result.clone()));
-        let state = self.truth.entry(resource.to_owned()).or_default();
-        let recurring = result.interval_ms > 0;
-        let pending = state.pending.clone().filter(|_| recurring);
-        state.record(result, cib.options.start_failure_is_fatal);
-        state.pending = pending;
-        if state.activity == Activity::Stopped && !recurring {
-            self.cancel_recurring(resource, effects);
-            if cib.primitive(resource).is_none() {
-                self.known.remove(resource);
-            }
-        }
-        let state = self.truth.get(resource).cloned().unwrap_or_default();
-        effects.reports.push(StateReport { resource: resource.to_owned(), state, tag, verdict });
-    }
-
-    /// Starts under way are killed: this node must not run anything. Their outcome counts as a failed start.
+    /// Operations under way that bring something up are killed: this node must not run anything.
     pub(crate) fn cancel_starts(&self, effects: &mut Effects) {
-        let starts = self.running.iter().filter(|(_, r)| r.action == "start");
+        let brings_up = |r: &Running| matches!(r.entry.operation.as_str(), "start" | "promote" | "migrate_from");
+        let starts = self.running.iter().filter(|(_, r)| brings_up(r));
         effects.cancel.extend(starts.map(|(id, _)| JobId(*id)));
     }
 
-    /// Forgets failures as asked; reports what changed.
+    /// Forgets what was seen of resources, so that they are looked at anew; `failed`: only of those that failed, or that
+    /// `counts` knows failures of. Returns which.
     pub(crate) fn forget(
         &mut self,
         resource: Option<&str>,
-        expired: bool,
-        tag: Option<Tag>,
+        failed: bool,
+        counts: impl Fn(&str) -> bool,
         effects: &mut Effects,
-    ) {
-        for (id, state) in &mut self.truth {
-            if resource.is_some_and(|r| r != id) {
-                continue;
-            }
-            let before = state.clone();
-            if expired {
-                state.expire();
-            } else {
-                state.cleanup();
-            }
-            if *state != before || tag.is_some() {
-                let verdict = tag.map(|_| Verdict::Ok);
-                effects.reports.push(StateReport {
-                    resource: id.clone(),
-                    state: state.clone(),
-                    tag,
-                    verdict,
-                });
-            }
+    ) -> Vec<String> {
+        let base = |id: &str| id.rsplit_once(':').map_or(id, |(base, _)| base).to_owned();
+        let wanted = |id: &str, history: &History| {
+            resource.is_none_or(|r| r == id || r == base(id))
+                && (!failed || history.failed.is_some() || history.activity == Activity::StopFailed || counts(id))
+        };
+        let ids: Vec<String> =
+            self.truth.iter().filter(|(id, h)| wanted(id, h)).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<String> = ids.into_iter().filter(|id| !self.is_busy(id)).collect();
+        for id in &ids {
+            self.forget_one(id, effects);
+            self.report(id, None, None, None, effects);
         }
-        // Whoever asked waits for an answer, also where there is nothing to forget.
-        if let (Some(id), Some(_)) = (resource.filter(|r| !self.truth.contains_key(*r)), tag) {
-            let state = ResourceState::default();
-            effects.reports.push(StateReport {
-                resource: id.to_owned(),
-                state,
-                tag,
-                verdict: Some(Verdict::Ok),
-            });
-        }
+        ids
     }
 
-    /// Makes the recurring monitors those that should run: of resources that run here and are not in maintenance.
-    pub(crate) fn reconcile_monitors(&mut self, cib: &Cib, effects: &mut Effects) {
-        let mut wanted: BTreeMap<(String, u64), (String, &Primitive, &Operation)> = BTreeMap::new();
-        for primitive in cib.primitives().filter(|p| !p.meta.maintenance && !cib.options.maintenance) {
-            let Some(state) = self.truth.get(&primitive.id) else { continue };
-            let runs =
-                matches!(state.activity, Activity::Started | Activity::Failed) && state.pending.is_none();
-            if runs {
-                for op in primitive.recurring() {
-                    let made_from = format!("{} {op:?}", params_digest(primitive));
-                    wanted.insert((primitive.id.clone(), op.interval_ms), (made_from, primitive, op));
-                }
-            }
-        }
-        self.recurring.retain(|key, (id, made_from)| {
-            let keep = wanted.get(key).is_some_and(|(m, ..)| m == made_from);
-            if !keep {
-                effects.cancel.push(JobId(*id));
-            }
-            keep
-        });
-        for (key, (made_from, primitive, op)) in wanted {
-            // A resource that failed is about to be stopped: nothing new is begun for it.
-            let well = self.truth.get(&key.0).is_some_and(|s| s.activity == Activity::Started);
-            if well && !self.recurring.contains_key(&key) {
-                let id = self.next_job();
-                effects.run.push(job(primitive, "monitor", Some(op), id));
-                self.recurring.insert(key, (id.0, made_from));
-            }
+    /// Stops of what was started here and is forgotten since: it may be running.
+    pub(crate) fn forgotten_stops(&self) -> Vec<Action> {
+        let forgotten = self.started_by.iter().filter(|(id, _)| !self.truth.contains_key(*id));
+        forgotten
+            .map(|(id, started)| Action {
+                operation: "stop".to_owned(),
+                key: format!("{id}_stop_0"),
+                ..started.clone()
+            })
+            .collect()
+    }
+
+    fn forget_one(&mut self, resource: &str, effects: &mut Effects) {
+        self.cancel_recurring(resource, effects);
+        self.truth.remove(resource);
+    }
+
+    fn cancel_one(&mut self, key: &str, effects: &mut Effects) {
+        if let Some(recurring) = self.recurring.remove(key) {
+            effects.cancel.push(JobId(recurring.job));
         }
     }
 
     fn cancel_recurring(&mut self, resource: &str, effects: &mut Effects) {
-        self.recurring.retain(|(r, _), (id, _)| {
-            if r == resource {
-                effects.cancel.push(JobId(*id));
-            }
-            r != resource
-        });
+        let keys = self.recurring.iter().filter(|(_, r)| r.resource == resource).map(|(k, _)| k.clone());
+        for key in keys.collect::<Vec<_>>() {
+            self.cancel_one(&key, effects);
+        }
     }
 }
 
-/// The executor's job for an operation; `recurring`: the configured monitor that is repeated.
-fn job(primitive: &Primitive, action: &str, recurring: Option<&Operation>, id: JobId) -> Job {
-    let once = primitive.operation(action, 0);
-    let interval_ms = recurring.map_or(0, |op| op.interval_ms);
-    let configured = recurring.and_then(|op| op.timeout_ms).unwrap_or_else(|| primitive.timeout_ms(action));
-    let timeout = recurring.map_or(configured, |op| op.timeout_ms.unwrap_or(primitive.default_timeout_ms));
-    let mut params = primitive.params.clone();
-    let mut meta: Vec<(String, String)> =
-        primitive.meta.all.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    if let Some(op) = recurring.or(once) {
-        meta.extend(op.meta.iter().cloned());
-        for (name, value) in &op.params {
-            // OCF_CHECK_LEVEL goes to the agent without a prefix; the executor knows it among the meta attributes.
-            if name == "OCF_CHECK_LEVEL" {
-                meta.push((name.clone(), value.clone()));
-            } else {
-                params.retain(|(n, _)| n != name);
-                params.push((name.clone(), value.clone()));
-            }
+fn stopped_device(job: &Job) -> Outcome {
+    Outcome {
+        id: job.id,
+        resource: job.resource.clone(),
+        action: "stop".to_owned(),
+        status: executor::OpStatus::Done,
+        rc: 0,
+        reason: String::new(),
+        stdout: String::new(),
+        stderr: String::new(),
+        exec: Span::ZERO,
+        queued: Span::ZERO,
+        recurring: false,
+    }
+}
+
+fn work(agent: &Descriptor, operation: &str) -> Result<Work, String> {
+    match agent.class.as_str() {
+        "ocf" => Ok(Work::Ocf {
+            provider: agent.provider.clone().unwrap_or_default(),
+            agent: agent.kind.clone(),
+            action: operation.to_owned(),
+        }),
+        "stonith" => Ok(Work::Fence { agent: agent.kind.clone(), action: "monitor".to_owned() }),
+        class => Err(format!("there is nobody here to run agents of class {class}")),
+    }
+}
+
+/// The executor's job for an action. Attributes of the graph are the agent's parameters, and what is told about them.
+fn job(action: &Action, attributes: &BTreeMap<String, String>, work: Work, id: JobId) -> Job {
+    let millis =
+        |name: &str| Span::from_millis(action.attributes.get(name).and_then(|v| v.parse().ok()).unwrap_or(0));
+    let fences = matches!(work, Work::Fence { .. });
+    let (mut params, mut meta) = (Vec::new(), Vec::new());
+    // What is told about the call itself is the call's, whatever the resource was started with.
+    let told = action.attributes.iter().filter(|(n, _)| n.starts_with(META));
+    let given = attributes.iter().filter(|(n, _)| !n.starts_with(META));
+    for (name, value) in told.chain(given) {
+        let pair = (name.strip_prefix(META).unwrap_or(name).to_owned(), value.clone());
+        match name.strip_prefix(META) {
+            // The executor says these itself.
+            Some("timeout" | "interval" | "on_node" | "on_node_uuid") => {}
+            Some(_) => meta.push(pair),
+            // It goes to the agent without a prefix; the executor knows it among these.
+            None if name == "OCF_CHECK_LEVEL" => meta.push(pair),
+            None if name == "crm_feature_set" || (fences && name.starts_with("pcmk_")) => {}
+            None => params.push(pair),
         }
     }
-    // A probe is a monitor with neither interval nor name: agents tell it by that.
-    if !(action == "monitor" && interval_ms == 0) {
-        meta.push(("name".to_owned(), action.to_owned()));
-    }
-    let work = if primitive.is_fence_device() {
-        params.retain(|(n, _)| !n.starts_with("pcmk_"));
-        Work::Fence { agent: primitive.kind.clone(), action: "monitor".to_owned() }
-    } else {
-        Work::Ocf {
-            provider: primitive.provider.clone(),
-            agent: primitive.kind.clone(),
-            action: action.to_owned(),
-        }
-    };
     Job {
         id,
-        resource: primitive.id.clone(),
+        resource: action.resource.as_ref().map(|r| r.id.clone()).unwrap_or_default(),
         work,
         params,
         meta,
-        timeout: Span::from_millis(timeout),
-        interval: Span::from_millis(interval_ms),
+        timeout: millis("CRM_meta_timeout"),
+        interval: millis("CRM_meta_interval"),
     }
 }
 
-fn result_of(outcome: &Outcome, interval_ms: u64, digest: &str, wall: WallTime) -> OpResult {
+const META: &str = "CRM_meta_";
+
+/// An entry with what came of it.
+fn completed(begun: &Entry, outcome: &Outcome, wall: WallTime) -> Entry {
     let status = match outcome.status {
-        executor::OpStatus::Done => OpStatus::Done,
-        executor::OpStatus::Timeout => OpStatus::Timeout,
-        executor::OpStatus::NotInstalled => OpStatus::NotInstalled,
-        executor::OpStatus::Cancelled | executor::OpStatus::Error => OpStatus::Error,
+        executor::OpStatus::Done => status::DONE,
+        executor::OpStatus::Timeout => status::TIMEOUT,
+        executor::OpStatus::NotInstalled => status::NOT_INSTALLED,
+        executor::OpStatus::Cancelled | executor::OpStatus::Error => status::ERROR,
     };
-    OpResult {
-        action: outcome.action.clone(),
-        interval_ms,
-        status,
+    Entry {
         rc: outcome.rc,
-        reason: outcome.reason.clone(),
-        call: outcome.id.0,
-        at_us: wall.0,
+        status,
+        call: i64::try_from(outcome.id.0).unwrap_or(i64::MAX),
+        changed_at: wall.0 / 1_000_000,
         exec_ms: outcome.exec.as_millis(),
-        queued_ms: outcome.queued.as_millis(),
-        digest: digest.to_owned(),
+        queue_ms: outcome.queued.as_millis(),
+        reason: outcome.reason.clone(),
+        ..begun.clone()
     }
 }
 
 /// What an exit code or status is called, as operators know it.
-pub(crate) fn result_text(result: &OpResult) -> String {
+pub(crate) fn result_text(result: &Entry) -> String {
     let text = match (result.status, result.rc) {
-        (OpStatus::Timeout, _) => "Timed Out",
-        (OpStatus::NotInstalled, _) | (OpStatus::Done, 5) => "not installed",
-        (OpStatus::Done, 0) => "ok",
+        (status::TIMEOUT, _) => "Timed Out",
+        (status::NOT_INSTALLED, _) | (status::DONE, 5) => "not installed",
+        (status::DONE, 0) => "ok",
         (_, 2) => "invalid parameter",
         (_, 3) => "unimplemented feature",
         (_, 4) => "insufficient privileges",

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cib::Cib;
 use holdfast_types::{Boottime, Span};
+use scheduler::transition::Action;
 use tracing::Level;
 
+use crate::attributes::{Attributes, Update, Updated};
 use crate::door::{Config, Input, Now, Output, StepAt};
 use crate::engine::Engine;
-use crate::local::{Effects, Local};
+use crate::local::{Call, Effects, Local};
 use crate::message::{
     CibChange, FenceCall, FenceRun, Forget, Hello, Message, Order, Snapshot, StateReport, Verdict,
 };
@@ -63,9 +65,12 @@ pub struct Manager {
     pub(crate) undelivered: Vec<Order>,
     /// What was decided last, so that the log says it once.
     pub(crate) last_decisions: Vec<String>,
-    /// What could not be done then.
-    pub(crate) last_blocked: Vec<String>,
-    pub(crate) leaving: bool,
+    /// What this node has to stop by its own rules; `None`: to be found out.
+    pub(crate) own_stops: Option<Vec<Action>>,
+    /// Attributes that are held back, and until when; `None`: it was said that the time is over.
+    pub(crate) dampened: BTreeMap<String, Option<Boottime>>,
+    /// Since when this node is leaving, in seconds since 1970.
+    pub(crate) leaving: Option<i64>,
     pub(crate) said_goodbye: Option<(Boottime, bool)>,
     pub(crate) connected: bool,
     pub(crate) finished: bool,
@@ -106,8 +111,9 @@ impl Manager {
             last_change: 0,
             undelivered: Vec::new(),
             last_decisions: Vec::new(),
-            last_blocked: Vec::new(),
-            leaving: false,
+            own_stops: None,
+            dampened: BTreeMap::new(),
+            leaving: None,
             said_goodbye: None,
             connected: true,
             finished: false,
@@ -158,7 +164,8 @@ impl Manager {
     pub fn next_timeout(&self) -> Option<Boottime> {
         let goodbye = self.said_goodbye.map(|(at, _)| at + GOODBYE_LIMIT);
         let dc = self.is_dc().then(|| self.power.next_timeout()).flatten();
-        [goodbye, dc, self.recheck_at, self.plan_not_before].into_iter().flatten().min()
+        let dampened = self.dampened.values().flatten().min().copied().filter(|_| self.is_dc());
+        [goodbye, dc, dampened, self.recheck_at, self.plan_not_before].into_iter().flatten().min()
     }
 
     /// This member is the designated controller of an agreed view.
@@ -251,7 +258,8 @@ impl Manager {
             order: self.replica.order.clone(),
             cib_version: self.cib_version(),
             cib_digest: self.replica.cib.digest(),
-            resources: self.local.truth.clone(),
+            history: self.local.truth.clone(),
+            attributes: self.replica.attributes.of(self.config.me),
             absent: self.replica.absent(),
             leaving: self.leaving,
         };
@@ -315,6 +323,7 @@ impl Manager {
         if self.is_dc() {
             self.set_candidates();
         }
+        self.own_stops = None;
         self.abort("the configuration changed");
     }
 
@@ -336,8 +345,7 @@ impl Manager {
     }
 
     fn set_candidates(&mut self) {
-        let bans = scheduler::bans(&self.replica.cib, &self.cluster_state());
-        let candidates = Power::candidates(self.config.me, &self.replica.order, &bans);
+        let candidates = Power::candidates(self.config.me, &self.replica.order, &self.device_bans());
         self.power.fencer.set_candidates(self.now.boot, candidates);
     }
 
@@ -371,7 +379,12 @@ impl Manager {
             Message::Snapshot(snapshot) => self.snapshot(sender, *snapshot),
             Message::State(report) => self.state_report(sender, &report),
             Message::Cib(change) => self.cib_change(sender, &change),
-            Message::Leaving => self.node_leaving(sender),
+            Message::Leaving { at_s } => self.node_leaving(sender, at_s),
+            Message::Attribute(update) => self.attribute_update(&update),
+            Message::Release { name } => self.attribute_release(&name),
+            Message::ClearFailures { node, resource, operation } => {
+                self.clear_failures(node, &resource, operation.as_deref());
+            }
             Message::Goodbye { clean } => self.node_goodbye(sender, clean),
             Message::Confirmed { node, incarnation, why } => self.node_confirmed(node, incarnation, &why),
             Message::FenceBegun(entry) | Message::FenceDone(entry) => self.fence_news(entry),
@@ -399,31 +412,36 @@ impl Manager {
             return;
         }
         let mut effects = Effects::default();
-        let refusal = if self.local_rules() && order.action != "monitor" {
+        let resource = order.action.resource.as_ref().map(|r| r.id.clone()).unwrap_or_default();
+        let operation = order.action.operation.as_str();
+        let brings_up = matches!(operation, "start" | "promote" | "migrate_from");
+        let refusal = if self.local_rules() && operation != "monitor" {
             Some("this node stops its resources itself".to_owned())
-        } else if order.action == "start" && !(self.may_start() && self.unsettled.is_empty()) {
+        } else if brings_up && !(self.may_start() && self.unsettled.is_empty()) {
             Some("no quorum".to_owned())
         } else {
-            self.log(
-                Level::INFO,
-                format!(
-                    "Requesting local execution of {} operation for {} on {}",
-                    order.action,
-                    order.resource,
-                    self.my_name()
-                ),
+            let line = format!(
+                "Requesting local execution of {operation} operation for {resource} on {}",
+                self.my_name()
             );
-            let (cib, wall) = (&self.replica.cib, self.now.wall);
-            self.local.start(cib, &order.resource, &order.action, Some(order.tag), wall, &mut effects).err()
+            self.log(Level::INFO, line);
+            let call = Call {
+                action: &order.action,
+                transition_key: &order.transition_key,
+                tag: Some(order.tag),
+                wall: self.now.wall,
+            };
+            self.local.start(call, &mut effects).err()
         };
         if let Some(why) = refusal {
-            self.log(Level::WARN, format!("Refused {} of {}: {why}", order.action, order.resource));
-            let state = self.local.truth.get(&order.resource).cloned().unwrap_or_default();
+            self.log(Level::WARN, format!("Refused {operation} of {resource}: {why}"));
+            let history = self.local.truth.get(&resource).cloned();
             effects.reports.push(StateReport {
-                resource: order.resource.clone(),
-                state,
+                resource,
+                history,
                 tag: Some(order.tag),
                 verdict: Some(Verdict::Refused(why)),
+                failure: None,
             });
         }
         self.effects(effects);
@@ -431,8 +449,15 @@ impl Manager {
 
     fn state_report(&mut self, sender: u32, report: &StateReport) {
         // While members agree, a node's word belongs to what it said in its hello.
+        let fatal = self.replica.cib.options.start_failure_is_fatal;
         if let Some(hello) = self.sync.as_mut().and_then(|s| s.hellos.get_mut(&sender)) {
-            hello.resources.insert(report.resource.clone(), report.state.clone());
+            match &report.history {
+                Some(history) => hello.history.insert(report.resource.clone(), history.clone()),
+                None => hello.history.remove(&report.resource),
+            };
+            if let Some(failure) = &report.failure {
+                failure.count(sender, fatal, &mut hello.attributes);
+            }
         }
         self.replica.reported(sender, report);
         if self.is_dc() {
@@ -453,12 +478,12 @@ impl Manager {
         }
     }
 
-    fn node_leaving(&mut self, node: u32) {
+    fn node_leaving(&mut self, node: u32, at_s: i64) {
         if let Some(hello) = self.sync.as_mut().and_then(|s| s.hellos.get_mut(&node)) {
-            hello.leaving = true;
+            hello.leaving = Some(at_s);
         }
         if let Some(entry) = self.replica.nodes.get_mut(&node) {
-            entry.leaving = true;
+            entry.leaving = Some(at_s);
             let name = self.replica.name(node);
             self.log(Level::INFO, format!("Creating shutdown request for {name}"));
             self.abort(&format!("{name} is shutting down"));
@@ -487,9 +512,7 @@ impl Manager {
         if self.replica.confirm(node, incarnation, self.now.boot) {
             let name = self.replica.name(node);
             self.log(Level::INFO, format!("Node {name} is confirmed dead: {why}"));
-            if self.engine.fences(node) {
-                self.engine.stale = true;
-            } else {
+            if !self.engine.fences(&name) {
                 self.abort(&format!("{name} is dead"));
             }
         }
@@ -498,11 +521,53 @@ impl Manager {
     fn forget(&mut self, forget: &Forget) {
         if forget.node.is_none_or(|n| n == self.config.me) {
             let mut effects = Effects::default();
-            self.local.forget(forget.resource.as_deref(), forget.expired, forget.tag, &mut effects);
+            let (attributes, me) = (&self.replica.attributes, self.config.me);
+            let counts = |id: &str| attributes.has_failures(me, id);
+            self.local.forget(forget.resource.as_deref(), forget.failed, counts, &mut effects);
             self.effects(effects);
         }
-        if !forget.expired {
-            self.power.try_again();
+        self.replica.attributes.clear(forget.node, forget.resource.as_deref(), None);
+        self.power.try_again();
+        self.abort("resources are looked at anew");
+    }
+
+    // --- attributes ---
+
+    /// The table, and what members have said of it who are agreeing.
+    fn each_table(&mut self, mut change: impl FnMut(Option<u32>, &mut Attributes)) {
+        for (node, hello) in self.sync.iter_mut().flat_map(|s| &mut s.hellos) {
+            change(Some(*node), &mut hello.attributes);
+        }
+        change(None, &mut self.replica.attributes);
+    }
+
+    fn attribute_update(&mut self, update: &Update) {
+        let mut updated = Updated::Not;
+        self.each_table(|whose, table| {
+            if whose.is_none_or(|node| node == update.node) {
+                updated = table.update(update);
+            }
+        });
+        if updated == Updated::Now && !update.private {
+            let (name, node) = (&update.name, self.replica.name(update.node));
+            let value = update.value.as_deref().unwrap_or("(unset)");
+            self.log(Level::INFO, format!("Setting {name}[{node}]: {value}"));
+            self.abort(&format!("attribute {name} changed on {node}"));
+        }
+    }
+
+    fn attribute_release(&mut self, name: &str) {
+        let mut changed = false;
+        self.each_table(|_, table| changed |= table.release(name));
+        if changed {
+            self.abort(&format!("attribute {name} changed"));
+        }
+    }
+
+    fn clear_failures(&mut self, node: Option<u32>, resource: &str, operation: Option<&str>) {
+        let mut cleared = false;
+        self.each_table(|_, table| cleared |= table.clear(node, Some(resource), operation));
+        if cleared {
             self.engine.stale = true;
         }
     }

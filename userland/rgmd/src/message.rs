@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use scheduler::ResourceState;
+use scheduler::transition::Action;
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::{Attributes, Update};
+use crate::history::History;
 use crate::replica::{Absent, FenceEntry};
 
 /// Largest message that is decoded, in bytes: a CIB at its limit, escaped, fits.
@@ -22,12 +24,31 @@ pub(crate) enum Message {
     Order(Order),
     /// A node says what one of its resources does now. Only its own node says so.
     State(Box<StateReport>),
-    /// The designated controller or an administrator wants failures forgotten.
+    /// An administrator wants resources looked at anew.
     Forget(Forget),
+    /// Failures of a resource do not count any more.
+    ClearFailures {
+        /// Only there.
+        node: Option<u32>,
+        /// Whose.
+        resource: String,
+        /// Only of this operation: `monitor_10000`.
+        operation: Option<String>,
+    },
+    /// A node attribute changes.
+    Attribute(Update),
+    /// What was held back of an attribute is in force.
+    Release {
+        /// Its name.
+        name: String,
+    },
     /// A changed configuration.
     Cib(CibChange),
-    /// The sender wants to leave and stops its resources.
-    Leaving,
+    /// The sender wants to leave: its resources are to be stopped.
+    Leaving {
+        /// Since when, in seconds since 1970.
+        at_s: i64,
+    },
     /// The sender runs nothing any more and starts nothing any more.
     Goodbye {
         /// False: something could not be stopped.
@@ -83,12 +104,14 @@ pub(crate) struct Hello {
     pub(crate) cib_version: (u32, u32, u32),
     /// Digest of its configuration.
     pub(crate) cib_digest: String,
-    /// What its resources do.
-    pub(crate) resources: BTreeMap<String, ResourceState>,
+    /// What its resources have been through.
+    pub(crate) history: BTreeMap<String, History>,
+    /// Its own attributes.
+    pub(crate) attributes: Attributes,
     /// What it knows of nodes that are not members.
     pub(crate) absent: BTreeMap<u32, Absent>,
-    /// It is about to leave.
-    pub(crate) leaving: bool,
+    /// It is about to leave, since when.
+    pub(crate) leaving: Option<i64>,
 }
 
 /// See [`Message::Snapshot`].
@@ -109,23 +132,23 @@ pub(crate) struct Order {
     pub(crate) tag: Tag,
     /// Where.
     pub(crate) node: u32,
-    /// Which resource.
-    pub(crate) resource: String,
-    /// `start`, `stop`, `monitor`.
-    pub(crate) action: String,
+    /// What.
+    pub(crate) action: Box<Action>,
+    /// How the history names the order: `ACTION:TRANSITION:EXPECTED:CONTROLLER`.
+    pub(crate) transition_key: String,
     /// Microseconds since the Unix epoch, for people.
     pub(crate) at_us: i64,
 }
 
 /// An action of a transition of a controller's term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Tag {
     /// Term: changes with every view, so that orders of an older controller are void.
     pub(crate) term: u64,
     /// Transition.
     pub(crate) transition: u64,
-    /// Action in it.
-    pub(crate) action: usize,
+    /// Number of the action in it.
+    pub(crate) action: u32,
 }
 
 /// See [`Message::State`].
@@ -133,12 +156,27 @@ pub(crate) struct Tag {
 pub(crate) struct StateReport {
     /// The resource.
     pub(crate) resource: String,
-    /// What it does now; `None`: it is forgotten.
-    pub(crate) state: ResourceState,
+    /// What it has been through; `None`: it is forgotten.
+    pub(crate) history: Option<History>,
     /// The order that is answered.
     pub(crate) tag: Option<Tag>,
     /// How the order ended; `None`: there is none, or it goes on.
     pub(crate) verdict: Option<Verdict>,
+    /// A failure that counts.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// A failure that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// Of what: `db#monitor_10000`.
+    pub(crate) key: String,
+    /// `monitor`.
+    pub(crate) operation: String,
+    /// The configuration says that it is none.
+    pub(crate) ignored: bool,
+    /// When, in seconds since 1970.
+    pub(crate) at_s: i64,
 }
 
 /// How an order ended.
@@ -159,10 +197,8 @@ pub(crate) struct Forget {
     pub(crate) node: Option<u32>,
     /// Only of this resource.
     pub(crate) resource: Option<String>,
-    /// Only the record of failures, because they expired; else what is not cleanly known is probed again.
-    pub(crate) expired: bool,
-    /// The action that it carries out.
-    pub(crate) tag: Option<Tag>,
+    /// Only where something failed.
+    pub(crate) failed: bool,
 }
 
 /// See [`Message::Cib`].
@@ -207,10 +243,18 @@ pub(crate) struct FenceRun {
     pub(crate) name: String,
 }
 
+impl Failure {
+    /// Counts it. `fatal`: one failed start is one too many.
+    pub(crate) fn count(&self, node: u32, fatal: bool, attributes: &mut Attributes) {
+        let forever = self.operation == "stop" || (self.operation == "start" && fatal);
+        attributes.count_failure(node, &self.key, forever, self.ignored, self.at_s);
+    }
+}
+
 impl Tag {
     /// As the scheduler's state keeps it.
     pub(crate) fn order(self) -> [u64; 3] {
-        [self.term, self.transition, self.action as u64]
+        [self.term, self.transition, u64::from(self.action)]
     }
 }
 

@@ -80,7 +80,7 @@ impl Manager {
             return self.multicast(&Message::FenceRan { call, error });
         }
         let mut effects = Effects::default();
-        self.local.ended(&self.replica.cib, outcome, self.now.wall, &mut effects);
+        self.local.ended(outcome, self.now.wall, &mut effects);
         self.effects(effects);
     }
 
@@ -96,13 +96,16 @@ impl Manager {
             } else {
                 String::new()
             };
-            let operation = if result.is_probe() { "probe" } else { &result.action };
+            let operation = if result.is_probe() { "probe" } else { &result.operation };
             let text = result_text(&result);
             let line = format!(
                 "Result of {interval}{operation} operation for {resource} on {}: {text}",
                 self.my_name()
             );
             self.log(level, line);
+        }
+        if !effects.reports.is_empty() {
+            self.own_stops = None;
         }
         for report in effects.reports {
             self.multicast(&Message::State(Box::new(report)));

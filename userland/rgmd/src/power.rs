@@ -127,21 +127,50 @@ impl Manager {
 
     /// Begins, withdraws and carries on fence requests.
     pub(crate) fn fence(&mut self) {
-        let now = self.now.boot;
-        if self.power.expire(now) {
-            self.engine.stale = true;
-        }
         // What has ended comes first: it is not asked for again.
         self.drain_fencer();
-        let targets = scheduler::fence_targets(&self.replica.cib, &self.cluster_state(), self.now.wall);
-        self.withdraw_fences(&targets);
-        for (target, why) in targets {
-            if !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&target.get()) {
-                self.request_fence(target.get(), &why);
+        // Between two plans nothing is known of who is to be fenced.
+        if !self.engine.stale {
+            let targets = self.fence_targets();
+            self.withdraw_fences(&targets);
+            for (target, (action, why)) in targets {
+                let (node, name) = (target.get(), self.replica.name(target.get()));
+                let may = self.may_fence() && self.power.can_fence(node, &name);
+                if may && !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&node) {
+                    self.request_fence(node, &action, &why);
+                }
             }
         }
-        self.power.fencer.handle_timeout(now);
+        self.power.fencer.handle_timeout(self.now.boot);
         self.drain_fencer();
+    }
+
+    /// Nodes that the transition under way waits for to be fenced: how, and why.
+    fn fence_targets(&self) -> BTreeMap<NodeId, (String, String)> {
+        let Some(running) = &self.engine.running else { return BTreeMap::new() };
+        let id = |name: &str| self.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
+        let targets = running.fencing().filter(|(_, _, begun)| *begun);
+        targets
+            .filter_map(|(at, name, _)| {
+                let action = running.action(at).attributes.get("CRM_meta_stonith_action").cloned();
+                let node = id(name)?;
+                let decided = running.decision.fencing.iter().find(|f| f.node == name);
+                let why = match &self.replica.nodes[&node].standing {
+                    Standing::Unclean(why) => why.clone(),
+                    Standing::Never => "has not been seen by the cluster".to_owned(),
+                    _ => decided.map(|f| f.reason.clone()).unwrap_or_default(),
+                };
+                Some((NodeId::new(node), (action.unwrap_or_else(|| "reboot".to_owned()), why)))
+            })
+            .collect()
+    }
+
+    /// Fence devices that constraints keep from nodes: constraint, device, node.
+    pub(crate) fn device_bans(&self) -> Vec<(String, String, NodeId)> {
+        let now = cib::Moment(crate::duties::unix_seconds(self.now.wall));
+        let bans = scheduler::decide(&self.document(), now).map(|d| d.bans).unwrap_or_default();
+        let id = |name: &str| self.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
+        bans.into_iter().filter_map(|b| Some((b.constraint, b.resource, NodeId::new(id(&b.node)?)))).collect()
     }
 
     fn drain_fencer(&mut self) {
@@ -167,7 +196,7 @@ impl Manager {
     }
 
     /// Requests whose reason is gone: the node is known to be dead, or takes part again.
-    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, String>) {
+    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, (String, String)>) {
         let open: Vec<FenceEntry> =
             self.replica.fencing.iter().filter(|e| e.completed_us == 0).cloned().collect();
         for entry in open.into_iter().filter(|e| !targets.contains_key(&NodeId::new(e.target))) {
@@ -187,9 +216,9 @@ impl Manager {
         self.multicast(&Message::FenceDone(entry));
     }
 
-    fn request_fence(&mut self, target: u32, why: &str) {
+    fn request_fence(&mut self, target: u32, action: &str, why: &str) {
         let name = self.replica.name(target);
-        let action = self.replica.cib.options.stonith_action.as_str().to_owned();
+        let action = action.to_owned();
         let incarnation = self.replica.nodes.get(&target).map_or(0, |n| n.incarnation);
         self.log(Level::WARN, format!("Requesting fencing ({action}) of node {name}: {why}"));
         // A request of an earlier controller goes on; its time is not given twice.

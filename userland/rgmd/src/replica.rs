@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use cib::Cib;
 use holdfast_types::Boottime;
-use scheduler::{Pending, ResourceState};
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
+use crate::history::{Entry, History, Pending};
+use crate::local::is_recorded;
 use crate::message::{Order, StateReport, Tag};
 
 /// Fence requests that are remembered.
@@ -28,6 +30,8 @@ pub(crate) struct Replica {
     pub(crate) nodes: BTreeMap<u32, Node>,
     /// The configuration in force.
     pub(crate) cib: Cib,
+    /// Transient attributes of members.
+    pub(crate) attributes: Attributes,
     /// Fence requests, oldest first.
     pub(crate) fencing: VecDeque<FenceEntry>,
 }
@@ -45,12 +49,12 @@ pub(crate) struct Node {
     pub(crate) confirmed: u64,
     /// It was fenced while its life was not known; void when it joins again.
     pub(crate) fenced: bool,
-    /// It is leaving.
-    pub(crate) leaving: bool,
+    /// It is leaving, since so many seconds after 1970.
+    pub(crate) leaving: Option<i64>,
     /// It has said goodbye: nothing runs there, nothing is started there.
     pub(crate) goodbye: Option<bool>,
-    /// What its resources do.
-    pub(crate) resources: BTreeMap<String, ResourceState>,
+    /// What its resources have been through.
+    pub(crate) history: BTreeMap<String, History>,
     /// Since when it stands so, on this member's clock.
     pub(crate) since: Boottime,
 }
@@ -119,6 +123,7 @@ impl Replica {
             order: Vec::new(),
             nodes: names.iter().map(|(id, name)| (*id, node(name))).collect(),
             cib,
+            attributes: Attributes::default(),
             fencing: VecDeque::new(),
         }
     }
@@ -151,40 +156,55 @@ impl Replica {
             };
             entry.since = now;
         }
-        (entry.leaving, entry.goodbye) = (false, None);
+        (entry.leaving, entry.goodbye) = (None, None);
+        self.attributes.forget(node);
+        let entry = self.nodes.entry(node).or_default();
         if matches!(entry.standing, Standing::Left | Standing::Dead) {
-            entry.resources.clear();
+            entry.history.clear();
         }
         entry.standing.clone()
     }
 
     /// An order was heard: from now on the operation counts as under way, whether or not its node has heard it.
     pub(crate) fn ordered(&mut self, order: &Order) {
-        if let Some(node) = self.nodes.get_mut(&order.node) {
-            let on = node.resources.entry(order.resource.clone()).or_default();
-            let order_id = Some(order.tag.order());
-            on.pending =
-                Some(Pending { action: order.action.clone(), since_us: order.at_us, order: order_id });
+        let agent = order.action.resource.as_ref().filter(|_| is_recorded(&order.action.operation));
+        if let (Some(node), Some(agent)) = (self.nodes.get_mut(&order.node), agent) {
+            let on = node.history.entry(agent.id.clone()).or_insert_with(|| History::new(agent.clone()));
+            let entry = Entry::begun(&order.action, order.transition_key.clone(), order.at_us / 1_000_000);
+            on.pending = Some(Pending { order: Some(order.tag.order()), entry });
         }
     }
 
     /// An order will not be heard by anybody.
     pub(crate) fn void(&mut self, order: &Order) {
-        let on = self.nodes.get_mut(&order.node).and_then(|n| n.resources.get_mut(&order.resource));
-        if let Some(on) = on {
+        let Some(agent) = &order.action.resource else { return };
+        let Some(node) = self.nodes.get_mut(&order.node) else { return };
+        if let Some(on) = node.history.get_mut(&agent.id) {
             on.pending.take_if(|p| p.order == Some(order.tag.order()));
+            if on.is_blank() {
+                node.history.remove(&agent.id);
+            }
         }
     }
 
     /// A node's word on its own resource. What it said before it heard an order does not end the order: only the answer
     /// to it does.
     pub(crate) fn reported(&mut self, node: u32, report: &StateReport) {
+        let fatal = self.cib.options.start_failure_is_fatal;
+        if let Some(failure) = &report.failure {
+            failure.count(node, fatal, &mut self.attributes);
+        }
         let Some(entry) = self.nodes.get_mut(&node) else { return };
-        let on = entry.resources.entry(report.resource.clone()).or_default();
-        let open = on.pending.take().filter(|p| p.order.is_some() && p.order != report.tag.map(Tag::order));
-        *on = report.state.clone();
-        if open.is_some() {
-            on.pending = open;
+        let before = entry.history.remove(&report.resource);
+        let open = before
+            .and_then(|b| Some((b.agent, b.pending?)))
+            .filter(|(_, p)| p.order.is_some() && p.order != report.tag.map(Tag::order));
+        let mut now = report.history.clone();
+        if let Some((agent, pending)) = open {
+            now.get_or_insert_with(|| History::new(agent)).pending = Some(pending);
+        }
+        if let Some(now) = now {
+            entry.history.insert(report.resource.clone(), now);
         }
     }
 
@@ -206,7 +226,7 @@ impl Replica {
         let frees = incarnation == 0 || entry.incarnation <= incarnation;
         if frees && matches!(entry.standing, Standing::Unclean(_) | Standing::Never) {
             (entry.standing, entry.since) = (Standing::Dead, now);
-            entry.resources.clear();
+            entry.history.clear();
             return true;
         }
         false
@@ -263,6 +283,8 @@ pub(crate) fn merge(a: &Absent, b: &Absent) -> Absent {
 
 #[cfg(test)]
 mod tests {
+    use scheduler::transition::{Action, Descriptor, Kind};
+
     use super::*;
 
     fn absent(standing: Standing, incarnation: u64, confirmed: u64) -> Absent {
@@ -275,17 +297,19 @@ mod tests {
         let mut replica = Replica::new(cib, &BTreeMap::from([(1, "n1".to_owned())]));
         replica.nodes.get_mut(&1).unwrap().standing = Standing::Online;
         let tag = Tag { term: 1, transition: 2, action: 3 };
-        let order = Order { tag, node: 1, resource: "a".into(), action: "start".into(), at_us: 0 };
+        let mut action = Action::new(3, Kind::RscOp, "start", "a_start_0");
+        action.resource = Some(Descriptor { id: "a".into(), ..Descriptor::default() });
+        let order = Order { tag, node: 1, action: Box::new(action), transition_key: String::new(), at_us: 0 };
         replica.ordered(&order);
         (replica, order)
     }
 
     fn report(tag: Option<Tag>) -> StateReport {
-        StateReport { resource: "a".into(), state: ResourceState::default(), tag, verdict: None }
+        StateReport { resource: "a".into(), history: None, tag, verdict: None, failure: None }
     }
 
     fn is_pending(replica: &Replica) -> bool {
-        replica.nodes[&1].resources["a"].pending.is_some()
+        replica.nodes[&1].history.get("a").is_some_and(|h| h.pending.is_some())
     }
 
     #[test]

@@ -1,29 +1,27 @@
 //! The model of cluster state, as this member knows it. Ring, votes and units are added by whoever asks `cmmd`.
 
-use cib::{Primitive, Resource, parse_bool};
-use scheduler::{Activity, Blocked, OpResult, OpStatus, ResourceState};
+use cib::parse_bool;
+use scheduler::{Alone, Decision, Seen};
 use status::{
     Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, NodeRef,
     NodeStatus, OperationStatus, PendingAction, ResourceStatus, Role,
 };
 
-use crate::duties::unix_ms;
-use crate::engine::Progress;
+use crate::duties::{unix_ms, unix_seconds};
+use crate::history::{Activity, Entry, History, status as op_status};
 use crate::manager::Manager;
 use crate::replica::Standing;
 
-use holdfast_types::{NodeId, WallTime};
+use holdfast_types::WallTime;
 
 impl Manager {
     /// The model.
     #[must_use]
     pub fn report(&self) -> ClusterStatus {
-        let state = self.cluster_state();
         let cib = &self.replica.cib;
         let me = self.config.me;
-        // Every member can say why, not only the one that decides.
-        let blocked =
-            if self.is_synced() { scheduler::plan(cib, &state, self.now.wall).blocked } else { Vec::new() };
+        let now = cib::Moment(unix_seconds(self.now.wall));
+        let decision = scheduler::decide(&self.document(), now).unwrap_or_default();
         ClusterStatus {
             cluster_name: self.config.cluster_name.clone(),
             node: NodeRef { id: me, name: self.my_name() },
@@ -40,27 +38,27 @@ impl Manager {
                 warnings: cib.warnings.iter().map(ToString::to_string).collect(),
                 ..CibStatus::default()
             },
-            nodes: self.replica.nodes.keys().map(|id| self.node_report(*id, &state)).collect(),
-            resources: self.resource_reports(&blocked),
+            nodes: self.replica.nodes.keys().map(|id| self.node_report(*id)).collect(),
+            resources: self.resource_reports(&decision),
             pending: self.pending_report(),
             failed: self.failed_report(),
             fencing: self.fencing_report(),
-            bans: scheduler::bans(cib, &state)
+            bans: decision
+                .bans
                 .into_iter()
-                .map(|(id, resource, node)| Ban { id, resource, node: self.replica.name(node.get()) })
+                .map(|b| Ban { id: b.constraint, resource: b.resource, node: b.node })
                 .collect(),
             ..ClusterStatus::default()
         }
     }
 
-    fn node_report(&self, id: u32, state: &scheduler::ClusterState) -> NodeStatus {
+    fn node_report(&self, id: u32) -> NodeStatus {
         let node = &self.replica.nodes[&id];
         let configured = self.replica.cib.node(&node.name);
         let flag = |name: &str| {
             configured.and_then(|n| n.attributes.get(name)).is_some_and(|v| parse_bool(v) == Some(true))
         };
-        let presence = state.nodes.get(&NodeId::new(id)).map(|n| n.presence.clone()).unwrap_or_default();
-        let unclean = matches!(presence, scheduler::Presence::Unclean { .. });
+        let unclean = self.unclean(id);
         let member = self.sync.as_ref().is_some_and(|s| s.view.iter().any(|(n, _)| *n == id));
         let online = node.standing == Standing::Online && self.replica.epoch > 0;
         NodeStatus {
@@ -68,7 +66,7 @@ impl Manager {
             name: node.name.clone(),
             online,
             pending: !online && (member || self.ring.contains(&id)),
-            unclean,
+            unclean: unclean.is_some(),
             standby: flag("standby"),
             maintenance: flag("maintenance"),
             dc: self.is_synced() && self.replica.dc() == Some(id),
@@ -78,16 +76,25 @@ impl Manager {
                 node.incarnation
             },
             confirmed_dead: node.confirmed.max(self.confirmed.get(&id).copied().unwrap_or(0)),
-            why: self.node_why(id, &presence),
+            why: self.node_why(id, unclean.as_deref()),
             attributes: configured.map(|n| n.attributes.clone().into_iter().collect()).unwrap_or_default(),
         }
     }
 
-    fn node_why(&self, id: u32, presence: &scheduler::Presence) -> String {
+    /// Why a node may still run something, if it may.
+    fn unclean(&self, id: u32) -> Option<String> {
+        match &self.replica.nodes.get(&id)?.standing {
+            Standing::Unclean(why) => Some(why.clone()),
+            Standing::Never => self.unseen(id).map(|(why, _)| why.to_owned()),
+            _ => None,
+        }
+    }
+
+    fn node_why(&self, id: u32, unclean: Option<&str>) -> String {
         let node = &self.replica.nodes[&id];
         let ago = self.now.boot.since(node.since).as_millis() / 1_000;
-        match (presence, &node.standing) {
-            (scheduler::Presence::Unclean { why, .. }, _) => {
+        match (unclean, &node.standing) {
+            (Some(why), _) => {
                 let open = self.replica.fencing.iter().find(|e| e.target == id && e.completed_us == 0);
                 let failed = self
                     .replica
@@ -114,7 +121,7 @@ impl Manager {
             }
             (_, Standing::Dead) => format!("dead, confirmed {ago} s ago"),
             (_, Standing::Left) => format!("stopped cleanly {ago} s ago"),
-            (_, Standing::Online) if node.leaving => "is shutting down".to_owned(),
+            (_, Standing::Online) if node.leaving.is_some() => "is shutting down".to_owned(),
             (_, Standing::Never) if self.ring.contains(&id) => {
                 "its resource-group manager does not take part".to_owned()
             }
@@ -123,109 +130,106 @@ impl Manager {
         }
     }
 
-    fn resource_reports(&self, blocked: &[Blocked]) -> Vec<ResourceStatus> {
-        let cib = &self.replica.cib;
-        let mut reports: Vec<ResourceStatus> = cib
-            .resources
-            .iter()
-            .flat_map(|r| r.members.iter().map(move |m| (r, m)))
-            .map(|(resource, member)| self.resource_report(resource, member, blocked))
-            .collect();
-        for (id, node) in &self.replica.nodes {
-            for (resource, on) in &node.resources {
-                if on.activity == Activity::Started && cib.primitive(resource).is_none() {
-                    reports.push(ResourceStatus {
-                        id: resource.clone(),
-                        nodes: vec![self.replica.name(*id)],
-                        role: Role::Started,
-                        orphaned: true,
-                        ..ResourceStatus::default()
-                    });
-                }
-            }
-        }
-        reports
+    fn resource_reports(&self, decision: &Decision) -> Vec<ResourceStatus> {
+        let shown = decision.seen.iter().filter(|seen| {
+            // Of instances those that are somewhere, of what is gone from the configuration what still runs.
+            let instance = seen.id != seen.history || seen.id.contains(':');
+            !seen.nodes.is_empty() || !(instance || seen.orphaned)
+        });
+        shown.map(|seen| self.resource_report(seen, decision)).collect()
     }
 
-    fn resource_report(
-        &self,
-        resource: &Resource,
-        member: &Primitive,
-        blocked: &[Blocked],
-    ) -> ResourceStatus {
-        let on: Vec<(u32, &ResourceState)> = self
+    fn resource_report(&self, seen: &Seen, decision: &Decision) -> ResourceStatus {
+        let on: Vec<(u32, &History)> = self
             .replica
             .nodes
             .iter()
-            .filter_map(|(id, node)| Some((*id, node.resources.get(&member.id)?)))
+            .filter_map(|(id, node)| Some((*id, node.history.get(&seen.history)?)))
             .collect();
-        let active = |s: &ResourceState| {
-            matches!(s.activity, Activity::Started | Activity::Failed | Activity::StopFailed)
+        let pending = |operation: &str| {
+            on.iter().any(|(_, h)| h.pending.as_ref().is_some_and(|p| p.entry.operation == operation))
         };
-        let pending =
-            |action: &str| on.iter().any(|(_, s)| s.pending.as_ref().is_some_and(|p| p.action == action));
         let role = if pending("start") {
             Role::Starting
         } else if pending("stop") {
             Role::Stopping
-        } else if on.iter().any(|(_, s)| active(s)) {
+        } else if !seen.nodes.is_empty() {
             Role::Started
-        } else if !on.is_empty() && on.iter().all(|(_, s)| s.activity == Activity::Unknown) {
-            Role::Unknown
         } else {
             Role::Stopped
         };
-        let nodes = on
-            .iter()
-            .filter(|(_, s)| active(s) || s.pending.as_ref().is_some_and(|p| p.action == "start"))
-            .map(|(id, _)| self.replica.name(*id))
-            .collect();
-        let why = blocked.iter().find(|b| b.resource == member.id).map(|b| &b.why);
-        let last = on.iter().filter_map(|(id, s)| Some((active(s), *id, s.last.as_ref()?)));
-        let last = last.max_by_key(|(active, _, r)| (*active, r.at_us)).map(|(_, id, r)| (id, r));
+        let last = on.iter().filter_map(|(id, h)| Some((h.is_active(), *id, h.last.as_ref()?)));
+        let last = last.max_by_key(|(active, _, e)| (*active, e.changed_at)).map(|(_, id, e)| (id, e));
         ResourceStatus {
-            id: member.id.clone(),
-            agent: member.agent(),
-            group: resource.group.then(|| resource.id.clone()),
-            nodes,
+            id: seen.id.clone(),
+            agent: seen.agent.clone(),
+            group: seen.group.clone(),
+            nodes: seen.nodes.clone(),
             role,
-            failed: on.iter().any(|(_, s)| matches!(s.activity, Activity::Failed | Activity::StopFailed)),
-            blocked: on.iter().any(|(_, s)| s.activity == Activity::StopFailed),
-            managed: member.meta.managed && !self.replica.cib.options.maintenance,
-            disabled: member.meta.target_role == cib::TargetRole::Stopped,
-            orphaned: false,
-            why: why.cloned().unwrap_or_default(),
-            fail_counts: on
-                .iter()
-                .filter(|(_, s)| s.fail_count > 0)
-                .map(|(id, s)| FailCount {
-                    node: self.replica.name(*id),
-                    count: s.fail_count,
-                    migration_threshold: member.meta.migration_threshold.unwrap_or(0),
-                    last_failure_unix_ms: s.failure.as_ref().map_or(0, |f| unix_ms(WallTime(f.at_us))),
-                })
-                .collect(),
-            last: last.map(|(id, result)| self.operation(id, result)),
+            failed: seen.failed,
+            blocked: seen.blocked,
+            managed: seen.managed,
+            disabled: seen.disabled,
+            orphaned: seen.orphaned,
+            why: self.resource_why(seen, decision),
+            fail_counts: self.fail_counts(seen),
+            last: last.map(|(id, entry)| self.operation(id, entry)),
         }
     }
 
-    fn operation(&self, node: u32, result: &OpResult) -> OperationStatus {
+    /// Why a resource is not where it should be.
+    fn resource_why(&self, seen: &Seen, decision: &Decision) -> String {
+        if seen.blocked {
+            return "an operation failed, and nothing is done with it until that is cleaned up".to_owned();
+        }
+        if !seen.nodes.is_empty() || seen.disabled {
+            return String::new();
+        }
+        if !self.may_start() {
+            return "no quorum".to_owned();
+        }
+        if let Some((node, why)) = self.held_by(&seen.history, 0, Alone::Running) {
+            let name = self.replica.name(node);
+            return format!(
+                "{name} is UNCLEAN ({why}): nothing that it may run is started before its death is confirmed"
+            );
+        }
+        if decision.stranded.contains(&seen.id) {
+            return format!("no node may run it: holdfast explain {} says why", seen.id);
+        }
+        String::new()
+    }
+
+    fn fail_counts(&self, seen: &Seen) -> Vec<FailCount> {
+        let counts = |id: u32| {
+            let (count, last_s) = self.replica.attributes.failures(id, &seen.history);
+            (count > 0).then(|| FailCount {
+                node: self.replica.name(id),
+                count,
+                migration_threshold: seen.migration_threshold,
+                last_failure_unix_ms: u64::try_from(last_s).unwrap_or(0).saturating_mul(1_000),
+            })
+        };
+        self.replica.nodes.keys().filter_map(|id| counts(*id)).collect()
+    }
+
+    fn operation(&self, node: u32, result: &Entry) -> OperationStatus {
         OperationStatus {
-            operation: result.action.clone(),
+            operation: result.operation.clone(),
             interval_ms: result.interval_ms,
             node: self.replica.name(node),
-            call: result.call,
+            call: u64::try_from(result.call).unwrap_or(0),
             rc: result.rc,
             status: match result.status {
-                OpStatus::Done => "complete",
-                OpStatus::Timeout => "Timed Out",
-                OpStatus::Error => "Error",
-                OpStatus::NotInstalled => "Not installed",
+                op_status::DONE => "complete",
+                op_status::TIMEOUT => "Timed Out",
+                op_status::NOT_INSTALLED => "Not installed",
+                _ => "Error",
             }
             .to_owned(),
             exit_reason: result.reason.clone(),
-            last_rc_change_unix_ms: unix_ms(WallTime(result.at_us)),
-            queued_ms: result.queued_ms,
+            last_rc_change_unix_ms: u64::try_from(result.changed_at).unwrap_or(0).saturating_mul(1_000),
+            queued_ms: result.queue_ms,
             exec_ms: result.exec_ms,
         }
     }
@@ -233,33 +237,38 @@ impl Manager {
     fn pending_report(&self) -> Vec<PendingAction> {
         let mut pending: Vec<PendingAction> = Vec::new();
         for (id, node) in &self.replica.nodes {
-            for (resource, on) in &node.resources {
+            for (resource, on) in &node.history {
                 if let Some(p) = &on.pending {
-                    let since_ms = u64::try_from((self.now.wall.0 - p.since_us) / 1_000).unwrap_or(0);
-                    let (target, operation) = (resource.clone(), p.action.clone());
+                    let since = unix_seconds(self.now.wall).saturating_sub(p.entry.changed_at);
                     pending.push(PendingAction {
-                        target,
-                        operation,
+                        target: resource.clone(),
+                        operation: p.entry.operation.clone(),
                         node: self.replica.name(*id),
-                        since_ms,
+                        since_ms: u64::try_from(since).unwrap_or(0).saturating_mul(1_000),
                         ..PendingAction::default()
                     });
                 }
             }
         }
-        let Some(running) = &self.engine.running else { return pending };
-        for (action, _) in running.unfinished().filter(|(_, p)| *p == Progress::Waiting) {
-            let before = action.after.iter().find(|a| running.progress[**a] != Progress::Done);
-            let waits_for = before.and_then(|a| running.graph.actions.get(*a)).map_or_else(
-                || "the reconfiguration".to_owned(),
-                |a| format!("{} {} on {}", a.kind.operation(), a.resource, self.replica.name(a.node.get())),
-            );
+        for (_, name, _) in self.engine.running.iter().flat_map(|r| r.fencing()) {
+            let id = self.replica.nodes.iter().find(|(_, n)| n.name == name).map_or(0, |(id, _)| *id);
+            let node = holdfast_types::NodeId::new(id);
+            if self.power.fencer.is_fencing(node) || self.fence_closing.contains(&id) {
+                pending.push(PendingAction {
+                    target: name.to_owned(),
+                    operation: "fence".to_owned(),
+                    ..PendingAction::default()
+                });
+            }
+        }
+        // What the history does not keep: notifications, cancellations.
+        let orders = self.engine.running.iter().flat_map(|r| r.orders());
+        for action in orders.filter(|a| !crate::local::is_recorded(&a.operation)) {
             pending.push(PendingAction {
-                target: action.resource.clone(),
-                operation: action.kind.operation().to_owned(),
-                node: self.replica.name(action.node.get()),
-                since_ms: 0,
-                waits_for,
+                target: action.resource.as_ref().map(|r| r.id.clone()).unwrap_or_default(),
+                operation: action.operation.clone(),
+                node: action.node.as_ref().map(|n| n.name.clone()).unwrap_or_default(),
+                ..PendingAction::default()
             });
         }
         pending
@@ -268,11 +277,15 @@ impl Manager {
     fn failed_report(&self) -> Vec<FailedAction> {
         let mut failed = Vec::new();
         for (id, node) in &self.replica.nodes {
-            for (resource, on) in &node.resources {
-                if let Some(failure) = &on.failure {
+            for (resource, on) in &node.history {
+                let entry = on.failed.as_ref().filter(|e| {
+                    // What a probe finds is no failure where the resource is seen well since.
+                    !(e.is_probe() && matches!(e.rc, 0 | 8)) || on.activity == Activity::Failed
+                });
+                if let Some(entry) = entry {
                     failed.push(FailedAction {
                         resource: resource.clone(),
-                        operation: self.operation(*id, &failure.result),
+                        operation: self.operation(*id, entry),
                         remedy: format!(
                             "when its cause is gone, send {{\"cmd\":\"cleanup\",\"resource\":\"{resource}\"}} to rgmd.sock in the run directory"
                         ),

@@ -5,8 +5,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use scheduler::Activity;
-
+use crate::attributes::Attributes;
+use crate::history::{Activity, History};
 use crate::message::Hello;
 use crate::replica::{Absent, Node, Replica, Standing, merge};
 
@@ -68,6 +68,7 @@ impl Sync {
         let newcomers: Vec<u32> = members.iter().copied().filter(|n| !replica.order.contains(n)).collect();
         replica.order.extend(newcomers);
         self.install_absent(replica, &members, now);
+        replica.attributes = Attributes::default();
         for node in members {
             let hello = &self.hellos[&node];
             let continues = self.continues(node, source);
@@ -84,13 +85,15 @@ impl Sync {
                 fenced: false,
                 leaving: hello.leaving,
                 goodbye: None,
-                resources: hello.resources.clone(),
+                history: hello.history.clone(),
                 since: entry.since,
             };
             if !continues {
                 // It was cut off or is new: its word is tested before anything is built on it.
-                entry.resources.values_mut().for_each(doubt);
+                entry.history.values_mut().for_each(History::doubt);
+                entry.history.retain(|_, h| !h.is_blank() || h.activity == Activity::StopFailed);
             }
+            replica.attributes.merge(&hello.attributes);
         }
     }
 
@@ -107,19 +110,12 @@ impl Sync {
             (entry.standing, entry.incarnation, entry.confirmed) =
                 (absent.standing, absent.incarnation, absent.confirmed);
             if matches!(entry.standing, Standing::Left | Standing::Dead) {
-                entry.resources.clear();
+                entry.history.clear();
             }
         }
     }
 
     fn confirmed(&self, node: u32) -> u64 {
         self.hellos.values().filter_map(|h| h.absent.get(&node)).map(|a| a.confirmed).max().unwrap_or(0)
-    }
-}
-
-/// What was known of a resource is to be probed; a failed stop stays one.
-pub(crate) fn doubt(on: &mut scheduler::ResourceState) {
-    if on.pending.is_none() && matches!(on.activity, Activity::Started | Activity::Stopped) {
-        on.activity = Activity::Unknown;
     }
 }

@@ -14,6 +14,7 @@
 mod actions;
 mod assign;
 mod constraints;
+mod decide;
 mod model;
 mod orderings;
 mod plan;
@@ -22,6 +23,7 @@ pub mod simulate;
 pub mod transition;
 mod unpack;
 
+pub use decide::{Alone, Ban, Decision, Fencing, Seen, decide, parameters_digest};
 pub use model::{
     Bundle, Flags, Instances, NoQuorumPolicy, Node, NodeId, NodeKind, Options, Replica, Resource, ResourceId,
     Role, UnderWay, Variant, WorkingSet,

@@ -86,7 +86,7 @@ impl Operation<'_> {
                 pairs.push((name, parameter(&format!("CRM_meta_{name}"))));
             }
         }
-        let digest = self.parameters.map(digest);
+        let digest = self.parameters.map(crate::decide::parameters_digest);
         if let Some(digest) = &digest {
             pairs.push(("op-digest", digest));
         }
@@ -103,18 +103,4 @@ impl Operation<'_> {
             }
         }
     }
-}
-
-/// By which a change of parameters is noticed later: those that say something of the resource, and the timeout of what is
-/// done again and again.
-fn digest(parameters: &BTreeMap<String, String>) -> String {
-    const OURS: [&str; 6] =
-        ["id", "crm_feature_set", "op-digest", "on_node", "on_node_uuid", "pcmk_external_ip"];
-    let recurring = parameters.get("CRM_meta_interval").is_some_and(|i| i.parse().is_ok_and(|i: u64| i > 0));
-    let counts = |name: &str| {
-        let meta = name.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("CRM_meta_"));
-        !OURS.contains(&name) && (!meta || (recurring && name == "CRM_meta_timeout"))
-    };
-    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    crate::unpack::digests::digest(&parameters.filter(|(name, _)| counts(name)).collect())
 }

@@ -28,6 +28,8 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use execute::{Done, Outcome};
 pub use read::NotAGraph;
 
@@ -90,7 +92,7 @@ pub struct Synapse {
 }
 
 /// One action.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     /// Who carries it out.
     pub kind: Kind,
@@ -143,7 +145,7 @@ impl Action {
 }
 
 /// Who carries an action out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// An agent.
     RscOp,
@@ -168,7 +170,7 @@ impl Kind {
 }
 
 /// A node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Its name.
     pub name: String,
@@ -177,7 +179,7 @@ pub struct Place {
 }
 
 /// Which agent, for which resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// The id under which the history knows it.
     pub id: String,
