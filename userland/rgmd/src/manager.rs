@@ -419,7 +419,10 @@ impl Manager {
             Some("this node stops its resources itself".to_owned())
         } else if brings_up && !(self.may_start() && self.unsettled.is_empty()) {
             Some("no quorum".to_owned())
+        } else if self.said_goodbye.is_some() || (brings_up && self.leaving.is_some()) {
+            Some("this node leaves".to_owned())
         } else {
+            self.own_stops = None;
             let line = format!(
                 "Requesting local execution of {operation} operation for {resource} on {}",
                 self.my_name()
