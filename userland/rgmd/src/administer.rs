@@ -1,6 +1,9 @@
 //! What administrators ask for through the admin socket.
 
-use crate::door::{Admin, Output};
+use serde_json::{Value, json};
+
+use crate::attributes::Update;
+use crate::door::{Admin, Output, Whose};
 use crate::manager::Manager;
 use crate::message::{CibChange, Forget, Message};
 use crate::replica::FenceEntry;
@@ -16,29 +19,65 @@ impl Manager {
     }
 
     /// `Ok(None)`: the answer comes later.
-    fn administer(&mut self, conn: u64, request: Admin) -> Result<Option<serde_json::Value>, String> {
+    fn administer(&mut self, conn: u64, request: Admin) -> Result<Option<Value>, String> {
         let node_id = |manager: &Self, name: &str| {
             let found = manager.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
             found.ok_or_else(|| format!("no node \"{name}\" in this cluster"))
         };
-        match request {
+        match request.clone() {
             Admin::Status => {
                 return serde_json::to_value(self.report()).map(Some).map_err(|e| e.to_string());
             }
-            Admin::Cib => return Ok(Some(serde_json::json!({ "xml": self.replica.cib.to_xml() }))),
+            Admin::Cib => return Ok(Some(json!({ "xml": self.document().to_xml() }))),
+            Admin::Nodes => return Ok(Some(self.nodes())),
+            Admin::AttributeQuery { name, node } => return self.attribute(&name, node.as_deref()).map(Some),
+            // An agent that asks for this must not be kept waiting, whatever the others do.
+            Admin::AttributeUpdate { name, value, node, dampen_ms, set_dampen_only, private } => {
+                let node = node.map_or(Ok(self.config.me), |name| node_id(self, &name))?;
+                let update = Update { node, name, value, dampen_ms, dampen_only: set_dampen_only, private };
+                self.multicast(&Message::Attribute(update));
+                return Ok(Some(json!({})));
+            }
+            Admin::FenceHistory { node } => return Ok(Some(self.fence_history(node.as_deref()))),
+            Admin::FenceDevices { node } => {
+                let reaches = |id: &str| {
+                    node.as_deref().is_none_or(|name| self.power.devices_for(name).any(|d| d == id))
+                };
+                let ids: Vec<&str> = self.replica.cib.fence_devices().map(|d| d.id.as_str()).collect();
+                let ids: Vec<&str> = ids.into_iter().filter(|id| reaches(id)).collect();
+                return Ok(Some(json!({ "devices": ids })));
+            }
             _ => {}
         }
         if !self.is_synced() {
             return Err("this node has not agreed with the others yet; try again in a moment".to_owned());
         }
         match request {
-            Admin::Status | Admin::Cib => {}
-            Admin::Cleanup { resource, node } => {
-                if let Some(id) = resource.as_deref().filter(|id| self.replica.cib.primitive(id).is_none()) {
-                    return Err(format!("no resource \"{id}\" in the configuration"));
+            Admin::Cleanup(whose) => return self.forget_failures(whose, true).map(Some),
+            Admin::Refresh(whose) => return self.forget_failures(whose, false).map(Some),
+            Admin::Fail { resource, node } => {
+                let id = node_id(self, &node)?;
+                let known = self.replica.nodes.get(&id).is_some_and(|n| n.history.contains_key(&resource));
+                if !known {
+                    return Err(format!("nothing is known of {resource} on {node}"));
                 }
-                let node = node.map(|name| node_id(self, &name)).transpose()?;
-                self.multicast(&Message::Forget(Forget { node, resource, failed: true }));
+                self.multicast(&Message::Fail { node: id, resource });
+            }
+            Admin::Fence { node, action, client } => {
+                let target = node_id(self, &node)?;
+                if !matches!(action.as_str(), "off" | "reboot") {
+                    return Err(format!("nodes are fenced by \"off\" or \"reboot\", not by \"{action}\""));
+                }
+                if !self.may_fence() {
+                    return Err("no quorum: nobody may be fenced from here".to_owned());
+                }
+                if !self.power.can_fence(target, &node) {
+                    return Err(format!("no fence device reaches {node}"));
+                }
+                let client = client.unwrap_or_else(|| "stonith_admin".to_owned());
+                self.fence_waiters.entry(target).or_default().push(conn);
+                self.multicast(&Message::FenceWanted { target, action, client });
+                return Ok(None);
             }
             Admin::Confirm { node } => {
                 let id = node_id(self, &node)?;
@@ -79,8 +118,89 @@ impl Manager {
                 let raised = new.with_version_after(self.replica.cib.version).map_err(|e| e.to_string())?;
                 return self.change(conn, raised.to_xml()).map(|()| None);
             }
+            // Answered above.
+            _ => {}
         }
-        Ok(Some(serde_json::json!({})))
+        Ok(Some(json!({})))
+    }
+
+    fn forget_failures(&mut self, whose: Whose, failed: bool) -> Result<Value, String> {
+        let Whose { resource, node } = whose;
+        let base = |id: &str| id.rsplit_once(':').map_or(id, |(base, _)| base).to_owned();
+        let wanted = |id: &str| resource.as_deref().is_none_or(|r| r == id || r == base(id));
+        let node = match node {
+            Some(name) => Some(
+                (self.replica.nodes.iter().find(|(_, n)| n.name == name))
+                    .map(|(id, _)| *id)
+                    .ok_or_else(|| format!("no node \"{name}\" in this cluster"))?,
+            ),
+            None => None,
+        };
+        if let Some(id) = resource.as_deref()
+            && self.replica.cib.tree().find_id(id).is_none()
+            && !self.replica.nodes.values().any(|n| n.history.keys().any(|known| wanted(known)))
+        {
+            return Err(format!("no resource \"{id}\" in the configuration"));
+        }
+        let mut cleaned = Vec::new();
+        for (id, entry) in self.replica.nodes.iter().filter(|(id, _)| node.is_none_or(|n| n == **id)) {
+            for (known, history) in entry.history.iter().filter(|(known, _)| wanted(known)) {
+                if !failed || history.failed.is_some() || self.replica.attributes.has_failures(*id, known) {
+                    cleaned.push(json!({ "resource": known, "node": entry.name }));
+                }
+            }
+        }
+        self.multicast(&Message::Forget(Forget { node, resource, failed }));
+        Ok(json!({ "cleaned": cleaned }))
+    }
+
+    fn attribute(&self, name: &str, node: Option<&str>) -> Result<Value, String> {
+        let values = self
+            .replica
+            .attributes
+            .latest(name)
+            .ok_or_else(|| format!("Could not query value of {name}: attribute does not exist"))?;
+        let named = values.into_iter().map(|(id, value)| (self.replica.name(id), value));
+        let named = named.filter(|(host, _)| node.is_none_or(|node| node == host));
+        let values: Vec<Value> =
+            named.map(|(host, value)| json!({ "name": name, "host": host, "value": value })).collect();
+        Ok(json!({ "attributes": values }))
+    }
+
+    fn nodes(&self) -> Value {
+        let member = |id: &u32| self.ring.contains(id) || self.replica.is_online(*id);
+        let nodes = self.replica.nodes.iter();
+        let nodes: Vec<Value> =
+            nodes.map(|(id, n)| json!({ "id": id, "name": n.name, "member": member(id) })).collect();
+        let state = match (self.is_synced(), self.is_dc(), self.engine.running.is_some()) {
+            (false, ..) => "S_PENDING",
+            (true, false, _) => "S_NOT_DC",
+            (true, true, true) => "S_TRANSITION_ENGINE",
+            (true, true, false) => "S_IDLE",
+        };
+        let dc = self.replica.dc().filter(|_| self.is_synced()).map(|dc| self.replica.name(dc));
+        json!({ "me": self.config.me, "nodes": nodes, "quorate": self.quorate, "dc": dc, "state": state })
+    }
+
+    fn fence_history(&self, node: Option<&str>) -> Value {
+        let name = |id: u32| if id == 0 { String::new() } else { self.replica.name(id) };
+        let events = self.replica.fencing.iter().filter(|e| node.is_none_or(|n| name(e.target) == n));
+        let events: Vec<Value> = events
+            .map(|e| {
+                let state = match (&e.error, e.completed_us) {
+                    (_, 0) => "pending",
+                    (None, _) => "success",
+                    (Some(_), _) => "failed",
+                };
+                json!({
+                    "target": name(e.target), "action": e.action, "state": state, "origin": name(e.origin),
+                    "delegate": name(e.executor), "client": e.client, "device": e.device,
+                    "requested_us": e.requested_us, "completed_us": e.completed_us,
+                    "exit_reason": e.error,
+                })
+            })
+            .collect();
+        json!({ "events": events })
     }
 
     /// Asks the group to take a changed configuration; the answer comes when it is delivered.

@@ -29,11 +29,11 @@ impl Manager {
         root
     }
 
-    /// Only this node, which shall run nothing any more: `leaves`, or it has no quorum.
-    pub(crate) fn own_document(&self, leaves: bool) -> Element {
+    /// Only this node, with quorum or without it; `leaves`: it shall run nothing any more.
+    pub(crate) fn own_document(&self, quorate: bool, leaves: bool) -> Element {
         let mut root = self.replica.cib.tree().clone();
         root.attributes.insert("crm_feature_set", crate::history::FEATURE_SET);
-        root.attributes.insert("have-quorum", if leaves { "1" } else { "0" });
+        root.attributes.insert("have-quorum", if quorate { "1" } else { "0" });
         root.attributes.insert("dc-uuid", self.config.me.to_string());
         self.name_nodes(&mut root);
         root.children.retain(|c| c.name != "status");

@@ -113,12 +113,65 @@ pub enum Admin {
         /// The document.
         xml: String,
     },
-    /// Forgets failures; what is not cleanly known is probed again.
-    Cleanup {
-        /// Only of this resource.
+    /// Forgets failures: what failed is looked at anew.
+    Cleanup(Whose),
+    /// Looks at resources anew, whether or not they failed.
+    Refresh(Whose),
+    /// Acts as if a resource had failed.
+    Fail {
+        /// Its id.
+        resource: String,
+        /// The node's name.
+        node: String,
+    },
+    /// Sets a transient node attribute.
+    AttributeUpdate {
+        /// Its name.
+        name: String,
+        /// `null`: it is deleted; `value++` and `value+=N` count on.
+        value: Option<String>,
+        /// The node's name; `null`: this node.
         #[serde(default)]
-        resource: Option<String>,
-        /// Only on the node of this name.
+        node: Option<String>,
+        /// Later changes are held back so long; `null`: as before.
+        #[serde(default)]
+        dampen_ms: Option<u64>,
+        /// Nothing but that is set.
+        #[serde(default)]
+        set_dampen_only: bool,
+        /// It stands in no status.
+        #[serde(default)]
+        private: bool,
+    },
+    /// Values of a transient node attribute.
+    AttributeQuery {
+        /// Its name.
+        name: String,
+        /// The node's name; `null`: all.
+        #[serde(default)]
+        node: Option<String>,
+    },
+    /// Nodes, quorum, the controller and what it does.
+    Nodes,
+    /// Has a node fenced.
+    Fence {
+        /// Its name.
+        node: String,
+        /// `off`, `reboot`.
+        action: String,
+        /// Who asks.
+        #[serde(default)]
+        client: Option<String>,
+    },
+    /// What was fenced.
+    FenceHistory {
+        /// Only this node.
+        #[serde(default)]
+        node: Option<String>,
+    },
+    /// Fence devices.
+    FenceDevices {
+        /// Only those that can fence this node.
         #[serde(default)]
         node: Option<String>,
     },
@@ -144,6 +197,17 @@ pub enum Admin {
         /// Its name.
         node: String,
     },
+}
+
+/// Which resources on which nodes; what is missing means all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Whose {
+    /// The resource's id.
+    #[serde(default)]
+    pub resource: Option<String>,
+    /// The node's name.
+    #[serde(default)]
+    pub node: Option<String>,
 }
 
 fn yes() -> bool {

@@ -127,20 +127,34 @@ impl Manager {
             || (self.leaving.is_some() && !self.is_synced())
     }
 
-    /// What this node alone has to do to run nothing, as far as it can be begun now.
+    /// What this node alone has to do to run nothing, as far as it can be begun now. Before it leaves, a node looks at what
+    /// it has never looked at; without quorum it just stops.
     fn own_plan(&self) -> Vec<Action> {
-        let seconds = unix_seconds(self.now.wall);
         let leaves = self.leaving.is_some() || !self.connected;
-        let Ok(decision) = scheduler::decide(&self.own_document(leaves), cib::Moment(seconds)) else {
-            return Vec::new();
-        };
-        let graph = &decision.graph;
+        let decide = |document| scheduler::decide(&document, cib::Moment(unix_seconds(self.now.wall)));
         let me = self.config.me.to_string();
-        let stops = |action: &Action| {
-            action.kind == Kind::RscOp
-                && matches!(action.operation.as_str(), "stop" | "demote")
-                && action.node.as_ref().is_some_and(|n| n.uuid == me)
+        let here = |action: &&Action| {
+            action.kind == Kind::RscOp && action.node.as_ref().is_some_and(|n| n.uuid == me)
         };
+        if self.leaving.is_some()
+            && self.connected
+            && let Ok(decision) = decide(self.own_document(true, false))
+        {
+            let probes = decision.graph.actions.iter().filter(here).filter(|a| {
+                a.operation == "monitor"
+                    && a.key.ends_with("_monitor_0")
+                    && a.resource
+                        .as_ref()
+                        .is_some_and(|r| r.class != "stonith" && !self.local.truth.contains_key(&r.id))
+            });
+            let probes: Vec<Action> = probes.cloned().collect();
+            if !probes.is_empty() {
+                return probes;
+            }
+        }
+        let Ok(decision) = decide(self.own_document(leaves, leaves)) else { return Vec::new() };
+        let graph = &decision.graph;
+        let stops = |action: &Action| here(&action) && matches!(action.operation.as_str(), "stop" | "demote");
         // What others would do, or nobody, counts as done.
         let mut missing: Vec<usize> = graph.synapses.iter().map(|s| s.inputs.len()).collect();
         let mut followers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -217,7 +231,9 @@ impl Manager {
         }
         let ready = match step.step {
             // The barrier holds for all: only the controller has something to do, but who that is must be agreed.
-            STEP_FENCE => self.leaving.is_some() || (self.is_synced() && !(self.is_dc() && self.has_to_fence())),
+            STEP_FENCE => {
+                self.leaving.is_some() || (self.is_synced() && !(self.is_dc() && self.has_to_fence()))
+            }
             _ => true,
         };
         if ready {

@@ -194,6 +194,10 @@ impl History {
             self.by_key.insert(key, entry);
             return;
         }
+        // A failure that somebody outside has seen is none of the operations.
+        if entry.operation == "asyncmon" {
+            return;
+        }
         // What repeats belongs to the life that the resource had before.
         if entry.operation != "monitor" || self.activity == Activity::Stopped {
             self.by_key.retain(|_, known| known.migration.is_some());
@@ -225,7 +229,9 @@ impl History {
                 5 if entry.is_probe() => Activity::Stopped,
                 _ => Activity::Failed,
             },
-            "start" | "demote" | "migrate_from" | "reload" | "reload-agent" if !failed && entry.rc == RUNNING => {
+            "start" | "demote" | "migrate_from" | "reload" | "reload-agent"
+                if !failed && entry.rc == RUNNING =>
+            {
                 Activity::Started
             }
             "promote" if !failed && entry.rc == RUNNING => Activity::Promoted,
@@ -301,7 +307,12 @@ mod tests {
     use super::*;
 
     fn history() -> History {
-        History::new(Descriptor { id: "db".into(), class: "ocf".into(), kind: "T".into(), ..Descriptor::default() })
+        History::new(Descriptor {
+            id: "db".into(),
+            class: "ocf".into(),
+            kind: "T".into(),
+            ..Descriptor::default()
+        })
     }
 
     fn entry(operation: &str, interval_ms: u64, rc: i32, target_rc: i32) -> Entry {

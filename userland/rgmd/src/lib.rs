@@ -39,7 +39,7 @@ mod report;
 mod sync;
 mod transitions;
 
-pub use door::{Admin, Config, Input, Now, Output, StepAt};
+pub use door::{Admin, Config, Input, Now, Output, StepAt, Whose};
 pub use manager::{Manager, NODE_LOST};
 pub use message::MESSAGE_BYTES_MAX;
 

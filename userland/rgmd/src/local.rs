@@ -125,8 +125,7 @@ impl Local {
             self.started_by.insert(resource.clone(), action.clone());
         }
         if is_recorded(&action.operation) {
-            let history =
-                self.truth.entry(resource.clone()).or_insert_with(|| History::new(agent.clone()));
+            let history = self.truth.entry(resource.clone()).or_insert_with(|| History::new(agent.clone()));
             history.agent = agent.clone();
             history.pending = Some(Pending { order: call.tag.map(Tag::order), entry: entry.clone() });
         }
@@ -136,8 +135,7 @@ impl Local {
         let job = job(action, by.map_or(&action.attributes, |by| &by.attributes), work, id);
         if entry.interval_ms > 0 {
             self.cancel_one(&action.key, effects);
-            let recurring =
-                Recurring { resource, job: id.0, entry, tag: call.tag, ignored };
+            let recurring = Recurring { resource, job: id.0, entry, tag: call.tag, ignored };
             self.recurring.insert(action.key.clone(), recurring);
             effects.run.push(job);
             return Ok(());
@@ -189,7 +187,14 @@ impl Local {
             history.pending = None;
             let changed_at = wall.0.div_euclid(1_000_000);
             let reason = "cancelled".to_owned();
-            history.record(Entry { status: status::ERROR, rc: 1, call: i64::try_from(job).unwrap_or(i64::MAX), changed_at, reason, ..entry });
+            history.record(Entry {
+                status: status::ERROR,
+                rc: 1,
+                call: i64::try_from(job).unwrap_or(i64::MAX),
+                changed_at,
+                reason,
+                ..entry
+            });
         }
         self.report(resource, tag, Some(Verdict::Refused("cancelled".to_owned())), None, effects);
     }
@@ -205,7 +210,7 @@ impl Local {
     ) {
         effects.results.push((resource.to_owned(), entry.clone()));
         let counts = entry.interval_ms > 0
-            || matches!(entry.operation.as_str(), "start" | "stop" | "promote" | "demote");
+            || matches!(entry.operation.as_str(), "start" | "stop" | "promote" | "demote" | ASYNC_MONITOR);
         let failure = (entry.failed() && counts).then(|| Failure {
             key: format!("{resource}#{}_{}", entry.operation, entry.interval_ms),
             operation: entry.operation.clone(),
@@ -239,9 +244,28 @@ impl Local {
         });
     }
 
+    /// Somebody outside has seen it fail. Whether it is known here at all.
+    pub(crate) fn fail(&mut self, resource: &str, node: &str, wall: WallTime, effects: &mut Effects) -> bool {
+        let Some(history) = self.truth.get(resource) else { return false };
+        let calls = [&history.last, &history.failed].into_iter().flatten().map(|e| e.call);
+        let entry = Entry {
+            operation: ASYNC_MONITOR.to_owned(),
+            transition_key: "0:0:0:00000000-0000-0000-0000-000000000000".to_owned(),
+            rc: 1,
+            call: calls.max().unwrap_or(0).max(i64::try_from(self.last_job).unwrap_or(0)),
+            changed_at: wall.0.div_euclid(1_000_000),
+            reason: "Simulated failure".to_owned(),
+            on_node: node.to_owned(),
+            ..Entry::default()
+        };
+        self.record(resource, entry, None, None, false, effects);
+        true
+    }
+
     /// Operations under way that bring something up are killed: this node must not run anything.
     pub(crate) fn cancel_starts(&self, effects: &mut Effects) {
-        let brings_up = |r: &Running| matches!(r.entry.operation.as_str(), "start" | "promote" | "migrate_from");
+        let brings_up =
+            |r: &Running| matches!(r.entry.operation.as_str(), "start" | "promote" | "migrate_from");
         let starts = self.running.iter().filter(|(_, r)| brings_up(r));
         effects.cancel.extend(starts.map(|(id, _)| JobId(*id)));
     }
@@ -258,7 +282,10 @@ impl Local {
         let base = |id: &str| id.rsplit_once(':').map_or(id, |(base, _)| base).to_owned();
         let wanted = |id: &str, history: &History| {
             resource.is_none_or(|r| r == id || r == base(id))
-                && (!failed || history.failed.is_some() || history.activity == Activity::StopFailed || counts(id))
+                && (!failed
+                    || history.failed.is_some()
+                    || history.activity == Activity::StopFailed
+                    || counts(id))
         };
         let ids: Vec<String> =
             self.truth.iter().filter(|(id, h)| wanted(id, h)).map(|(id, _)| id.clone()).collect();
@@ -317,14 +344,15 @@ fn stopped_device(job: &Job) -> Outcome {
     }
 }
 
-fn work(agent: &Descriptor, operation: &str) -> Result<Work, String> {
-    match agent.class.as_str() {
-        "ocf" => Ok(Work::Ocf {
-            provider: agent.provider.clone().unwrap_or_default(),
-            agent: agent.kind.clone(),
-            action: operation.to_owned(),
-        }),
-        "stonith" => Ok(Work::Fence { agent: agent.kind.clone(), action: "monitor".to_owned() }),
+fn work(descriptor: &Descriptor, operation: &str) -> Result<Work, String> {
+    let (agent, action) = (descriptor.kind.clone(), operation.to_owned());
+    match descriptor.class.as_str() {
+        "ocf" => Ok(Work::Ocf { provider: descriptor.provider.clone().unwrap_or_default(), agent, action }),
+        "lsb" => Ok(Work::Lsb { agent, action }),
+        "systemd" => Ok(Work::Systemd { unit: agent, action }),
+        "service" => Ok(Work::Service { agent, action }),
+        "nagios" => Ok(Work::Nagios { agent, action }),
+        "stonith" => Ok(Work::Fence { agent, action: "monitor".to_owned() }),
         class => Err(format!("there is nobody here to run agents of class {class}")),
     }
 }
@@ -361,6 +389,8 @@ fn job(action: &Action, attributes: &BTreeMap<String, String>, work: Work, id: J
     }
 }
 
+/// What a failure is called that somebody outside has seen.
+const ASYNC_MONITOR: &str = "asyncmon";
 const META: &str = "CRM_meta_";
 
 /// An entry with what came of it.

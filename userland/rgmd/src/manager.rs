@@ -58,6 +58,10 @@ pub struct Manager {
     pub(crate) fence_calls: BTreeMap<u64, FenceCall>,
     /// Victims whose fencing ended here; that it did is not delivered yet.
     pub(crate) fence_closing: BTreeSet<u32>,
+    /// Nodes that administrators want fenced: how, and for whom.
+    pub(crate) fence_wanted: BTreeMap<u32, (String, String)>,
+    /// Who waits here for the end of a node's fencing.
+    pub(crate) fence_waiters: BTreeMap<u32, Vec<u64>>,
     /// Changes of the configuration under way from here: request, who asked.
     pub(crate) changes: BTreeMap<u64, u64>,
     pub(crate) last_change: u64,
@@ -107,6 +111,8 @@ impl Manager {
             fence_jobs: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),
+            fence_wanted: BTreeMap::new(),
+            fence_waiters: BTreeMap::new(),
             changes: BTreeMap::new(),
             last_change: 0,
             undelivered: Vec::new(),
@@ -380,6 +386,17 @@ impl Manager {
             Message::State(report) => self.state_report(sender, &report),
             Message::Cib(change) => self.cib_change(sender, &change),
             Message::Leaving { at_s } => self.node_leaving(sender, at_s),
+            Message::Fail { node, resource } => {
+                if node == self.config.me {
+                    let (name, wall) = (self.my_name(), self.now.wall);
+                    let mut effects = Effects::default();
+                    self.local.fail(&resource, &name, wall, &mut effects);
+                    self.effects(effects);
+                }
+            }
+            Message::FenceWanted { target, action, client } => {
+                self.fence_wanted.insert(target, (action, client));
+            }
             Message::Attribute(update) => self.attribute_update(&update),
             Message::Release { name } => self.attribute_release(&name),
             Message::ClearFailures { node, resource, operation } => {

@@ -26,6 +26,22 @@ pub(crate) enum Message {
     State(Box<StateReport>),
     /// An administrator wants resources looked at anew.
     Forget(Forget),
+    /// A resource is to count as failed on a node.
+    Fail {
+        /// Where.
+        node: u32,
+        /// Its id.
+        resource: String,
+    },
+    /// An administrator wants a node fenced.
+    FenceWanted {
+        /// The victim.
+        target: u32,
+        /// `off`, `reboot`.
+        action: String,
+        /// Who asks.
+        client: String,
+    },
     /// Failures of a resource do not count any more.
     ClearFailures {
         /// Only there.

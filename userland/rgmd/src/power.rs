@@ -59,6 +59,11 @@ impl Power {
         !self.given_up.contains_key(&node) && self.fencer.can_fence(name)
     }
 
+    /// Devices that can fence this node.
+    pub(crate) fn devices_for(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.devices.iter().filter(move |d| d.can_fence(name)).map(|d| d.id.as_str())
+    }
+
     /// The agent's call for one of our devices, on this node.
     pub(crate) fn call(&self, device: &str, action: &str, name: &str, target: u32) -> Option<Call> {
         let device = self.devices.iter().find(|d| d.id == device)?;
@@ -147,22 +152,26 @@ impl Manager {
 
     /// Nodes that the transition under way waits for to be fenced: how, and why.
     fn fence_targets(&self) -> BTreeMap<NodeId, (String, String)> {
-        let Some(running) = &self.engine.running else { return BTreeMap::new() };
+        let wanted = self.fence_wanted.iter().map(|(node, (action, client))| {
+            (NodeId::new(*node), (action.clone(), format!("{client} asked for it")))
+        });
+        let mut all: BTreeMap<NodeId, (String, String)> = wanted.collect();
+        let Some(running) = &self.engine.running else { return all };
         let id = |name: &str| self.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
         let targets = running.fencing().filter(|(_, _, begun)| *begun);
-        targets
-            .filter_map(|(at, name, _)| {
-                let action = running.action(at).attributes.get("CRM_meta_stonith_action").cloned();
-                let node = id(name)?;
-                let decided = running.decision.fencing.iter().find(|f| f.node == name);
-                let why = match &self.replica.nodes[&node].standing {
-                    Standing::Unclean(why) => why.clone(),
-                    Standing::Never => "has not been seen by the cluster".to_owned(),
-                    _ => decided.map(|f| f.reason.clone()).unwrap_or_default(),
-                };
-                Some((NodeId::new(node), (action.unwrap_or_else(|| "reboot".to_owned()), why)))
-            })
-            .collect()
+        let planned = targets.filter_map(|(at, name, _)| {
+            let action = running.action(at).attributes.get("CRM_meta_stonith_action").cloned();
+            let node = id(name)?;
+            let decided = running.decision.fencing.iter().find(|f| f.node == name);
+            let why = match &self.replica.nodes[&node].standing {
+                Standing::Unclean(why) => why.clone(),
+                Standing::Never => "has not been seen by the cluster".to_owned(),
+                _ => decided.map(|f| f.reason.clone()).unwrap_or_default(),
+            };
+            Some((NodeId::new(node), (action.unwrap_or_else(|| "reboot".to_owned()), why)))
+        });
+        all.extend(planned);
+        all
     }
 
     /// Fence devices that constraints keep from nodes: constraint, device, node.
@@ -305,6 +314,14 @@ impl Manager {
         }
         if completed {
             self.fence_closing.remove(&entry.target);
+            self.fence_wanted.remove(&entry.target);
+            for conn in self.fence_waiters.remove(&entry.target).unwrap_or_default() {
+                let answer = match &entry.error {
+                    None => Ok(serde_json::json!({})),
+                    Some(error) => Err(error.clone()),
+                };
+                self.outputs.push_back(Output::Reply { conn, answer });
+            }
         }
         let (target, incarnation, device) = (entry.target, entry.incarnation, entry.device.clone());
         let FenceEntry { action, client, reason, .. } = &entry;

@@ -186,9 +186,7 @@ impl Manager {
         let (Some(node), Some(agent)) = (node, action.resource.as_ref()) else {
             return self.cannot(at, &action);
         };
-        if alone != Alone::No
-            && (!self.fences_are_over() || self.held_by(&agent.id, node, alone).is_some())
-        {
+        if alone != Alone::No && (!self.fences_are_over() || self.held_by(&agent.id, node, alone).is_some()) {
             return;
         }
         if is_recorded(&action.operation) {

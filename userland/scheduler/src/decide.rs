@@ -130,7 +130,8 @@ impl WorkingSet<'_> {
     fn fencing(&self) -> Vec<Fencing> {
         let fencing = |id| {
             let action = &self.actions[id];
-            let node = action.node.filter(|_| action.task == Task::STONITH && !action.is.has(Is::OPTIONAL))?;
+            let node =
+                action.node.filter(|_| action.task == Task::STONITH && !action.is.has(Is::OPTIONAL))?;
             Some(Fencing {
                 node: self.node(node).name.clone(),
                 action: action.meta("stonith_action").unwrap_or_default().to_owned(),
@@ -143,7 +144,8 @@ impl WorkingSet<'_> {
     /// Who asks for less than quorum and fencing gets less; everything else that may be up once only is alone.
     fn alone(&self, action: &Action) -> Alone {
         let brings_up = matches!(action.operation.as_str(), "start" | "promote" | "migrate_from");
-        let Some(descriptor) = action.resource.as_ref().filter(|_| action.kind == Kind::RscOp && brings_up) else {
+        let Some(descriptor) = action.resource.as_ref().filter(|_| action.kind == Kind::RscOp && brings_up)
+        else {
             return Alone::No;
         };
         let name = descriptor.long_id.as_ref().unwrap_or(&descriptor.id);

@@ -4,7 +4,7 @@
 //!
 //! `RGMD_SEED=n cargo test -p rgmd chaos` replays one run, `RGMD_SEEDS=n` runs so many.
 
-use rgmd::Admin;
+use rgmd::{Admin, Whose};
 
 use crate::world::{Faults, World, cib};
 
@@ -58,7 +58,7 @@ fn disturb(world: &mut World, nodes: u32) {
             let on = world.rng.percent(50);
             world.admin(id, Admin::Standby { node: format!("n{id}"), on });
         }
-        10 | 11 if is_alive => world.admin(id, Admin::Cleanup { resource: None, node: None }),
+        10 | 11 if is_alive => world.admin(id, Admin::Cleanup(Whose::default())),
         _ => {}
     }
 }
@@ -91,7 +91,7 @@ fn heal(world: &mut World, nodes: u32) {
         world.admin(1, Admin::Standby { node, on: false });
         world.reply().unwrap_or_else(|e| panic!("{e}\n{}", world.log.join("\n")));
     }
-    world.admin(1, Admin::Cleanup { resource: None, node: None });
+    world.admin(1, Admin::Cleanup(Whose::default()));
     world.reply().unwrap();
     for _ in 0..10_000 {
         world.step();
