@@ -232,7 +232,8 @@ impl Device {
     }
 
     /// Whether its parameters name this node.
-    pub(crate) fn names(&self, node: &str) -> bool {
+    #[must_use]
+    pub fn names(&self, node: &str) -> bool {
         self.aliases.contains_key(node)
     }
 

@@ -29,6 +29,13 @@ impl Manager {
                 return serde_json::to_value(self.report()).map(Some).map_err(|e| e.to_string());
             }
             Admin::Cib => return Ok(Some(json!({ "xml": self.document().to_xml() }))),
+            Admin::CibDo { operation } if operation.is_query() => {
+                let answer = match cib::operation::apply(&self.document(), &operation) {
+                    Ok(applied) => json!({ "xml": applied.answer.map(|a| a.to_xml()) }),
+                    Err(refusal) => serde_json::to_value(refusal).map_err(|e| e.to_string())?,
+                };
+                return Ok(Some(answer));
+            }
             Admin::Nodes => return Ok(Some(self.nodes())),
             Admin::AttributeQuery { name, node } => return self.attribute(&name, node.as_deref()).map(Some),
             // An agent that asks for this must not be kept waiting, whatever the others do.
@@ -53,6 +60,19 @@ impl Manager {
             return Err("this node has not agreed with the others yet; try again in a moment".to_owned());
         }
         match request {
+            Admin::CibDo { mut operation } => {
+                if !self.quorate {
+                    let text = "no quorum: the configuration cannot be changed".to_owned();
+                    return Ok(Some(json!({ "error": text, "rc": 106 })));
+                }
+                if let Some(stamp) = &mut operation.stamp {
+                    stamp.origin = self.my_name();
+                }
+                self.last_change += 1;
+                self.changes.insert(self.last_change, conn);
+                self.multicast(&Message::CibDo { operation, request: self.last_change });
+                return Ok(None);
+            }
             Admin::Cleanup(whose) => return self.forget_failures(whose, true).map(Some),
             Admin::Refresh(whose) => return self.forget_failures(whose, false).map(Some),
             Admin::Fail { resource, node } => {

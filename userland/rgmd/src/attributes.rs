@@ -230,6 +230,14 @@ impl Attributes {
     }
 }
 
+/// Attributes that a node's state has.
+pub(crate) fn read(state: &Element) -> BTreeMap<String, String> {
+    let sets = state.child("transient_attributes").into_iter().flat_map(|t| &t.children);
+    sets.flat_map(|set| &set.children)
+        .filter_map(|pair| Some((pair.get("name")?.to_owned(), pair.get("value")?.to_owned())))
+        .collect()
+}
+
 fn set(values: &mut BTreeMap<u32, String>, node: u32, value: Option<String>) {
     match value {
         Some(value) => values.insert(node, value),

@@ -108,6 +108,11 @@ pub enum Admin {
     Status,
     /// The configuration as XML.
     Cib,
+    /// Does something to the document.
+    CibDo {
+        /// What.
+        operation: Box<cib::operation::Operation>,
+    },
     /// Replaces the configuration; the version is raised.
     CibReplace {
         /// The document.

@@ -12,7 +12,7 @@ use crate::door::{Now, Output};
 use crate::history::Activity;
 use crate::local::{Call, Effects};
 use crate::manager::{GOODBYE_LIMIT, Manager};
-use crate::message::{Message, Snapshot};
+use crate::message::{CibChange, Message, Snapshot};
 use crate::replica::Standing;
 
 impl Manager {
@@ -23,6 +23,7 @@ impl Manager {
         self.run_fence_agents();
         if self.is_dc() {
             self.confirm_deaths();
+            self.name_members();
             self.dampen();
             // A view may come before the word on what it means for quorum: nothing is done on the old one.
             if self.unsettled.is_empty() {
@@ -69,6 +70,28 @@ impl Manager {
             .into_iter()
             .filter(|at| *at > self.now.boot)
             .min()
+    }
+
+    /// What the document says of nodes and the cluster by itself is written into the configuration once, so that patches
+    /// made from it fit.
+    fn name_members(&mut self) {
+        if self.named || !self.quorate {
+            return;
+        }
+        self.named = true;
+        let mut tree = self.document();
+        tree.children.retain(|c| c.name != "status");
+        if tree.child("configuration") != self.replica.cib.tree().child("configuration") {
+            let (admin_epoch, epoch, _) = self.cib_version();
+            tree.attributes.insert("admin_epoch", admin_epoch.to_string());
+            tree.attributes.insert("epoch", epoch.saturating_add(1).to_string());
+            tree.attributes.insert("num_updates", "0");
+            self.multicast(&Message::Cib(CibChange {
+                base: self.cib_version(),
+                xml: tree.to_xml(),
+                request: 0,
+            }));
+        }
     }
 
     /// Attributes that are held back come into force when their time is over.

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cib::Cib;
+use cib::operation::{Operation, Refusal};
+use cib::{Cib, Element};
 use holdfast_types::{Boottime, Span};
 use scheduler::transition::Action;
 use tracing::Level;
@@ -54,6 +55,8 @@ pub struct Manager {
     pub(crate) fence_orders: Vec<FenceRun>,
     /// Agents of fence devices under way here, by job.
     pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
+    /// Questions to fence devices under way here, by job.
+    pub(crate) fence_asks: BTreeMap<u64, fencing::CallId>,
     /// Calls that this controller has made and not heard of, by number.
     pub(crate) fence_calls: BTreeMap<u64, FenceCall>,
     /// Victims whose fencing ended here; that it did is not delivered yet.
@@ -73,6 +76,8 @@ pub struct Manager {
     pub(crate) own_stops: Option<Vec<Action>>,
     /// Attributes that are held back, and until when; `None`: it was said that the time is over.
     pub(crate) dampened: BTreeMap<String, Option<Boottime>>,
+    /// Nodes and cluster are named in the configuration, or it was asked that they be.
+    pub(crate) named: bool,
     /// Since when this node is leaving, in seconds since 1970.
     pub(crate) leaving: Option<i64>,
     pub(crate) said_goodbye: Option<(Boottime, bool)>,
@@ -109,6 +114,7 @@ impl Manager {
             confirming: BTreeSet::new(),
             fence_orders: Vec::new(),
             fence_jobs: BTreeMap::new(),
+            fence_asks: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),
             fence_wanted: BTreeMap::new(),
@@ -119,6 +125,7 @@ impl Manager {
             last_decisions: Vec::new(),
             own_stops: None,
             dampened: BTreeMap::new(),
+            named: false,
             leaving: None,
             said_goodbye: None,
             connected: true,
@@ -305,18 +312,21 @@ impl Manager {
     fn adopt_cib(&mut self, xml: &str, whose: &str) {
         match Cib::parse(xml, "CIB of the cluster") {
             Ok(cib) => {
-                if cib.digest() == self.replica.cib.digest() {
-                    return;
+                if cib.digest() != self.replica.cib.digest() {
+                    self.adopt(cib, whose);
                 }
-                let (old, new) = (self.replica.cib.version, cib.version);
-                self.log(Level::INFO, format!("Configuration {new} replaces {old}: {whose}"));
-                self.replica.cib = cib;
-                self.outputs.push_back(Output::Save(xml.to_owned()));
-                self.configured();
             }
             // Every member gets the same bytes and refuses them alike.
             Err(error) => self.log(Level::ERROR, format!("Configuration refused: {error}")),
         }
+    }
+
+    fn adopt(&mut self, cib: Cib, whose: &str) {
+        let (old, new) = (self.replica.cib.version, cib.version);
+        self.log(Level::INFO, format!("Configuration {new} replaces {old}: {whose}"));
+        self.replica.cib = cib;
+        self.outputs.push_back(Output::Save(self.replica.cib.to_xml()));
+        self.configured();
     }
 
     /// The configuration is another one.
@@ -330,10 +340,12 @@ impl Manager {
             self.set_candidates();
         }
         self.own_stops = None;
+        self.named = false;
         self.abort("the configuration changed");
     }
 
     fn dc_changed(&mut self, before: Option<u32>) {
+        self.named = false;
         let dc = self.replica.dc();
         if dc == Some(self.config.me) {
             self.set_candidates();
@@ -385,6 +397,7 @@ impl Manager {
             Message::Snapshot(snapshot) => self.snapshot(sender, *snapshot),
             Message::State(report) => self.state_report(sender, &report),
             Message::Cib(change) => self.cib_change(sender, &change),
+            Message::CibDo { operation, request } => self.cib_do(sender, &operation, request),
             Message::Leaving { at_s } => self.node_leaving(sender, at_s),
             Message::Fail { node, resource } => {
                 if node == self.config.me {
@@ -495,6 +508,79 @@ impl Manager {
         };
         if let Some(conn) = mine {
             self.outputs.push_back(Output::Reply { conn, answer });
+        }
+    }
+
+    /// An operation on the document, at the same place of the order for all: what comes of it is the same everywhere.
+    fn cib_do(&mut self, sender: u32, operation: &Operation, request: u64) {
+        let answer = if self.sync.is_some() {
+            Err(Refusal {
+                rc: 75,
+                text: "Members are just agreeing; try again".to_owned(),
+                ..Refusal::default()
+            })
+        } else {
+            self.apply(sender, operation)
+        };
+        let mine = if sender == self.config.me { self.changes.remove(&request) } else { None };
+        if let Some(conn) = mine {
+            let answer = match answer {
+                Ok(()) => serde_json::json!({ "xml": null }),
+                Err(refusal) => serde_json::to_value(refusal).unwrap_or_default(),
+            };
+            self.outputs.push_back(Output::Reply { conn, answer: Ok(answer) });
+        }
+    }
+
+    fn apply(&mut self, sender: u32, operation: &Operation) -> Result<(), Refusal> {
+        let before = self.document();
+        let applied = cib::operation::apply(&before, operation)?;
+        self.take_status(&before, &applied.document);
+        if !applied.configuration_changed {
+            return Ok(());
+        }
+        let mut tree = applied.document;
+        tree.children.retain(|c| c.name != "status");
+        let cib = Cib::from_tree(tree, "CIB").map_err(|e| Refusal {
+            rc: 78,
+            text: e.to_string(),
+            ..Refusal::default()
+        })?;
+        let whose = format!("changed on {}", self.replica.name(sender));
+        self.adopt(cib, &whose);
+        Ok(())
+    }
+
+    /// Of changes of the status those count that are about what is kept of nodes: their attributes, and all of it where a
+    /// node's state is taken out.
+    fn take_status(&mut self, before: &Element, after: &Element) {
+        if before.child("status") == after.child("status") {
+            return;
+        }
+        let nodes: Vec<u32> = self.replica.nodes.keys().copied().collect();
+        for node in nodes {
+            let id = node.to_string();
+            let state = |root: &Element| -> Option<Element> {
+                root.child("status")?.children.iter().find(|s| s.id() == Some(&id)).cloned()
+            };
+            let (Some(old), new) = (state(before), state(after)) else { continue };
+            let Some(new) = new else {
+                self.replica.attributes.forget(node);
+                if let Some(entry) = self.replica.nodes.get_mut(&node)
+                    && matches!(entry.standing, Standing::Left | Standing::Dead)
+                {
+                    entry.history.clear();
+                }
+                continue;
+            };
+            let (old, new) = (crate::attributes::read(&old), crate::attributes::read(&new));
+            let gone = old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), None));
+            let set = new.iter().filter(|(name, value)| old.get(*name) != Some(value));
+            let set = set.map(|(name, value)| (name.clone(), Some(value.clone())));
+            for (name, value) in gone.chain(set).collect::<Vec<_>>() {
+                let update = Update { node, name, value, dampen_ms: Some(0), ..Update::default() };
+                self.attribute_update(&update);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use cib::operation::Operation;
 use scheduler::transition::Action;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,13 @@ pub(crate) enum Message {
     },
     /// A changed configuration.
     Cib(CibChange),
+    /// Something is done to the document.
+    CibDo {
+        /// What.
+        operation: Box<Operation>,
+        /// Number by which the sender knows it.
+        request: u64,
+    },
     /// The sender wants to leave: its resources are to be stopped.
     Leaving {
         /// Since when, in seconds since 1970.

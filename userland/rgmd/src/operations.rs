@@ -62,6 +62,10 @@ impl Manager {
     }
 
     pub(crate) fn outcome(&mut self, outcome: &Outcome) {
+        if let Some(call) = self.fence_asks.remove(&outcome.id.0) {
+            let answer = (outcome.status == OpStatus::Done).then_some((outcome.rc, outcome.stdout.as_str()));
+            return self.power.fencer.asked(self.now.boot, call, answer);
+        }
         if let Some(call) = self.fence_jobs.remove(&outcome.id.0) {
             let error = (!outcome.is_ok()).then(|| fence_error(outcome));
             let returned = if outcome.status == OpStatus::Done {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cib::{Cib, parse_duration_ms};
+use executor::Job;
 use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits};
 use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
@@ -59,9 +60,10 @@ impl Power {
         !self.given_up.contains_key(&node) && self.fencer.can_fence(name)
     }
 
-    /// Devices that can fence this node.
+    /// Devices that can fence this node, as far as their parameters say.
     pub(crate) fn devices_for(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.devices.iter().filter(move |d| d.can_fence(name)).map(|d| d.id.as_str())
+        let can = move |d: &&Device| d.check() != fencing::Check::Static || d.names(name);
+        self.devices.iter().filter(can).map(|d| d.id.as_str())
     }
 
     /// The agent's call for one of our devices, on this node.
@@ -183,6 +185,19 @@ impl Manager {
     }
 
     fn drain_fencer(&mut self) {
+        while let Some(ask) = self.power.fencer.poll_ask() {
+            let id = self.local.next_job();
+            self.fence_asks.insert(id.0, ask.call);
+            self.outputs.push_back(Output::Run(Box::new(Job {
+                id,
+                resource: format!("fence:{}", ask.device),
+                work: executor::Work::Fence { agent: ask.what.agent, action: ask.what.action },
+                params: ask.what.params,
+                meta: Vec::new(),
+                timeout: ask.what.timeout,
+                interval: Span::ZERO,
+            })));
+        }
         while let Some(output) = self.power.fencer.poll_output() {
             match output {
                 FenceOutput::Run { call, executor, device, target, action, .. } => {

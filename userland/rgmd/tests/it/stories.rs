@@ -207,7 +207,7 @@ fn standby_and_back_through_any_member() {
         }
         world.settle();
         assert!(world.whereabouts(1, "a").is_some_and(|n| n != g));
-        assert_eq!(world.agree(1).cib.version, "0.4.0");
+        assert_eq!(world.agree(1).cib.version, "0.5.0");
     });
 }
 
@@ -227,7 +227,7 @@ fn without_quorum_the_configuration_is_not_changed() {
     world.reply().unwrap();
     world.heal();
     world.settle();
-    assert_eq!(world.agree(1).cib.version, "0.2.0", "the side with quorum wins");
+    assert_eq!(world.agree(1).cib.version, "0.3.0", "the side with quorum wins");
     assert!(world.running["a"].is_empty());
 }
 
