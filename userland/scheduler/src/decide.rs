@@ -164,10 +164,6 @@ impl WorkingSet<'_> {
         }
     }
 
-    fn ids(&self) -> impl Iterator<Item = ResourceId> {
-        (0..self.resources.len()).filter_map(|at| u32::try_from(at).ok()).map(ResourceId)
-    }
-
     fn seen(&self) -> Vec<Seen> {
         let primitives = self.ids().filter(|id| self.resource(*id).is_primitive());
         let seen = primitives.map(|id| {

@@ -180,15 +180,16 @@ impl World {
     /// Every process of the node dies. `confirmed`: its guardian has the last word.
     pub(crate) fn kill(&mut self, id: u32, confirmed: bool) {
         self.note(format!("kill n{id}, confirmed: {confirmed}"));
+        // Also what a manager that is gone has left running.
+        for on in self.running.values_mut() {
+            on.remove(&id);
+        }
         let node = self.nodes.get_mut(&id).unwrap();
         if node.manager.take().is_none() {
             return;
         }
         node.forget();
         let (side, life) = (node.side, node.life);
-        for on in self.running.values_mut() {
-            on.remove(&id);
-        }
         let delay = Span::from_millis(self.rng.below(50));
         self.tell_views(side, delay);
         if confirmed {
