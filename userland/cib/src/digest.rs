@@ -47,7 +47,7 @@ fn one_line(element: &Element, filtered: bool, out: &mut String) {
         out.push(' ');
         out.push_str(name);
         out.push_str("=\"");
-        out.push_str(value);
+        peer_escape(value, out);
         out.push('"');
     }
     if element.children.is_empty() {
@@ -59,6 +59,24 @@ fn one_line(element: &Element, filtered: bool, out: &mut String) {
     out.push_str("</");
     out.push_str(&element.name);
     out.push('>');
+}
+
+/// As the peer escapes a value: from the first character on that is not ASCII it does not.
+fn peer_escape(value: &str, out: &mut String) {
+    for (at, c) in value.char_indices() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            '\t' => out.push_str("    "),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            c if c.is_ascii() => out.push(c),
+            _ => return out.push_str(&value[at..]),
+        }
+    }
 }
 
 fn sort(element: &mut Element) {

@@ -23,8 +23,17 @@ pub(crate) struct Args {
 }
 
 /// Commands with an applet under their own name.
-const NAMES: [&str; 6] =
-    ["crm_mon", "crm_simulate", "crm_verify", "corosync-keygen", "mkqdisk", "pm_logconv"];
+const NAMES: [&str; 9] = [
+    "cibadmin",
+    "crm_diff",
+    "crm_mon",
+    "crm_shadow",
+    "crm_simulate",
+    "crm_verify",
+    "corosync-keygen",
+    "mkqdisk",
+    "pm_logconv",
+];
 
 /// The same with those of Pacemaker.
 fn names() -> Vec<&'static str> {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cibtools;
 mod crm_mon;
 mod demo;
 mod exit;
@@ -121,8 +122,12 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
     // Pacemaker's commands read their options themselves, by their own name or behind ours.
     let behind = args.get(1).and_then(|a| a.to_str());
     for (name, at) in [(called_as, 1), (behind, 2)] {
+        let words = args.get(at..).unwrap_or_default();
+        if let Some(exit) = name.and_then(|name| cibtools::called(name, words, io)) {
+            return exit;
+        }
         if let Some(stand_in) = name.and_then(pacemaker::named) {
-            return stand_in.run(args.get(at..).unwrap_or_default(), io);
+            return stand_in.run(words, io);
         }
     }
     match called_as {
@@ -224,7 +229,8 @@ fn commands() -> Vec<clap::Command> {
         qdisk::Mkqdisk::command().name("mkqdisk"),
         fence_demo::Called::command(),
     ];
-    own.into_iter().chain(pacemaker::STAND_INS.iter().map(pacemaker::StandIn::command)).collect()
+    let stand_ins = pacemaker::STAND_INS.iter().map(pacemaker::StandIn::command);
+    own.into_iter().chain(stand_ins).chain(cibtools::commands()).collect()
 }
 
 /// Help and version are answers; the rest are mistakes.
@@ -264,6 +270,8 @@ Examples:
 Commands of Pacemaker, by their own names (holdfast link) or as holdfast NAME, each with --help-all:
   attrd_updater crm_attribute crm_error crm_failcount crm_master crm_node crm_resource crm_rule crm_standby
   crm_ticket crmadmin iso8601 pacemakerd stonith_admin
+and on the document, each with --help:
+  cibadmin crm_diff crm_shadow
 
 Exit status:
   0   done

@@ -144,4 +144,24 @@ fn digests_are_the_peers() {
     );
 }
 
+#[test]
+fn digests_of_values_with_all_kinds_of_characters_are_the_peers() {
+    // Recorded from cibadmin 2.1.5 --md5-sum-versioned.
+    for (value, want) in [
+        ("a &amp; b", "ea18446ba9765b47776e8bbba0bfd669"),
+        ("it&apos;s", "a7f1d735a9432d866a8f91dbf24ffffe"),
+        ("q&quot;q", "a734b605fb936c286c9e6880e419ec95"),
+        ("x&lt;y&gt;z", "d0b2d2f00c9be59ee729a9bf7a6f2a2c"),
+        ("tab&#9;b", "c858edefe796419942c062b386e52922"),
+        ("nl&#10;b", "ab9bc8c4ac9b4bc9895110061378bb1c"),
+        ("cr&#13;b", "2c5f43419e82335715802838082251bd"),
+        ("\u{e4}", "1a032a98daaaacfdad386e1011c11aad"),
+        ("\u{e9}&amp;x", "540bfa464ea5e25340e94f1d2f22caf6"),
+        ("a\\b", "f32783ea65d99378037d671570594822"),
+    ] {
+        let root = parse(&format!(r#"<cib crm_feature_set="3.16.1" description="{value}"/>"#));
+        assert_eq!(digest_versioned(&root, Some("3.16.1")), want, "{value}");
+    }
+}
+
 const RECORDED: [&str; 2] = ["18de05e954ddf254ea6190b6af43a099", "df52c81ee948412c2a8581cd31c9b083"];

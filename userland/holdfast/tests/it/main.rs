@@ -1,5 +1,6 @@
 //! The command as people call it.
 
+mod cibtools;
 mod command;
 mod crmsh;
 mod demo;
