@@ -70,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cmm-ipc",
             "failfast",
             "cib",
+            "admin",
             "scheduler",
             "executor",
             "fencing",

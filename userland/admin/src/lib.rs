@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod file;
+pub mod history;
 mod live;
 mod shadow;
 

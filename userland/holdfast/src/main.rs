@@ -20,6 +20,7 @@ mod live;
 mod manual;
 mod pacemaker;
 mod pm_logconv;
+mod past;
 mod qdisk;
 mod qnet;
 mod quorum;
@@ -97,6 +98,9 @@ enum Applet {
     Mkqdisk(qdisk::Mkqdisk),
     /// Show which cluster options there are, as crmsh asks Pacemaker's daemons for them.
     Metadata(pacemaker::metadata::Args),
+    /// Show what the configuration was and who changed it, and go back to an earlier one.
+    #[command(name = "cib")]
+    Past(past::Args),
     /// Print what makes a shell complete commands and options of holdfast.
     Completion(generate::Completion),
     /// Show or make the manual pages.
@@ -189,6 +193,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
             Ok(Cli { applet: Applet::Mkqdisk(args) }) => qdisk::mkqdisk(&args, io),
             Ok(Cli { applet: Applet::Metadata(args) }) => pacemaker::metadata::run(&args, io),
+            Ok(Cli { applet: Applet::Past(args) }) => past::run(&args, io),
             Ok(Cli { applet: Applet::Completion(args) }) => generate::completion(&args, io),
             Ok(Cli { applet: Applet::Man(args) }) => generate::man(&args, io),
             Ok(Cli { applet: Applet::Link(args) }) => link::run(&args, io),
@@ -256,6 +261,8 @@ Examples:
   holdfast crm_mon -1rf           the screen Pacemaker's users know
   holdfast simulate -x cib.xml -d n1   what if n1 left?
   holdfast verify -x cib.xml           what is wrong with it, by line
+  holdfast cib history                 who changed the configuration, when
+  holdfast cib rollback 17             back to what it was
   holdfast explain -x cib.xml db n1    why is db not on n1?
   holdfast key change             change to the key that was copied to all nodes
   holdfast qdisk list             quorum disks of this machine

@@ -1,10 +1,12 @@
 //! The configuration on disk: read at start, saved durably by a thread of its own (temporary file, fsync, rename, fsync
-//! of the folder), so that the loop never waits for a disk.
+//! of the folder), so that the loop never waits for a disk. What it was before is kept beside it, and is on disk before the new one
+//! counts as saved.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use admin::history::History;
 use cib::Cib;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
@@ -26,9 +28,14 @@ impl Store {
         let (queue, work) = unbounded::<(u64, String)>();
         let (report, done) = unbounded();
         let path = state_dir.join(NAME);
+        let mut history = Past::open(state_dir);
         let thread =
             std::thread::Builder::new().name("store".into()).stack_size(128 * 1024).spawn(move || {
+                if let Ok(before) = fs::read_to_string(&path) {
+                    history.add(&before);
+                }
                 while let Ok((number, text)) = work.recv() {
+                    history.add(&text);
                     if report.send((number, save(&path, &text))).is_err() {
                         return;
                     }
@@ -58,6 +65,39 @@ impl Drop for Store {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// What the configuration was. A disk that does not take it must not keep the cluster from going on: it is said, once until it is
+/// well again.
+struct Past {
+    history: Option<History>,
+    failed: bool,
+}
+
+impl Past {
+    fn open(state_dir: &Path) -> Self {
+        match History::open(state_dir) {
+            Ok((history, aside)) => {
+                for path in aside {
+                    tracing::warn!("a former configuration is damaged and was put aside: {}", path.display());
+                }
+                Self { history: Some(history), failed: false }
+            }
+            Err(e) => {
+                tracing::warn!("former configurations are not kept: {}: {e}", state_dir.display());
+                Self { history: None, failed: true }
+            }
+        }
+    }
+
+    fn add(&mut self, document: &str) {
+        let Some(history) = &mut self.history else { return };
+        let added = history.add(document);
+        if let (Err(e), false) = (&added, self.failed) {
+            tracing::warn!("this change of the configuration is not in its history: {e}");
+        }
+        self.failed = added.is_err();
     }
 }
 
@@ -130,7 +170,13 @@ mod tests {
         assert!(matches!(store.poll_done(), Some((7, Ok(())))));
         assert_eq!(first_cib(&dir, Some(&named)).ok().map(|c| c.version.epoch), Some(9));
         assert!(!dir.join("cib.xml.new").exists());
+        let changed = EMPTY.replace("<resources/>", "<resources><group id=\"g\"/></resources>");
+        store.save(8, changed.clone());
         drop(store);
+        // What was saved is in the history by then, each configuration once.
+        let entries = History::of(&dir).entries().unwrap();
+        let of: Vec<_> = entries.iter().map(|e| e.document().unwrap().find_id("g").is_some()).collect();
+        assert_eq!(of, [false, true]);
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -122,7 +122,7 @@ fn read(source: Option<(char, Option<&str>)>, which: &str, io: &mut Io) -> Resul
 }
 
 /// A patch for people: a line for each change.
-pub(super) fn lines(patch: &Element) -> String {
+pub(crate) fn lines(patch: &Element) -> String {
     let mut text = String::new();
     let get = |e: &Element, name: &str| e.get(name).unwrap_or_default().to_owned();
     // Writing to a String cannot fail.

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use cib::Element;
 use cib::operation::Refusal;
 
+pub(crate) use self::crm_diff::lines;
 use self::getopt::{Given, Grammar};
 use crate::exit::Exit;
 use crate::io::Io;

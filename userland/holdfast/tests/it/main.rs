@@ -7,6 +7,7 @@ mod demo;
 mod fence_demo;
 mod generate;
 mod operator;
+mod past;
 mod simulate;
 mod stand_ins;
 
