@@ -78,7 +78,19 @@ fn for_user(operation: &Operation) -> Operation {
     if operation.user.is_none() {
         operation.user = std::env::var("CIB_user").ok().filter(|user| !user.is_empty());
     }
+    if let Some(user) = operation.user.as_deref() {
+        operation.groups = groups(user);
+    }
     operation
+}
+
+/// The groups that a user of this machine is in; none for a user that is not known here.
+fn groups(user: &str) -> Vec<String> {
+    use nix::unistd::{Group, User, getgrouplist};
+    let known = User::from_name(user).ok().flatten();
+    let name = std::ffi::CString::new(user).ok();
+    let ids = known.zip(name).and_then(|(known, name)| getgrouplist(&name, known.gid).ok());
+    ids.into_iter().flatten().filter_map(|id| Group::from_gid(id).ok().flatten()).map(|g| g.name).collect()
 }
 
 fn refusal(rc: i32, text: &str, detail: impl Into<String>) -> Refusal {

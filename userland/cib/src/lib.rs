@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod condition;
 mod date;
 mod digest;

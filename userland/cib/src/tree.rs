@@ -70,6 +70,17 @@ impl Element {
         &mut self.children[at]
     }
 
+    /// A copy without what is below.
+    #[must_use]
+    pub fn clone_alone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            attributes: self.attributes.clone(),
+            children: Vec::new(),
+            position: self.position,
+        }
+    }
+
     /// This element and everything below it, in document order.
     pub fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Element)) {
         visit(self);

@@ -65,7 +65,7 @@ pub(super) fn query(
     xpath: Option<&XPath>,
 ) -> Result<Element, Refusal> {
     let shown = |element: &Element| match operation.options.no_children {
-        true => Element { children: Vec::new(), ..element.clone() },
+        true => element.clone_alone(),
         false => element.clone(),
     };
     let Some(xpath) = xpath else {

@@ -22,6 +22,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::Acl;
 use crate::patch;
 use crate::tree::Element;
 use crate::validate::{Severity, validate};
@@ -76,6 +77,9 @@ pub struct Operation {
     /// Whose permissions count; none, `root` and `hacluster`: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The groups of that user, for access lists of groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// What a changed configuration says of its last change; none: it stays as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
@@ -166,6 +170,7 @@ impl Operation {
             xpath: None,
             xml: None,
             user: None,
+            groups: Vec::new(),
             stamp: None,
             options: Options::default(),
         }
@@ -220,7 +225,11 @@ impl Refusal {
 /// # Errors
 /// When there is nothing, or its user may read none of it.
 pub fn query(document: &Element, operation: &Operation) -> Result<Element, Refusal> {
-    change::query(document, operation, path(operation)?.as_ref())
+    let xpath = path(operation)?;
+    match Acl::of(document, operation.user.as_deref(), &operation.groups) {
+        Some(acl) => change::query(&acl.readable(document)?, operation, xpath.as_ref()),
+        None => change::query(document, operation, xpath.as_ref()),
+    }
 }
 
 fn path(operation: &Operation) -> Result<Option<XPath>, Refusal> {
@@ -242,8 +251,11 @@ pub fn apply(document: &Element, operation: &Operation) -> Result<Applied, Refus
     let xpath = path(operation)?;
     let input = change::input(operation)?;
     let mut new = change::change(document, operation, xpath.as_ref(), input.as_ref())?;
-    version::check(document, &new)?;
     change::expand_all(&mut new);
+    if let Some(acl) = Acl::of(document, operation.user.as_deref(), &operation.groups) {
+        acl.check(document, &new)?;
+    }
+    version::check(document, &new)?;
     let configuration_changed = document.child("configuration") != new.child("configuration");
     if new == *document {
         let document = new;

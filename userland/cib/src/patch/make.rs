@@ -73,6 +73,12 @@ fn is_ambiguous(children: &BTreeMap<(&str, Option<&str>), Vec<usize>>) -> bool {
     })
 }
 
+/// For each child of the one element which child of the other it is, and the other way round.
+pub(crate) fn pairing(from: &Element, to: &Element) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
+    let Pairing { old, new, .. } = pair(from, to);
+    (old, new)
+}
+
 fn pair(from: &Element, to: &Element) -> Pairing {
     let (old, new) = (keyed(from), keyed(to));
     let mut pairing = Pairing {

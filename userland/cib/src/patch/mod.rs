@@ -7,6 +7,8 @@ mod apply;
 mod first;
 mod make;
 
+pub(crate) use make::pairing;
+
 use crate::operation::Refusal;
 use crate::tree::Element;
 

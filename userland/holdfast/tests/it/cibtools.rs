@@ -342,3 +342,89 @@ fn crm_shadow_does_what_pacemakers_does() {
         assert_eq!(tree(&b.0.join("cib.xml")), tree(&a.0.join("cib.xml")), "{name} {words:?}");
     }
 }
+
+/// Access lists of every form, and a user for each.
+const ACLS: &str = r#"<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="5" num_updates="3" admin_epoch="0">
+<configuration>
+  <crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="o1" name="enable-acl" value="true"/></cluster_property_set></crm_config>
+  <nodes><node id="1" uname="n1"/></nodes>
+  <resources>
+    <primitive id="a" class="ocf" provider="heartbeat" type="Dummy"><instance_attributes id="a-i"><nvpair id="a-i-p" name="password" value="secret"/><nvpair id="a-i-s" name="state" value="x"/></instance_attributes><meta_attributes id="a-m"><nvpair id="a-m-t" name="target-role" value="Started"/></meta_attributes></primitive>
+    <primitive id="b" class="ocf" provider="heartbeat" type="Dummy"/>
+  </resources>
+  <constraints/>
+  <acls>
+    <acl_role id="monitor"><acl_permission id="m1" kind="read" xpath="/cib"/></acl_role>
+    <acl_role id="nopass"><acl_permission id="np1" kind="deny" xpath="//nvpair[@name='password']"/><acl_permission id="np2" kind="read" xpath="/cib"/></acl_role>
+    <acl_role id="oper"><acl_permission id="p1" kind="write" xpath="//nvpair[@name='target-role']"/><acl_permission id="p2" kind="read" xpath="/cib"/></acl_role>
+    <acl_role id="bystatus"><acl_permission id="s1" kind="read" object-type="status"/><acl_permission id="s2" kind="write" reference="b"/></acl_role>
+    <acl_role id="typ"><acl_permission id="t1" kind="write" object-type="primitive" attribute="type"/><acl_permission id="t2" kind="read" xpath="//resources"/></acl_role>
+    <acl_role id="allw"><acl_permission id="w1" kind="write" xpath="/cib"/></acl_role>
+    <acl_role id="resw"><acl_permission id="rw1" kind="write" xpath="//resources"/><acl_permission id="rw2" kind="deny" xpath="//primitive[@id='b']"/></acl_role>
+    <acl_target id="u_mon"><role id="monitor"/></acl_target>
+    <acl_target id="u_nopass"><role id="nopass"/></acl_target>
+    <acl_target id="u_oper"><role id="oper"/></acl_target>
+    <acl_target id="u_st"><role id="bystatus"/></acl_target>
+    <acl_target id="u_typ"><role id="typ"/></acl_target>
+    <acl_target id="u_all"><role id="allw"/></acl_target>
+    <acl_target id="u_res"><role id="resw"/></acl_target>
+    <acl_target id="u_none"/>
+  </acls>
+</configuration>
+<status><node_state id="1" uname="n1"/></status>
+</cib>"#;
+
+#[test]
+fn access_lists_let_and_refuse_what_pacemakers_do() {
+    let Some(peer) = peer("cibadmin") else { return };
+    let temp = Temp::new();
+    let (theirs, ours) = (temp.0.join("theirs.xml"), temp.0.join("ours.xml"));
+    let lines = [
+        "-Q",
+        "-Q -A //nvpair",
+        "-Q -o status",
+        "-M -X <nvpair_id='a-m-t'_value='Stopped'/>",
+        "-M -X <primitive_id='b'_type='Stateful'/>",
+        "-M -X <primitive_id='b'_description='x'/>",
+        "-D -X <nvpair_id='a-i-p'/>",
+        "-D -X <primitive_id='a'/>",
+        "-C -o resources -X <primitive_id='n'_class='ocf'_provider='heartbeat'_type='Dummy'/>",
+        "-R -X <primitive_id='a'_class='ocf'_provider='heartbeat'_type='Stateful'/>",
+        "-M -c -o status -X <node_state_id='2'_uname='n2'/>",
+        "-M -X <acl_role_id='monitor'><acl_permission_id='m1'_kind='write'/></acl_role>",
+        "-B",
+        "-E -f",
+    ];
+    let users = [
+        "u_mon",
+        "u_nopass",
+        "u_oper",
+        "u_st",
+        "u_typ",
+        "u_all",
+        "u_res",
+        "u_none",
+        "stranger",
+        "root",
+        "hacluster",
+    ];
+    for user in users {
+        for line in lines {
+            for path in [&theirs, &ours] {
+                fs::write(path, ACLS).unwrap();
+            }
+            let words = words(line);
+            let (want, want_out, want_err) =
+                run(on(Command::new(&peer), &temp.0, &theirs).env("CIB_user", user).args(&words));
+            let (code, out, err) =
+                run(on(holdfast(&temp.0), &temp.0, &ours).env("CIB_user", user).arg("cibadmin").args(&words));
+            assert_eq!(code, want, "{user}: cibadmin {line}\n{err}\npeer: {want_err}");
+            if want == Some(0) && !out.is_empty() {
+                let read = |text: &str| Element::parse(text, "out").unwrap();
+                // The peer writes some quotes as references.
+                assert_eq!(read(&out), read(&want_out), "{user}: cibadmin {line}");
+            }
+            assert_eq!(tree(&ours), tree(&theirs), "{user}: the document after cibadmin {line}");
+        }
+    }
+}
