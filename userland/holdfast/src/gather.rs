@@ -61,6 +61,9 @@ pub(crate) fn gather(sources: &Sources) -> ClusterStatus {
         Err(e) => (ClusterStatus::default(), Some(rgmd_note(&e, sources))),
     };
     status.answered.rgmd = rgmd;
+    if rgmd {
+        status.notes.extend(forgotten_moves(sources));
+    }
     if status.updated_unix_ms == 0 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         status.updated_unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
@@ -79,6 +82,14 @@ pub(crate) fn gather(sources: &Sources) -> ClusterStatus {
     }
     status.deaths = why_down::last_unclean(sources);
     status
+}
+
+/// What moves have left behind in the configuration. Where that cannot be had there is nothing to say of it.
+fn forgotten_moves(sources: &Sources) -> Vec<status::Note> {
+    let answer = ask_rgmd(sources, r#"{"cmd":"cib"}"#).ok();
+    let answer: Option<serde_json::Value> = answer.and_then(|a| serde_json::from_str(&a).ok());
+    let root = answer.and_then(|a| cib::Element::parse(a.get("xml")?.as_str()?, "rgmd").ok());
+    root.map(|root| crate::moves::left_behind(&root)).unwrap_or_default()
 }
 
 /// One question to `rgmd`'s admin socket: a line of JSON each way.

@@ -18,6 +18,7 @@ mod key;
 mod link;
 mod live;
 mod manual;
+mod moves;
 mod pacemaker;
 mod past;
 mod pm_logconv;

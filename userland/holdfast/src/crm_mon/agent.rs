@@ -61,11 +61,13 @@ impl Reporter {
                     return;
                 }
                 let key = (node.to_owned(), id.to_owned());
+                // The same result of another call is news, too.
+                let result = format!("{magic} {}", entry.get("call-id").unwrap_or_default());
                 let before = self.seen.as_ref().map(|s| s.operations.get(&key));
-                if before.is_some_and(|known| known.is_none_or(|known| known != magic)) {
+                if before.is_some_and(|known| known.is_none_or(|known| *known != result)) {
                     news.extend(operation(node, entry, magic));
                 }
-                now.operations.insert(key, magic.to_owned());
+                now.operations.insert(key, result);
             });
         }
         if let Some(FencingHistory::Known(events)) = fencing.as_ref().filter(|_| self.fencing) {

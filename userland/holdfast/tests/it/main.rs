@@ -6,6 +6,7 @@ mod crmsh;
 mod demo;
 mod fence_demo;
 mod generate;
+mod monitor;
 mod operator;
 mod past;
 mod simulate;

@@ -6,6 +6,7 @@ mod graphs;
 mod large;
 mod monitored;
 mod scheduled;
+mod screens;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -149,6 +149,11 @@ mod status_words {
     }
 }
 
+/// How dates are written in tests.
+pub(super) fn words(now: Moment) -> Clock {
+    Clock { now: now.0, ctime: status_words::ctime, iso: status_words::iso, interval }
+}
+
 fn read(file: &Path) -> Element {
     cib::upgrade(Element::parse(&fs::read_to_string(file).unwrap(), "test").unwrap()).root
 }
@@ -162,7 +167,7 @@ fn ours(variant: &Variant, root: &Element, now: Moment) -> String {
         only_resource: None,
         ban_prefix: None,
         fencing: None,
-        clock: Clock { now: now.0, ctime: status_words::ctime, iso: status_words::iso, interval },
+        clock: words(now),
     };
     match variant.form {
         Form::Text => asked.text(&mut set),
@@ -188,7 +193,7 @@ fn theirs(variant: &Variant, file: &Path) -> Option<String> {
 const PEER: &str = "/usr/sbin/crm_mon";
 
 /// Whether the peer is there, and is what was recorded.
-fn peer() -> bool {
+pub(super) fn peer() -> bool {
     let said = Command::new(PEER).arg("--version").output().map(|o| o.stdout).unwrap_or_default();
     let there = String::from_utf8_lossy(&said).starts_with("Pacemaker 2.1.5");
     if !there {
@@ -228,7 +233,7 @@ fn stem(file: &Path) -> &str {
 }
 
 /// Does something for each document, on all processors; the results in the order of the documents.
-fn each<T: Send>(documents: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> Vec<T> {
+pub(super) fn each<T: Send>(documents: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -249,7 +254,7 @@ fn each<T: Send>(documents: &[PathBuf], work: impl Fn(&Path) -> T + Sync) -> Vec
 }
 
 /// The first line that the peer has otherwise, of each variant.
-fn unlike(file: &Path, now: Moment) -> (usize, Vec<String>) {
+pub(super) fn unlike(file: &Path, now: Moment) -> (usize, Vec<String>) {
     let document = read(file);
     let (mut compared, mut found) = (0, Vec::new());
     for variant in &variants() {
@@ -272,7 +277,7 @@ fn unlike(file: &Path, now: Moment) -> (usize, Vec<String>) {
     (compared, found)
 }
 
-fn clock() -> Moment {
+pub(super) fn clock() -> Moment {
     Moment(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs().cast_signed())
 }
 
