@@ -40,11 +40,9 @@ impl Source {
     /// The one that is named, else the one of the environment.
     pub(super) fn of(named: Option<&Path>) -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        match named
-            .map(Path::to_owned)
-            .or_else(|| shadow(variable("CIB_shadow")?))
-            .or_else(|| variable("CIB_file"))
-        {
+        // A name that leads out of the folder is none that could be read.
+        let shadow = || admin::shadow_file(&variable("CIB_shadow")?.to_string_lossy()).ok();
+        match named.map(Path::to_owned).or_else(shadow).or_else(|| variable("CIB_file")) {
             Some(path) if path.as_os_str() == "-" => Self::Input,
             Some(path) => Self::File(path),
             None => Self::Live(Sources::from_env()),
@@ -82,15 +80,6 @@ fn unreadable(why: &str) -> Stop {
         exit: NO_SUCH_OBJECT,
         lines: vec![format!("Could not connect to the CIB: {why}"), format!("crm_mon: {remedy}")],
     }
-}
-
-/// The file of a shadow copy.
-fn shadow(name: PathBuf) -> Option<PathBuf> {
-    let folder = std::env::var_os("CIB_shadow_dir").map_or_else(
-        || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cib")),
-        |folder| Some(PathBuf::from(folder)),
-    )?;
-    Some(folder.join(format!("shadow.{}", name.display())))
 }
 
 #[derive(Deserialize)]
