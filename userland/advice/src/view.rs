@@ -62,6 +62,12 @@ pub struct View<'c> {
 }
 
 impl<'c> View<'c> {
+    /// See [`crate::planned`].
+    #[must_use]
+    pub fn planned(&self) -> Vec<(String, logconv::Planned)> {
+        crate::planned(&self.set)
+    }
+
     /// Looks at a document, of the newest schema, as of `now`. `fencing`: what is known of it, in any order.
     ///
     /// # Errors

@@ -147,7 +147,15 @@ impl Manager {
     fn forget_failures(&mut self, whose: Whose, failed: bool) -> Result<Value, String> {
         let Whose { resource, node } = whose;
         let base = |id: &str| id.rsplit_once(':').map_or(id, |(base, _)| base).to_owned();
-        let wanted = |id: &str| resource.as_deref().is_none_or(|r| r == id || r == base(id));
+        let element = resource.as_deref().and_then(|id| self.replica.cib.tree().find_id(id));
+        // Of what consists of others, those.
+        let mut parts: Vec<String> = Vec::new();
+        if let Some(element) = element {
+            element.walk(&mut |e| parts.extend(e.id().filter(|_| e.name == "primitive").map(str::to_owned)));
+        }
+        parts.extend(resource.clone().filter(|_| parts.is_empty()));
+        let wanted =
+            |id: &str| resource.is_none() || parts.iter().any(|part| part == id || *part == base(id));
         let node = match node {
             Some(name) => Some(
                 (self.replica.nodes.iter().find(|(_, n)| n.name == name))
@@ -157,7 +165,7 @@ impl Manager {
             None => None,
         };
         if let Some(id) = resource.as_deref()
-            && self.replica.cib.tree().find_id(id).is_none()
+            && element.is_none()
             && !self.replica.nodes.values().any(|n| n.history.keys().any(|known| wanted(known)))
         {
             return Err(format!("no resource \"{id}\" in the configuration"));
@@ -170,7 +178,14 @@ impl Manager {
                 }
             }
         }
-        self.multicast(&Message::Forget(Forget { node, resource, failed }));
+        match resource {
+            None => self.multicast(&Message::Forget(Forget { node, resource: None, failed })),
+            Some(_) => {
+                for part in parts {
+                    self.multicast(&Message::Forget(Forget { node, resource: Some(part), failed }));
+                }
+            }
+        }
         Ok(json!({ "cleaned": cleaned }))
     }
 

@@ -113,6 +113,16 @@ impl Attributes {
         Some(values)
     }
 
+    /// The value in force.
+    pub(crate) fn value(&self, node: u32, name: &str) -> Option<String> {
+        self.table.get(name)?.values.get(&node).cloned()
+    }
+
+    /// Nodes for which something is held back.
+    pub(crate) fn waiting(&self, name: &str) -> Vec<u32> {
+        self.table.get(name).map(|a| a.held.keys().copied().collect()).unwrap_or_default()
+    }
+
     /// A node is gone, and what was said of it.
     pub(crate) fn forget(&mut self, node: u32) {
         for attribute in self.table.values_mut() {

@@ -248,6 +248,8 @@ pub enum Output {
     },
     /// A log line.
     Log(Level, String),
+    /// Something for the operator's log.
+    Said(Box<crate::said::Said>),
     /// An answer to an administrator: a JSON value, or what is wrong.
     Reply {
         /// As it came.

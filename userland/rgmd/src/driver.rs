@@ -16,8 +16,10 @@ use holdfast_sys::clock;
 use holdfast_sys::daemonize::Signals;
 use holdfast_sys::service::Notify;
 use holdfast_types::{Boottime, Span, WallTime};
+use logconv::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use rgmd::operator::OperatorLog;
 use rgmd::{Config, Input, Manager, Now, Output};
 use tracing::Level;
 
@@ -70,6 +72,7 @@ pub(crate) struct Driver {
     /// Something waits for the ring daemon to take it.
     retry: bool,
     finished: Option<bool>,
+    operator: OperatorLog,
 }
 
 impl Driver {
@@ -109,6 +112,9 @@ impl Driver {
             facts.me,
             facts.cluster_name
         );
+        let name = facts.nodes.get(&facts.me).cloned().unwrap_or_default();
+        let mut operator = OperatorLog::from_env(&name);
+        operator.event(&Event::ManagerStarts { version: env!("CARGO_PKG_VERSION").to_owned() });
         let lifeline = Lifeline::arm(&paths.run_dir, delay, now.boot);
         let manager = Manager::new(
             Config {
@@ -137,6 +143,7 @@ impl Driver {
             held: VecDeque::new(),
             retry: false,
             finished: None,
+            operator,
         })
     }
 
@@ -250,6 +257,7 @@ impl Driver {
                     self.store.save(self.saves.0, text);
                 }
                 Output::Log(level, text) => log::line(level, &text),
+                Output::Said(said) => self.operator.take(*said),
                 Output::Reply { conn, answer } if self.saves.0 > self.saves.1 => {
                     // A change is acknowledged when it is durable.
                     self.held.push_back((self.saves.0, conn, answer));
@@ -310,6 +318,10 @@ impl Driver {
     }
 
     fn leave(mut self, clean: bool) -> Result<(), Fatal> {
+        self.operator.event(&Event::ManagerStopped);
+        if !self.operator.close(OPERATOR_LOG_LIMIT) {
+            tracing::warn!("the operator's log could not be written to its end");
+        }
         let connected = self.ring.is_some();
         if let Some(mut ring) = self.ring.take() {
             if clean {
@@ -387,6 +399,9 @@ fn log_death(news: &Watched) {
     // No more than news: a helper that was left behind ends in the same way, and its resource is well.
     log::line(Level::INFO, &format!("Process {pid} ({name}) of {resource} {how}, unasked: {then}"));
 }
+
+/// The operator's log is waited for so long at the end.
+const OPERATOR_LOG_LIMIT: Duration = Duration::from_secs(2);
 
 /// What an agent wrote: standard error is for operators, standard output for those who look closer.
 fn log_output(outcome: &Outcome) {

@@ -16,6 +16,7 @@
 //! | `power` | the designated controller's fencing |
 //! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
 //! | `door`, `administer` | inputs and outputs; what administrators ask |
+//! | `said` | what the operator's log is told |
 //! | [`operator`] | the operator's log, for whoever drives it |
 //! | `report` | the model of cluster state for `status` |
 
@@ -36,12 +37,14 @@ pub mod operator;
 mod power;
 mod replica;
 mod report;
+mod said;
 mod sync;
 mod transitions;
 
 pub use door::{Admin, Config, Input, Now, Output, StepAt, Whose};
 pub use manager::{Manager, NODE_LOST};
 pub use message::MESSAGE_BYTES_MAX;
+pub use said::Said;
 
 /// Name of the process group.
 pub const GROUP: &[u8] = b"holdfast:rgmd";

@@ -81,6 +81,11 @@ impl Local {
         JobId(self.last_job)
     }
 
+    /// The class of a resource's agent.
+    pub(crate) fn class(&self, resource: &str) -> String {
+        self.truth.get(resource).map(|h| h.agent.class.clone()).unwrap_or_default()
+    }
+
     /// An operation runs, or is queued, for this resource.
     pub(crate) fn is_busy(&self, resource: &str) -> bool {
         self.running.values().any(|r| r.resource == resource)
@@ -140,13 +145,17 @@ impl Local {
             effects.run.push(job);
             return Ok(());
         }
-        let device = agent.class == "stonith" && action.operation == "stop";
+        // A fence device is not a process. It is up where it is watched, and stopped it just is not watched any more.
+        let started = self.started_by.contains_key(&resource);
+        let told = match action.operation.as_str() {
+            "stop" if agent.class == "stonith" => Some(executor::rc::SUCCESS),
+            "monitor" if agent.class == "stonith" && !started => Some(executor::rc::NOT_RUNNING),
+            _ => None,
+        };
         self.running.insert(id.0, Running { resource, entry, tag: call.tag, ignored });
-        if device {
-            // A fence device is not a process: from now on it is just not watched.
-            self.ended(&stopped_device(&job), call.wall, effects);
-        } else {
-            effects.run.push(job);
+        match told {
+            Some(rc) => self.ended(&told_of_device(&job, &action.operation, rc), call.wall, effects),
+            None => effects.run.push(job),
         }
         Ok(())
     }
@@ -328,13 +337,14 @@ impl Local {
     }
 }
 
-fn stopped_device(job: &Job) -> Outcome {
+/// What is known of a fence device without asking it.
+fn told_of_device(job: &Job, operation: &str, rc: i32) -> Outcome {
     Outcome {
         id: job.id,
         resource: job.resource.clone(),
-        action: "stop".to_owned(),
+        action: operation.to_owned(),
         status: executor::OpStatus::Done,
-        rc: 0,
+        rc,
         reason: String::new(),
         stdout: String::new(),
         stderr: String::new(),

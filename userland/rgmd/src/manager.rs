@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cib::operation::{Operation, Refusal};
 use cib::{Cib, Element};
 use holdfast_types::{Boottime, Span};
+use logconv::{Cause, Event};
 use scheduler::transition::Action;
 use tracing::Level;
 
@@ -19,6 +20,7 @@ use crate::message::{
 };
 use crate::power::Power;
 use crate::replica::{Replica, Standing};
+use crate::said::Said;
 use crate::sync::Sync;
 
 /// The resource-group manager of one node.
@@ -55,6 +57,8 @@ pub struct Manager {
     pub(crate) fence_orders: Vec<FenceRun>,
     /// Agents of fence devices under way here, by job.
     pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
+    /// Whom those are about.
+    pub(crate) fence_victims: BTreeMap<u64, String>,
     /// Questions to fence devices under way here, by job.
     pub(crate) fence_asks: BTreeMap<u64, fencing::CallId>,
     /// Calls that this controller has made and not heard of, by number.
@@ -114,6 +118,7 @@ impl Manager {
             confirming: BTreeSet::new(),
             fence_orders: Vec::new(),
             fence_jobs: BTreeMap::new(),
+            fence_victims: BTreeMap::new(),
             fence_asks: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),
@@ -222,6 +227,10 @@ impl Manager {
             let clean = self.replica.nodes.get(node).is_some_and(|n| n.goodbye == Some(true));
             let name = self.replica.name(*node);
             self.log(Level::INFO, format!("Node {name} state is now lost"));
+            self.event(Event::NodeLost { node: name.clone() });
+            if !clean {
+                self.happened(Cause::Node, format!("node {name} is lost: {why}"));
+            }
             match self.replica.gone(*node, why, self.now.boot) {
                 Standing::Unclean(why) => self.log(
                     Level::WARN,
@@ -238,6 +247,7 @@ impl Manager {
             self.unsettled.remove(node);
             let name = self.replica.name(*node);
             self.log(Level::INFO, format!("Node {name} state is now member"));
+            self.event(Event::NodeMember { node: name });
         }
         self.confirming.clear();
         self.power.try_again();
@@ -341,6 +351,8 @@ impl Manager {
         }
         self.own_stops = None;
         self.named = false;
+        self.say(Said::Watch(advice::watched(self.replica.cib.tree())));
+        self.happened(Cause::Operator, "the configuration changed");
         self.abort("the configuration changed");
     }
 
@@ -352,13 +364,22 @@ impl Manager {
         } else {
             self.power.fencer.abandon();
             self.fence_calls.clear();
+            self.say(Said::Resign);
         }
         if dc == before {
             return;
         }
         match dc {
-            Some(dc) => self.log(Level::INFO, format!("Set DC to {}", self.replica.name(dc))),
-            None => self.log(Level::INFO, "Unset DC"),
+            Some(dc) => {
+                let node = self.replica.name(dc);
+                self.log(Level::INFO, format!("Set DC to {node}"));
+                self.event(Event::ControllerSet { node });
+            }
+            None => {
+                self.log(Level::INFO, "Unset DC");
+                let node = before.map(|dc| self.replica.name(dc)).unwrap_or_default();
+                self.event(Event::ControllerUnset { node });
+            }
         }
     }
 
@@ -464,7 +485,12 @@ impl Manager {
                 tag: Some(order.tag),
                 wall: self.now.wall,
             };
-            self.local.start(call, &mut effects).err()
+            let began = self.local.start(call, &mut effects);
+            if began.is_ok() {
+                let class = order.action.resource.as_ref().map_or("", |r| r.class.as_str());
+                self.say_begins(class, &resource, operation);
+            }
+            began.err()
         };
         if let Some(why) = refusal {
             self.log(Level::WARN, format!("Refused {operation} of {resource}: {why}"));
@@ -592,6 +618,10 @@ impl Manager {
             entry.leaving = Some(at_s);
             let name = self.replica.name(node);
             self.log(Level::INFO, format!("Creating shutdown request for {name}"));
+            if self.is_dc() {
+                self.event(Event::NodeLeaves { node: name.clone() });
+                self.happened(Cause::Operator, format!("{name} leaves"));
+            }
             self.abort(&format!("{name} is shutting down"));
         }
     }
@@ -656,15 +686,24 @@ impl Manager {
         });
         if updated == Updated::Now && !update.private {
             let (name, node) = (&update.name, self.replica.name(update.node));
-            let value = update.value.as_deref().unwrap_or("(unset)");
+            let now = self.replica.attributes.value(update.node, name);
+            let value = now.as_deref().unwrap_or("(unset)");
             self.log(Level::INFO, format!("Setting {name}[{node}]: {value}"));
+            self.say_attribute(name, &node, now.as_deref());
             self.abort(&format!("attribute {name} changed on {node}"));
         }
     }
 
     fn attribute_release(&mut self, name: &str) {
+        let nodes = self.replica.attributes.waiting(name);
         let mut changed = false;
         self.each_table(|_, table| changed |= table.release(name));
+        for id in nodes.into_iter().filter(|_| changed) {
+            let (node, now) = (self.replica.name(id), self.replica.attributes.value(id, name));
+            let value = now.as_deref().unwrap_or("(unset)");
+            self.log(Level::INFO, format!("Setting {name}[{node}]: {value}"));
+            self.say_attribute(name, &node, now.as_deref());
+        }
         if changed {
             self.abort(&format!("attribute {name} changed"));
         }

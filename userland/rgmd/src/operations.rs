@@ -2,6 +2,7 @@
 
 use executor::{Job, OpStatus, Outcome};
 use holdfast_types::Span;
+use logconv::Event;
 use tracing::Level;
 
 use crate::door::Output;
@@ -48,6 +49,13 @@ impl Manager {
                 run.device
             ),
         );
+        self.event(Event::DeviceBegins {
+            device: run.device.clone(),
+            executor: self.my_name(),
+            action: call.action.clone(),
+            node: run.name.clone(),
+        });
+        self.fence_victims.insert(id.0, run.name.clone());
         self.fence_jobs.insert(id.0, run.call);
         self.outputs.push_back(Output::Run(Box::new(Job {
             id,
@@ -81,6 +89,9 @@ impl Manager {
                     outcome.resource.trim_start_matches("fence:")
                 ),
             );
+            let node = self.fence_victims.remove(&outcome.id.0).unwrap_or_default();
+            let device = outcome.resource.trim_start_matches("fence:").to_owned();
+            self.event(Event::DeviceEnded { device, node, ok: error.is_none() });
             return self.multicast(&Message::FenceRan { call, error });
         }
         let mut effects = Effects::default();
@@ -107,6 +118,8 @@ impl Manager {
                 self.my_name()
             );
             self.log(level, line);
+            let class = self.local.class(&resource);
+            self.say_ended(&class, &resource, &result);
         }
         if !effects.reports.is_empty() {
             self.own_stops = None;

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::said::Said;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use logconv::{Cause, Event, Level, Message, Operator, Planned, Suffix};
 
@@ -65,6 +66,19 @@ impl OperatorLog {
             drop(done);
         });
         Self { operator: Operator::new(suffix), to, written, lost: 0 }
+    }
+
+    /// What the manager says.
+    pub fn take(&mut self, said: Said) {
+        match said {
+            Said::Event(event) => self.event(&event),
+            Said::Happened(cause, why) => self.happened(cause, &why),
+            Said::Transition(planned, reasons) => self.transition(&planned, &reasons),
+            Said::Operates(resource) => self.operates(&resource),
+            Said::Settled => self.settled(),
+            Said::Resign => self.resign(),
+            Said::Watch(resources) => self.watch(resources),
+        }
     }
 
     /// Whose places are said at the end of a fail-over: `advice::watched` of the configuration. To be called when that changes.

@@ -8,6 +8,7 @@ use executor::Job;
 use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits};
 use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
+use logconv::{Cause, Event};
 use tracing::Level;
 
 use crate::door::Output;
@@ -245,6 +246,8 @@ impl Manager {
         let action = action.to_owned();
         let incarnation = self.replica.nodes.get(&target).map_or(0, |n| n.incarnation);
         self.log(Level::WARN, format!("Requesting fencing ({action}) of node {name}: {why}"));
+        self.event(Event::FenceBegins { action: action.clone(), node: name.clone() });
+        self.happened(Cause::Node, format!("{name} is fenced: {why}"));
         // A request of an earlier controller goes on; its time is not given twice.
         let earlier =
             self.replica.fencing.iter().find(|e| e.target == target && e.completed_us == 0).cloned();
@@ -290,6 +293,7 @@ impl Manager {
         if error.is_some() {
             let pause = Span::from_millis(self.replica.cib.options.recheck_interval_ms);
             self.power.give_up(target, self.now.boot + pause);
+            self.event(Event::FenceGivenUp { node: record.request.name.clone() });
             self.engine.stale = true;
         }
         let requested_us = self
@@ -326,6 +330,12 @@ impl Manager {
                 entry.action, entry.client
             );
             self.log(if succeeded { Level::INFO } else { Level::ERROR }, line);
+            let action = entry.action.clone();
+            self.event(if entry.client == "operator" {
+                Event::FenceConfirmed { action, node: name }
+            } else {
+                Event::FenceEnded { action, node: name, by: executor.clone(), ok: succeeded }
+            });
         }
         if completed {
             self.fence_closing.remove(&entry.target);

@@ -5,6 +5,7 @@
 //! ([`Manager::held_by`]).
 
 use holdfast_types::Span;
+use logconv::Cause;
 use scheduler::transition::{Action, Kind};
 use scheduler::{Alone, Decision};
 use tracing::Level;
@@ -14,6 +15,7 @@ use crate::local::{is_recorded, result_text};
 use crate::manager::Manager;
 use crate::message::{Message, Order, StateReport, Tag, Verdict};
 use crate::replica::Standing;
+use crate::said::Said;
 
 impl Manager {
     pub(crate) fn abort(&mut self, why: &str) {
@@ -27,6 +29,9 @@ impl Manager {
         let name = self.replica.name(sender);
         let resource = &report.resource;
         let Some(verdict) = &report.verdict else {
+            if report.failure.is_some() {
+                self.happened(Cause::Resource, format!("{resource} failed on {name}"));
+            }
             return self.abort(&format!("{resource} changed on {name}"));
         };
         match verdict {
@@ -37,6 +42,12 @@ impl Manager {
                 let history = report.history.as_ref();
                 let text = history.and_then(|h| h.failed.as_ref().or(h.last.as_ref()));
                 let text = text.map(result_text).unwrap_or_default();
+                if report.failure.is_some() {
+                    self.happened(
+                        Cause::Resource,
+                        format!("an operation of {resource} failed on {name}: {text}"),
+                    );
+                }
                 self.abort(&format!("an operation of {resource} failed on {name}: {text}"));
             }
             Verdict::Refused(why) => {
@@ -89,9 +100,10 @@ impl Manager {
         });
         self.recheck_at = [recheck, by, self.unseen_until()].into_iter().flatten().min();
         if decision.graph.synapses.is_empty() {
-            return;
+            return self.say(Said::Settled);
         }
         self.tell(&decision);
+        self.say_transition(&document, cib::Moment(seconds));
         self.last_decisions.clone_from(&decision.summary);
         self.engine.begin(decision);
     }
@@ -212,6 +224,11 @@ impl Manager {
             return;
         }
         let tag = Tag { term: self.replica.term, transition: running.id, action: action.id };
+        if is_recorded(&action.operation) && action.operation != "monitor" {
+            let resource = agent.id.clone();
+            self.say(Said::Operates(resource));
+        }
+        let Some(running) = self.engine.running.as_ref() else { return };
         let target = action.attributes.get("CRM_meta_op_target_rc").map_or("0", String::as_str);
         let transition_key = format!("{}:{}:{target}:{}", action.id, running.id, self.controller());
         if let Some(running) = self.engine.running.as_mut() {

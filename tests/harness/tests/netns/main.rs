@@ -12,6 +12,7 @@ mod hostile;
 mod links;
 mod load;
 mod nodes;
+mod operators;
 mod pacemaker;
 mod partitions;
 mod predecessor;

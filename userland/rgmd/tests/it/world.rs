@@ -406,7 +406,7 @@ impl World {
                 Output::Log(_, text) => self.note(format!("n{id}: {text}")),
                 Output::Reply { answer, .. } => self.last_reply = Some(answer),
                 Output::Finished(clean) => self.finished(id, clean),
-                Output::Save(_) | Output::StepDone { .. } => {}
+                Output::Save(_) | Output::StepDone { .. } | Output::Said(_) => {}
             }
         }
     }

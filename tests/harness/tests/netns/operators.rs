@@ -1,0 +1,170 @@
+//! What operators type on a running cluster: Pacemaker's commands under their own names, and the distribution's crmsh on them.
+
+use std::path::{Path, PathBuf};
+
+use harness::{Cluster, skip};
+
+use crate::{nodes, others, shop};
+
+/// A running cluster, and a folder with the commands.
+struct Desk {
+    cluster: Cluster,
+    /// Where the group is at first.
+    place: u32,
+    folder: PathBuf,
+}
+
+impl Desk {
+    fn new(name: &str) -> Self {
+        let (cluster, place) = shop(name, nodes(2));
+        let folder = std::env::temp_dir().join(format!("holdfast-desk-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let desk = Self { cluster, place, folder };
+        let holdfast = harness::bin_dir().unwrap().join("holdfast");
+        desk.run(1, &format!("{} link {}", holdfast.display(), desk.folder.display()));
+        desk
+    }
+
+    /// What a script with the commands in its path says on either stream, and its exit status.
+    fn ask(&self, node: u32, script: &str) -> (String, Option<i32>) {
+        let script = format!("PATH={}:$PATH; exec 2>&1; {script}", self.folder.display());
+        let out = self.cluster.exec(node, "sh", &["-c", &script]).unwrap();
+        (String::from_utf8_lossy(&out.stdout).into_owned(), out.status.code())
+    }
+
+    /// The same where it has to succeed.
+    fn run(&self, node: u32, script: &str) -> String {
+        let (said, status) = self.ask(node, script);
+        assert_eq!(status, Some(0), "{script}: {said}\n{}", self.cluster.report());
+        said
+    }
+
+    /// Waits until a script says something.
+    fn wait(&self, node: u32, script: &str, says: &str) {
+        self.cluster.wait_for(&format!("{script} says {says:?}"), || {
+            self.ask(node, script).0.contains(says).then_some(())
+        });
+    }
+
+    fn name(node: u32) -> String {
+        harness::node_name(node)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn pacemakers_commands_show_and_change_a_running_cluster() {
+    if skip() {
+        return;
+    }
+    let desk = Desk::new("operators");
+    let (place, other) = (desk.place, others(&desk.cluster, &[desk.place])[0]);
+    let (here, there) = (Desk::name(place), Desk::name(other));
+
+    // Who is there.
+    assert_eq!(desk.run(place, "crm_node -n").trim(), here);
+    assert!(desk.run(other, "crmadmin -D").contains("Designated Controller is: n"));
+    let located = desk.run(other, "crm_resource -W -r ip");
+    assert!(located.contains(&format!("resource ip is running on: {here}")), "{located}");
+
+    // Attributes: of this life of the node, and for good.
+    desk.run(place, "attrd_updater -n path -U 100");
+    desk.wait(
+        other,
+        &format!("attrd_updater -Q -n path -N {here}"),
+        &format!("name=\"path\" host=\"{here}\" value=\"100\""),
+    );
+    desk.run(other, &format!("crm_attribute -l reboot -N {here} -n count -v value++"));
+    desk.wait(place, &format!("crm_attribute -l reboot -N {here} -n count -G -q"), "1");
+    desk.run(other, &format!("crm_attribute -t nodes -N {here} -n rack -v 7"));
+    desk.wait(place, &format!("crm_attribute -t nodes -N {here} -n rack -G -q"), "7");
+
+    // A node out of service, and back.
+    desk.run(other, &format!("crm_standby -N {here} -v on"));
+    desk.wait(other, "crm_resource -W -r service", &format!("running on: {there}"));
+    desk.wait(other, "crm_mon -1", &format!("Node {here}: standby"));
+    desk.run(other, &format!("crm_standby -N {here} -D"));
+
+    // Moved, and the ban taken away again.
+    desk.wait(other, "crm_mon -1", "Online: [ n1 n2 ]");
+    desk.run(other, &format!("crm_resource -M -r shop -N {here}"));
+    desk.wait(other, "crm_resource -W -r service", &format!("running on: {here}"));
+    assert!(desk.run(place, "cibadmin -Q -o constraints").contains("cli-prefer-shop"));
+    desk.run(other, "crm_resource -U -r shop");
+    assert!(!desk.run(place, "cibadmin -Q -o constraints").contains("cli-prefer-shop"));
+
+    // A failure counts until it is cleaned up.
+    desk.run(place, &format!("crm_resource -F -r state -N {here}"));
+    desk.wait(other, "crm_mon -1 -f", "fail-count=1");
+    desk.run(other, "crm_resource -C -r state");
+    desk.cluster.wait_for("nothing has failed", || {
+        (!desk.ask(other, "crm_mon -1 -f").0.contains("fail-count")).then_some(())
+    });
+    desk.cluster.wait_for_started(other, &crate::SHOP);
+    desk.cluster.assert_nothing_ran_twice();
+    drop(desk);
+}
+
+/// Pacemaker's own monitor reads our document, status and all, as ours does.
+#[test]
+fn pacemakers_own_crm_mon_shows_the_same_of_our_document() {
+    let theirs = Path::new("/usr/sbin/crm_mon");
+    if skip() {
+        return;
+    }
+    assert!(theirs.exists(), "needs the package pacemaker-cli-utils");
+    let desk = Desk::new("sameview");
+    let document = desk.folder.join("cib.xml");
+    desk.wait(1, "crmadmin -S $(crmadmin -D | sed 's/.*: //')", "S_IDLE");
+    desk.run(1, &format!("cibadmin -Q > {}", document.display()));
+    let masked = |text: String| -> Vec<String> {
+        let moment = |line: &&str| !line.contains("Last updated:") && !line.contains("Status of pacemakerd");
+        text.lines().filter(moment).map(str::to_owned).collect()
+    };
+    for options in ["-1r", "-1rfAo", "-1 -n", "--output-as=xml"] {
+        let file = format!("CIB_file={}", document.display());
+        let theirs = desk.run(1, &format!("{file} {} {options}", theirs.display()));
+        let ours = desk.run(1, &format!("{file} crm_mon {options}"));
+        assert_eq!(masked(ours), masked(theirs.clone()), "{options}");
+        assert!(theirs.contains("service"), "{theirs}");
+    }
+}
+
+#[test]
+fn crmsh_runs_on_a_running_cluster() {
+    if skip() {
+        return;
+    }
+    assert!(Path::new("/usr/sbin/crm").exists(), "needs the package crmsh");
+    let desk = Desk::new("crmsh");
+    let (place, other) = (desk.place, others(&desk.cluster, &[desk.place])[0]);
+    let (here, there) = (Desk::name(place), Desk::name(other));
+    let shown = desk.run(1, "crm configure show");
+    assert!(shown.contains("group shop state service ip"), "{shown}");
+
+    let load = desk.folder.join("more.crm");
+    std::fs::write(
+        &load,
+        "primitive extra ocf:heartbeat:Dummy op monitor interval=5s timeout=20s\n\
+         location extra-place extra 100: n2\n",
+    )
+    .unwrap();
+    desk.run(1, &format!("crm -F configure load update {}", load.display()));
+    desk.wait(1, "crm_resource -W -r extra", "running on: n2");
+    assert!(desk.run(2, "crm configure show extra").contains("primitive extra Dummy"));
+
+    desk.run(1, &format!("crm resource move shop {there}"));
+    desk.wait(1, "crm_resource -W -r service", &format!("running on: {there}"));
+    desk.run(1, "crm resource clear shop");
+    desk.run(1, &format!("crm node standby {there}"));
+    desk.wait(1, "crm_resource -W -r service", &format!("running on: {here}"));
+    desk.run(1, &format!("crm node online {there}"));
+    desk.run(1, "crm resource cleanup extra");
+    desk.wait(1, "crm status", "Online: [ n1 n2 ]");
+    desk.cluster.assert_nothing_ran_twice();
+}
