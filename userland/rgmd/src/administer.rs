@@ -138,7 +138,7 @@ impl Manager {
                 let raised = new.with_version_after(self.replica.cib.version).map_err(|e| e.to_string())?;
                 return self.change(conn, raised.to_xml()).map(|()| None);
             }
-            // Answered above.
+            // Answered above, or by the socket.
             _ => {}
         }
         Ok(Some(json!({})))

@@ -158,6 +158,8 @@ pub enum Admin {
     },
     /// Nodes, quorum, the controller and what it does.
     Nodes,
+    /// From now on every event, one JSON object a line, until the connection ends.
+    Events,
     /// Has a node fenced.
     Fence {
         /// Its name.
@@ -248,6 +250,10 @@ pub enum Output {
     },
     /// A log line.
     Log(Level, String),
+    /// Alert agents are to be told.
+    Alert(Box<executor::AlertEvent>),
+    /// The alert agents from now on.
+    Alerts(Vec<executor::Alert>),
     /// Something for the operator's log.
     Said(Box<crate::said::Said>),
     /// An answer to an administrator: a JSON value, or what is wrong.

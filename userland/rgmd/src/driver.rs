@@ -11,7 +11,7 @@ use cib::Cib;
 use cmm_ipc::Place;
 use cmm_ipc::abi::cmap::Value;
 use crossbeam_channel::Receiver;
-use executor::{Executor, ExecutorConfig, Outcome, Watched};
+use executor::{Alert, Alerts, Executor, ExecutorConfig, Outcome, Watched};
 use holdfast_sys::clock;
 use holdfast_sys::daemonize::Signals;
 use holdfast_sys::service::Notify;
@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     retry: bool,
     finished: Option<bool>,
     operator: OperatorLog,
+    alerts: Alerts,
+    alert_agents: Vec<Alert>,
 }
 
 impl Driver {
@@ -102,6 +104,9 @@ impl Driver {
         let store =
             Store::start(&paths.state_dir, move || drop(wake.wake())).map_err(os("cannot start a thread"))?;
         let config = executor_config(&paths, &facts, work_dir).map_err(files)?;
+        let alert_waker = Arc::clone(&waker);
+        let alerts = Alerts::new(&config, move || drop(alert_waker.wake()))
+            .map_err(os("cannot start the executor of alerts"))?;
         let (executor, outcomes) =
             Executor::new(config, move || drop(waker.wake())).map_err(os("cannot start the executor"))?;
         tracing::info!("{}", executor.surroundings());
@@ -144,6 +149,8 @@ impl Driver {
             retry: false,
             finished: None,
             operator,
+            alerts,
+            alert_agents: Vec::new(),
         })
     }
 
@@ -219,6 +226,14 @@ impl Driver {
             log_output(&outcome);
             inputs.push(Input::Outcome(Box::new(outcome)));
         }
+        for result in self.alerts.take_results() {
+            if let Some(error) = result.error {
+                log::line(
+                    Level::WARN,
+                    &format!("Alert {} failed: {error} {}", result.id, result.stderr.trim()),
+                );
+            }
+        }
         while let Ok(news) = self.executor.watched().try_recv() {
             log_death(&news);
         }
@@ -258,6 +273,12 @@ impl Driver {
                 }
                 Output::Log(level, text) => log::line(level, &text),
                 Output::Said(said) => self.operator.take(*said),
+                Output::Alerts(agents) => self.alert_agents = agents,
+                Output::Alert(event) => {
+                    let wall = now().wall;
+                    self.alerts.tell(&self.alert_agents, &event, wall);
+                    self.socket.broadcast(self.poll.registry(), &rgmd::as_json(&event, wall.0));
+                }
                 Output::Reply { conn, answer } if self.saves.0 > self.saves.1 => {
                     // A change is acknowledged when it is durable.
                     self.held.push_back((self.saves.0, conn, answer));
@@ -290,6 +311,7 @@ impl Driver {
     fn admit(&mut self, requests: Vec<(u64, Result<rgmd::Admin, String>)>, inputs: &mut Vec<Input>) {
         for (conn, request) in requests {
             match request {
+                Ok(rgmd::Admin::Events) => self.socket.subscribe(conn),
                 Ok(request) => inputs.push(Input::Admin { conn, request }),
                 Err(why) => self.reply(conn, &Err(why), inputs),
             }

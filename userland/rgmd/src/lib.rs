@@ -16,6 +16,7 @@
 //! | `power` | the designated controller's fencing |
 //! | `manager`, `duties` | all of it put together: inputs; what a turn decides |
 //! | `door`, `administer` | inputs and outputs; what administrators ask |
+//! | `alerts` | who is told what happens |
 //! | `said` | what the operator's log is told |
 //! | [`operator`] | the operator's log, for whoever drives it |
 //! | `report` | the model of cluster state for `status` |
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod administer;
+mod alerts;
 mod attributes;
 mod document;
 mod door;
@@ -41,6 +43,7 @@ mod said;
 mod sync;
 mod transitions;
 
+pub use alerts::as_json;
 pub use door::{Admin, Config, Input, Now, Output, StepAt, Whose};
 pub use manager::{Manager, NODE_LOST};
 pub use message::MESSAGE_BYTES_MAX;

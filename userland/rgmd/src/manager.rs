@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cib::operation::{Operation, Refusal};
 use cib::{Cib, Element};
+use executor::AlertEvent;
 use holdfast_types::{Boottime, Span};
 use logconv::{Cause, Event};
 use scheduler::transition::Action;
@@ -228,6 +229,7 @@ impl Manager {
             let name = self.replica.name(*node);
             self.log(Level::INFO, format!("Node {name} state is now lost"));
             self.event(Event::NodeLost { node: name.clone() });
+            self.alert(AlertEvent::Node { node: name.clone(), id: *node, member: false });
             if !clean {
                 self.happened(Cause::Node, format!("node {name} is lost: {why}"));
             }
@@ -247,6 +249,7 @@ impl Manager {
             self.unsettled.remove(node);
             let name = self.replica.name(*node);
             self.log(Level::INFO, format!("Node {name} state is now member"));
+            self.alert(AlertEvent::Node { node: name.clone(), id: *node, member: true });
             self.event(Event::NodeMember { node: name });
         }
         self.confirming.clear();
@@ -352,6 +355,7 @@ impl Manager {
         self.own_stops = None;
         self.named = false;
         self.say(Said::Watch(advice::watched(self.replica.cib.tree())));
+        self.outputs.push_back(Output::Alerts(crate::alerts::agents(self.replica.cib.tree())));
         self.happened(Cause::Operator, "the configuration changed");
         self.abort("the configuration changed");
     }
@@ -677,6 +681,12 @@ impl Manager {
         change(None, &mut self.replica.attributes);
     }
 
+    fn alert_attribute(&mut self, id: u32, name: &str, value: Option<String>) {
+        let node = self.replica.name(id);
+        let (name, value) = (name.to_owned(), value.unwrap_or_default());
+        self.alert(AlertEvent::Attribute { node, id, name, value });
+    }
+
     fn attribute_update(&mut self, update: &Update) {
         let mut updated = Updated::Not;
         self.each_table(|whose, table| {
@@ -690,6 +700,7 @@ impl Manager {
             let value = now.as_deref().unwrap_or("(unset)");
             self.log(Level::INFO, format!("Setting {name}[{node}]: {value}"));
             self.say_attribute(name, &node, now.as_deref());
+            self.alert_attribute(update.node, name, now);
             self.abort(&format!("attribute {name} changed on {node}"));
         }
     }
@@ -703,6 +714,7 @@ impl Manager {
             let value = now.as_deref().unwrap_or("(unset)");
             self.log(Level::INFO, format!("Setting {name}[{node}]: {value}"));
             self.say_attribute(name, &node, now.as_deref());
+            self.alert_attribute(id, name, now);
         }
         if changed {
             self.abort(&format!("attribute {name} changed"));

@@ -120,6 +120,7 @@ impl Manager {
             self.log(level, line);
             let class = self.local.class(&resource);
             self.say_ended(&class, &resource, &result);
+            self.alert_result(&resource, &result);
         }
         if !effects.reports.is_empty() {
             self.own_stops = None;

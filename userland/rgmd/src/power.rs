@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cib::{Cib, parse_duration_ms};
-use executor::Job;
+use executor::{AlertEvent, Job};
 use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits};
 use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
@@ -323,13 +323,21 @@ impl Manager {
         let (executor, origin) = (self.replica.name(entry.executor), self.replica.name(entry.origin));
         let succeeded = completed && entry.error.is_none();
         if completed {
-            let outcome = entry.error.as_deref().unwrap_or("OK");
+            let outcome = entry.error.clone().unwrap_or_else(|| "OK".to_owned());
             let was = if succeeded { "was" } else { "was not" };
             let line = format!(
                 "Peer {name} {was} terminated ({}) by {executor} on behalf of {} @{origin}: {outcome}",
                 entry.action, entry.client
             );
             self.log(if succeeded { Level::INFO } else { Level::ERROR }, line);
+            self.alert(AlertEvent::Fencing {
+                target: name.clone(),
+                description: format!(
+                    "Operation {} of {name} by {executor} for {}@{origin}: {outcome}",
+                    entry.action, entry.client
+                ),
+                rc: i32::from(!succeeded),
+            });
             let action = entry.action.clone();
             self.event(if entry.client == "operator" {
                 Event::FenceConfirmed { action, node: name }

@@ -42,6 +42,8 @@ struct Connection {
     busy: bool,
     /// The client has said all that it had to say.
     ended: bool,
+    /// It is told of every event, and asks nothing more.
+    listens: bool,
 }
 
 /// Refuses to start where another `rgmd` serves.
@@ -106,6 +108,23 @@ impl Socket {
         self.serve(registry, key, true, requests);
     }
 
+    /// From now on this connection is told of every event. It stays busy: it asks nothing more.
+    pub(crate) fn subscribe(&mut self, number: u64) {
+        if let Some((_, connection)) = self.connections.iter_mut().find(|(_, c)| c.number == number) {
+            connection.listens = true;
+        }
+    }
+
+    /// Tells an event to all that listen. Who does not read loses the connection when too much waits.
+    pub(crate) fn broadcast(&mut self, registry: &Registry, event: &serde_json::Value) {
+        let listening = self.connections.iter().filter(|(_, c)| c.listens).map(|(key, _)| key);
+        let line = format!("{event}\n");
+        for key in listening.collect::<Vec<_>>() {
+            self.connections[key].output.extend_from_slice(line.as_bytes());
+            self.serve(registry, key, true, &mut Vec::new());
+        }
+    }
+
     fn accept(&mut self, registry: &Registry) {
         loop {
             let mut stream = match self.listener.accept() {
@@ -130,6 +149,7 @@ impl Socket {
                 output: Vec::new(),
                 busy: false,
                 ended: false,
+                listens: false,
             });
         }
     }
@@ -150,7 +170,8 @@ impl Socket {
             requests.push((connection.number, request));
         }
         let written = connection.write();
-        let over = connection.ended && !connection.busy && connection.output.is_empty();
+        let done = !connection.busy || connection.listens;
+        let over = connection.ended && done && connection.output.is_empty();
         if !alive || !written || over {
             let mut connection = self.connections.remove(key);
             let _ = registry.deregister(&mut connection.stream);
@@ -300,6 +321,28 @@ mod tests {
         assert_eq!(seen[0], "{\"got\":\"Status\"}");
         assert!(seen[1].contains("Standby") && seen[1].contains("on: true"), "{}", seen[1]);
         assert!(seen[2].contains("\"error\":\"request not understood"), "{}", seen[2]);
+    }
+
+    #[test]
+    fn who_listens_is_told_of_every_event_and_others_of_none() {
+        let mut server = Server::new("events");
+        let mut listener = server.client();
+        listener.write_all(b"{\"cmd\":\"events\"}\n").unwrap();
+        let (number, request) = server.serve(1).remove(0);
+        assert_eq!(request, Ok(Admin::Events));
+        server.socket.subscribe(number);
+        let mut other = server.client();
+        other.write_all(b"{\"cmd\":\"status\"}\n").unwrap();
+        let (asks, _) = server.serve(1).remove(0);
+        for event in ["one", "two"] {
+            server.socket.broadcast(server.poll.registry(), &serde_json::json!({ "event": event }));
+        }
+        let answer = Ok(serde_json::json!({ "answer": 1 }));
+        server.socket.answer(server.poll.registry(), asks, &answer, &mut Vec::new());
+        let mut lines = BufReader::new(listener).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "{\"event\":\"one\"}");
+        assert_eq!(lines.next().unwrap().unwrap(), "{\"event\":\"two\"}");
+        assert_eq!(BufReader::new(other).lines().next().unwrap().unwrap(), "{\"answer\":1}");
     }
 
     #[test]

@@ -407,6 +407,7 @@ impl World {
                 Output::Reply { answer, .. } => self.last_reply = Some(answer),
                 Output::Finished(clean) => self.finished(id, clean),
                 Output::Save(_) | Output::StepDone { .. } | Output::Said(_) => {}
+                Output::Alert(_) | Output::Alerts(_) => {}
             }
         }
     }
