@@ -98,6 +98,11 @@ fn pacemakers_commands_show_and_change_a_running_cluster() {
     desk.run(other, "crm_resource -U -r shop");
     assert!(!desk.run(place, "cibadmin -Q -o constraints").contains("cli-prefer-shop"));
 
+    // The operator's log of each node says what was done there.
+    let log = "cat $HOLDFAST_STATE_DIR/operator.log";
+    desk.wait(other, log, "Resource service started. (rc=0) ok");
+    desk.wait(other, log, "Resource service stopped. (rc=0) ok");
+
     // A failure counts until it is cleaned up.
     desk.run(place, &format!("crm_resource -F -r state -N {here}"));
     desk.wait(other, "crm_mon -1 -f", "fail-count=1");
