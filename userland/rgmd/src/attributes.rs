@@ -219,14 +219,13 @@ impl Attributes {
         (count, last)
     }
 
-    /// As the status has them.
-    pub(crate) fn element(&self, node: u32, shutdown: Option<i64>) -> Option<Element> {
+    /// As the status has them; `own`: what is said of the node besides.
+    pub(crate) fn element(&self, node: u32, own: &[(&str, String)]) -> Option<Element> {
         let id = node.to_string();
         let mut set = Element::new("instance_attributes").with("id", &format!("status-{id}"));
-        let shutdown = shutdown.map(|at| ("shutdown", at.to_string()));
         let values = self.table.iter().filter(|(_, a)| !a.private);
         let values = values.filter_map(|(name, a)| Some((name.as_str(), a.values.get(&node)?.clone())));
-        for (name, value) in values.chain(shutdown) {
+        for (name, value) in values.chain(own.iter().cloned()) {
             set.children.push(
                 Element::new("nvpair")
                     .with("id", &format!("status-{id}-{name}"))
@@ -301,8 +300,7 @@ mod tests {
     }
 
     fn values(attributes: &Attributes) -> Vec<Option<String>> {
-        let of =
-            |node| Some(attributes.element(node, None)?.children[0].children[0].get("value")?.to_owned());
+        let of = |node| Some(attributes.element(node, &[])?.children[0].children[0].get("value")?.to_owned());
         vec![of(1), of(2)]
     }
 
@@ -348,7 +346,7 @@ mod tests {
         assert!(attributes.clear(None, Some("db"), Some("start_0")));
         assert_eq!(attributes.latest("fail-count-db#monitor_10000").unwrap()[&1], "1");
         assert!(attributes.clear(Some(1), Some("db"), None));
-        assert!(attributes.element(1, None).is_none());
-        assert!(attributes.element(2, None).is_some());
+        assert!(attributes.element(1, &[]).is_none());
+        assert!(attributes.element(2, &[]).is_some());
     }
 }

@@ -41,8 +41,9 @@ impl Manager {
         for (id, node) in &self.replica.nodes {
             let mut state = node_state(*id, &node.name, *id == self.config.me);
             if *id == self.config.me {
-                let shutdown = leaves.then_some(self.now.wall.0 / 1_000_000);
-                state.children.extend(self.replica.attributes.element(*id, shutdown));
+                let shutdown = ("shutdown", (self.now.wall.0 / 1_000_000).to_string());
+                let own = if leaves { vec![shutdown] } else { Vec::new() };
+                state.children.extend(self.replica.attributes.element(*id, &own));
                 let mut resources = Element::new("lrm_resources");
                 resources.children.extend(self.local.truth.values().map(crate::history::History::element));
                 state.children.push(lrm(*id, resources));
@@ -104,7 +105,12 @@ impl Manager {
                 state
             }
         };
-        state.children.extend(self.replica.attributes.element(id, node.leaving));
+        let mut own = Vec::new();
+        if node.standing == Standing::Online {
+            own.push(("#feature-set", crate::history::FEATURE_SET.to_owned()));
+        }
+        own.extend(node.leaving.map(|at| ("shutdown", at.to_string())));
+        state.children.extend(self.replica.attributes.element(id, &own));
         let mut resources = Element::new("lrm_resources");
         resources.children.extend(node.history.values().map(crate::history::History::element));
         if node.standing == Standing::Online || !resources.children.is_empty() {

@@ -41,8 +41,15 @@ impl Desk {
 
     /// Waits until a script says something.
     fn wait(&self, node: u32, script: &str, says: &str) {
+        let mut before = String::new();
         self.cluster.wait_for(&format!("{script} says {says:?}"), || {
-            self.ask(node, script).0.contains(says).then_some(())
+            let said = self.ask(node, script).0;
+            if said != before {
+                println!("{script}: {said}");
+            }
+            let over = said.contains(says);
+            before = said;
+            over.then_some(())
         });
     }
 
@@ -99,7 +106,7 @@ fn pacemakers_commands_show_and_change_a_running_cluster() {
     assert!(!desk.run(place, "cibadmin -Q -o constraints").contains("cli-prefer-shop"));
 
     // The operator's log of each node says what was done there.
-    let log = "cat $HOLDFAST_STATE_DIR/operator.log";
+    let log = "cat /var/log/holdfast/operator.log";
     desk.wait(other, log, "Resource service started. (rc=0) ok");
     desk.wait(other, log, "Resource service stopped. (rc=0) ok");
 
@@ -128,7 +135,9 @@ fn pacemakers_own_crm_mon_shows_the_same_of_our_document() {
     desk.wait(1, "crmadmin -S $(crmadmin -D | sed 's/.*: //')", "S_IDLE");
     desk.run(1, &format!("cibadmin -Q > {}", document.display()));
     let masked = |text: String| -> Vec<String> {
-        let moment = |line: &&str| !line.contains("Last updated:") && !line.contains("Status of pacemakerd");
+        // When it was asked, and by which name.
+        let moments = ["Last updated:", "Status of pacemakerd", "<last_update ", "<pacemaker-result "];
+        let moment = |line: &&str| !moments.iter().any(|m| line.contains(m));
         text.lines().filter(moment).map(str::to_owned).collect()
     };
     for options in ["-1r", "-1rfAo", "-1 -n", "--output-as=xml"] {
