@@ -81,6 +81,8 @@ pub struct Manager {
     pub(crate) own_stops: Option<Vec<Action>>,
     /// Attributes that are held back, and until when; `None`: it was said that the time is over.
     pub(crate) dampened: BTreeMap<String, Option<Boottime>>,
+    /// What the present transitions are for, as far as the operator's log speaks of it.
+    pub(crate) cause: Cause,
     /// Nodes and cluster are named in the configuration, or it was asked that they be.
     pub(crate) named: bool,
     /// Since when this node is leaving, in seconds since 1970.
@@ -131,6 +133,7 @@ impl Manager {
             last_decisions: Vec::new(),
             own_stops: None,
             dampened: BTreeMap::new(),
+            cause: Cause::None,
             named: false,
             leaving: None,
             said_goodbye: None,

@@ -37,6 +37,7 @@ impl Manager {
     }
 
     pub(crate) fn happened(&mut self, cause: Cause, why: impl Into<String>) {
+        self.cause = self.cause.max(cause);
         self.say(Said::Happened(cause, why.into()));
     }
 
@@ -74,8 +75,18 @@ impl Manager {
         });
     }
 
-    /// A transition begins, decided on this document.
+    /// Nothing is left to be done.
+    pub(crate) fn say_settled(&mut self) {
+        self.cause = Cause::None;
+        self.say(Said::Settled);
+    }
+
+    /// A transition begins, decided on this document. What it means for each resource is found out where it may be part of a
+    /// fail-over: that takes as long as deciding did.
     pub(crate) fn say_transition(&mut self, document: &Element, now: Moment) {
+        if self.cause <= Cause::Operator {
+            return;
+        }
         let Ok(view) = View::new(document, &[], now) else { return };
         let planned = view.planned();
         let moved: Vec<String> = planned

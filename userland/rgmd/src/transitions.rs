@@ -100,7 +100,7 @@ impl Manager {
         });
         self.recheck_at = [recheck, by, self.unseen_until()].into_iter().flatten().min();
         if decision.graph.synapses.is_empty() {
-            return self.say(Said::Settled);
+            return self.say_settled();
         }
         self.tell(&decision);
         self.say_transition(&document, cib::Moment(seconds));

@@ -91,17 +91,24 @@ fn crm_mon_shows_the_group_as_pacemaker_would() {
     }
     let (cluster, place) = shop("crmmon", nodes(2));
     let holdfast = harness::bin_dir().unwrap().join("holdfast");
-    let out = cluster.exec(1, &holdfast.to_string_lossy(), &["crm_mon", "-1"]).unwrap();
-    let screen = String::from_utf8(out.stdout).unwrap();
-    assert!(out.status.success(), "{screen}");
-    for line in [
+    let lines = [
         "  * 2 nodes configured".to_owned(),
         "  * Online: [ n1 n2 ]".to_owned(),
         "  * Resource Group: shop:".to_owned(),
         format!("    * state\t(ocf:heartbeat:Dummy):\t Started n{place}"),
         format!("    * service\t(ocf:heartbeat:anything):\t Started n{place}"),
         format!("    * ip\t(ocf:heartbeat:IPaddr2):\t Started n{place}"),
-    ] {
-        assert!(screen.lines().any(|l| l == line), "{line:?} is missing in\n{screen}");
-    }
+    ];
+    // While something is under way its line says that, too, as Pacemaker's does.
+    let mut last = String::new();
+    cluster.wait_for("the screen shows everything", || {
+        let out = cluster.exec(1, &holdfast.to_string_lossy(), &["crm_mon", "-1"]).ok()?;
+        let screen = String::from_utf8(out.stdout).ok()?;
+        let missing: Vec<&String> = lines.iter().filter(|line| !screen.lines().any(|l| l == *line)).collect();
+        if screen != last {
+            println!("{}, missing {missing:?}:\n{screen}", out.status);
+        }
+        last.clone_from(&screen);
+        (out.status.success() && missing.is_empty()).then_some(())
+    });
 }
