@@ -106,7 +106,7 @@ impl Manager {
                 let next = match (open, failed) {
                     (Some(entry), _) => format!("fencing ({}) runs", entry.action),
                     (None, Some(error)) => format!(
-                        "fencing failed: {error}; if it is known to be down, send {{\"cmd\":\"confirm\",\"node\":\"{}\"}} to rgmd.sock in the run directory",
+                        "fencing failed: {error}; if it is known to be down: holdfast stonith_admin --confirm {}",
                         node.name
                     ),
                     (None, None) if !self.replica.cib.options.stonith_enabled => {
@@ -287,7 +287,7 @@ impl Manager {
                         resource: resource.clone(),
                         operation: self.operation(*id, entry),
                         remedy: format!(
-                            "when its cause is gone, send {{\"cmd\":\"cleanup\",\"resource\":\"{resource}\"}} to rgmd.sock in the run directory"
+                            "when its cause is gone: holdfast crm_resource --cleanup --resource {resource}"
                         ),
                     });
                 }

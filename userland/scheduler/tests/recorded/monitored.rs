@@ -319,7 +319,7 @@ fn some_recorded_cases_are_shown_as_the_peer_shows_them_now() {
 /// Writes the floor: `cargo nextest run -p scheduler --run-ignored only recorded_anew`, then set [`RECORDED_AT`]. Says what is
 /// shown otherwise, which must not be recorded.
 #[test]
-#[ignore = "records"]
+#[ignore = "writes the floor anew from the installed crm_mon: cargo test -p scheduler --test recorded recorded_anew -- --ignored"]
 fn recorded_anew() {
     let Some(cases) = cases().filter(|_| peer()) else { return };
     let documents = documents(&cases);
