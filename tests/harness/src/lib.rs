@@ -24,6 +24,7 @@ mod namespace;
 mod network;
 mod node;
 mod processes;
+pub mod reference;
 mod relay;
 mod requirements;
 mod witness;
