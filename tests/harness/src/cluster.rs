@@ -20,6 +20,7 @@ use crate::namespace::Namespace;
 use crate::network::{ROUTER, Switch};
 use crate::node::{Nodes, Slot};
 use crate::processes::Process;
+use crate::recorder::{AgentFault, Record, Recorder, overlaps};
 use crate::relay::{Relay, Weather};
 use crate::witness::Witness;
 use crate::work::{Turn, WorkDir, patience, random_bytes};
@@ -45,6 +46,7 @@ pub struct Cluster {
     switch: Mutex<Switch>,
     router: Mutex<Option<Namespace>>,
     witness: Witness,
+    recorder: Recorder,
     bin_dir: Option<PathBuf>,
     // The kernel takes them away with the last that has them open.
     _loops: Vec<File>,
@@ -82,6 +84,9 @@ impl Cluster {
             for sub in ["etc", "state", "log"] {
                 fs::create_dir_all(dir.join(sub))?;
             }
+            if options.state_mib > 0 {
+                file_system(&dir.join("state.image"), options.state_mib)?;
+            }
             fs::write(dir.join("etc/holdfast.conf"), &conf)?;
             fs::write(dir.join("etc/authkey"), &key)?;
         }
@@ -109,6 +114,8 @@ impl Cluster {
         let switch = Mutex::new(switch);
         let fence = FenceDevice::new(dir.path(), Arc::clone(&nodes) as _)?;
         let witness = Witness::new(dir.path())?;
+        let holdfast = bin_dir.as_deref().unwrap_or(Path::new("/usr/bin")).join("holdfast");
+        let recorder = Recorder::new(dir.path(), witness.dir(), &holdfast)?;
         let service = witness.program();
         let cib = cib.xml(options.nodes).replace(crate::config::SERVICE, &service.to_string_lossy());
         fs::write(dir.path().join("cib.xml"), cib)?;
@@ -122,6 +129,7 @@ impl Cluster {
             switch,
             router: Mutex::new(None),
             witness,
+            recorder,
             bin_dir,
             _loops: loops,
             dir,
@@ -287,6 +295,8 @@ impl Cluster {
     /// # Errors
     /// As for [`Self::start`].
     pub fn start_ring(&self, node: u32) -> Result<()> {
+        // Whatever ran here is over: with the power, or ended by the guardian of the ring's daemon.
+        self.recorder.life(&node_name(node))?;
         match self.options.daemon {
             "corosync" => {
                 // Where it looks for it.
@@ -484,6 +494,49 @@ impl Cluster {
         self.all().into_iter().filter(runs).collect()
     }
 
+    /// From now on an operation of a resource of [`crate::RECORD_AGENT`] on a node fails or hangs; `None`: does what it should.
+    pub fn set_agent(&self, resource: &str, node: u32, operation: &str, fault: Option<AgentFault>) {
+        self.recorder.set(resource, &node_name(node), operation, fault);
+    }
+
+    /// What those resources have stamped, oldest first.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        self.recorder.records()
+    }
+
+    /// The services of those resources that run on a node now.
+    #[must_use]
+    pub fn recorded_services(&self, node: u32) -> Vec<String> {
+        let mut all: Vec<_> = self.processes(node).iter().filter_map(|p| self.recorder.instance(p)).collect();
+        all.sort();
+        all
+    }
+
+    /// Fills the disk of a node's state to the last byte, or gives the room back.
+    ///
+    /// # Errors
+    /// When the node is off, or has no disk of its own ([`Options::state_mib`]).
+    pub fn fill_disk(&self, node: u32, full: bool) -> Result<()> {
+        ensure!(self.options.state_mib > 0, "the nodes of this cluster have no disks of their own");
+        let script = match full {
+            true => "cat /dev/zero > /var/lib/holdfast/filler 2>/dev/null; test -s /var/lib/holdfast/filler",
+            false => "rm -f /var/lib/holdfast/filler",
+        };
+        let out = self.exec(node, "sh", &["-c", script])?;
+        ensure!(out.status.success(), "the disk of n{node}: {out:?}");
+        Ok(())
+    }
+
+    /// Lets the disk of a node's state take nothing: whoever writes waits, until it is let go on.
+    ///
+    /// # Errors
+    /// As for [`Self::fill_disk`].
+    pub fn freeze_disk(&self, node: u32, frozen: bool) -> Result<()> {
+        ensure!(self.options.state_mib > 0, "the nodes of this cluster have no disks of their own");
+        self.slot(node).freeze(frozen)
+    }
+
     /// Every start of a service so far, as `SECONDS SERVICE NODE`.
     #[must_use]
     pub fn service_starts(&self) -> Vec<String> {
@@ -495,7 +548,8 @@ impl Cluster {
     /// # Panics
     /// When one did.
     pub fn assert_nothing_ran_twice(&self) {
-        let violations = self.witness.violations();
+        let mut violations = self.witness.violations();
+        violations.extend(overlaps(&self.recorder.records()));
         assert!(violations.is_empty(), "{violations:#?}\n{}", self.report());
     }
 
@@ -636,6 +690,7 @@ impl Cluster {
         command.env_clear();
         command.env("PATH", format!("{bin}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
         command.env("HOLDFAST_FENCE_PATH", self.dir.path().join("agents")).env("RUST_BACKTRACE", "1");
+        command.env("HOLDFAST_OCF_ROOT", self.recorder.root());
         if self.options.exit_scope == "run-dir" {
             command.env("HOLDFAST_RUN_DIR", "/run/holdfast").env("HOLDFAST_STATE_DIR", "/var/lib/holdfast");
         }
@@ -684,6 +739,15 @@ fn loop_device(image: &Path, path: &Path) -> Result<File> {
     run("losetup", &["--detach".as_ref(), device.as_ref()])?;
     run("cp", &["-a".as_ref(), device.as_ref(), path.as_os_str()])?;
     opened.with_context(|| format!("opening {device}"))
+}
+
+/// Makes an ext4 file system in a file.
+fn file_system(image: &Path, mib: u32) -> Result<()> {
+    File::create(image)?.set_len(u64::from(mib) << 20)?;
+    let out =
+        Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image).output().context("running mkfs.ext4")?;
+    ensure!(out.status.success(), "mkfs.ext4: {out:?}");
+    Ok(())
 }
 
 /// What a quorum disk holds before anybody has written to it.

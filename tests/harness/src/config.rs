@@ -38,6 +38,9 @@ pub struct Options {
     pub disk: &'static str,
     /// A machine more, in no node list and with the id behind the last one's: for a server that the nodes ask.
     pub spare: bool,
+    /// Each node keeps its state on a file system of its own, of so many mebibytes, for
+    /// [`crate::Cluster::fill_disk`] and [`crate::Cluster::freeze_disk`]; 0: in a folder.
+    pub state_mib: u32,
     /// More lines for the `totem` section.
     pub totem: &'static str,
     /// More lines for the `quorum` section.
@@ -85,6 +88,7 @@ impl Default for Options {
             disk_tko: 5,
             disk: "",
             spare: false,
+            state_mib: 0,
             totem: "",
             quorum: "",
             more: "",
@@ -219,6 +223,20 @@ impl Cib {
     pub fn monitored_every(mut self, interval: &str) -> Self {
         let every = |interval: &str| format!("name=\"monitor\" interval=\"{interval}\"");
         self.resources = self.resources.replace(&every("5s"), &every(interval));
+        self
+    }
+
+    /// Adds resources as they are written.
+    #[must_use]
+    pub fn resource(mut self, xml: &str) -> Self {
+        self.resources.push_str(xml);
+        self
+    }
+
+    /// Adds a constraint as it is written.
+    #[must_use]
+    pub fn constraint(mut self, xml: &str) -> Self {
+        self.constraints.push_str(xml);
         self
     }
 

@@ -81,6 +81,8 @@ struct Life {
     disks: Vec<FaultyDisk>,
     space: Option<Namespace>,
     daemons: Vec<(String, Child)>,
+    /// Its file system takes nothing.
+    frozen: bool,
 }
 
 impl Slot {
@@ -122,6 +124,9 @@ impl Slot {
         life.wake_parents();
         // Nor while somebody in it waits for a disk.
         life.disks.iter().for_each(FaultyDisk::release);
+        if std::mem::take(&mut life.frozen) {
+            thaw(&life)?;
+        }
         if let Some(mut space) = life.space.take() {
             space.kill().with_context(|| format!("switching {} off", self.name))?;
         }
@@ -137,6 +142,21 @@ impl Slot {
         if let Some(disk) = lock(&self.life).disks.get(disk as usize) {
             disk.set(fault);
         }
+    }
+
+    /// Stops and lets go on whoever writes to the file system of its state. Nothing while the node is off.
+    pub(crate) fn freeze(&self, frozen: bool) -> Result<()> {
+        let mut life = lock(&self.life);
+        if life.frozen == frozen || life.space.is_none() {
+            return Ok(());
+        }
+        if frozen {
+            fsfreeze(&life, "--freeze")?;
+        } else {
+            thaw(&life)?;
+        }
+        life.frozen = frozen;
+        Ok(())
     }
 
     pub(crate) fn disk_requests(&self, disk: u32) -> DiskRequests {
@@ -168,6 +188,19 @@ impl Slot {
     }
 }
 
+fn thaw(life: &Life) -> Result<()> {
+    fsfreeze(life, "--unfreeze")
+}
+
+/// From outside: nobody in the node might be able to.
+fn fsfreeze(life: &Life, how: &str) -> Result<()> {
+    let Some(space) = &life.space else { return Ok(()) };
+    let dir = format!("/proc/{}/root/var/lib/holdfast", space.init());
+    let out = Command::new("fsfreeze").args([how, &dir]).output().context("running fsfreeze")?;
+    ensure!(out.status.success(), "fsfreeze {how}: {out:?}");
+    Ok(())
+}
+
 /// The machine as a node sees it: `$1` its name, `$2` its folder. Private: `/run`, `/dev/shm`, and as overlays, so that
 /// the distribution's files are there, `/etc`, `/usr/sbin` (with the fence agent), `/var/lib` and `/var/log`; what
 /// Holdfast and Pacemaker keep in `/var/lib` outlives the node; a `/dev` of harmless devices, without watchdogs, disks
@@ -176,7 +209,12 @@ const SETUP: &str = r#"
 hostname "$1"
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/lock /run/resource-agents /run/holdfast
-mkdir /run/.dev /run/.overlay
+mkdir /run/.dev /run/.overlay /run/.state
+if [ -e "$2/state.image" ]; then
+    # The kernel takes its time with the file system of a life that has ended, and one must not be there twice.
+    while [ -n "$(losetup --associated "$2/state.image")" ]; do sleep 0.05; done
+    mount -o loop "$2/state.image" /run/.state
+fi
 mount -t tmpfs -o mode=755 dev /run/.dev
 mkdir /run/.dev/shm
 for device in full null random tty urandom zero; do
@@ -199,7 +237,12 @@ rm -rf /etc/holdfast/* /etc/corosync/*
 cp "$2/etc/holdfast.conf" "$2/etc/authkey" /etc/holdfast/
 chmod 400 /etc/holdfast/authkey
 echo "$1" > /etc/hostname
-mount --bind "$2/state" /var/lib/holdfast
+if [ -e "$2/state.image" ]; then
+    mount --move /run/.state /var/lib/holdfast
+    rm -f /var/lib/holdfast/filler
+else
+    mount --bind "$2/state" /var/lib/holdfast
+fi
 if [ -d /var/lib/pacemaker ]; then
     [ -d "$2/pacemaker" ] || cp -a /var/lib/pacemaker "$2/pacemaker"
     mount --bind "$2/pacemaker" /var/lib/pacemaker

@@ -31,6 +31,11 @@ impl Witness {
         self.dir.join("serve")
     }
 
+    /// The folder that all nodes see.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Whether this process is an instance of the service.
     pub(crate) fn is_instance(&self, process: &Process, service: &str) -> bool {
         let held = fs::read_link(format!("/proc/{}/fd/9", process.pid));

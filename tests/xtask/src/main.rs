@@ -25,8 +25,10 @@ Usage: cargo xtask COMMAND
   times   Do every fault to clusters of virtual machines and print the table of how long survivors take until they have their new
           configuration, by the host's clock (decision 28). The table is left in target/times.txt. For a quiet machine.
   soak    Run what draws its faults at random for longer than the tests do: the simulator, real daemons with quorum disks that fail,
-          virtual machines that are killed, stopped and cut off. A third of the time each; docs/soak.md says what was run.
+          twenty resources to which anything is done, virtual machines that are killed, stopped and cut off. A quarter of the time
+          each; docs/soak.md says what was run.
           --minutes N   for so long (default 30)
+          --resources   all of it for the resources
   tidy    Check dependency arrows, unsafe code, module comments, stray machine paths, and that the tests which the
           tables of docs/SPECIFICATION.md name are there.
 
@@ -48,11 +50,10 @@ fn main() -> ExitCode {
         ["deb"] => deb::run(true),
         ["deb", "--no-build"] => deb::run(false),
         ["times"] => times::run(),
-        ["soak"] => soak::run(30),
-        ["soak", "--minutes", minutes] => match minutes.parse() {
-            Ok(minutes @ 1..) => soak::run(minutes),
-            _ => {
-                eprintln!("xtask: --minutes {minutes}: write a number of minutes, e.g. 90");
+        ["soak", rest @ ..] => match soak::Plan::parse(rest) {
+            Some(plan) => soak::run(&plan),
+            None => {
+                eprintln!("xtask: soak {}: write --minutes N, --resources, or both", rest.join(" "));
                 return ExitCode::from(64);
             }
         },

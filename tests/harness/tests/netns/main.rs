@@ -25,6 +25,7 @@ mod resources;
 mod rows;
 mod sbd;
 mod scale;
+mod turmoil;
 mod votequorum;
 mod weather;
 mod why_down;
