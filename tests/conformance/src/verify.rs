@@ -110,7 +110,8 @@ fn change(element: &mut Element, dice: &mut Dice, ids: &[String]) -> String {
             format!("{place}: an unknown element inside")
         }
         (5, _) if !element.children.is_empty() => {
-            let gone = element.children.remove(dice.below(element.children.len()));
+            let which = dice.below(element.children.len());
+            let gone = element.children.remove(which);
             format!("{place}: no <{} id={:?}>", gone.name, gone.id())
         }
         (6, _) if !element.children.is_empty() => {

@@ -79,11 +79,11 @@ pub fn document(recipe: &[u8]) -> Element {
     }
     let schema = rest.one(&["pacemaker-3.7", "pacemaker-2.5", "pacemaker-1.2"]);
     let root = Element::new("cib").with("validate-with", schema).with("have-quorum", rest.one(&["1", "0"]));
-    Element { children: vec![configuration, within("status", states)], ..root.with("dc-uuid", "1") }
+    Element { children: vec![configuration, within("status", states)].into(), ..root.with("dc-uuid", "1") }
 }
 
 fn within(name: &str, children: Vec<Element>) -> Element {
-    Element { children, ..Element::new(name) }
+    Element { children: children.into(), ..Element::new(name) }
 }
 
 /// What is left of the bytes; behind their end come noughts.
@@ -151,7 +151,7 @@ impl Recipe<'_> {
             }
             2 | 3 if depth < 1 => {
                 let clone = Element::new(self.one(&["clone", "master"])).with("id", id);
-                Element { children: vec![self.resource(1)], ..clone }
+                Element { children: vec![self.resource(1)].into(), ..clone }
             }
             4 if depth < 1 => self.bundle(id),
             _ => self.primitive(id),
@@ -193,7 +193,7 @@ impl Recipe<'_> {
         let docker = docker.with("replicas-per-host", self.one(&["1", "2", "0"]));
         let network = Element::new("network").with("ip-range-start", self.one(&["10.0.0.1", "x", ""]));
         let mut bundle = Element::new("bundle").with("id", id);
-        bundle.children = vec![docker, network.with("control-port", "3121")];
+        bundle.children = vec![docker, network.with("control-port", "3121")].into();
         if self.below(2) == 0 {
             let inside = self.one(&IDS);
             bundle.children.push(self.primitive(inside));
@@ -209,7 +209,7 @@ impl Recipe<'_> {
             1 => {
                 let location =
                     Element::new("rsc_location").with("rsc-pattern", "^(.)").with("role", self.one(&ROLES));
-                Element { children: vec![self.rule(0)], ..location }
+                Element { children: vec![self.rule(0)].into(), ..location }
             }
             2 => Element::new("rsc_colocation")
                 .with("rsc", a)
@@ -282,7 +282,7 @@ impl Recipe<'_> {
             history.push(entry);
         }
         let list = within("lrm_resources", history);
-        state.children.push(Element { children: vec![list], ..Element::new("lrm").with("id", &id) });
+        state.children.push(Element { children: vec![list].into(), ..Element::new("lrm").with("id", &id) });
         state
     }
 }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod acl;
+mod children;
 mod condition;
 mod date;
 mod digest;
@@ -39,6 +40,7 @@ mod values;
 mod write;
 pub mod xpath;
 
+pub use children::Children;
 pub use condition::{Attributes, Facts, compare_versions};
 pub use date::Moment;
 pub use digest::{md5_hex, on_disk as digest_on_disk, versioned as digest_versioned};

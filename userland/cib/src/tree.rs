@@ -1,5 +1,6 @@
 //! The tree: elements with attributes and children in document order, and where each stood.
 
+use crate::children::Children;
 use crate::pairs::Pairs;
 
 /// A place in the document, both counted from 1. Trees made by hand have 0.
@@ -19,7 +20,7 @@ pub struct Element {
     /// Its attributes, in document order.
     pub attributes: Pairs,
     /// Its children, in document order.
-    pub children: Vec<Element>,
+    pub children: Children,
     /// Where it begins. Takes no part in comparisons.
     pub position: Position,
 }
@@ -76,7 +77,7 @@ impl Element {
         Self {
             name: self.name.clone(),
             attributes: self.attributes.clone(),
-            children: Vec::new(),
+            children: Children::default(),
             position: self.position,
         }
     }
@@ -103,7 +104,8 @@ impl Element {
         if self.id() == Some(id) {
             return Some(self);
         }
-        self.children.iter_mut().find_map(|c| c.find_id_mut(id))
+        let at = self.children.iter().position(|c| c.find_id(id).is_some())?;
+        self.children[at].find_id_mut(id)
     }
 }
 

@@ -139,7 +139,7 @@ fn access_lists(acls: &mut Element, changes: &mut Vec<Change>) {
         roles.push(element);
         roles.extend(own);
     }
-    acls.children = roles;
+    acls.children = roles.into();
 }
 
 fn access_entry(entry: &mut Element, changes: &mut Vec<Change>) {
@@ -485,8 +485,8 @@ fn to_defaults(configuration: &mut Element, section: &str, mut pairs: Vec<Elemen
         }
     } else if !pairs.is_empty() {
         let id = format!("{NEW_ID}-{}", section.replace('_', "-"));
-        let block = Element { children: pairs, ..Element::new("meta_attributes").with("id", &id) };
-        configuration.children.push(Element { children: vec![block], ..Element::new(section) });
+        let block = Element { children: pairs.into(), ..Element::new("meta_attributes").with("id", &id) };
+        configuration.children.push(Element { children: vec![block].into(), ..Element::new(section) });
     }
 }
 
@@ -649,7 +649,7 @@ fn requires_of_operations(element: &mut Element, id: &str, changes: &mut Vec<Cha
                         kept.push(pair);
                     }
                 }
-                block.children = kept;
+                block.children = kept.into();
                 if counts && !taken.is_empty() {
                     let mut copy = Element { position: block.position, ..Element::new("meta_attributes") };
                     copy.attributes = block.attributes.iter().filter(|(n, _)| *n != "id").collect();
@@ -666,7 +666,7 @@ fn requires_of_operations(element: &mut Element, id: &str, changes: &mut Vec<Cha
         && free
     {
         let block = Element::new("meta_attributes").with("id", &format!("{NEW_ID}{id}-meta"));
-        made.push(Element { position: pair.position, children: vec![pair], ..block });
+        made.push(Element { position: pair.position, children: vec![pair].into(), ..block });
         free = false;
     }
     // Of the blocks without a rule the last one counts, meta-attributes before parameters.
@@ -738,7 +738,7 @@ fn operation(op: &mut Element, resource: &str, own: &BTreeSet<String>, changes: 
         } else {
             let position = op.position;
             let block = Element::new("meta_attributes").with("id", &format!("{NEW_ID}{op_id}-meta"));
-            op.children.push(Element { position, children: moved, ..block });
+            op.children.push(Element { position, children: moved.into(), ..block });
         }
     }
     op.children.extend(conditional);

@@ -234,8 +234,10 @@ impl Attributes {
             );
         }
         let has_any = !set.children.is_empty();
-        has_any
-            .then(|| Element { children: vec![set], ..Element::new("transient_attributes").with("id", &id) })
+        has_any.then(|| Element {
+            children: vec![set].into(),
+            ..Element::new("transient_attributes").with("id", &id)
+        })
     }
 }
 

@@ -111,8 +111,7 @@ impl Manager {
         }
         own.extend(node.leaving.map(|at| ("shutdown", at.to_string())));
         state.children.extend(self.replica.attributes.element(id, &own));
-        let mut resources = Element::new("lrm_resources");
-        resources.children.extend(node.history.values().map(crate::history::History::element));
+        let resources = Element { children: node.history.elements(), ..Element::new("lrm_resources") };
         if node.standing == Standing::Online || !resources.children.is_empty() {
             state.children.push(lrm(id, resources));
         }

@@ -19,6 +19,7 @@ impl Manager {
     /// Decides what to do. Called when all inputs of a turn are in, and when [`Self::next_timeout`] is due.
     pub fn turn(&mut self, now: Now) {
         self.now = now;
+        self.take_configuration();
         self.send_snapshot();
         self.run_fence_agents();
         if self.is_dc() {

@@ -1,9 +1,11 @@
 //! What a resource has been through on a node, in the form that Pacemaker's history has (`lrm_resource` and its
 //! `lrm_rsc_op`), so that the scheduler, crm_mon and whoever else reads a CIB's status reads ours.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 
-use cib::Element;
+use cib::{Children, Element};
 use scheduler::transition::{Action, Descriptor};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,42 @@ pub(crate) struct History {
     pub(crate) by_key: BTreeMap<String, Entry>,
     /// An operation under way.
     pub(crate) pending: Option<Pending>,
+}
+
+/// What the resources of a node have been through, by their names there. What stands of it in the status is made once for all who
+/// read it before the next change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Histories {
+    of: BTreeMap<String, History>,
+    shown: OnceCell<Children>,
+}
+
+impl From<BTreeMap<String, History>> for Histories {
+    fn from(of: BTreeMap<String, History>) -> Self {
+        Self { of, shown: OnceCell::new() }
+    }
+}
+
+impl Deref for Histories {
+    type Target = BTreeMap<String, History>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.of
+    }
+}
+
+impl DerefMut for Histories {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.shown.take();
+        &mut self.of
+    }
+}
+
+impl Histories {
+    /// An `lrm_resource` of each.
+    pub(crate) fn elements(&self) -> Children {
+        self.shown.get_or_init(|| self.of.values().map(History::element).collect()).clone()
+    }
 }
 
 /// What a resource does on a node.

@@ -73,6 +73,14 @@ pub struct Manager {
     /// Changes of the configuration under way from here: request, who asked.
     pub(crate) changes: BTreeMap<u64, u64>,
     pub(crate) last_change: u64,
+    /// The configuration is another one than at the last turn.
+    pub(crate) reconfigured: bool,
+    /// The configuration is to be saved.
+    pub(crate) unsaved: bool,
+    /// Answers to changes, which are told after the save that they wait for.
+    pub(crate) answers: Vec<Output>,
+    /// Fence devices that constraints keep from nodes: device and node's name, as the last plan knows it.
+    pub(crate) device_bans: Vec<(String, String)>,
     /// Orders of ours that have not been delivered.
     pub(crate) undelivered: Vec<Order>,
     /// What was decided last, so that the log says it once.
@@ -129,6 +137,10 @@ impl Manager {
             fence_waiters: BTreeMap::new(),
             changes: BTreeMap::new(),
             last_change: 0,
+            reconfigured: false,
+            unsaved: false,
+            answers: Vec::new(),
+            device_bans: Vec::new(),
             undelivered: Vec::new(),
             last_decisions: Vec::new(),
             own_stops: None,
@@ -319,7 +331,7 @@ impl Manager {
         if self.formed_at.is_none() {
             self.formed_at = Some(self.now.boot);
             // What was read from a file named at start is ours from now on.
-            self.outputs.push_back(Output::Save(self.replica.cib.to_xml()));
+            self.unsaved = true;
         }
         self.dc_changed(dc_before);
     }
@@ -341,8 +353,20 @@ impl Manager {
         let (old, new) = (self.replica.cib.version, cib.version);
         self.log(Level::INFO, format!("Configuration {new} replaces {old}: {whose}"));
         self.replica.cib = cib;
-        self.outputs.push_back(Output::Save(self.replica.cib.to_xml()));
-        self.configured();
+        (self.reconfigured, self.unsaved) = (true, true);
+        self.happened(Cause::Operator, "the configuration changed");
+        self.abort("the configuration changed");
+    }
+
+    /// What the changes of a turn come to is looked at and saved once, and then they are answered.
+    pub(crate) fn take_configuration(&mut self) {
+        if std::mem::take(&mut self.reconfigured) {
+            self.configured();
+        }
+        if std::mem::take(&mut self.unsaved) {
+            self.outputs.push_back(Output::Save(self.replica.cib.to_xml()));
+        }
+        self.outputs.extend(self.answers.drain(..));
     }
 
     /// The configuration is another one.
@@ -352,15 +376,10 @@ impl Manager {
         for problem in problems {
             self.log(Level::WARN, format!("Configuration: {problem}"));
         }
-        if self.is_dc() {
-            self.set_candidates();
-        }
         self.own_stops = None;
         self.named = false;
         self.say(Said::Watch(advice::watched(self.replica.cib.tree())));
         self.outputs.push_back(Output::Alerts(crate::alerts::agents(self.replica.cib.tree())));
-        self.happened(Cause::Operator, "the configuration changed");
-        self.abort("the configuration changed");
     }
 
     fn dc_changed(&mut self, before: Option<u32>) {
@@ -390,8 +409,9 @@ impl Manager {
         }
     }
 
-    fn set_candidates(&mut self) {
-        let candidates = Power::candidates(self.config.me, &self.replica.order, &self.device_bans());
+    /// Who may run agents of fence devices.
+    pub(crate) fn set_candidates(&mut self) {
+        let candidates = self.candidates();
         self.power.fencer.set_candidates(self.now.boot, candidates);
     }
 
@@ -540,7 +560,7 @@ impl Manager {
             Ok(serde_json::json!({ "version": self.replica.cib.version.to_string() }))
         };
         if let Some(conn) = mine {
-            self.outputs.push_back(Output::Reply { conn, answer });
+            self.answers.push(Output::Reply { conn, answer });
         }
     }
 
@@ -561,7 +581,7 @@ impl Manager {
                 Ok(()) => serde_json::json!({ "xml": null }),
                 Err(refusal) => serde_json::to_value(refusal).unwrap_or_default(),
             };
-            self.outputs.push_back(Output::Reply { conn, answer: Ok(answer) });
+            self.answers.push(Output::Reply { conn, answer: Ok(answer) });
         }
     }
 

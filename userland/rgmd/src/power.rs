@@ -94,19 +94,20 @@ impl Power {
     pub(crate) fn next_timeout(&self) -> Option<Boottime> {
         self.given_up.values().copied().chain(self.fencer.next_timeout()).min()
     }
-
-    /// Members that may run agents, this one first, without devices that constraints keep from them.
-    pub(crate) fn candidates(me: u32, members: &[u32], bans: &[(String, String, NodeId)]) -> Vec<Candidate> {
-        let mut members: Vec<u32> = members.to_vec();
-        members.sort_by_key(|m| *m != me);
-        let banned = |node: u32| {
-            bans.iter().filter(|(_, _, n)| n.get() == node).map(|(_, resource, _)| resource.clone()).collect()
-        };
-        members.into_iter().map(|m| Candidate { node: NodeId::new(m), banned_devices: banned(m) }).collect()
-    }
 }
 
 impl Manager {
+    /// Members that may run agents, this one first, without devices that constraints keep from them.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let mut members = self.replica.order.clone();
+        members.sort_by_key(|m| *m != self.config.me);
+        let banned = |node: u32| {
+            let name = self.replica.name(node);
+            self.device_bans.iter().filter(|(_, n)| *n == name).map(|(device, _)| device.clone()).collect()
+        };
+        members.into_iter().map(|m| Candidate { node: NodeId::new(m), banned_devices: banned(m) }).collect()
+    }
+
     /// Tells all members what the ring daemon knows of deaths that they wait for.
     pub(crate) fn confirm_deaths(&mut self) {
         let waited = self
@@ -175,14 +176,6 @@ impl Manager {
         });
         all.extend(planned);
         all
-    }
-
-    /// Fence devices that constraints keep from nodes: constraint, device, node.
-    pub(crate) fn device_bans(&self) -> Vec<(String, String, NodeId)> {
-        let now = cib::Moment(crate::duties::unix_seconds(self.now.wall));
-        let bans = scheduler::decide(&self.document(), now).map(|d| d.bans).unwrap_or_default();
-        let id = |name: &str| self.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
-        bans.into_iter().filter_map(|b| Some((b.constraint, b.resource, NodeId::new(id(&b.node)?)))).collect()
     }
 
     fn drain_fencer(&mut self) {

@@ -8,7 +8,7 @@ use holdfast_types::Boottime;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
-use crate::history::{Entry, History, Pending};
+use crate::history::{Entry, Histories, History, Pending};
 use crate::local::is_recorded;
 use crate::message::{Order, StateReport, Tag};
 
@@ -54,7 +54,7 @@ pub(crate) struct Node {
     /// It has said goodbye: nothing runs there, nothing is started there.
     pub(crate) goodbye: Option<bool>,
     /// What its resources have been through.
-    pub(crate) history: BTreeMap<String, History>,
+    pub(crate) history: Histories,
     /// Since when it stands so, on this member's clock.
     pub(crate) since: Boottime,
 }

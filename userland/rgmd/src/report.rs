@@ -237,7 +237,7 @@ impl Manager {
     fn pending_report(&self) -> Vec<PendingAction> {
         let mut pending: Vec<PendingAction> = Vec::new();
         for (id, node) in &self.replica.nodes {
-            for (resource, on) in &node.history {
+            for (resource, on) in node.history.iter() {
                 if let Some(p) = &on.pending {
                     let since = unix_seconds(self.now.wall).saturating_sub(p.entry.changed_at);
                     pending.push(PendingAction {
@@ -277,7 +277,7 @@ impl Manager {
     fn failed_report(&self) -> Vec<FailedAction> {
         let mut failed = Vec::new();
         for (id, node) in &self.replica.nodes {
-            for (resource, on) in &node.history {
+            for (resource, on) in node.history.iter() {
                 let entry = on.failed.as_ref().filter(|e| {
                     // What a probe finds is no failure where the resource is seen well since.
                     !(e.is_probe() && matches!(e.rc, 0 | 8)) || on.activity == Activity::Failed

@@ -34,7 +34,9 @@ impl Store {
                 if let Ok(before) = fs::read_to_string(&path) {
                     history.add(&before);
                 }
-                while let Ok((number, text)) = work.recv() {
+                while let Ok(first) = work.recv() {
+                    // What came while the disk was busy is saved at once: the last of it is all of it, and one step of the history.
+                    let (number, text) = work.try_iter().last().unwrap_or(first);
                     history.add(&text);
                     if report.send((number, save(&path, &text))).is_err() {
                         return;
@@ -45,7 +47,7 @@ impl Store {
         Ok(Self { queue: Some(queue), done, thread: Some(thread) })
     }
 
-    /// Queues a document; its number comes back from [`Self::poll_done`].
+    /// Queues a document; its number, or that of a later one that stands for it, comes back from [`Self::poll_done`].
     pub(crate) fn save(&self, number: u64, text: String) {
         if let Some(queue) = &self.queue {
             // The thread lives as long as this handle.
@@ -177,6 +179,29 @@ mod tests {
         let entries = History::of(&dir).entries().unwrap();
         let of: Vec<_> = entries.iter().map(|e| e.document().unwrap().find_id("g").is_some()).collect();
         assert_eq!(of, [false, true]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_comes_while_the_disk_is_busy_is_saved_at_once() {
+        let dir = std::env::temp_dir().join(format!("rgmd-group-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (sender, receiver) = unbounded();
+        let store = Store::start(&dir, move || sender.send(()).unwrap()).unwrap();
+        let epoch = |n: u64| EMPTY.replace("epoch=\"0\"", &format!("epoch=\"{n}\""));
+        for number in 1..=200 {
+            store.save(number, epoch(number));
+        }
+        let mut saved = Vec::new();
+        while saved.last() != Some(&200) {
+            receiver.recv().unwrap();
+            while let Some((number, result)) = store.poll_done() {
+                result.unwrap();
+                saved.push(number);
+            }
+        }
+        assert!(saved.is_sorted(), "{saved:?}");
+        assert_eq!(first_cib(&dir, None).ok().map(|c| c.version.epoch), Some(200));
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -85,7 +85,7 @@ impl Sync {
                 fenced: false,
                 leaving: hello.leaving,
                 goodbye: None,
-                history: hello.history.clone(),
+                history: hello.history.clone().into(),
                 since: entry.since,
             };
             if !continues {

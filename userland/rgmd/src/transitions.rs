@@ -91,6 +91,11 @@ impl Manager {
             Ok(decision) => decision,
             Err(error) => return self.log(Level::ERROR, format!("No decision is possible: {error}")),
         };
+        let bans: Vec<_> = decision.bans.iter().map(|b| (b.resource.clone(), b.node.clone())).collect();
+        if bans != self.device_bans {
+            self.device_bans = bans;
+            self.set_candidates();
+        }
         let interval = self.replica.cib.options.recheck_interval_ms;
         let recheck = (interval > 0).then(|| self.now.boot + Span::from_millis(interval));
         let by = decision.graph.head.recheck_by.as_ref().and_then(|at| at.parse::<i64>().ok());

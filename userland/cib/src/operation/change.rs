@@ -182,11 +182,30 @@ fn modify(
 
 /// Merges into the first element, at or below this one, that has the same name and id.
 fn update_first(target: &mut Element, update: &Element) -> bool {
+    let mut place = Place::new();
+    if !find_first(target, update, &mut place) {
+        return false;
+    }
+    let first = target.at_mut(&place);
+    first.is_some_and(|first| {
+        merge(first, update);
+        true
+    })
+}
+
+/// Where it is, looked for without taking a copy of what is not changed.
+fn find_first(target: &Element, update: &Element, place: &mut Place) -> bool {
     if target.name == update.name && target.id() == update.id() {
-        merge(target, update);
         return true;
     }
-    target.children.iter_mut().any(|child| update_first(child, update))
+    for (at, child) in target.children.iter().enumerate() {
+        place.push(at);
+        if find_first(child, update, place) {
+            return true;
+        }
+        place.pop();
+    }
+    false
 }
 
 /// Sets the attributes that are given, then does the same with each child: found by its id, or by what it refers to, or as the first
@@ -237,16 +256,32 @@ fn expanded(name: &str, value: &str, old: Option<&str>) -> Option<String> {
 }
 
 /// What was set by `name++` where nothing was before counts from nothing.
-pub(super) fn expand_all(element: &mut Element) {
-    let counts: Vec<(String, String)> = element
-        .attributes
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), expanded(name, value, None)?)))
-        .collect();
-    for (name, value) in counts {
-        element.attributes.insert(&name, value);
+pub(super) fn expand_all(root: &mut Element) {
+    let mut places = Vec::new();
+    counting(root, &mut Place::new(), &mut places);
+    for element in places {
+        let Some(element) = root.at_mut(&element) else { continue };
+        let counts: Vec<(String, String)> = element
+            .attributes
+            .iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), expanded(name, value, None)?)))
+            .collect();
+        for (name, value) in counts {
+            element.attributes.insert(&name, value);
+        }
     }
-    element.children.iter_mut().for_each(expand_all);
+}
+
+/// Where something counts on. Only that is changed, so that all else stays shared with what the document was.
+fn counting(element: &Element, place: &mut Place, found: &mut Vec<Place>) {
+    if element.attributes.iter().any(|(name, value)| expanded(name, value, None).is_some()) {
+        found.push(place.clone());
+    }
+    for (at, child) in element.children.iter().enumerate() {
+        place.push(at);
+        counting(child, place, found);
+        place.pop();
+    }
 }
 
 // Create.

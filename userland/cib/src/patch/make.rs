@@ -28,12 +28,14 @@ pub(super) fn diff(from: &Element, to: &Element) -> Result<Option<Element>, Patc
     made.gone(from, to, &step("", from));
     made.changed(from, to, &step("", from));
     let fits = |patch: &Element| apply(from, patch, false).is_ok_and(|new| new == *to);
-    let exact = Element { children: [patch.children.clone(), made.changes].concat(), ..patch.clone() };
+    let exact =
+        Element { children: patch.children.iter().cloned().chain(made.changes).collect(), ..patch.clone() };
     // What is only taken out, changed and put in by place needs no proof.
     if !made.doubtful || fits(&exact) {
         return Ok(Some(exact));
     }
-    let coarse = Element { children: [patch.children.clone(), coarse(from, to)].concat(), ..patch };
+    let coarse =
+        Element { children: patch.children.iter().cloned().chain(coarse(from, to)).collect(), ..patch };
     if fits(&coarse) {
         return Ok(Some(coarse));
     }
@@ -167,7 +169,7 @@ impl Made {
         let mut result = Element::new("change-result");
         let attributes = to.attributes.clone();
         result.children.push(Element { attributes, ..Element::new(&to.name) });
-        self.change("modify", path).children = vec![list, result];
+        self.change("modify", path).children = vec![list, result].into();
     }
 }
 

@@ -70,6 +70,16 @@ pub struct Validated {
 /// Finds everything that is wrong with a document, of whatever schema.
 #[must_use]
 pub fn validate(root: Element) -> Validated {
+    let (root, mut findings) = conforming(root);
+    let usable = findings.iter().all(|f| f.severity != Severity::Error);
+    if usable {
+        findings.extend(meaning::check(&root));
+    }
+    Validated { root, findings, usable }
+}
+
+/// As [`validate`], its grammar only.
+pub(crate) fn conforming(root: Element) -> (Element, Vec<Finding>) {
     let claimed = root.get("validate-with").map(str::to_owned);
     let root = upgrade(root).root;
     let mut findings = Vec::new();
@@ -90,11 +100,7 @@ pub fn validate(root: Element) -> Validated {
     } else {
         findings = grammar::check(&root, schema_of(&root));
     }
-    let usable = findings.iter().all(|f| f.severity != Severity::Error);
-    if usable {
-        findings.extend(meaning::check(&root));
-    }
-    Validated { root, findings, usable }
+    (root, findings)
 }
 
 fn is_known(schema: &str) -> bool {

@@ -143,7 +143,7 @@ fn delete_takes_the_first_that_matches_whole_and_xpath_all() {
     let all = apply(&root, &selected(OperationKind::DeleteAll, "//primitive[@type='Dummy'] | //group", None))
         .unwrap()
         .document;
-    assert_eq!(all.child("configuration").unwrap().child("resources").unwrap().children, []);
+    assert_eq!(all.child("configuration").unwrap().child("resources").unwrap().children.len(), 0);
     let first = apply(&root, &selected(OperationKind::Delete, "//group/primitive", None)).unwrap().document;
     assert!(first.find_id("b").is_none() && first.find_id("c").is_some());
     assert_eq!(apply(&root, &selected(OperationKind::DeleteAll, "//nosuch", None)).unwrap().patch, None);
@@ -169,7 +169,7 @@ fn queries_by_section_xpath_and_path() {
         options: Options { no_children: true, ..Options::default() },
         ..Operation::select("//group")
     };
-    assert_eq!(query(&root, &bare).unwrap().children, []);
+    assert_eq!(query(&root, &bare).unwrap().children.len(), 0);
 }
 
 #[test]

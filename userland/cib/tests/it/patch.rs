@@ -29,13 +29,13 @@ fn element(name: u8, id: u8, value: u8, children: Vec<Element>) -> Element {
     if value > 0 {
         element.attributes.insert("value", value.to_string());
     }
-    element.children = children;
+    element.children = children.into();
     element
 }
 
 fn cib(children: Vec<Element>, epoch: u32) -> Element {
     let mut root = parse(EMPTY).with("epoch", &epoch.to_string());
-    root.children[0].children[2].children = children;
+    root.children[0].children[2].children = children.into();
     root
 }
 

@@ -133,7 +133,7 @@ fn location(
 
 fn inside_constraints(locations: Vec<Element>) -> Element {
     let mut constraints = Element::new("constraints");
-    constraints.children = locations;
+    constraints.children = locations.into();
     constraints
 }
 
