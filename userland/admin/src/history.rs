@@ -211,7 +211,7 @@ mod tests {
     fn resources(history: &History) -> Vec<String> {
         let id = |e: &Entry| {
             let root = e.document().unwrap();
-            assert_eq!(root.child("status").unwrap().children, []);
+            assert_eq!(root.child("status").unwrap().children.len(), 0);
             root.child("configuration").unwrap().children[0].children[0].id().unwrap().to_owned()
         };
         history.entries().unwrap().iter().map(id).collect()
