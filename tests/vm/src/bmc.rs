@@ -1,6 +1,7 @@
 //! A management controller for each machine: `ipmi_sim` of OpenIPMI on the machines' first link, which switches the power of QEMU. It
 //! outlives the machine, as a real one does, and fence agents know no difference.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -20,7 +21,9 @@ use crate::network::{HOST, address};
 
 /// A controller that answers.
 pub(crate) struct Bmc {
-    simulator: Child,
+    /// None while it has no power.
+    simulator: RefCell<Option<Child>>,
+    state: PathBuf,
     requests: PathBuf,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -70,13 +73,30 @@ impl Bmc {
             Arc::new(Shared { plug, wanted: AtomicBool::new(false), orders: Mutex::new(Vec::new()) });
         let serving = Arc::clone(&shared);
         let thread = std::thread::spawn(move || serve(reader, &serving));
-        let log = File::create(state.join("log"))?;
+        let this = Self { simulator: RefCell::new(None), state, requests, shared, thread: Some(thread) };
+        this.plug()?;
+        Ok(this)
+    }
+
+    /// Gives it power.
+    pub(crate) fn plug(&self) -> Result<()> {
+        let state = &self.state;
+        let log = File::options().create(true).append(true).open(state.join("log"))?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", "ipmi_sim", "-n", "-c"]).arg(state.join("lan.conf"));
-        command.arg("-f").arg(state.join("controller")).arg("-s").arg(&state);
+        command.arg("-f").arg(state.join("controller")).arg("-s").arg(state);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let simulator = command.spawn().context("running ipmi_sim")?;
-        Ok(Self { simulator, requests, shared, thread: Some(thread) })
+        self.unplug();
+        *self.simulator.borrow_mut() = Some(command.spawn().context("running ipmi_sim")?);
+        Ok(())
+    }
+
+    /// Takes its power: nobody gets an answer.
+    pub(crate) fn unplug(&self) {
+        if let Some(mut simulator) = self.simulator.borrow_mut().take() {
+            let _ = simulator.kill();
+            let _ = simulator.wait();
+        }
     }
 
     /// Whether it was told to switch the machine on since the last call.
@@ -92,8 +112,7 @@ impl Bmc {
 
 impl Drop for Bmc {
     fn drop(&mut self) {
-        let _ = self.simulator.kill();
-        let _ = self.simulator.wait();
+        self.unplug();
         let told = File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.requests);
         if told.and_then(|mut f| f.write_all(b"quit\n")).is_ok()
             && let Some(thread) = self.thread.take()

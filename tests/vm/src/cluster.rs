@@ -16,7 +16,7 @@ use crate::agent::Answer;
 use crate::bmc::Bmc;
 use crate::initramfs::Initramfs;
 use crate::kernel::{Kernel, output};
-use crate::machine::{Hardware, Machine};
+use crate::machine::{Hardware, Machine, STATE_DISK, disk};
 use crate::network::{Network, address};
 use crate::qmp::Event;
 use crate::system;
@@ -37,6 +37,8 @@ pub struct Options {
     pub nodes: u32,
     /// How many links between them.
     pub links: u8,
+    /// The first link is for services and management controllers, and no ring goes over it.
+    pub service_link: bool,
     /// Megabytes of memory of each.
     pub memory_mib: u32,
     /// The watchdog whose driver is loaded.
@@ -45,6 +47,8 @@ pub struct Options {
     pub panic: u32,
     /// Megabytes of a disk that all machines share as `/dev/vdb`; 0: none.
     pub shared_disk_mib: u32,
+    /// What is on it to begin with: a file, copied. `None`: nothing.
+    pub shared_disk_image: Option<PathBuf>,
     /// Megabytes of a disk with SCSI-3 persistent reservations that all machines share as `/dev/sda`; 0: none.
     pub scsi_disk_mib: u32,
     /// Which target it is behind. The kernel's is one machine more, with the id after that of the last node.
@@ -78,10 +82,12 @@ impl Default for Options {
         Self {
             nodes: 2,
             links: 1,
+            service_link: false,
             memory_mib: 256,
             watchdog: Watchdog::None,
             panic: 1,
             shared_disk_mib: 0,
+            shared_disk_image: None,
             scsi_disk_mib: 0,
             scsi_target: ScsiTarget::Tgt,
             modules: &[],
@@ -107,6 +113,19 @@ pub enum Root {
     /// The distribution with systemd on a disk of the machine's own, as an administrator finds it: none of our programs is installed,
     /// nothing is configured but the network. Configuration and key for all nodes lie in `/root`. Twenty seconds.
     Systemd,
+    /// The distribution with PostgreSQL, agents for resources and fencing, and the cluster's shell, without a service manager, on a disk that
+    /// is only read (`/dev/sda`); our commands stand in for the predecessor's. What is written is gone at the next boot, the daemons' state
+    /// is not. `/var/log/holdfast` is the folder of the host. Eight seconds.
+    Database,
+}
+
+/// A disk of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// What it boots from and where its daemons keep their state: with [`Root::Database`] only.
+    Internal,
+    /// That of all machines.
+    Shared,
 }
 
 /// The watchdog of a machine. It is `/dev/watchdog0`.
@@ -196,7 +215,8 @@ impl Cluster {
         let dir = WorkDir::new(name)?;
         let kernel = Kernel::get(Path::new(build.cache))?;
         // Before this thread moves to a network that has no way to the packages.
-        let system = (options.root == Root::Systemd).then(|| system::image(Path::new(build.cache)));
+        let system =
+            (options.root != Root::Small).then(|| system::image(Path::new(build.cache), options.root));
         let system = system.transpose()?;
         let initramfs = dir.path().join("initramfs");
         let root = root(Initramfs::new(dir.path().join("scratch")), build, &kernel, name, &options)?;
@@ -204,15 +224,22 @@ impl Cluster {
         let mut more: Vec<String> = options.watchdog.arguments().iter().map(|&a| a.to_owned()).collect();
         more.extend(["-name".to_owned(), name.to_owned()]);
         if options.shared_disk_mib > 0 {
-            let disk = dir.path().join(SHARED_DISK);
-            fs::File::create(&disk)?.set_len(u64::from(options.shared_disk_mib) << 20)?;
+            let file = dir.path().join(SHARED_DISK);
+            if let Some(image) = &options.shared_disk_image {
+                output(Command::new("cp").arg("--sparse=always").arg(image).arg(&file))?;
+            }
+            let length = u64::from(options.shared_disk_mib) << 20;
+            fs::File::options().create(true).append(true).open(&file)?.set_len(length)?;
             // One host, one cache for the file: what a machine has written the others read.
-            let drive = format!("if=none,id=shared,file={},format=raw,cache=writethrough", disk.display());
-            let device = "virtio-blk-pci,drive=shared,share-rw=on,write-cache=off";
-            more.extend(["-drive", &drive, "-device", device].map(str::to_owned));
+            more.extend(disk(SHARED_DISK, &file.display().to_string(), ""));
+            let device =
+                format!("drive={SHARED_DISK},share-rw=on,write-cache=off,rerror=report,werror=report");
+            more.extend(["-device".to_owned(), format!("virtio-blk-pci,{device}")]);
         }
-        if options.root == Root::Systemd {
-            more.extend(system::arguments());
+        match (options.root, &system) {
+            (Root::Systemd, _) => more.extend(system::arguments()),
+            (Root::Database, Some(image)) => more.extend(system::shared_arguments(image)),
+            _ => {}
         }
         let kernel_target = options.scsi_disk_mib > 0 && options.scsi_target == ScsiTarget::Kernel;
         let mut hardware = Hardware {
@@ -233,7 +260,7 @@ impl Cluster {
         let target = scsi.map(|mib| Target::start(dir.path(), mib)).transpose()?;
         let machine = |id| Machine::new(id, dir.path().join(node_name(id))).map(RefCell::new);
         let machines: Vec<RefCell<Machine>> = (1..=count).map(machine).collect::<Result<_>>()?;
-        if let Some(system) = system {
+        if let Some(system) = system.filter(|_| options.root == Root::Systemd) {
             machines.iter().try_for_each(|m| m.borrow().install(&system))?;
         }
         if kernel_target || options.bmc {
@@ -326,6 +353,27 @@ impl Cluster {
     #[must_use]
     pub fn bmc_orders(&self, node: u32) -> Vec<(Instant, String)> {
         self.bmcs[node as usize - 1].orders()
+    }
+
+    /// Pulls a management controller's plug: it answers nobody any more.
+    pub fn unplug_bmc(&self, node: u32) {
+        self.bmcs[node as usize - 1].unplug();
+    }
+
+    /// Gives it power again.
+    pub fn plug_bmc(&self, node: u32) {
+        self.bmcs[node as usize - 1].plug().unwrap();
+    }
+
+    /// From now on each read and write of this machine's disk fails, until its power is taken; other machines' do not.
+    pub fn break_disk(&self, node: u32, disk: Disk) {
+        let parts: &[(&str, bool)] = match disk {
+            Disk::Internal => &[(system::ROOT_DISK, true), (STATE_DISK, false)],
+            Disk::Shared => &[(SHARED_DISK, false)],
+        };
+        for (name, read_only) in parts {
+            self.machine(node).borrow_mut().break_disk(name, *read_only).unwrap();
+        }
     }
 
     /// Switches on whatever the controllers were told to.
@@ -602,6 +650,7 @@ impl Drop for Cluster {
     }
 }
 
+/// The file's name, and what QEMU calls the disk.
 const SHARED_DISK: &str = "shared-disk";
 
 /// Modules that every machine needs: its serial port, disk, network, shared folder, randomness, and how it says that it panicked.
@@ -656,7 +705,9 @@ fn root(
         root.file(path, 0o755, content.as_bytes());
     }
     let scsi: &[&str] = if options.scsi_disk_mib > 0 { &["virtio_scsi", "sd_mod"] } else { &[] };
-    let modules = [MODULES, options.watchdog.modules(), scsi, options.modules].concat();
+    let root_disk: &[&str] =
+        if options.root == Root::Database { &["virtio_scsi", "sd_mod", "overlay"] } else { &[] };
+    let modules = [MODULES, options.watchdog.modules(), scsi, root_disk, options.modules].concat();
     let target: &[&str] = match options.scsi_target {
         ScsiTarget::Kernel => KERNEL_MODULES,
         ScsiTarget::Tgt => &[],
@@ -667,8 +718,12 @@ fn root(
     root.file("usr/sbin/kernel-target", 0o755, KERNEL_TARGET.as_bytes());
     root.file("etc/modules", 0o644, modules.join(" ").as_bytes());
     match options.root {
-        Root::Small => {
-            root.link("init", "bin/init");
+        Root::Small | Root::Database => {
+            if options.root == Root::Small {
+                root.link("init", "bin/init");
+            } else {
+                root.file("init", 0o755, system::INIT_WITHOUT_SYSTEMD);
+            }
             let mut inittab = INITTAB.to_vec();
             if !options.at_boot.is_empty() {
                 inittab.extend_from_slice(AT_BOOT);
@@ -694,13 +749,16 @@ fn root(
 
 /// The same file for every node. The times are generous: an emulated machine among others may stand still for a while.
 fn configuration(name: &str, options: &Options) -> String {
+    // A database and the agents of many resources keep an emulated processor busy for longer.
+    let (token, limit) = if options.root == Root::Database { (10_000, 3_000) } else { (4_000, 1_000) };
     let mut text = format!(
-        "totem {{\n version: 2\n cluster_name: {name}\n transport: knet\n token: 4000\n heartbeat_limit: 1000\n}}\nnodelist {{\n"
+        "totem {{\n version: 2\n cluster_name: {name}\n transport: knet\n token: {token}\n heartbeat_limit: {limit}\n}}\nnodelist {{\n"
     );
+    let first = u8::from(options.service_link);
     for node in 1..=options.nodes {
         let _ = writeln!(text, " node {{\n nodeid: {node}\n name: {}", node_name(node));
-        for link in 0..options.links {
-            let _ = writeln!(text, " ring{link}_addr: {}", address(node, link));
+        for link in first..options.links {
+            let _ = writeln!(text, " ring{}_addr: {}", link - first, address(node, link));
         }
         text.push_str(" }\n");
     }
@@ -720,7 +778,7 @@ const AT_BOOT: &[u8] = b"::once:/etc/at-boot\n";
 const RC: &[u8] = br#"#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-mount -t devtmpfs dev /dev
+grep -q ' /dev ' /proc/mounts || mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
 mount -t tmpfs -o mode=755 run /run

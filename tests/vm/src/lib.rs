@@ -29,7 +29,7 @@ mod target;
 mod times;
 
 pub use agent::Answer;
-pub use cluster::{Build, Cluster, Options, Root, Watchdog, skip};
+pub use cluster::{Build, Cluster, Disk, Options, Root, Watchdog, skip};
 pub use qmp::Event;
 pub use target::ScsiTarget;
 pub use times::Fault;

@@ -76,6 +76,15 @@ pub(crate) const DIR: &str = "%DIR%";
 const DISK_MIB: u32 = 16;
 const LAST_WORDS_BYTES: u64 = 1 << 20;
 
+/// What QEMU calls the disk that outlives the machine.
+pub(crate) const STATE_DISK: &str = "state";
+
+/// A disk behind a file, as QEMU's layers `NAME` and, below it, `NAME-file`.
+pub(crate) fn disk(name: &str, file: &str, options: &str) -> Vec<String> {
+    let lower = format!("file.driver=file,file.filename={file},file.node-name={name}-file");
+    vec!["-blockdev".to_owned(), format!("driver=raw,node-name={name},{lower}{options}")]
+}
+
 impl Machine {
     /// Makes its folder and its disk.
     pub(crate) fn new(id: u32, dir: PathBuf) -> Result<Self> {
@@ -172,8 +181,12 @@ impl Machine {
             format!("memory-backend-file,id=erst,mem-path={dir}/erst,size={LAST_WORDS_BYTES},share=on"),
         );
         add("-device", "acpi-erst,memdev=erst".into());
-        add("-drive", format!("if=none,id=disk,file={dir}/disk,format=raw,cache=writeback"));
-        add("-device", "virtio-blk-pci,drive=disk".into());
+        let state = disk(STATE_DISK, &format!("{dir}/disk"), "");
+        add(&state[0], state[1].clone());
+        add(
+            "-device",
+            format!("virtio-blk-pci,drive={STATE_DISK},write-cache=on,rerror=report,werror=report"),
+        );
         add("-fsdev", format!("local,id=share,path={dir}/share,security_model=none"));
         add("-device", "virtio-9p-pci,fsdev=share,mount_tag=share".into());
         for link in 0..hardware.links {
@@ -211,6 +224,18 @@ impl Machine {
         let id = self.id;
         let running = self.running.as_mut().with_context(|| format!("n{id} is off"))?;
         running.qmp.execute("system_reset", json!({})).map(drop)
+    }
+
+    /// From now on, until the power is taken, nothing can be read from one of its disks or written to it.
+    pub(crate) fn break_disk(&mut self, disk: &str, read_only: bool) -> Result<()> {
+        let id = self.id;
+        let running = self.running.as_mut().with_context(|| format!("n{id} is off"))?;
+        let broken = format!("{disk}-broken");
+        let error = json!({ "event": "none", "errno": nix::libc::EIO, "once": false });
+        let filter = json!({ "driver": "blkdebug", "node-name": broken, "read-only": read_only, "image": format!("{disk}-file"), "inject-error": [error] });
+        running.qmp.execute("blockdev-add", filter)?;
+        let raw = json!({ "driver": "raw", "node-name": disk, "read-only": read_only, "file": broken });
+        running.qmp.execute("blockdev-reopen", json!({ "options": [raw] })).map(drop)
     }
 
     /// The id of the boot whose agent answers; none before the first one.

@@ -1,4 +1,5 @@
-//! A distribution with systemd for machines that boot as a server does: packages into a disk image, made once, a copy for each machine.
+//! The distribution on a disk for machines that boot as a server does: packages into a disk image, made once. With systemd a copy for each
+//! machine; without, all read the same one, each by a disk of its own, and what they write is gone with their power.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,11 +7,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::cluster::Root;
 use crate::kernel::output;
-use crate::machine::DIR;
+use crate::machine::{DIR, disk};
 
 /// What is installed besides what the distribution cannot do without. Of the predecessor: what asks for `corosync.service`, and it itself.
-const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,corosync,dlm-controld";
+const WITH_SYSTEMD: &str = "systemd,systemd-sysv,udev,dbus,kmod,iproute2,procps,corosync,dlm-controld";
+/// The same where a database is what the cluster is for. Of the predecessor: its shell, and the commands that the shell depends on.
+const WITH_DATABASE: &str = "postgresql-15,resource-agents,pacemaker-resource-agents,fence-agents,ipmitool,crmsh,iproute2,iputils-ping,procps,psmisc";
+/// For mmdebstrap, before the packages are configured.
+const NO_DATABASE: &str = "--essential-hook=mkdir -p $1/etc/postgresql-common && echo create_main_cluster=false >$1/etc/postgresql-common/createcluster.conf";
 /// What costs minutes of an emulated processor and says nothing about a cluster, as links to nowhere.
 const MASKED: [&str; 8] = [
     "apt-daily.timer",
@@ -22,39 +28,47 @@ const MASKED: [&str; 8] = [
     "serial-getty@ttyS0.service",
     "e2scrub_reap.service",
 ];
-const SIZE_MIB: u32 = 1_024;
+const SIZE_MIB: u32 = 1_536;
 const LABEL: &str = "vm-root";
 
-/// The image, from `cache`; made into it before if need be.
+/// The image for a root on a disk, from `cache`; made into it before if need be.
 ///
 /// # Errors
 /// When packages cannot be had, or there is no room.
-pub(crate) fn image(cache: &Path) -> Result<PathBuf> {
+pub(crate) fn image(cache: &Path, root: Root) -> Result<PathBuf> {
+    let packages = if root == Root::Database { WITH_DATABASE } else { WITH_SYSTEMD };
     fs::create_dir_all(cache)?;
     let lock = File::create(cache.join("system.lock"))?;
     lock.lock().context("waiting for the system's image")?;
     // Another list of packages is another image.
-    let key = PACKAGES
+    let key = packages
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     let image = cache.join(format!("system-{key:016x}.ext4"));
     if !image.exists() {
         let (tree, part) = (cache.join("system.tree"), cache.join("system.part"));
         let _ = fs::remove_dir_all(&tree);
-        let made = make(&tree, &part);
+        let made = make(&tree, &part, packages);
         let _ = fs::remove_dir_all(&tree);
-        made.context("making a system with systemd")?;
+        made.with_context(|| format!("making a system with {packages}"))?;
         fs::rename(&part, &image)?;
     }
     Ok(image)
 }
 
-fn make(tree: &Path, image: &Path) -> Result<()> {
+fn make(tree: &Path, image: &Path, packages: &str) -> Result<()> {
     let release = fs::read_to_string("/etc/os-release").context("/etc/os-release")?;
     let suite = release.lines().find_map(|l| l.strip_prefix("VERSION_CODENAME="));
     let suite = suite.context("/etc/os-release names no release")?;
     let mut strap = Command::new("mmdebstrap");
-    strap.args(["--quiet", "--mode=root", "--variant=minbase", &format!("--include={PACKAGES}"), suite]);
+    strap.args(["--quiet", "--mode=root", "--variant=minbase", &format!("--include={packages}"), suite]);
+    if packages == WITH_DATABASE {
+        // Nobody reads them there, and what a crash of this machine takes with it is made again.
+        strap.args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*"]);
+        strap.args(["--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io"]);
+        // The package makes a database, unless it is told not to.
+        strap.arg(NO_DATABASE);
+    }
     output(strap.arg(tree))?;
     // Its own at the first boot, like the name.
     fs::write(tree.join("etc/machine-id"), "")?;
@@ -62,6 +76,7 @@ fn make(tree: &Path, image: &Path) -> Result<()> {
     fs::create_dir_all(tree.join("var/log/journal"))?;
     for unit in MASKED {
         let link = tree.join("etc/systemd/system").join(unit);
+        fs::create_dir_all(tree.join("etc/systemd/system"))?;
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink("/dev/null", link)?;
     }
@@ -75,6 +90,17 @@ fn make(tree: &Path, image: &Path) -> Result<()> {
     output(&mut mke2fs)?;
     ensure!(image.exists(), "mke2fs left no image");
     Ok(())
+}
+
+/// What QEMU calls the root disk that cannot be written to.
+pub(crate) const ROOT_DISK: &str = "root";
+
+/// The root disk that all machines read. It answers as a SCSI disk does, `/dev/sda`.
+pub(crate) fn shared_arguments(image: &Path) -> Vec<String> {
+    let mut arguments = disk(ROOT_DISK, &image.display().to_string(), ",read-only=on");
+    arguments.extend(["-device", "virtio-scsi-pci,id=internal", "-device"].map(str::to_owned));
+    arguments.push(format!("scsi-hd,drive={ROOT_DISK},bus=internal.0,serial=internal,rerror=report"));
+    arguments
 }
 
 /// The root disk. The host does not lose power, hence no flushes: what a machine has written outlives its end.
@@ -120,6 +146,50 @@ umount /proc
 umount /sys
 mount -o move /dev /new/dev
 exec switch_root /new /lib/systemd/systemd
+"#;
+
+/// From the initramfs into the distribution without a service manager. The disk is only read: what is written goes to memory. The programs of
+/// the initramfs lie beside those of the distribution, and its `init` is the first process there, too.
+pub(crate) const INIT_WITHOUT_SYSTEMD: &[u8] = br#"#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+modprobe -a $(cat /etc/modules)
+# The adapter looks for its disks in its own time.
+until [ -e /dev/sda ]; do usleep 20000; done
+mkdir -p /disk /memory /new
+mount -t ext4 -o ro /dev/sda /disk || { echo "no root disk"; poweroff -f; }
+mount -t tmpfs -o size=75% memory /memory
+mkdir /memory/upper /memory/work
+mount -t overlay -o lowerdir=/disk,upperdir=/memory/upper,workdir=/memory/work root /new
+mkdir -p /new/vm /new/usr/lib/vm /new/etc/holdfast /new/var/lib/holdfast /new/usr/lib/holdfast
+cp /bin/busybox /bin/vm-agent /new/usr/lib/vm/
+for applet in init poweroff reboot usleep; do ln -sf busybox /new/usr/lib/vm/$applet; done
+for applet in modprobe poweroff reboot usleep; do ln -sf ../../lib/vm/busybox /new/usr/local/sbin/$applet; done
+cp -a /usr/sbin/. /new/usr/sbin/
+[ ! -d /usr/lib/ocf ] || cp -a /usr/lib/ocf/. /new/usr/lib/ocf/
+cp -a /etc/holdfast/. /new/etc/holdfast/
+agent='/usr/lib/vm/busybox env PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin /usr/lib/vm/vm-agent'
+sed "s|/bin/vm-agent|$agent|" /etc/inittab >/new/etc/inittab
+cp /etc/rc /new/etc/
+[ ! -e /etc/at-boot ] || cp /etc/at-boot /new/etc/
+: >/new/etc/modules
+# The commands of the predecessor by the names that people and agents call them.
+mount -t proc proc /new/proc
+chroot /new holdfast link /usr/local/sbin >/dev/null
+umount /new/proc
+ln -s /usr/local/sbin /new/usr/lib/holdfast/bin
+# What operators read outlives the machine, as it would at a log server.
+ln -s /vm /new/var/log/holdfast
+for word in $(cat /proc/cmdline); do
+    case $word in vm.*=*) eval "${word#vm.}" ;; esac
+done
+echo "n$node" >/new/etc/hostname
+echo "127.0.0.1 localhost n$node" >/new/etc/hosts
+umount /proc
+umount /sys
+mount -o move /dev /new/dev
+exec switch_root /new /usr/lib/vm/init
 "#;
 
 /// The agent, from the first moment to the last: it also tells of what happens while the machine shuts down.

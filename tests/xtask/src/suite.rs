@@ -30,6 +30,7 @@ const PACKAGES: &[&str] = &[
     "dlm-controld",
     "dpkg-dev",
     "e2fsprogs",
+    "fdisk",
     "fence-agents",
     "fish",
     "gcc",

@@ -150,7 +150,7 @@ fn save(path: &Path, text: &str) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-const EMPTY: &str = "<cib admin_epoch=\"0\" epoch=\"0\" num_updates=\"0\"><configuration><crm_config/><nodes/><resources/>\
+const EMPTY: &str = "<cib crm_feature_set=\"3.16.1\" validate-with=\"pacemaker-3.9\" admin_epoch=\"0\" epoch=\"0\" num_updates=\"0\"><configuration><crm_config/><nodes/><resources/>\
 <constraints/></configuration><status/></cib>";
 
 #[cfg(test)]
@@ -180,6 +180,16 @@ mod tests {
         let of: Vec<_> = entries.iter().map(|e| e.document().unwrap().find_id("g").is_some()).collect();
         assert_eq!(of, [false, true]);
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// crmsh loads nothing into a document that does not name them.
+    #[test]
+    fn a_cluster_without_a_configuration_names_schema_and_feature_set() {
+        let [ours, theirs] =
+            [EMPTY, cib::operation::EMPTY].map(|text| cib::Element::parse(text, "empty").unwrap());
+        for name in ["validate-with", "crm_feature_set"] {
+            assert!(ours.get(name).is_some() && ours.get(name) == theirs.get(name), "{name}");
+        }
     }
 
     #[test]

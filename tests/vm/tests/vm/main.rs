@@ -10,6 +10,8 @@ mod gfs2;
 mod kernel_target;
 mod links;
 mod random;
+mod reference;
+mod reference_witness;
 mod reservations;
 mod resources;
 mod service;
