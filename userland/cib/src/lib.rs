@@ -47,8 +47,8 @@ pub use digest::{md5_hex, on_disk as digest_on_disk, versioned as digest_version
 pub use edit::EditError;
 pub use error::{CibError, Warning};
 pub use model::{
-    Cib, FencingLevel, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive, Resource,
-    TargetRole, Version,
+    Cib, FencingLevel, FencingTarget, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive,
+    Resource, TargetRole, Version,
 };
 pub use nvpairs::{Ids, Precedence, collect};
 pub use options::{NoQuorumPolicy, Options, StonithAction};

@@ -260,12 +260,23 @@ pub enum LocationScore {
 /// `fencing-level`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FencingLevel {
-    /// Name of the node.
-    pub target: String,
+    /// The nodes that it is for.
+    pub target: FencingTarget,
     /// 1 is tried first.
     pub index: u32,
     /// Ids of its devices, all of which must succeed.
     pub devices: Vec<String>,
+}
+
+/// Nodes that a fencing level is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FencingTarget {
+    /// `target`: this one.
+    Name(String),
+    /// `target-pattern`: those whose name matches this regular expression.
+    Pattern(String),
+    /// `target-attribute` and `target-value`: those with a permanent attribute of this name and value.
+    Attribute(String, String),
 }
 
 impl Cib {

@@ -5,8 +5,8 @@ use indexmap::IndexMap;
 use crate::error::{CibError, Warning};
 use crate::limits::{CONFIGURATION, RESOURCES_MAX};
 use crate::model::{
-    Cib, FencingLevel, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive, Resource,
-    TargetRole, Version,
+    Cib, FencingLevel, FencingTarget, Location, LocationScore, Meta, Node, OnFail, Operation, Primitive,
+    Resource, TargetRole, Version,
 };
 use crate::options::{Options, property_pairs};
 use crate::parse::{check_ids, parse_tree};
@@ -578,12 +578,19 @@ impl<'a> Reader<'a> {
     fn topology(&mut self, section: &Element) -> Result<Vec<FencingLevel>, CibError> {
         let mut levels = Vec::new();
         for element in section.children_named("fencing-level") {
-            let Some(target) = element.get("target") else {
-                self.warn(
-                    element,
-                    "not supported yet: fencing-level by pattern or attribute; it has no effect",
-                );
-                continue;
+            let get = |name: &str| element.get(name).map(str::to_owned);
+            let target = match (get("target"), get("target-pattern"), get("target-attribute")) {
+                (Some(name), ..) => FencingTarget::Name(name),
+                (None, Some(pattern), _) => FencingTarget::Pattern(pattern),
+                (None, None, Some(name)) => {
+                    FencingTarget::Attribute(name, self.must(element, "target-value")?.to_owned())
+                }
+                (None, None, None) => {
+                    return self.error(
+                        element,
+                        "a fencing-level needs target, target-pattern, or target-attribute and target-value",
+                    );
+                }
             };
             let text = self.must(element, "index")?;
             let Some(index) = text.parse::<u32>().ok().filter(|i| (1..=9).contains(i)) else {
@@ -593,7 +600,7 @@ impl<'a> Reader<'a> {
                 );
             };
             let devices = self.must(element, "devices")?.split(',').map(|d| d.trim().to_owned()).collect();
-            levels.push(FencingLevel { target: target.to_owned(), index, devices });
+            levels.push(FencingLevel { target, index, devices });
         }
         Ok(levels)
     }

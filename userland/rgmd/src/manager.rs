@@ -75,6 +75,8 @@ pub struct Manager {
     pub(crate) last_change: u64,
     /// The configuration is another one than at the last turn.
     pub(crate) reconfigured: bool,
+    /// What is wrong with it, as far as that was said.
+    pub(crate) problems: Vec<String>,
     /// The configuration is to be saved.
     pub(crate) unsaved: bool,
     /// Answers to changes, which are told after the save that they wait for.
@@ -138,6 +140,7 @@ impl Manager {
             changes: BTreeMap::new(),
             last_change: 0,
             reconfigured: false,
+            problems: Vec::new(),
             unsaved: false,
             answers: Vec::new(),
             device_bans: Vec::new(),
@@ -372,10 +375,13 @@ impl Manager {
     /// The configuration is another one.
     fn configured(&mut self) {
         let mut problems = self.power.configure(&self.replica.cib);
-        problems.extend(self.replica.cib.warnings.iter().map(ToString::to_string));
-        for problem in problems {
-            self.log(Level::WARN, format!("Configuration: {problem}"));
+        let findings = cib::validate(self.replica.cib.tree().clone()).findings;
+        let findings = findings.iter().filter(|f| f.severity != cib::Severity::Note);
+        problems.extend(findings.map(|f| format!("{}: {}; {}", f.path, f.what, f.remedy)));
+        for problem in problems.iter().filter(|p| !self.problems.contains(p)) {
+            self.outputs.push_back(Output::Log(Level::WARN, format!("Configuration: {problem}")));
         }
+        self.problems = problems;
         self.own_stops = None;
         self.named = false;
         self.say(Said::Watch(advice::watched(self.replica.cib.tree())));

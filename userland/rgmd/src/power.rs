@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use cib::{Cib, parse_duration_ms};
+use cib::{Cib, FencingTarget, parse_duration_ms};
 use executor::{AlertEvent, Job};
-use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits};
+use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits, Target};
 use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 use logconv::{Cause, Event};
@@ -27,6 +27,17 @@ pub(crate) struct Power {
     given_up: BTreeMap<u32, Boottime>,
 }
 
+/// A node that is to be fenced.
+#[derive(Clone, Debug)]
+struct Wanted {
+    /// `reboot` or `off`.
+    action: String,
+    /// In words.
+    why: String,
+    /// Before the first device's own delay: `priority-fencing-delay`.
+    delay: Span,
+}
+
 impl Power {
     /// Takes devices and topology from the configuration; what was given up is tried again. Returns what is wrong with
     /// devices.
@@ -40,18 +51,29 @@ impl Power {
             }
         }
         self.timeout = Span::from_millis(cib.options.stonith_timeout_ms);
-        let levels = cib.fencing_levels.iter().map(|l| FencingLevel {
-            target: l.target.clone().into(),
-            index: l.index,
-            devices: l.devices.clone(),
-        });
+        let mut levels = Vec::new();
+        for level in &cib.fencing_levels {
+            let target = match &level.target {
+                FencingTarget::Name(name) => Ok(Target::Name(name.clone())),
+                FencingTarget::Pattern(pattern) => Target::pattern(pattern),
+                FencingTarget::Attribute(name, value) => Ok(Target::Attribute(name.clone(), value.clone())),
+            };
+            match target {
+                Ok(target) => {
+                    levels.push(FencingLevel { target, index: level.index, devices: level.devices.clone() })
+                }
+                Err(error) => problems.push(format!("fencing-level {}: {error}", level.index)),
+            }
+        }
+        let attributes = |n: &cib::Node| n.attributes.clone().into_iter().collect();
+        self.fencer.set_attributes(cib.nodes.iter().map(|n| (n.uname.clone(), attributes(n))).collect());
         let limits = Limits {
             timeout: self.timeout,
             rounds_max: cib.options.stonith_attempts_max,
             deadline: self.timeout.scale(u64::from(cib.options.stonith_attempts_max), 1),
             ..Limits::default()
         };
-        self.fencer.configure(self.devices.clone(), levels.collect(), limits);
+        self.fencer.configure(self.devices.clone(), levels, limits);
         self.given_up.clear();
         problems
     }
@@ -142,11 +164,11 @@ impl Manager {
         if !self.engine.stale {
             let targets = self.fence_targets();
             self.withdraw_fences(&targets);
-            for (target, (action, why)) in targets {
+            for (target, wanted) in targets {
                 let (node, name) = (target.get(), self.replica.name(target.get()));
                 let may = self.may_fence() && self.power.can_fence(node, &name);
                 if may && !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&node) {
-                    self.request_fence(node, &action, &why);
+                    self.request_fence(node, &wanted);
                 }
             }
         }
@@ -155,16 +177,19 @@ impl Manager {
     }
 
     /// Nodes that the transition under way waits for to be fenced: how, and why.
-    fn fence_targets(&self) -> BTreeMap<NodeId, (String, String)> {
+    fn fence_targets(&self) -> BTreeMap<NodeId, Wanted> {
         let wanted = self.fence_wanted.iter().map(|(node, (action, client))| {
-            (NodeId::new(*node), (action.clone(), format!("{client} asked for it")))
+            let (action, why) = (action.clone(), format!("{client} asked for it"));
+            (NodeId::new(*node), Wanted { action, why, delay: Span::ZERO })
         });
-        let mut all: BTreeMap<NodeId, (String, String)> = wanted.collect();
+        let mut all: BTreeMap<NodeId, Wanted> = wanted.collect();
         let Some(running) = &self.engine.running else { return all };
         let id = |name: &str| self.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
         let targets = running.fencing().filter(|(_, _, begun)| *begun);
         let planned = targets.filter_map(|(at, name, _)| {
-            let action = running.action(at).attributes.get("CRM_meta_stonith_action").cloned();
+            let attribute = |name: &str| running.action(at).attributes.get(name);
+            let action = attribute("CRM_meta_stonith_action").cloned();
+            let delay = attribute("CRM_meta_priority_fencing_delay").and_then(|d| d.parse().ok());
             let node = id(name)?;
             let decided = running.decision.fencing.iter().find(|f| f.node == name);
             let why = match &self.replica.nodes[&node].standing {
@@ -172,7 +197,11 @@ impl Manager {
                 Standing::Never => "has not been seen by the cluster".to_owned(),
                 _ => decided.map(|f| f.reason.clone()).unwrap_or_default(),
             };
-            Some((NodeId::new(node), (action.unwrap_or_else(|| "reboot".to_owned()), why)))
+            let action = action.unwrap_or_else(|| "reboot".to_owned());
+            Some((
+                NodeId::new(node),
+                Wanted { action, why, delay: delay.map_or(Span::ZERO, Span::from_secs) },
+            ))
         });
         all.extend(planned);
         all
@@ -214,7 +243,7 @@ impl Manager {
     }
 
     /// Requests whose reason is gone: the node is known to be dead, or takes part again.
-    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, (String, String)>) {
+    fn withdraw_fences(&mut self, targets: &BTreeMap<NodeId, Wanted>) {
         let open: Vec<FenceEntry> =
             self.replica.fencing.iter().filter(|e| e.completed_us == 0).cloned().collect();
         for entry in open.into_iter().filter(|e| !targets.contains_key(&NodeId::new(e.target))) {
@@ -234,9 +263,9 @@ impl Manager {
         self.multicast(&Message::FenceDone(entry));
     }
 
-    fn request_fence(&mut self, target: u32, action: &str, why: &str) {
+    fn request_fence(&mut self, target: u32, wanted: &Wanted) {
         let name = self.replica.name(target);
-        let action = action.to_owned();
+        let Wanted { action, why, delay } = wanted.clone();
         let incarnation = self.replica.nodes.get(&target).map_or(0, |n| n.incarnation);
         self.log(Level::WARN, format!("Requesting fencing ({action}) of node {name}: {why}"));
         self.event(Event::FenceBegins { action: action.clone(), node: name.clone() });
@@ -256,7 +285,7 @@ impl Manager {
             target,
             incarnation,
             action: action.clone(),
-            reason: why.to_owned(),
+            reason: why.clone(),
             client: "rgmd".to_owned(),
             origin: self.config.me,
             requested_us,
@@ -268,13 +297,15 @@ impl Manager {
             name,
             incarnation: (incarnation != 0).then(|| Incarnation::new(incarnation)),
             action,
-            reason: why.to_owned(),
+            reason: why,
             client: "rgmd".to_owned(),
         };
         // Delays need to differ between two halves, not to be unpredictable.
         let random =
             u64::from(self.config.me).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.now.wall.0.unsigned_abs();
-        self.power.fencer.request(self.now.boot, request, random, deadline);
+        // What an earlier controller has waited already is not waited again.
+        let delay = delay.saturating_sub(used.unwrap_or(Span::ZERO));
+        self.power.fencer.request_delayed(self.now.boot, request, random, deadline, delay);
     }
 
     fn fence_ended(&mut self, record: Record) {

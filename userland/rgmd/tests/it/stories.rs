@@ -81,6 +81,35 @@ fn a_fence_device_confirms_the_death() {
     });
 }
 
+/// By the pattern of names and by the attribute of a node, as by the name itself.
+#[test]
+fn the_topology_says_which_device_is_used() {
+    for target in [
+        r#"target="n1""#,
+        r#"target-pattern="^n[0-9]$""#,
+        r#"target-attribute="rack" target-value="7""#,
+        r#"target-pattern="^other" "#,
+    ] {
+        let more = format!(
+            r#"<nodes><node id="1" uname="n1"><instance_attributes id="n1-a"><nvpair id="n1-rack" name="rack" value="7"/></instance_attributes></node></nodes>
+               <fencing-topology><fencing-level id="l" {target} index="1" devices="second"/></fencing-topology></configuration>"#
+        );
+        let second = r#"<primitive id="second" class="stonith" type="fence_t"/></resources>"#;
+        let text = cib(true, "").replace("</resources>", second).replace("</configuration>", &more);
+        let mut world = World::new(1, 3, &text);
+        for id in 1..=3 {
+            world.start(id);
+        }
+        world.settle();
+        world.kill(1, false);
+        world.settle();
+        let status = world.agree(2);
+        let used: Vec<&str> = status.fencing.iter().map(|f| f.device.as_str()).collect();
+        let expected = if target.contains("other") { "fence" } else { "second" };
+        assert_eq!(used, [expected], "{target}\n{}", world.log.join("\n"));
+    }
+}
+
 #[test]
 fn fencing_that_fails_first_is_tried_again() {
     each_seed(|seed| {

@@ -1,6 +1,6 @@
 //! Fencing, unfencing and shutdown of nodes, and what they mean for what runs there.
 
-use crate::model::{Flags, NodeId, NodeKind, ResourceId, WorkingSet};
+use crate::model::{Flags, NodeId, NodeKind, ResourceId, Role, WorkingSet};
 use crate::orderings::Kind;
 
 use super::{ActionId, Is, Needs, Task};
@@ -103,7 +103,12 @@ impl WorkingSet<'_> {
             }
             let known = self.node(node);
             if managed && known.unclean && self.can_fence(node) {
+                let delays = known.lost && self.options.priority_fencing_delay > 0;
                 let fencing = self.fence_action(node, None, false, Some("node is unclean"));
+                if delays {
+                    let seconds = self.priority_fencing_delay(node);
+                    self.actions[fencing].set_meta("priority-fencing-delay", seconds.to_string());
+                }
                 self.order_all_after_fencing(fencing, node);
                 if self.dc == Some(node) {
                     of_dc = Some(fencing);
@@ -134,6 +139,44 @@ impl WorkingSet<'_> {
         for fencing in fencings.drain(first..).rev() {
             self.order(fencing, of_dc, Kind::OPTIONAL);
         }
+    }
+
+    /// Seconds that the fencing of a lost node waits: of two halves the one that runs less of importance is to lose, so who
+    /// fences a node of the highest priority waits, unless it has the majority.
+    fn priority_fencing_delay(&self, node: NodeId) -> u64 {
+        let members: Vec<NodeId> =
+            self.by_name.iter().copied().filter(|n| self.is_cluster_node(*n)).collect();
+        let online = members.iter().filter(|n| self.node(**n).online).count();
+        let priorities: Vec<i64> = members.iter().map(|n| self.node_priority(*n)).collect();
+        let (low, high) = (priorities.iter().min(), priorities.iter().max());
+        let asks = self.is_cluster_node(node)
+            && !self.node(node).online
+            && online <= members.len() / 2
+            && low != high
+            && Some(&self.node_priority(node)) == high;
+        if asks { self.options.priority_fencing_delay } else { 0 }
+    }
+
+    fn is_cluster_node(&self, node: NodeId) -> bool {
+        !self.is_guest(node) && !matches!(self.node(node).kind, NodeKind::Remote | NodeKind::Ping)
+    }
+
+    /// What runs on a node, by its `priority`; promoted counts one more. That of its guests counts, too.
+    fn node_priority(&self, node: NodeId) -> i64 {
+        let mut sum = 0;
+        for id in &self.node(node).running {
+            let resource = self.resource(*id);
+            let own = i64::from(resource.priority.get());
+            if own != 0 && !resource.is(Flags::FAILED) {
+                sum += own + i64::from(resource.role == Role::Promoted);
+            }
+        }
+        let guests = self.by_name.iter().filter(|guest| {
+            let connection = self.node(**guest).connection.filter(|_| self.is_guest(**guest));
+            let container = connection.and_then(|c| self.resource(c).container);
+            container.is_some_and(|c| self.node(node).running.contains(&c))
+        });
+        sum + guests.map(|guest| self.node_priority(*guest)).sum::<i64>()
     }
 
     /// A guest is fenced by its container's recovery; an action stands for that, for others to be ordered by.

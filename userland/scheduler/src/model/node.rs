@@ -58,6 +58,8 @@ pub struct Node {
     pub unseen: bool,
     /// It wants to go down, or the cluster wants it to.
     pub shutdown: bool,
+    /// It was lost as a whole: who fences it may be asked to wait (`priority-fencing-delay`).
+    pub(crate) lost: bool,
     /// It is expected to be up.
     pub expected_up: bool,
     /// It has not finished joining.
@@ -120,6 +122,7 @@ impl Node {
             requires_reset: false,
             was_fenced: false,
             told_maintenance: false,
+            lost: false,
             unpacked: false,
             named: true,
             assigned: 0,

@@ -128,6 +128,7 @@ impl<'c> WorkingSet<'c> {
         }
         let mut online = member.unwrap_or(false);
         let mut pending = false;
+        let lost = "peer is no longer part of the cluster";
         let reason = if shutdown {
             online = peer_up;
             None
@@ -141,7 +142,7 @@ impl<'c> WorkingSet<'c> {
         } else if terminate && join.as_deref() == Some("down") && !online && !peer_up {
             None
         } else if !online {
-            Some("peer is no longer part of the cluster")
+            Some(lost)
         } else if !peer_up {
             Some("peer process is no longer available")
         } else if terminate {
@@ -163,6 +164,7 @@ impl<'c> WorkingSet<'c> {
             known.standby |= pending;
         }
         if let Some(reason) = reason {
+            self.node_mut(node).lost = reason == lost && !self.node(node).unclean;
             self.fence(node, reason);
         }
         self.take_out_of_contention(node);

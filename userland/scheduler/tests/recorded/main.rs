@@ -2,6 +2,7 @@
 //! the peers' recorded ones where they lie beside the checkout.
 
 mod executed;
+mod fencing;
 mod graphs;
 mod large;
 mod monitored;
