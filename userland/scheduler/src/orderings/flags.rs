@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::actions::{ActionId, Is, Task};
+use crate::actions::{ActionId, Edge, Is, Task};
 use crate::model::{NodeId, ResourceId, Variant, WorkingSet};
+
+use super::Kind;
 
 const ASSUMED: Is = Is::OPTIONAL.with(Is::RUNNABLE).with(Is::PSEUDO);
 
@@ -18,6 +20,20 @@ pub(crate) struct Parts {
     tasks: BTreeMap<ResourceId, BTreeSet<Task>>,
     /// By collective: its first part on each node, as it is (`true`) or as it will be.
     pub(super) places: RefCell<BTreeMap<(ResourceId, bool), BTreeMap<NodeId, ResourceId>>>,
+    /// By action of a clone: which of the edges before it have to be looked at.
+    open: BTreeMap<ActionId, Open>,
+}
+
+/// The edges before an action of a clone that may matter. Most come from its parts, thousands of them, and say no more than the
+/// order (and that what is done is shown): one of those need not be looked at again until something is otherwise with its part.
+#[derive(Debug, Default)]
+struct Open {
+    /// How many of the changes of parts have been seen.
+    seen: usize,
+    /// How many of the edges have been.
+    edges: usize,
+    by_part: BTreeMap<ResourceId, Vec<usize>>,
+    open: BTreeSet<usize>,
 }
 
 /// The parts of a collective that do something (on a node), as they were when they were looked at.
@@ -25,28 +41,24 @@ pub(crate) struct Parts {
 struct Look {
     /// How many of the changes have been seen. `None`: nothing was.
     seen: Option<usize>,
-    parts: BTreeMap<ResourceId, Is>,
+    /// All of them, which number each has, and what is true of what it does, if it does this.
+    parts: BTreeMap<ResourceId, (usize, Option<Is>)>,
     required: usize,
-    runnable: usize,
+    /// Those that can, by number.
+    runnable: BTreeMap<usize, ResourceId>,
 }
 
 impl Look {
     fn put(&mut self, part: ResourceId, is: Option<Is>) {
-        let before = match is {
-            Some(is) => self.parts.insert(part, is),
-            None => self.parts.remove(&part),
-        };
-        for (is, more) in [(before, false), (is, true)] {
-            let Some(is) = is else { continue };
-            for (counts, count) in
-                [(!is.has(Is::OPTIONAL), &mut self.required), (is.has(Is::RUNNABLE), &mut self.runnable)]
-            {
-                match (counts, more) {
-                    (true, true) => *count += 1,
-                    (true, false) => *count -= 1,
-                    (false, _) => {}
-                }
-            }
+        let next = self.parts.len();
+        let (number, known) = self.parts.entry(part).or_insert((next, None));
+        let required = |is: Option<Is>| usize::from(is.is_some_and(|is| !is.has(Is::OPTIONAL)));
+        self.required = self.required + required(is) - required(*known);
+        *known = is;
+        if is.is_some_and(|is| is.has(Is::RUNNABLE)) {
+            self.runnable.insert(*number, part);
+        } else {
+            self.runnable.remove(number);
         }
     }
 }
@@ -76,6 +88,64 @@ impl WorkingSet<'_> {
                 changed.entry(whole).or_default().push(part);
             }
         }
+    }
+
+    /// The last edge before an action, and before another of those, that has to be looked at.
+    pub(super) fn edge_below(&mut self, then: ActionId, below: usize) -> Option<usize> {
+        let Some(whole) = self.watched_clone(then) else { return below.checked_sub(1) };
+        let mut open = self.actions.parts.open.remove(&then).unwrap_or_default();
+        let edges = &self.actions[then].before;
+        for (at, edge) in edges.iter().enumerate().skip(open.edges) {
+            open.open.insert(at);
+            if let Some(part) = self.actions[edge.other].resource {
+                open.by_part.entry(part).or_default().push(at);
+            }
+        }
+        open.edges = edges.len();
+        let changed = self.actions.parts.changed.as_ref().and_then(|c| c.get(&whole));
+        for part in changed.map_or(&[][..], Vec::as_slice).iter().skip(open.seen) {
+            open.seen += 1;
+            open.open.extend(open.by_part.get(part).into_iter().flatten());
+        }
+        let found = open.open.range(..below).next_back().copied();
+        self.actions.parts.open.insert(then, open);
+        found
+    }
+
+    /// An edge is about to be looked at, and need not be again as long as it says only what comes first and nothing changes.
+    pub(super) fn settle(&mut self, then: ActionId, at: usize) {
+        let Some(whole) = self.watched_clone(then) else { return };
+        let Edge { other, kind, .. } = self.actions[then].before[at].clone();
+        let mere = kind.without(Kind::PRINTS_THEN).without(Kind::OPTIONAL) == Kind::NONE;
+        let from_part = self.actions[other].resource.and_then(|r| self.resource(r).parent) == Some(whole);
+        if mere
+            && from_part
+            && let Some(open) = self.actions.parts.open.get_mut(&then)
+        {
+            open.open.remove(&at);
+        }
+    }
+
+    fn watched_clone(&self, id: ActionId) -> Option<ResourceId> {
+        let whole = self.actions[id].resource.filter(|_| self.actions.parts.changed.is_some())?;
+        matches!(self.resource(whole).variant, Variant::Clone(_)).then_some(whole)
+    }
+
+    /// The next part of a collective, by number, that can do this. `None` where it is not known without asking them all.
+    pub(super) fn next_that_can(
+        &mut self,
+        whole: ResourceId,
+        task: Task,
+        node: Option<NodeId>,
+        from: usize,
+    ) -> Option<Option<(usize, ResourceId)>> {
+        self.ask_parts(whole, task, node);
+        let look = self.actions.parts.looks.get(&(whole, task, node))?;
+        let primitives = || look.parts.keys().next().is_none_or(|part| self.resource(*part).is_primitive());
+        if node.is_some() && !primitives() {
+            return None;
+        }
+        Some(look.runnable.range(from..).next().map(|(at, part)| (*at, *part)))
     }
 
     /// An action was made.
@@ -200,7 +270,7 @@ impl WorkingSet<'_> {
             let is = self.part_flags(part, task, node);
             look.put(part, is);
         }
-        let answer = (look.required > 0, look.runnable > 0);
+        let answer = (look.required > 0, !look.runnable.is_empty());
         if self.actions.parts.changed.is_some() {
             look.seen = Some(seen);
             self.actions.parts.looks.insert((whole, task, node), look);

@@ -52,7 +52,10 @@ impl WorkingSet<'_> {
         }
         let mut changed = Changed::default();
         // New edges are looked at when this action is looked at again.
-        for at in (0..self.actions[then].before.len()).rev() {
+        let mut below = self.actions[then].before.len();
+        while let Some(at) = self.edge_below(then, below) {
+            below = at;
+            self.settle(then, at);
             let Edge { other, kind, .. } = self.actions[then].before[at].clone();
             let (first_node, then_node) = (self.node_of_start(other), self.node_of_start(then));
             if kind.has(Kind::SAME_NODE)
@@ -305,6 +308,12 @@ impl WorkingSet<'_> {
                 let task = self.actions[pair.then].task;
                 if !self.any_part_does(collective, task) {
                     return changed;
+                }
+                let mut from = 0;
+                while let Some(next) = self.next_that_can(collective, task, pair.node, from) {
+                    let Some((at, instance)) = next else { return changed };
+                    from = at + 1;
+                    changed |= self.update_instance(instance, pair, flags, filter, kind);
                 }
                 for instance in self.instances_of(collective) {
                     changed |= self.update_instance(instance, pair, flags, filter, kind);
