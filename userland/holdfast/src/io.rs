@@ -40,6 +40,11 @@ impl Io {
         (Self { input, out: both(), err: both() }, said)
     }
 
+    /// What is said goes there from now on, and not to standard output.
+    pub(crate) fn say_to(&mut self, out: Box<dyn Write>) {
+        self.out = out;
+    }
+
     /// Writes to standard output. A reader that has gone away is no error of ours.
     pub(crate) fn say(&mut self, text: Arguments<'_>) {
         let _ = self.try_say(text);

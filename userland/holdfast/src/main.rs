@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cibtools;
+mod cluster_document;
 mod crm_mon;
 mod demo;
 mod exit;

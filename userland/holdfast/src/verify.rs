@@ -39,13 +39,14 @@ Exit status:
   0   valid
   1   no document was named, or it cannot be read
   64  wrong usage
-  66  there is no live document
   73  the copy cannot be written
   76  it is no CIB
   78  there are errors or warnings
+  102 the cluster cannot be reached, as for other commands
+  105 the document that the environment names is not there
 
 Environment:
-  CIB_file    the document that --live-check reads")]
+  CIB_file, CIB_shadow   the document that --live-check reads in place of the running cluster's")]
 pub(crate) struct Args {
     /// The document to check
     #[arg(short = 'x', long, value_name = "FILE", group = "source")]
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     /// The document itself
     #[arg(short = 'X', long, value_name = "XML", group = "source")]
     xml_text: Option<String>,
-    /// Check the document that the variable CIB_file names
+    /// Check the running cluster's document, or that of CIB_file or CIB_shadow
     #[arg(short = 'L', long, group = "source")]
     live_check: bool,
     /// Write the document to a file
@@ -140,20 +141,17 @@ fn source(args: &Args, io: &mut Io) -> Result<(String, String, Exit), Stop> {
             .map_err(|e| Stop { text: format!("standard input: {e}"), exit: Exit::Of(1) })?;
         return Ok(("standard input".into(), text, Exit::Of(78)));
     }
-    let path = match (&args.xml_file, args.live_check) {
-        (Some(path), _) => path.clone(),
-        (None, true) => std::env::var_os("CIB_file").map(PathBuf::from).ok_or_else(|| Stop {
-            text: "rgmd keeps its status in another form; name a document with -x FILE, or by the variable CIB_file"
-                .into(),
-            exit: Exit::Of(66),
-        })?,
-        (None, false) => {
-            let text = "name a document with -x FILE, or bring it on standard input with -p".into();
-            return Err(Stop { text, exit: Exit::Of(1) });
-        }
+    if args.live_check {
+        let read = crate::cluster_document::read();
+        let (name, text) = read.map_err(|(rc, text)| Stop { text, exit: Exit::Of(rc) })?;
+        return Ok((name, text, Exit::Of(1)));
+    }
+    let Some(path) = &args.xml_file else {
+        let text = "name a document with -x FILE, or bring it on standard input with -p".into();
+        return Err(Stop { text, exit: Exit::Of(1) });
     };
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path)
+    let text = std::fs::read_to_string(path)
         .map_err(|e| Stop { text: format!("{name}: {e}"), exit: Exit::Of(1) })?;
     Ok((name, text, Exit::Of(1)))
 }

@@ -411,7 +411,8 @@ fn now() -> i64 {
     UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs().cast_signed())
 }
 
-fn clock(now: i64) -> Clock {
+/// How dates are written.
+pub(crate) fn clock(now: i64) -> Clock {
     Clock { now, ctime: local_ctime, iso: local_iso, interval: status::interval }
 }
 

@@ -13,7 +13,7 @@ use cib::{Element, Moment};
 use clap::{ArgAction, Parser, ValueEnum};
 use scheduler::simulate::{Event, Injections, carry_out, inject};
 use scheduler::transition::{Graph, Outcome};
-use scheduler::{WorkingSet, current_status, revised_status, transition_summary};
+use scheduler::{Sections, WorkingSet, current_status_with, revised_status_with, transition_summary};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -41,6 +41,8 @@ Examples:
   cibadmin -Q | holdfast simulate -p      the same of a running cluster
   holdfast simulate -x cib.xml -s         and the scores by which each resource is placed
   holdfast simulate -x cib.xml -sQ        those alone
+  holdfast simulate -LAc                  the running cluster's status with node attributes and fail counts
+  holdfast simulate -LU                   what its nodes have room for, and who takes it
   holdfast simulate -x cib.xml -s -t \"2026-12-24 18:00\"    as they would be then
   holdfast simulate -x cib.xml -s -d n1   with n1 out of the cluster
   holdfast simulate -x cib.xml -i db_monitor_10000@n1=7 -I after.xml   a failure, and the document after it
@@ -53,11 +55,12 @@ Exit status:
   0   done
   1   the graph cannot be carried out to its end
   64  wrong usage
-  69  there is no live document
   73  a document cannot be read or written
+  102 the cluster cannot be reached, as for other commands
+  105 the document that the environment names is not there
 
 Environment:
-  CIB_file    the document that --live-check reads")]
+  CIB_file, CIB_shadow   the document that --live-check reads in place of the running cluster's")]
 pub(crate) struct Args {
     /// The document to read
     #[arg(short = 'x', long, value_name = "FILE", group = "source", help_heading = SOURCE)]
@@ -65,7 +68,7 @@ pub(crate) struct Args {
     /// Read it from standard input
     #[arg(short = 'p', long, group = "source", help_heading = SOURCE)]
     xml_pipe: bool,
-    /// Read the document that the variable CIB_file names
+    /// Read the running cluster's document, or that of CIB_file or CIB_shadow
     #[arg(short = 'L', long, group = "source", help_heading = SOURCE)]
     live_check: bool,
 
@@ -78,6 +81,15 @@ pub(crate) struct Args {
     /// As --simulate, and write the document back to its file
     #[arg(short = 'X', long, conflicts_with_all = ["xml_pipe", "live_check", "profile"], help_heading = OPERATIONS)]
     in_place: bool,
+    /// Show node attributes, too
+    #[arg(short = 'A', long, help_heading = OPERATIONS)]
+    show_attrs: bool,
+    /// Show fail counts and failed operations, too
+    #[arg(short = 'c', long, help_heading = OPERATIONS)]
+    show_failcounts: bool,
+    /// Show what nodes have room for, and what resources take of it
+    #[arg(short = 'U', long, help_heading = OPERATIONS)]
+    show_utilization: bool,
     /// Show the scores by which resources are placed
     #[arg(short = 's', long, help_heading = OPERATIONS)]
     show_scores: bool,
@@ -157,6 +169,9 @@ pub(crate) struct Args {
     /// How to write what is said
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output_as: Format,
+    /// Where to write it [default: standard output]
+    #[arg(long, value_name = "DEST")]
+    output_to: Option<PathBuf>,
 }
 
 const SOURCE: &str = "Which document";
@@ -197,14 +212,29 @@ impl Stop {
 }
 
 pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
-    let done = match &args.profile {
-        Some(folder) => profile::run(folder, args.repeat, io),
-        None => whole(args, io),
+    let done = match redirect(args, io) {
+        Err(stop) => Err(stop),
+        Ok(()) => start(args, io),
     };
     done.unwrap_or_else(|stop| {
         io.complain(format_args!("crm_simulate: {}\n", stop.text));
         stop.exit
     })
+}
+
+/// From now on everything is said where it is asked for.
+fn redirect(args: &Args, io: &mut Io) -> Result<(), Stop> {
+    let Some(file) = args.output_to.as_ref().filter(|f| f.as_os_str() != "-") else { return Ok(()) };
+    let to = std::fs::File::create(file).map_err(|e| Stop::file(format!("{}: {e}", file.display())))?;
+    io.say_to(Box::new(to));
+    Ok(())
+}
+
+fn start(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
+    match &args.profile {
+        Some(folder) => profile::run(folder, args.repeat, io),
+        None => whole(args, io),
+    }
 }
 
 /// All of one run, in the order in which it is shown.
@@ -217,6 +247,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         let mut set = WorkingSet::new(root, now).map_err(|e| Stop::file(format!("{name}: {e}")))?;
         // Documents that are looked at elsewhere often come without their secrets.
         set.without_secrets = true;
+        set.show_utilization = args.show_utilization;
         Ok(set)
     };
     let mut set = work(&root)?;
@@ -227,7 +258,9 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     };
     let time = args.set_datetime.as_ref().map(|at| format!("Setting effective cluster time: {}\n", at.text));
     let time = time.unwrap_or_default();
-    say(io, &(time.clone() + &current_status(&set, recorded.is_some())));
+    let more = sections(args);
+    let dates = crate::crm_mon::clock(now.0);
+    say(io, &(time.clone() + &current_status_with(&set, recorded.is_some(), more, dates)));
 
     let asked = injections(args);
     let injected;
@@ -245,16 +278,25 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     let simulate = args.simulate || args.in_place;
     let files = [&args.save_graph, &args.save_dotfile, &args.load_graph];
     let asked = simulate || args.run || files.iter().any(|file| file.is_some());
-    if args.show_scores || asked {
+    // Who wants to see how resources are placed sees what comes of it, too.
+    let wanted = args.show_scores || args.show_utilization;
+    let asked = asked || wanted && !args.quiet;
+    if wanted || asked {
         set.place();
     }
-    if args.show_scores {
-        if args.quiet {
-            io.say(format_args!("{}", set.scores()));
-        } else {
-            let scores: String = set.scores().lines().map(|line| format!("  * {line}\n")).collect();
-            say(io, &format!("\nAllocation Scores:\n{scores}"));
-        }
+    if wanted {
+        let title = match (args.show_scores, args.show_utilization) {
+            (true, true) => "Allocation Scores and Utilization Information",
+            (true, false) => "Allocation Scores",
+            _ => "Utilization Information",
+        };
+        let mark = if args.quiet { "" } else { "  * " };
+        let is_score =
+            |line: &str| line.contains("allocation score on ") || line.contains(" promotion score on ");
+        let lines = set.scores().lines().filter(|line| args.show_scores || !is_score(line));
+        let lines: String = lines.map(|line| format!("{mark}{line}\n")).collect();
+        say(io, &format!("\n{title}:\n"));
+        io.say(format_args!("{lines}"));
     }
     let mut exit = Exit::Ok;
     let executed;
@@ -291,7 +333,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
                 exit = Exit::Of(1);
             }
             executed = done.cib;
-            say(io, &(time + &revised_status(&work(&executed)?, recorded.is_some())));
+            say(io, &(time + &revised_status_with(&work(&executed)?, recorded.is_some(), more, dates)));
             last = &executed;
         }
     }
@@ -312,24 +354,21 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
 
 /// The document's name and text.
 fn source(args: &Args, io: &mut Io) -> Result<(String, String), Stop> {
-    let path = match (&args.xml_file, args.live_check) {
-        (Some(path), _) => path.clone(),
-        (None, true) => std::env::var_os("CIB_file").map(PathBuf::from).ok_or_else(|| Stop {
-            text: "rgmd keeps its status in another form; name a document with -x FILE, or by the variable CIB_file"
-                .into(),
-            exit: Exit::Unavailable,
-        })?,
-        (None, false) if args.xml_pipe => {
-            let text = io.read_document().map_err(|e| Stop::file(format!("standard input: {e}")))?;
-            return Ok(("standard input".into(), text));
-        }
-        (None, false) => {
-            let text = "name a document with -x FILE, or bring it on standard input with -p".into();
-            return Err(Stop { text, exit: Exit::Usage });
-        }
+    if args.live_check {
+        return crate::cluster_document::read().map_err(|(rc, text)| Stop { text, exit: Exit::Of(rc) });
+    }
+    if args.xml_pipe {
+        let text = io.read_document().map_err(|e| Stop::file(format!("standard input: {e}")))?;
+        return Ok(("standard input".into(), text));
+    }
+    let Some(path) = &args.xml_file else {
+        let text =
+            "name a document with -x FILE, bring it on standard input with -p, or take the cluster's with -L"
+                .into();
+        return Err(Stop { text, exit: Exit::Usage });
     };
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|e| Stop::file(format!("{name}: {e}")))?;
+    let text = std::fs::read_to_string(path).map_err(|e| Stop::file(format!("{name}: {e}")))?;
     Ok((name, text))
 }
 
@@ -340,6 +379,18 @@ fn read(text: &str, name: &str) -> Result<Element, Stop> {
 
 fn clock() -> Moment {
     Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs().cast_signed()))
+}
+
+/// What is shown of the status besides nodes and resources.
+fn sections(args: &Args) -> Sections {
+    let mut more = Sections::NONE;
+    if args.show_attrs {
+        more = more.with(Sections::ATTRIBUTES);
+    }
+    if args.show_failcounts {
+        more = more.with(Sections::FAILCOUNTS).with(Sections::FAILURES);
+    }
+    more
 }
 
 fn injections(args: &Args) -> Injections {

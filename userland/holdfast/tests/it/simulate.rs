@@ -144,7 +144,7 @@ fn every_document_of_a_folder_is_timed_and_a_bad_one_does_not_end_it() {
 fn the_live_document_is_the_one_that_the_environment_names() {
     let temp = files();
     let (exit, _, complaints) = run(holdfast(&temp.0).args(["simulate", "-L"]).env_remove("CIB_file"));
-    assert_eq!(exit, Some(69));
+    assert_eq!(exit, Some(102), "as all commands that cannot reach the cluster: {complaints}");
     assert!(complaints.contains("-x FILE"), "{complaints}");
     let (exit, text, _) =
         run(holdfast(&temp.0).args(["simulate", "-L"]).env("CIB_file", temp.0.join("cib.xml")));

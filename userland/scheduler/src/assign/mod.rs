@@ -57,6 +57,7 @@ impl WorkingSet<'_> {
         self.apply_node_criteria();
         self.add_internal_constraints();
         self.check_changes();
+        self.show_capacities("Original");
         if self.strategy() != nodes::Strategy::Default {
             self.sort_resources();
         }
@@ -68,6 +69,7 @@ impl WorkingSet<'_> {
                 }
             }
         }
+        self.show_capacities("Remaining");
     }
 
     /// The scores by which resources were placed, one a line.

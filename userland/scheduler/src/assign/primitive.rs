@@ -131,6 +131,7 @@ impl WorkingSet<'_> {
         (resource.assigned, resource.assigned_score) = (Some(node), score);
         self.node_mut(node).assigned += 1;
         self.consume_capacity(id, node);
+        self.show_need(id, node);
     }
 
     /// A connection that will be somewhere makes its node one that can be used.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use cib::{Attributes, Precedence, Score, collect};
 
@@ -14,6 +15,12 @@ use super::trace::Why;
 
 /// Amounts by name.
 pub(crate) type Amounts = BTreeMap<String, i32>;
+
+/// Amounts as the peer lists them.
+fn in_peers_order(amounts: Vec<(&str, &str)>) -> String {
+    let order = glib_order(amounts.iter().map(|(name, _)| *name));
+    order.into_iter().map(|at| format!(" {}={}", amounts[at].0, amounts[at].1)).collect()
+}
 
 /// A whole number as it is read where nobody complains: what follows it is left out, and no number is zero.
 fn amount(values: &Attributes, name: &str) -> i32 {
@@ -79,6 +86,33 @@ impl WorkingSet<'_> {
             };
             left.insert(name, now.to_string());
         }
+    }
+
+    /// Writes down what each node has room for.
+    pub(super) fn show_capacities(&mut self, when: &str) {
+        if !self.show_utilization {
+            return;
+        }
+        for id in self.by_name.clone() {
+            let node = self.node(id);
+            let has = &node.utilization;
+            let amounts = in_peers_order(has.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect());
+            let name = node.name.clone();
+            let _ = writeln!(self.scores, "{when}: {name} capacity:{amounts}"); // a String takes everything
+        }
+    }
+
+    /// Writes down what a resource takes of the node that it was given to.
+    pub(super) fn show_need(&mut self, id: ResourceId, node: NodeId) {
+        if !self.show_utilization {
+            return;
+        }
+        let needs = self.needs(id);
+        let needs: Vec<(String, String)> = needs.into_iter().map(|(n, v)| (n, v.to_string())).collect();
+        let amounts = in_peers_order(needs.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect());
+        let (of, on) = (self.resource(id).id.clone(), self.node(node).name.clone());
+        // By the name of the peer's own function, as with scores.
+        let _ = writeln!(self.scores, "pcmk__finalize_assignment: {of} utilization on {on}:{amounts}");
     }
 
     fn fits(&self, node: NodeId, needs: &Amounts) -> bool {

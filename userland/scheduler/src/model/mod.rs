@@ -94,6 +94,8 @@ pub struct WorkingSet<'c> {
     pub without_secrets: bool,
     /// What the reader of a simulation is told besides.
     pub messages: Vec<String>,
+    /// Lines about capacity are written among those of scores.
+    pub show_utilization: bool,
     /// What was left out since nobody could work through it.
     pub warnings: Vec<String>,
     /// Places of the stops among those, and how many orders were looked at for them.

@@ -19,11 +19,22 @@ pub use tools::{ColocationView, HistoryEntry, LocationView};
 pub use transition_text::transition_summary;
 
 use crate::model::WorkingSet;
+use monitor::status_text_with;
 
 /// The first part of what `crm_simulate` prints: the state of the cluster as the document has it. `recorded`: the document
 /// says itself what time it is.
 #[must_use]
 pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
+    status_before(set, recorded) + &status_text(set, true)
+}
+
+/// The same, with more parts of it: attributes, fail counts, failures.
+#[must_use]
+pub fn current_status_with(set: &WorkingSet<'_>, recorded: bool, more: Sections, clock: Clock) -> String {
+    status_before(set, recorded) + &status_text_with(set, true, more, clock)
+}
+
+fn status_before(set: &WorkingSet<'_>, recorded: bool) -> String {
     let mut out = String::new();
     if recorded {
         let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
@@ -39,15 +50,25 @@ pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
             "{disabled} of {all} resource instances DISABLED and {blocked} BLOCKED from further action due to failure\n"
         );
     }
-    out + "Current cluster status:\n" + &status_text(set, true)
+    out + "Current cluster status:\n"
 }
 
 /// The last part of what `crm_simulate` prints: the state of the cluster after everything was done.
 #[must_use]
 pub fn revised_status(set: &WorkingSet<'_>, recorded: bool) -> String {
+    status_after(set, recorded) + &status_text(set, false)
+}
+
+/// The same, with more parts of it.
+#[must_use]
+pub fn revised_status_with(set: &WorkingSet<'_>, recorded: bool, more: Sections, clock: Clock) -> String {
+    status_after(set, recorded) + &status_text_with(set, false, more, clock)
+}
+
+fn status_after(set: &WorkingSet<'_>, recorded: bool) -> String {
     let mut out = String::new();
     if recorded {
         let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
     }
-    out + "\nRevised Cluster Status:\n" + &status_text(set, false)
+    out + "\nRevised Cluster Status:\n"
 }

@@ -126,6 +126,7 @@ impl<'c> WorkingSet<'c> {
             without_secrets: false,
             messages: Vec::new(),
             warnings: Vec::new(),
+            show_utilization: false,
             stops: (0, std::collections::BTreeMap::new()),
         };
         let section = |name: &str| configuration.and_then(|c| c.child(name));

@@ -217,20 +217,37 @@ pub fn status_text(set: &WorkingSet<'_>, pending: bool) -> String {
     fn nothing<T>(_: T) -> String {
         String::new()
     }
+    // No date is shown.
+    let clock = Clock { now: 0, ctime: nothing, iso: nothing, interval: nothing };
+    status_text_with(set, pending, Sections::NONE, clock)
+}
+
+/// The same, with attributes, fail counts and failures if they are asked for.
+pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, more: Sections, clock: Clock) -> String {
     let asked = Monitor {
-        sections: Sections::NODES.with(Sections::RESOURCES),
+        sections: Sections::NODES.with(Sections::RESOURCES).with(more),
         details: Details { inactive: true, pending, ..Details::default() },
         only_node: None,
         only_resource: None,
         ban_prefix: None,
         fencing: None,
-        // No date is shown.
-        clock: Clock { now: 0, ctime: nothing, iso: nothing, interval: nothing },
+        clock,
     };
     let mut show = Show::new(set, &asked, Kind::Text);
     show.out.indent();
-    let any = show.node_list(false);
-    show.resource_list(any);
+    let mut any = show.node_list(false);
+    any |= show.resource_list(any);
+    if more.has(Sections::ATTRIBUTES) {
+        any |= show.attributes(any);
+    }
+    if more.has(Sections::FAILCOUNTS) {
+        any |= show.history(any);
+    }
+    if more.has(Sections::FAILURES) {
+        // A simulation tells all that is known of them, whatever else is shown.
+        show.details.detail = true;
+        show.failures(any);
+    }
     show.out.finish().0
 }
 
