@@ -22,7 +22,7 @@ use cmm_proto::wire::{
 use cmm_proto::{Guarantee, NodeEntry, Settings, Timers};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span, Votes};
 
-pub use self::scheduler::{document, scheduler};
+pub use self::scheduler::{document, scheduler, validate};
 pub use failfast::failfast;
 pub use logconv::logconv;
 pub use qdisk::qdisk;

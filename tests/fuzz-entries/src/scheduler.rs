@@ -7,13 +7,7 @@ use scheduler::transition::Graph;
 
 /// Reads a document, upgrades it, places everything, makes the graph, and carries it out. A graph that was written reads the same.
 pub fn scheduler(data: &[u8]) {
-    let root = if data.first() == Some(&b'<') {
-        let Ok(text) = std::str::from_utf8(data) else { return };
-        let Ok(root) = Element::parse(text, "fuzz.xml") else { return };
-        root
-    } else {
-        document(data)
-    };
+    let Some(root) = root(data) else { return };
     let root = cib::upgrade(root).root;
     let Ok(mut set) = WorkingSet::new(&root, Moment(1_700_000_000)) else { return };
     let _ = scheduler::current_status(&set, false);
@@ -26,6 +20,26 @@ pub fn scheduler(data: &[u8]) {
     let again = Graph::parse(&written, "again.xml");
     assert_eq!(again.map(|g| g.to_xml()).as_deref(), Ok(written.as_str()), "written again, it is the same");
     let _ = scheduler::simulate::carry_out(&graph, &set, &[], Moment(1_700_000_000));
+}
+
+/// Finds everything that is wrong with a document. One that can be worked on can be when it is looked at again.
+pub fn validate(data: &[u8]) {
+    let Some(root) = root(data) else { return };
+    let found = cib::validate(root);
+    for finding in &found.findings {
+        assert!(!finding.to_string().is_empty() && !finding.remedy.is_empty(), "{finding:?} names no remedy");
+    }
+    if found.usable {
+        assert!(cib::validate(found.root).usable, "looked at again, it can be worked on");
+    }
+}
+
+/// The document that stands there as text, or that a recipe makes.
+fn root(data: &[u8]) -> Option<Element> {
+    if data.first() != Some(&b'<') {
+        return Some(document(data));
+    }
+    Element::parse(std::str::from_utf8(data).ok()?, "fuzz.xml").ok()
 }
 
 /// A document by a recipe.

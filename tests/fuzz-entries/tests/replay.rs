@@ -142,6 +142,13 @@ fn logs_and_rules_of_a_site() {
 }
 
 #[test]
+fn documents_to_judge() {
+    replay("validate", fuzz_entries::validate);
+    // What made the scheduler work made the checks pass through much, too.
+    replay("scheduler", fuzz_entries::validate);
+}
+
+#[test]
 fn documents_to_decide_by() {
     replay("scheduler", fuzz_entries::scheduler);
 }

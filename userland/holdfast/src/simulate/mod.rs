@@ -13,7 +13,7 @@ use cib::{Element, Moment};
 use clap::{ArgAction, Parser, ValueEnum};
 use scheduler::simulate::{Event, Injections, carry_out, inject};
 use scheduler::transition::{Graph, Outcome};
-use scheduler::{Sections, WorkingSet, current_status_with, revised_status_with, transition_summary};
+use scheduler::{Sections, SimulationView, WorkingSet, current_status_with, revised_status_with, transition_summary};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -163,8 +163,8 @@ pub(crate) struct Args {
     /// Say also which changes were found to be of secrets only
     #[arg(short = 'V', long, action = ArgAction::Count)]
     verbose: u8,
-    /// Taken and not needed: headings are always shown
-    #[arg(long, hide = true)]
+    /// With headings and marks also where scores or capacity are shown
+    #[arg(long)]
     text_fancy: bool,
     /// How to write what is said
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -258,16 +258,17 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     };
     let time = args.set_datetime.as_ref().map(|at| format!("Setting effective cluster time: {}\n", at.text));
     let time = time.unwrap_or_default();
-    let more = sections(args);
-    let dates = crate::crm_mon::clock(now.0);
-    say(io, &(time.clone() + &current_status_with(&set, recorded.is_some(), more, dates)));
+    let style = Style { plain: (args.show_scores || args.show_utilization) && !args.text_fancy };
+    let view =
+        SimulationView { more: sections(args), clock: crate::crm_mon::clock(now.0), plain: style.plain };
+    say(io, &(time.clone() + &current_status_with(&set, recorded.is_some(), view)));
 
     let asked = injections(args);
     let injected;
     if !asked.is_empty() {
-        say(io, "\nPerforming Requested Modifications:\n");
+        say(io, &format!("\n{}", style.heading("Performing Requested Modifications")));
         let modified = inject(&set, &asked, clock());
-        report(&modified.events, args.quiet, io);
+        report(&modified.events, args.quiet, style, io);
         injected = modified.cib;
         set = work(&injected)?;
     }
@@ -290,13 +291,12 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             (true, false) => "Allocation Scores",
             _ => "Utilization Information",
         };
-        let mark = if args.quiet { "" } else { "  * " };
         let is_score =
             |line: &str| line.contains("allocation score on ") || line.contains(" promotion score on ");
         let lines = set.scores().lines().filter(|line| args.show_scores || !is_score(line));
-        let lines: String = lines.map(|line| format!("{mark}{line}\n")).collect();
-        say(io, &format!("\n{title}:\n"));
-        io.say(format_args!("{lines}"));
+        let lines: String = lines.map(|line| format!("{}{line}\n", style.mark())).collect();
+        say(io, "\n");
+        io.say(format_args!("{}{lines}", style.heading(title)));
     }
     let mut exit = Exit::Ok;
     let executed;
@@ -320,12 +320,12 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             write(file, &set.dot(args.all_actions))?;
         }
         if args.load_graph.is_none() {
-            say(io, &format!("\n{summary}"));
+            say(io, &format!("\n{}", style.list(&summary)));
         }
         if simulate {
-            say(io, "\nExecuting Cluster Transition:\n");
+            say(io, &format!("\n{}", style.heading("Executing Cluster Transition")));
             let done = carry_out(&graph, &set, &args.op_fail, clock());
-            report(&done.events, args.quiet, io);
+            report(&done.events, args.quiet, style, io);
             if done.outcome == Outcome::Terminated {
                 io.complain(format_args!(
                     "Transition failed: terminated\nAn invalid transition was produced\n"
@@ -333,7 +333,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
                 exit = Exit::Of(1);
             }
             executed = done.cib;
-            say(io, &(time + &revised_status_with(&work(&executed)?, recorded.is_some(), more, dates)));
+            say(io, &(time + &revised_status_with(&work(&executed)?, recorded.is_some(), view)));
             last = &executed;
         }
     }
@@ -419,11 +419,41 @@ fn graph(args: &Args, set: &mut WorkingSet<'_>) -> Result<Graph, Stop> {
     Graph::parse(&text, &name).map_err(Stop::file)
 }
 
+/// How lists are written. Pacemaker's command leaves headings and marks out as soon as scores or capacity are asked for, so that
+/// these can be read by programs, unless `--text-fancy` asks for them.
+#[derive(Clone, Copy)]
+struct Style {
+    plain: bool,
+}
+
+impl Style {
+    fn heading(self, title: &str) -> String {
+        if self.plain { String::new() } else { format!("{title}:\n") }
+    }
+
+    fn mark(self) -> &'static str {
+        if self.plain { "" } else { MARK }
+    }
+
+    /// A line that has its mark.
+    fn line(self, line: &str) -> &str {
+        if self.plain { line.strip_prefix(MARK).unwrap_or(line) } else { line }
+    }
+
+    /// A list that has its heading and marks.
+    fn list(self, text: &str) -> String {
+        let lines = text.split_inclusive('\n').skip(usize::from(self.plain));
+        lines.map(|line| self.line(line)).collect()
+    }
+}
+
+const MARK: &str = "  * ";
+
 /// What happened on one stream, what made no sense on the other, in order.
-fn report(events: &[Event], quiet: bool, io: &mut Io) {
+fn report(events: &[Event], quiet: bool, style: Style, io: &mut Io) {
     for event in events {
         match event.line() {
-            Some(line) if !quiet => io.say(format_args!("{line}")),
+            Some(line) if !quiet => io.say(format_args!("{}", style.line(&line))),
             Some(_) => {}
             None => io.complain(format_args!("crm_simulate: {event}\n")),
         }

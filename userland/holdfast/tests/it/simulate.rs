@@ -151,3 +151,67 @@ fn the_live_document_is_the_one_that_the_environment_names() {
     assert_eq!(exit, Some(0));
     assert!(text.contains("* db\t(ocf:pacemaker:Dummy):\t Stopped\n"), "{text}");
 }
+
+/// Ways to ask, each as one would type it.
+const ASKED: [&str; 24] = [
+    "",
+    "-A",
+    "-c",
+    "-A -c",
+    "-R",
+    "-S",
+    "-A -c -S",
+    "-s",
+    "-U",
+    "-s -U",
+    "-s -Q",
+    "-U -Q",
+    "-s -U -Q",
+    "-s -S",
+    "-U -R -w 1",
+    "-s -U -A -c -S",
+    "-S -Q -s",
+    "-S -Q",
+    "--text-fancy -s -U -S -A -c",
+    "--text-fancy -U -Q",
+    "--text-fancy -s -Q -S",
+    "-s -d n2 -q 0",
+    "-S -d n2 -F ip_start_0@n1=1",
+    "-s -S -t 2026-12-24T18:00:00Z",
+];
+
+#[test]
+fn every_way_to_ask_is_answered_as_by_the_installed_command() {
+    let version = std::process::Command::new("crm_simulate").arg("--version").output();
+    if !version.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("Pacemaker 2.1.5")) {
+        eprintln!("skipped: crm_simulate 2.1.5 is not installed (package pacemaker-cli-utils)");
+        return;
+    }
+    let temp = Temp::new();
+    fs::write(temp.0.join("cib.xml"), include_str!("testdata/simulate.xml")).unwrap();
+    let mut wrong = Vec::new();
+    for asked in ASKED {
+        let options = asked.split_whitespace();
+        let ask = |command: &mut std::process::Command| {
+            run(command.args(["-x", "cib.xml"]).args(options.clone()).current_dir(&temp.0).env("TZ", "UTC"))
+        };
+        let theirs = ask(&mut std::process::Command::new("crm_simulate"));
+        let ours = ask(holdfast(&temp.0).arg("simulate"));
+        if (ours.0, &ours.1) != (theirs.0, &theirs.1) {
+            wrong.push(format!("crm_simulate {asked}\n{theirs:#?}\nbut ours\n{ours:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ASKED.len(), wrong.join("\n"));
+}
+
+#[test]
+fn what_is_said_goes_to_a_file_where_that_is_asked_for() {
+    let temp = files();
+    let (_, told, _) = simulate(&temp, &["-x", "cib.xml", "-S"]);
+    let args = ["-x", "cib.xml", "-S", "--output-to", "told"];
+    assert_eq!(simulate(&temp, &args), (Some(0), String::new(), String::new()));
+    assert_eq!(fs::read_to_string(temp.0.join("told")).unwrap(), told);
+    assert_eq!(simulate(&temp, &["-x", "cib.xml", "-S", "--output-to", "-"]).1, told, "standard output");
+    let (exit, _, complaints) = simulate(&temp, &["-x", "cib.xml", "--output-to", "no/such/folder"]);
+    assert_eq!(exit, Some(73), "{complaints}");
+}

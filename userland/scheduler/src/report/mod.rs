@@ -13,7 +13,8 @@ pub use concerns::{Concern, concerns};
 pub use explain::{Explanation, Step};
 pub use monitor::{
     Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, execution_text,
-    exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor, status_text,
+    SimulationView, exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor,
+    status_text,
 };
 pub use tools::{ColocationView, HistoryEntry, LocationView};
 pub use transition_text::transition_summary;
@@ -25,13 +26,14 @@ use monitor::status_text_with;
 /// says itself what time it is.
 #[must_use]
 pub fn current_status(set: &WorkingSet<'_>, recorded: bool) -> String {
-    status_before(set, recorded) + &status_text(set, true)
+    status_before(set, recorded) + "Current cluster status:\n" + &status_text(set, true)
 }
 
-/// The same, with more parts of it: attributes, fail counts, failures.
+/// The same as it is asked for.
 #[must_use]
-pub fn current_status_with(set: &WorkingSet<'_>, recorded: bool, more: Sections, clock: Clock) -> String {
-    status_before(set, recorded) + &status_text_with(set, true, more, clock)
+pub fn current_status_with(set: &WorkingSet<'_>, recorded: bool, view: SimulationView) -> String {
+    let heading = if view.plain { "" } else { "Current cluster status:\n" };
+    status_before(set, recorded) + heading + &status_text_with(set, true, view)
 }
 
 fn status_before(set: &WorkingSet<'_>, recorded: bool) -> String {
@@ -50,19 +52,20 @@ fn status_before(set: &WorkingSet<'_>, recorded: bool) -> String {
             "{disabled} of {all} resource instances DISABLED and {blocked} BLOCKED from further action due to failure\n"
         );
     }
-    out + "Current cluster status:\n"
+    out
 }
 
 /// The last part of what `crm_simulate` prints: the state of the cluster after everything was done.
 #[must_use]
 pub fn revised_status(set: &WorkingSet<'_>, recorded: bool) -> String {
-    status_after(set, recorded) + &status_text(set, false)
+    status_after(set, recorded) + "Revised Cluster Status:\n" + &status_text(set, false)
 }
 
-/// The same, with more parts of it.
+/// The same as it is asked for.
 #[must_use]
-pub fn revised_status_with(set: &WorkingSet<'_>, recorded: bool, more: Sections, clock: Clock) -> String {
-    status_after(set, recorded) + &status_text_with(set, false, more, clock)
+pub fn revised_status_with(set: &WorkingSet<'_>, recorded: bool, view: SimulationView) -> String {
+    let heading = if view.plain { "" } else { "Revised Cluster Status:\n" };
+    status_after(set, recorded) + heading + &status_text_with(set, false, view)
 }
 
 fn status_after(set: &WorkingSet<'_>, recorded: bool) -> String {
@@ -70,5 +73,5 @@ fn status_after(set: &WorkingSet<'_>, recorded: bool) -> String {
     if recorded {
         let _ = writeln!(out, "Using the original execution date of: {}", set.now.display());
     }
-    out + "\nRevised Cluster Status:\n"
+    out + "\n"
 }

@@ -219,11 +219,23 @@ pub fn status_text(set: &WorkingSet<'_>, pending: bool) -> String {
     }
     // No date is shown.
     let clock = Clock { now: 0, ctime: nothing, iso: nothing, interval: nothing };
-    status_text_with(set, pending, Sections::NONE, clock)
+    status_text_with(set, pending, SimulationView { more: Sections::NONE, clock, plain: false })
 }
 
-/// The same, with attributes, fail counts and failures if they are asked for.
-pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, more: Sections, clock: Clock) -> String {
+/// How a simulation shows a status.
+#[derive(Clone, Copy, Debug)]
+pub struct SimulationView {
+    /// What is shown besides nodes and resources: attributes, fail counts, failures.
+    pub more: Sections,
+    /// Dates.
+    pub clock: Clock,
+    /// Without headings, indentation and marks.
+    pub plain: bool,
+}
+
+/// The same as it is asked for.
+pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, view: SimulationView) -> String {
+    let SimulationView { more, clock, plain } = view;
     let asked = Monitor {
         sections: Sections::NODES.with(Sections::RESOURCES).with(more),
         details: Details { inactive: true, pending, ..Details::default() },
@@ -234,6 +246,7 @@ pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, more: Sectio
         clock,
     };
     let mut show = Show::new(set, &asked, Kind::Text);
+    show.out.plain = plain;
     show.out.indent();
     let mut any = show.node_list(false);
     any |= show.resource_list(any);

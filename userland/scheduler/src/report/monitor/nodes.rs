@@ -140,7 +140,7 @@ impl Show<'_, '_> {
         }
         for (title, names) in lists {
             if !names.is_empty() {
-                self.out.item(&format!("{title}: [ {} ]", names.join(" ")));
+                self.out.named(title, &format!("[ {} ]", names.join(" ")));
             }
         }
         if self.kind() == Kind::Xml {

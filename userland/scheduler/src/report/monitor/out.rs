@@ -60,6 +60,8 @@ pub(super) struct Heading(pub(super) bool);
 /// What is shown so far.
 pub(super) struct Out {
     pub(super) kind: Kind,
+    /// Text without headings and marks.
+    pub(super) plain: bool,
     text: String,
     level: usize,
     /// What is open, outermost first; the first one is never closed.
@@ -68,7 +70,7 @@ pub(super) struct Out {
 
 impl Out {
     pub(super) fn new(kind: Kind) -> Self {
-        Self { kind, text: String::new(), level: 0, open: vec![Markup::default()] }
+        Self { kind, plain: false, text: String::new(), level: 0, open: vec![Markup::default()] }
     }
 
     /// The text, and the elements. What is still open ends here.
@@ -100,7 +102,7 @@ impl Out {
 
     /// An indented line of text.
     pub(super) fn line(&mut self, text: &str) {
-        if self.level > 0 {
+        if self.level > 0 && !self.plain {
             let _ = write!(self.text, "{:1$}* ", "", 2 * self.level); // a String takes everything
         }
         let _ = writeln!(self.text, "{text}");
@@ -125,7 +127,7 @@ impl Out {
     pub(super) fn begin(&mut self, title: Option<&str>) {
         match self.kind {
             Kind::Text => {
-                if let Some(title) = title {
+                if let Some(title) = title.filter(|_| !self.plain) {
                     self.line(&format!("{title}:"));
                 }
                 self.level += 1;
@@ -170,6 +172,15 @@ impl Out {
             Kind::Text => self.line(text),
             Kind::Html => self.leaf(Markup::new("li").with_text(text)),
             Kind::Xml => self.leaf(Markup::new("item").with_text(text)),
+        }
+    }
+
+    /// An item of a list with a name, which plain text leaves out.
+    pub(super) fn named(&mut self, name: &str, text: &str) {
+        if self.plain {
+            self.item(text);
+        } else {
+            self.item(&format!("{name}: {text}"));
         }
     }
 
