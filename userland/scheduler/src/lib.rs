@@ -24,10 +24,10 @@ pub use model::{
     Role, UnderWay, Variant, WorkingSet,
 };
 pub use report::{
-    Clock, Concern, Details, Explanation, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, SimulationView,
-    Step, concerns, current_status, current_status_with, execution_text, exit_status_text, legacy_document,
-    old_monitor, page, result_document, revised_status, revised_status_with, simple_monitor, status_text,
-    transition_summary,
+    Clock, Concern, Details, Explanation, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections,
+    SimulationView, Step, concerns, current_status, current_status_with, execution_text, exit_status_text,
+    legacy_document, old_monitor, page, result_document, revised_status, revised_status_with, simple_monitor,
+    status_text, transition_summary,
 };
 pub use report::{ColocationView, HistoryEntry, LocationView};
 pub use unpack::{Failed, NotACib};

@@ -39,7 +39,7 @@ pub(crate) fn document(nodes: usize, primitives: usize, state: State) -> String 
     // A String takes everything.
     let _ = write!(
         text,
-        r#"<cib crm_feature_set="3.16.2" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" {quorum}>
+        r#"<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0" {quorum}>
 <configuration><crm_config><cluster_property_set id="cib-bootstrap-options"><nvpair id="o1" name="stonith-enabled" value="true"/></cluster_property_set></crm_config>
 <nodes>"#
     );
@@ -166,7 +166,7 @@ fn write_operation(text: &mut String, id: &str, task: &str, interval: u32, call:
     let entry = if interval == 0 { "last_0".to_owned() } else { format!("{task}_{interval}") };
     let _ = write!(
         text,
-        r#"<lrm_rsc_op id="{id}_{entry}" operation_key="{id}_{task}_{interval}" operation="{task}" crm-debug-origin="bench" crm_feature_set="3.16.2" transition-key="{call}:1:{rc}:6c4d1a35-3f3f-4a3c-9f8b-0d9f0a6b8a11" transition-magic="0:{rc};{call}:1:{rc}:6c4d1a35-3f3f-4a3c-9f8b-0d9f0a6b8a11" call-id="{call}" rc-code="{rc}" op-status="0" interval="{interval}" last-rc-change="1700000000" exec-time="10" queue-time="0" op-digest="{digest}"/>"#
+        r#"<lrm_rsc_op id="{id}_{entry}" operation_key="{id}_{task}_{interval}" operation="{task}" crm-debug-origin="bench" crm_feature_set="3.16.1" transition-key="{call}:1:{rc}:6c4d1a35-3f3f-4a3c-9f8b-0d9f0a6b8a11" transition-magic="0:{rc};{call}:1:{rc}:6c4d1a35-3f3f-4a3c-9f8b-0d9f0a6b8a11" call-id="{call}" rc-code="{rc}" op-status="0" interval="{interval}" last-rc-change="1700000000" exec-time="10" queue-time="0" op-digest="{digest}"/>"#
     );
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod explain;
 mod profile;
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -13,7 +13,9 @@ use cib::{Element, Moment};
 use clap::{ArgAction, Parser, ValueEnum};
 use scheduler::simulate::{Event, Injections, carry_out, inject};
 use scheduler::transition::{Graph, Outcome};
-use scheduler::{Sections, SimulationView, WorkingSet, current_status_with, revised_status_with, transition_summary};
+use scheduler::{
+    Sections, SimulationView, WorkingSet, current_status_with, revised_status_with, transition_summary,
+};
 
 use crate::exit::Exit;
 use crate::io::Io;
@@ -57,7 +59,7 @@ Exit status:
   64  wrong usage
   73  a document cannot be read or written
   102 the cluster cannot be reached, as for other commands
-  105 the document that the environment names is not there
+  105 the document that the environment names, or the folder of --output-to, is not there
 
 Environment:
   CIB_file, CIB_shadow   the document that --live-check reads in place of the running cluster's")]
@@ -225,7 +227,18 @@ pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
 /// From now on everything is said where it is asked for.
 fn redirect(args: &Args, io: &mut Io) -> Result<(), Stop> {
     let Some(file) = args.output_to.as_ref().filter(|f| f.as_os_str() != "-") else { return Ok(()) };
-    let to = std::fs::File::create(file).map_err(|e| Stop::file(format!("{}: {e}", file.display())))?;
+    let to = std::fs::File::create(file).map_err(|e| {
+        // The exit statuses that Pacemaker's commands have for it.
+        let exit = match e.kind() {
+            ErrorKind::NotFound => Exit::Of(105),
+            ErrorKind::PermissionDenied => Exit::Of(4),
+            _ => Exit::CannotCreate,
+        };
+        Stop {
+            text: format!("{}: {e}; name a file in a folder that can be written to", file.display()),
+            exit,
+        }
+    })?;
     io.say_to(Box::new(to));
     Ok(())
 }
@@ -269,6 +282,9 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         say(io, &format!("\n{}", style.heading("Performing Requested Modifications")));
         let modified = inject(&set, &asked, clock());
         report(&modified.events, args.quiet, style, io);
+        if recorded.is_some() {
+            say(io, &format!("Using the original execution date of: {}\n", now.display()));
+        }
         injected = modified.cib;
         set = work(&injected)?;
     }
@@ -296,7 +312,10 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         let lines = set.scores().lines().filter(|line| args.show_scores || !is_score(line));
         let lines: String = lines.map(|line| format!("{}{line}\n", style.mark())).collect();
         say(io, "\n");
-        io.say(format_args!("{}{lines}", style.heading(title)));
+        // What was found to differ in secrets only stands before the scores, else among what is told of the run.
+        let messages: String = set.messages.drain(..).map(|message| message + "\n").collect();
+        let messages = if args.quiet { "" } else { &messages };
+        io.say(format_args!("{}{messages}{lines}", style.heading(title)));
     }
     let mut exit = Exit::Ok;
     let executed;
@@ -304,7 +323,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     if asked {
         let graph = graph(args, &mut set)?;
         let summary = transition_summary(&mut set);
-        if args.verbose > 0 {
+        if args.verbose > 0 || wanted {
             for message in &set.messages {
                 say(io, &format!("{message}\n"));
             }
@@ -323,6 +342,9 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
             say(io, &format!("\n{}", style.list(&summary)));
         }
         if simulate {
+            if args.quiet && wanted {
+                io.say(format_args!("\n")); // the only part of it that the peer does not keep to itself
+            }
             say(io, &format!("\n{}", style.heading("Executing Cluster Transition")));
             let done = carry_out(&graph, &set, &args.op_fail, clock());
             report(&done.events, args.quiet, style, io);

@@ -213,5 +213,5 @@ fn what_is_said_goes_to_a_file_where_that_is_asked_for() {
     assert_eq!(fs::read_to_string(temp.0.join("told")).unwrap(), told);
     assert_eq!(simulate(&temp, &["-x", "cib.xml", "-S", "--output-to", "-"]).1, told, "standard output");
     let (exit, _, complaints) = simulate(&temp, &["-x", "cib.xml", "--output-to", "no/such/folder"]);
-    assert_eq!(exit, Some(73), "{complaints}");
+    assert_eq!(exit, Some(105), "{complaints}");
 }

@@ -21,8 +21,27 @@ pub(super) fn merge_sort<T: Copy>(items: &mut Vec<T>, compare: &mut impl FnMut(&
     *items = merged;
 }
 
+/// How a table of GLib makes a number of a key: GLib's own way, or that of Pacemaker.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Hash {
+    GLib,
+    Pacemaker,
+}
+
+impl Hash {
+    fn of(self, key: &str) -> u32 {
+        let (start, factor) = match self {
+            Self::GLib => (5381u32, 33),
+            Self::Pacemaker => (0, 31),
+        };
+        let add =
+            |hash: u32, c: u8| hash.wrapping_mul(factor).wrapping_add_signed(i32::from(c.cast_signed()));
+        key.bytes().fold(start, add)
+    }
+}
+
 /// The order in which a table of GLib with these keys, put in one after another, is walked: one result depends on it.
-pub(super) fn glib_order<'a>(keys: impl ExactSizeIterator<Item = &'a str>) -> Vec<usize> {
+pub(super) fn glib_order<'a>(keys: impl ExactSizeIterator<Item = &'a str>, by: Hash) -> Vec<usize> {
     let count = keys.len();
     // It grows as soon as one place in seventeen is left.
     let mut size = 8usize;
@@ -33,9 +52,7 @@ pub(super) fn glib_order<'a>(keys: impl ExactSizeIterator<Item = &'a str>) -> Ve
     let modulus = PRIMES.get(shift).copied().unwrap_or(u32::MAX);
     let mut places: Vec<Option<usize>> = vec![None; size];
     for (at, key) in keys.enumerate() {
-        let hash = key
-            .bytes()
-            .fold(5381u32, |hash, c| hash.wrapping_mul(33).wrapping_add_signed(i32::from(c.cast_signed())));
+        let hash = by.of(key);
         // Two values mean that a place is free, or was used.
         let mut place = (hash.max(2).wrapping_mul(11) % modulus) as usize;
         let mut step = 0;
@@ -71,9 +88,19 @@ mod tests {
     fn every_key_has_its_place() {
         for count in [0usize, 1, 7, 8, 40, 1000] {
             let keys: Vec<String> = (0..count).map(|n| format!("node{n}")).collect();
-            let mut order = glib_order(keys.iter().map(String::as_str));
+            let mut order = glib_order(keys.iter().map(String::as_str), Hash::GLib);
             order.sort_unstable();
             assert_eq!(order, (0..count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn amounts_are_listed_in_the_order_of_the_peers_table() {
+        // As crm_simulate -U of 2.1.5 lists them.
+        for (keys, listed) in
+            [(&["cpu", "ram"][..], &[0, 1][..]), (&["x", "y", "z"], &[1, 0, 2]), (&["a", "b"], &[1, 0])]
+        {
+            assert_eq!(glib_order(keys.iter().copied(), Hash::Pacemaker), listed);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::model::{NodeId, ResourceId, Variant, WorkingSet};
 
 use super::colocate::Effect;
 use super::nodes::Strategy;
-use super::order::glib_order;
+use super::order::{Hash, glib_order};
 use super::trace::Why;
 
 /// Amounts by name.
@@ -18,7 +18,7 @@ pub(crate) type Amounts = BTreeMap<String, i32>;
 
 /// Amounts as the peer lists them.
 fn in_peers_order(amounts: Vec<(&str, &str)>) -> String {
-    let order = glib_order(amounts.iter().map(|(name, _)| *name));
+    let order = glib_order(amounts.iter().map(|(name, _)| *name), Hash::Pacemaker);
     order.into_iter().map(|at| format!(" {}={}", amounts[at].0, amounts[at].1)).collect()
 }
 
@@ -144,7 +144,7 @@ impl WorkingSet<'_> {
             .copied()
             .filter(|n| allowed.get(n.0 as usize).is_some_and(Option::is_some))
             .collect();
-        let order = glib_order(there.iter().map(|n| self.node(*n).id.as_str()));
+        let order = glib_order(there.iter().map(|n| self.node(*n).id.as_str()), Hash::GLib);
         let candidates: Vec<NodeId> = order.into_iter().map(|at| there[at]).filter(usable).collect();
         let mut most_free: Option<NodeId> = None;
         for node in &candidates {

@@ -12,8 +12,8 @@ use std::fmt::Write;
 pub use concerns::{Concern, concerns};
 pub use explain::{Explanation, Step};
 pub use monitor::{
-    Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, execution_text,
-    SimulationView, exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor,
+    Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, SimulationView,
+    execution_text, exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor,
     status_text,
 };
 pub use tools::{ColocationView, HistoryEntry, LocationView};
