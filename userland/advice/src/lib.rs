@@ -18,5 +18,5 @@ pub use doctor::{Diagnosis, Finding};
 pub use history::Entry;
 pub use planned::planned;
 pub use recovery::{Pattern, Recovery, Step};
-pub use view::{Fencing, View, watched};
+pub use view::{Fencing, View, last_change, watched};
 pub use why::{Answer, Evidence};

@@ -61,6 +61,19 @@ pub struct View<'c> {
     pub(crate) zone: fn(i64) -> i32,
 }
 
+/// When a document's configuration was changed last, in seconds since 1970. `zone`: seconds east of Greenwich at a moment.
+#[must_use]
+pub fn last_change(root: &Element, zone: fn(i64) -> i32) -> Option<i64> {
+    let text = root.get("cib-last-written")?;
+    // `Wed May 25 16:20:11 2016`, by the clock on the wall.
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, month, day, time, year] = words[..] else { return Moment::parse(text).map(|m| m.0) };
+    let month = MONTHS.iter().position(|m| *m == month)? + 1;
+    let day: u8 = day.parse().ok()?;
+    let local = Moment::parse(&format!("{year}-{month:02}-{day:02} {time}Z"))?.0;
+    Some(local.saturating_sub(zone(local).into()))
+}
+
 impl<'c> View<'c> {
     /// See [`crate::planned`].
     #[must_use]
@@ -88,14 +101,7 @@ impl<'c> View<'c> {
 
     /// When the configuration was changed last, in seconds since 1970.
     pub(crate) fn written(&self) -> Option<i64> {
-        let text = self.root.get("cib-last-written")?;
-        // `Wed May 25 16:20:11 2016`, by the clock on the wall.
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let [_, month, day, time, year] = words[..] else { return Moment::parse(text).map(|m| m.0) };
-        let month = MONTHS.iter().position(|m| *m == month)? + 1;
-        let day: u8 = day.parse().ok()?;
-        let local = Moment::parse(&format!("{year}-{month:02}-{day:02} {time}Z"))?.0;
-        Some(local.saturating_sub((self.zone)(local).into()))
+        last_change(self.root, self.zone)
     }
 
     /// Names by which a log may speak of something: its own, and those of its parts.

@@ -19,6 +19,7 @@ mod key;
 mod link;
 mod live;
 mod manual;
+mod metrics;
 mod moves;
 mod pacemaker;
 mod past;
@@ -65,6 +66,8 @@ enum Applet {
     /// Say why this node went down last, or what it knows of another one's end.
     #[command(name = "why-down")]
     WhyDown(why_down::Args),
+    /// Print what this node knows for Prometheus, or serve it.
+    Metrics(metrics::Args),
     /// Pacemaker's monitor screen.
     #[command(name = "crm_mon")]
     CrmMon(Box<crm_mon::Args>),
@@ -180,6 +183,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Why(args) }) => why::run(&args, io),
             Ok(Cli { applet: Applet::Doctor(args) }) => why::run_doctor(&args, io),
             Ok(Cli { applet: Applet::WhyDown(args) }) => why_down::run(&args, io),
+            Ok(Cli { applet: Applet::Metrics(args) }) => metrics::run(&args, io),
             Ok(Cli { applet: Applet::CrmMon(_) }) => Exit::Usage, // done above
             Ok(Cli { applet: Applet::Failfast(args) }) => failfast::run(&args, io),
             Ok(Cli { applet: Applet::Watchdog(args) }) => watchdog::run(&args, io),
@@ -257,6 +261,7 @@ Examples:
   holdfast status                 what runs where, and why not
   holdfast status --json          the same for programs
   holdfast ring --watch           links, latencies and the token, live
+  holdfast metrics                the same for Prometheus
   holdfast why db                 why is db where it is, and why did it move?
   holdfast doctor                 what has to be done next?
   holdfast why-down n2            why a node went down, in words

@@ -1,6 +1,7 @@
 //! What administrators ask for through the admin socket.
 
 use serde_json::{Value, json};
+use tracing::Level;
 
 use crate::attributes::Update;
 use crate::door::{Admin, Output, Whose};
@@ -28,6 +29,7 @@ impl Manager {
             Admin::Status => {
                 return serde_json::to_value(self.report()).map(Some).map_err(|e| e.to_string());
             }
+            Admin::Metrics => return Ok(Some(json!({ "text": self.metrics() }))),
             Admin::Cib => return Ok(Some(json!({ "xml": self.document().to_xml() }))),
             Admin::CibDo { operation } if operation.is_query() => {
                 let answer = match cib::operation::apply(&self.document(), &operation) {
@@ -99,18 +101,24 @@ impl Manager {
                 self.multicast(&Message::FenceWanted { target, action, client });
                 return Ok(None);
             }
-            Admin::Confirm { node } => {
+            Admin::Confirm { node, by } => {
                 let id = node_id(self, &node)?;
                 if self.replica.is_online(id) {
                     return Err(format!("{node} takes part in the cluster: it is not dead"));
                 }
+                // Into one line of the log, whatever somebody calls himself.
+                let by: String =
+                    by.unwrap_or_default().chars().filter(|c| !c.is_control()).take(100).collect();
+                let by = if by.is_empty() { String::new() } else { format!(": {by}") };
+                let reason = format!("the operator says that it is down{by}");
+                self.log(Level::WARN, format!("{node} is taken for dead: {reason}, on {}", self.my_name()));
                 let incarnation = self.replica.nodes.get(&id).map_or(0, |n| n.incarnation);
                 let now_us = self.now.wall.0.max(1);
                 self.multicast_fence_done(FenceEntry {
                     target: id,
                     incarnation,
                     action: "off".to_owned(),
-                    reason: "the operator says that it is down".to_owned(),
+                    reason,
                     client: "operator".to_owned(),
                     origin: self.config.me,
                     device: "a human".to_owned(),

@@ -106,6 +106,8 @@ pub struct StepAt {
 pub enum Admin {
     /// The model of cluster state.
     Status,
+    /// What this manager knows in Prometheus's text form: `{"text": …}`.
+    Metrics,
     /// The configuration as XML.
     Cib,
     /// Does something to the document.
@@ -203,6 +205,9 @@ pub enum Admin {
     Confirm {
         /// Its name.
         node: String,
+        /// Who says so, and from where; `null`: nobody knows.
+        #[serde(default)]
+        by: Option<String>,
     },
 }
 

@@ -19,7 +19,7 @@
 //! | `alerts` | who is told what happens |
 //! | `said` | what the operator's log is told |
 //! | [`operator`] | the operator's log, for whoever drives it |
-//! | `report` | the model of cluster state for `status` |
+//! | `report`, `metrics` | the model of cluster state for `status`; what monitoring is told |
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ mod history;
 mod local;
 mod manager;
 mod message;
+mod metrics;
 mod operations;
 pub mod operator;
 mod power;

@@ -19,6 +19,7 @@ use crate::local::{Call, Effects, Local};
 use crate::message::{
     CibChange, FenceCall, FenceRun, Forget, Hello, Message, Order, Snapshot, StateReport, Verdict,
 };
+use crate::metrics::Tally;
 use crate::power::Power;
 use crate::replica::{Replica, Standing};
 use crate::said::Said;
@@ -33,6 +34,7 @@ pub struct Manager {
     pub(crate) sync: Option<Sync>,
     pub(crate) local: Local,
     pub(crate) engine: Engine,
+    pub(crate) tally: Tally,
     pub(crate) power: Power,
     pub(crate) quorate: bool,
     /// Nodes that a view has lost and that the last word on quorum still counts: until the next one nobody acts on it.
@@ -117,6 +119,7 @@ impl Manager {
             sync: None,
             local: Local::default(),
             engine: Engine::default(),
+            tally: Tally::default(),
             power: Power::default(),
             quorate: false,
             unsettled: BTreeSet::new(),

@@ -154,7 +154,11 @@ impl Manager {
         } else if pending("stop") {
             Role::Stopping
         } else if !seen.nodes.is_empty() {
-            Role::Started
+            match seen.role {
+                scheduler::Role::Promoted => Role::Promoted,
+                scheduler::Role::Unpromoted => Role::Unpromoted,
+                _ => Role::Started,
+            }
         } else {
             Role::Stopped
         };

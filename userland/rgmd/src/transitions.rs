@@ -76,6 +76,7 @@ impl Manager {
         self.settle_fences();
         self.dispatch();
         if let Some(ended) = self.engine.take_finished() {
+            self.tally.completed(self.now.boot);
             let actions = ended.decision.graph.synapses.len();
             self.log(Level::INFO, format!("Transition {} ({actions} actions): Complete", ended.id));
             self.last_decisions.clear();
@@ -111,6 +112,7 @@ impl Manager {
         self.say_transition(&document, cib::Moment(seconds));
         self.last_decisions.clone_from(&decision.summary);
         self.engine.begin(decision);
+        self.tally.begun(self.now.boot);
     }
 
     fn tell(&mut self, decision: &Decision) {

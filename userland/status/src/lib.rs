@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod crm_mon;
+mod metrics;
 mod model;
 mod ocf;
 mod ring;
@@ -16,6 +17,7 @@ mod time;
 mod timing;
 
 pub use crm_mon::{CrmMonOptions, crm_mon, crm_mon_simple};
+pub use metrics::{Configured, Kind, Metrics, Transitions, manager_metrics, ring_metrics};
 pub use ring::{
     Bucket, Change, Lengths, LinkReport, LoopReport, Missed, PeerReport, RingReport, TokenReport, Traffic,
     Trouble,

@@ -122,6 +122,32 @@ fn pacemakers_commands_show_and_change_a_running_cluster() {
     drop(desk);
 }
 
+/// What monitoring reads of a running node, over HTTP.
+#[test]
+fn monitoring_reads_a_running_node_over_http() {
+    if skip() {
+        return;
+    }
+    let desk = Desk::new("monitoring");
+    let (place, other) = (desk.place, others(&desk.cluster, &[desk.place])[0]);
+    let (here, there) = (Desk::name(place), Desk::name(other));
+    let ask = r#"bash -c "exec 3<>/dev/tcp/127.0.0.1/9664; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3""#;
+    desk.cluster.start_as(place, "metrics", "holdfast", &["metrics", "--listen", "127.0.0.1:9664"]).unwrap();
+    let line = format!("ha_cluster_pacemaker_nodes{{node=\"{there}\",status=\"online\",type=\"member\"}}");
+    desk.wait(place, ask, &format!("{line} 1"));
+    let seen = desk.run(place, ask);
+    for says in [
+        "HTTP/1.1 200 OK",
+        "ha_cluster_corosync_quorate 1",
+        "ha_cluster_pacemaker_stonith_enabled 1",
+        "holdfast_failfast_unit{unit=\"rgmd\",state=\"armed\"} 1",
+        &format!("node=\"{here}\",resource=\"ip\",role=\"started\",status=\"active\"}} 1"),
+    ] {
+        assert!(seen.contains(says), "{says} in {seen}");
+    }
+    desk.cluster.assert_nothing_ran_twice();
+}
+
 /// Pacemaker's own monitor reads our document, status and all, as ours does.
 #[test]
 fn pacemakers_own_crm_mon_shows_the_same_of_our_document() {

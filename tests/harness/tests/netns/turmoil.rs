@@ -309,7 +309,7 @@ impl Turmoil<'_> {
                 }
                 cleaned = Instant::now();
             }
-            let late = since.elapsed() > 2 * patience();
+            let late = since.elapsed() > 4 * patience();
             assert!(!late, "never well: {wrong:?}\n{}", self.cluster.report());
             self.manage();
             self.cluster.assert_nothing_ran_twice();

@@ -1,6 +1,7 @@
 //! `stonith_admin`: fence devices, fencing by hand, what was fenced.
 
 use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use cib::Element;
@@ -66,6 +67,7 @@ pub(super) const GRAMMAR: Grammar = Grammar {
             about: "Show additional options",
             options: &[
                 flag("cleanup", 'c', "With --history: taken and not needed"),
+                flag("yes", ' ', "With --confirm: do not ask for the node's name on the terminal"),
                 flag("broadcast", 'b', "Taken and not needed: all nodes know the same"),
                 value("agent", 'a', "AGENT", "The agent, with -M and -K"),
                 value("option", 'o', "PARAM", "A parameter NAME=VALUE, with -K; can be repeated"),
@@ -203,7 +205,10 @@ fn work(grammar: &Grammar, given: &Given, out: &mut Out<'_>) -> Result<u8, Stop>
             Ok(if status == 0 { 0 } else { 1 })
         }
         "confirm" => {
-            ask(&mut session, &json!({ "cmd": "confirm", "node": of }), action, of)?;
+            if !given.has("yes") && std::io::stdin().is_terminal() && !typed(of) {
+                return Err(Stop::new(1, "not confirmed: nothing was changed"));
+            }
+            ask(&mut session, &json!({ "cmd": "confirm", "node": of, "by": asker() }), action, of)?;
             Ok(0)
         }
         "reboot" | "fence" | "unfence" => {
@@ -215,6 +220,31 @@ fn work(grammar: &Grammar, given: &Given, out: &mut Out<'_>) -> Result<u8, Stop>
             history(given, action, of, &events, out)
         }
     }
+}
+
+/// Has the node's name typed on the terminal. A program that calls this has asked already, or never: it is believed, as by
+/// the original, and logged.
+fn typed(node: &str) -> bool {
+    let mut terminal = std::io::stderr();
+    let _ = write!(
+        terminal,
+        "If {node} still runs, what it runs will run twice, and data on shared disks is lost.\n\
+         Type its name if you know that it has no power (--yes leaves this question out): "
+    );
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).is_ok() && line.trim() == node
+}
+
+/// Who asks, and from where, as far as the environment says: a word that is taken back is looked for in logs.
+fn asker() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let user = variable("SUDO_USER").or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
+    let user = user.unwrap_or_else(|| "somebody".to_owned());
+    let terminal = std::fs::read_link("/proc/self/fd/0").ok().filter(|_| std::io::stdin().is_terminal());
+    let terminal = terminal.map(|t| format!(" at {}", t.display()));
+    let from =
+        variable("SSH_CONNECTION").and_then(|c| c.split(' ').next().map(|host| format!(" from {host}")));
+    format!("{user}{}{}", terminal.unwrap_or_default(), from.unwrap_or_default())
 }
 
 /// Parameters of a device as they are written.
@@ -303,7 +333,10 @@ fn events(session: &mut Session, action: &str, of: &str) -> Result<Vec<Event>, S
         Event {
             target: text("target").unwrap_or_default(),
             action: text("action").unwrap_or_default(),
-            state: text("state").unwrap_or_default(),
+            // As `rgmd` says it, and as the original's fencer does.
+            state: text("state")
+                .map(|s| if s == "success" { "done".to_owned() } else { s })
+                .unwrap_or_default(),
             origin: text("origin").unwrap_or_default(),
             client: text("client").unwrap_or_default(),
             delegate: text("delegate"),

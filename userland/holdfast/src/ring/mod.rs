@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use status::RingReport;
 
+pub(crate) use gather::gather;
+
 use crate::exit::Exit;
 use crate::gather::Sources;
 use crate::io::Io;

@@ -59,7 +59,7 @@ fn an_unconfirmed_death_moves_nothing() {
         assert_eq!(world.starts["a"], starts["a"]);
         assert!(status.resources.iter().find(|r| r.id == "a").unwrap().why.contains("UNCLEAN"));
         // The operator's word frees it.
-        world.admin(survivor, Admin::Confirm { node: format!("n{g}") });
+        world.admin(survivor, Admin::Confirm { node: format!("n{g}"), by: None });
         world.reply().unwrap();
         world.settle();
         assert!(world.whereabouts(survivor, "a").is_some());
