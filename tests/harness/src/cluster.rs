@@ -109,7 +109,7 @@ impl Cluster {
         }
         let slots = (1..=machines).map(|id| Slot::new(id, dir.path().join(node_name(id))));
         let nodes = Arc::new(Nodes::new(slots.collect()));
-        let switch = Switch::new(options.links, options.ipv6, dir.path())?;
+        let switch = Switch::new(options.links.saturating_add(options.networks), options.ipv6, dir.path())?;
         let relay = if options.relay { Some(switch.relay(options.nodes)?) } else { None };
         let switch = Mutex::new(switch);
         let fence = FenceDevice::new(dir.path(), Arc::clone(&nodes) as _)?;
@@ -238,6 +238,19 @@ impl Cluster {
         let released =
             |(node, b): &(u32, Block)| *node == owner && b.life == life && b.decided == decided && b.released;
         (decided.term > 0 && !blocks.iter().any(released)).then_some(owner)
+    }
+
+    /// The process, as this machine sees it, whose end is the end of a node: its mounts and addresses are below
+    /// `/proc/PID`. `None` while the node is off.
+    #[must_use]
+    pub fn init(&self, node: u32) -> Option<u32> {
+        self.slot(node).init()
+    }
+
+    /// The cluster's folder: what lies there all nodes see.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Whether a node has power.

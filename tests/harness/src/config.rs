@@ -13,6 +13,8 @@ pub struct Options {
     pub nodes: u32,
     /// How many links between them.
     pub links: u8,
+    /// How many networks more, that the ring does not use: interfaces behind those of the links.
+    pub networks: u8,
     /// IPv6 addresses instead of IPv4.
     pub ipv6: bool,
     /// A relay between the nodes, for [`crate::Cluster::set_weather`]; up to 9 nodes on one link.
@@ -76,6 +78,7 @@ impl Default for Options {
         Self {
             nodes: 3,
             links: 1,
+            networks: 0,
             ipv6: false,
             relay: false,
             token_ms: 2000,

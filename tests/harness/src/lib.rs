@@ -28,6 +28,7 @@ mod recorder;
 pub mod reference;
 mod relay;
 mod requirements;
+mod shared_disk;
 mod witness;
 mod work;
 
@@ -44,4 +45,5 @@ pub use processes::Process;
 pub use recorder::{AgentFault, RECORD_AGENT, Record, overlaps};
 pub use relay::Weather;
 pub use requirements::{lacks, missing, missing_for_disks, skip, skip_where};
+pub use shared_disk::SharedDisk;
 pub use work::{Turn, WorkDir, patience, random_bytes};

@@ -118,6 +118,10 @@ impl Slot {
         Ok(())
     }
 
+    pub(crate) fn init(&self) -> Option<u32> {
+        lock(&self.life).space.as_ref().map(Namespace::init)
+    }
+
     pub(crate) fn power_off(&self) -> Result<()> {
         let mut life = lock(&self.life);
         // A namespace ends only when its dead have been waited for.

@@ -69,6 +69,9 @@ impl Device {
     }
 }
 
+/// The STONITH plugin `external/stonith-helper`, a script: the first device of each node.
+pub const STONITH_HELPER: &str = include_str!("stonith-helper");
+
 /// The members of `grpPostgreSQLDB` in the order in which they start.
 pub const MEMBERS: [&str; 4] =
     ["prmExPostgreSQLDB", "prmFsPostgreSQLDB", "prmIpPostgreSQLDB", "prmApPostgreSQLDB"];

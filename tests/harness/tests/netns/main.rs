@@ -21,6 +21,7 @@ mod qdisk_faults;
 mod qdisk_random;
 mod qnetd;
 mod quorum_command;
+mod reference;
 mod resources;
 mod rows;
 mod sbd;
