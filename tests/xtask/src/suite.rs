@@ -36,6 +36,7 @@ const PACKAGES: &[&str] = &[
     "gcc",
     "gfs2-utils",
     "iproute2",
+    "iptables",
     "ipmitool",
     "iputils-ping",
     "kmod",
@@ -55,6 +56,7 @@ const PACKAGES: &[&str] = &[
     "openssl",
     "pacemaker",
     "pacemaker-cli-utils",
+    "pacemaker-resource-agents",
     "postgresql-15",
     "procps",
     "python3",
@@ -67,6 +69,7 @@ const PACKAGES: &[&str] = &[
     "sg3-utils",
     "tgt",
     "util-linux",
+    "xfsprogs",
     "xz-utils",
     "zsh",
 ];

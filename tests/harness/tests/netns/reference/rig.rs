@@ -73,7 +73,13 @@ impl Site {
         let said = site
             .run(1, &format!("crm options sort-elements no && crm configure load update {}", file.display()));
         println!("crmsh: {said}");
-        site.wait_for_service(1);
+        // Whose disks and network were looked at first has it first, for good.
+        let place = site.cluster.wait_for_started(1, &MEMBERS);
+        if place != 1 {
+            site.run(1, "crm_resource -M -r grpPostgreSQLDB -N n1 -f -Q");
+            site.wait_for_service(1);
+            site.run(1, "crm_resource -U -r grpPostgreSQLDB");
+        }
         site.client();
         site
     }
