@@ -276,7 +276,9 @@ fn the_standby_is_fenced_in_a_split_and_the_active_node_when_its_stop_fails() {
         ),
     );
     site.wait_for_screen(2, screen!("stop-failed-fenced"));
-    assert_eq!((strikes(&site, "n1"), strikes(&site, "n2")), (1, 1));
+    // The victim was the controller: who takes over from it does not take over what a device was doing, and may ask again.
+    assert!(strikes(&site, "n1") > 0);
+    assert_eq!(strikes(&site, "n2"), 1);
     site.check(2);
 
     // 2: the ban goes, the machine comes up with the agent as it was.
