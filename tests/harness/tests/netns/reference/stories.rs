@@ -281,10 +281,11 @@ fn the_standby_is_fenced_in_a_split_and_the_active_node_when_its_stop_fails() {
     assert_eq!(strikes(&site, "n2"), 1);
     site.check(2);
 
-    // 2: the ban goes, the machine comes up with the agent as it was.
-    site.run(2, "crm_resource -U -r grpPostgreSQLDB");
+    // 2: the machine comes up with the agent as it was, and the ban goes. (Before, the one node that is left has no quorum,
+    // without which the configuration is not changed.)
     boot(&site, 1);
     site.wait_for(2, "crm_mon -1 -fA", "Online: [ n1 n2 ]");
+    site.run(2, "crm_resource -U -r grpPostgreSQLDB");
     site.cluster.wait_for("n1 could run it", || {
         let screen = site.ask(2, "crm_mon -1 -A -L").0;
         (screen.matches(": 100").count() == 2 && !screen.contains("rsc_location-grpPostgreSQLDB-3"))
