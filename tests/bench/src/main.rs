@@ -11,6 +11,7 @@ mod fail_over;
 mod idle;
 mod membership;
 mod probe;
+mod resources;
 mod scale;
 mod scheduler;
 mod seal;
@@ -42,6 +43,7 @@ Examples:
   cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
   cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
   cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
+  cargo run --release -p bench -- resources --resources 500 --changes 5000
   cargo run --release -p bench -- calls
   cargo run --release -p bench -- disk
   cargo run --release -p bench -- scheduler --primitives 100,1000 --state steady
@@ -91,6 +93,21 @@ enum Bench {
         /// `totem.token` in milliseconds
         #[arg(long, default_value_t = 1000)]
         token: u32,
+    },
+    /// Hundreds of resources: how long they take to start, move and stop, and how many changes of the configuration are taken
+    Resources {
+        /// How many nodes
+        #[arg(long, default_value_t = 3)]
+        nodes: u32,
+        /// How many resources
+        #[arg(long, default_value_t = 500)]
+        resources: usize,
+        /// How many changes of the configuration
+        #[arg(long, default_value_t = 5000)]
+        changes: u32,
+        /// Over how many connections at once
+        #[arg(long, default_value_t = 8)]
+        connections: u32,
     },
     /// CPU time and memory of a daemon in a ring that has nothing to do
     Idle {
@@ -274,6 +291,12 @@ fn main() -> ExitCode {
         Bench::Faults { times, rig } => faults(times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
         Bench::FailOver { times, token } => fail_over(times, token),
+        Bench::Resources { nodes, resources, changes, connections } => {
+            let mut table = Table::new(&format!("{resources} resources on {nodes} nodes"));
+            let done = resources::run(nodes, resources, changes, connections, &mut table);
+            table.print();
+            done
+        }
         Bench::Idle { seconds, rig } => idle(seconds, &rig),
         Bench::Stability { load, seconds, rig } => stability(&load, seconds, &rig),
         Bench::Scale { nodes, seconds, times, token, daemon } => {

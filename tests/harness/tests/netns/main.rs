@@ -9,6 +9,7 @@ mod dlm;
 mod failfast_command;
 mod formation;
 mod hostile;
+mod large;
 mod links;
 mod load;
 mod nodes;
