@@ -318,7 +318,8 @@ impl Manager {
             let pause = Span::from_millis(self.replica.cib.options.recheck_interval_ms);
             self.power.give_up(target, self.now.boot + pause);
             self.event(Event::FenceGivenUp { node: record.request.name.clone() });
-            self.engine.stale = true;
+            // Anew, so that what waits for plans (the ring's step "fence") does not wait for one that is never made.
+            self.abort(&format!("{} could not be fenced", record.request.name));
         }
         let requested_us = self
             .replica

@@ -123,6 +123,31 @@ fn fencing_that_fails_first_is_tried_again() {
     });
 }
 
+/// Nothing is started before the ring's step of fencing is over: it must not wait for a plan that is never made.
+#[test]
+fn what_fencing_could_not_see_to_is_started_when_the_operator_has_confirmed_it() {
+    each_seed(|seed| {
+        let mut world = started(seed, true, "");
+        world.faults.fence = 100;
+        let g = world.whereabouts(1, "a").unwrap();
+        let starts = world.starts.clone();
+        world.kill(g, false);
+        world.reconfigure(3, "fence");
+        world.settle();
+        assert!(world.log.iter().any(|l| l.contains("was not terminated")), "{}", world.log.join("\n"));
+        let survivor = world.alive()[0];
+        world.admin(survivor, Admin::Confirm { node: format!("n{g}") });
+        world.reply().unwrap();
+        world.settle();
+        let done = |node: &u32| world.steps_done.contains(&(*node, 3));
+        assert!(world.alive().iter().all(done), "{:?}\n{}", world.steps_done, world.log.join("\n"));
+        assert_eq!(world.starts["a"], starts["a"], "the step is not over for all");
+        world.reconfigure(4, "resources");
+        world.settle();
+        assert!(world.whereabouts(survivor, "a").is_some(), "{}", world.log.join("\n"));
+    });
+}
+
 #[test]
 fn a_node_that_is_cut_off_stops_and_comes_back() {
     each_seed(|seed| {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use cib::Cib;
 use executor::{Job, OpStatus, Outcome, Work};
 use holdfast_types::{Boottime, Span, WallTime};
-use rgmd::{Admin, Config, Input, Manager, Now, Output};
+use rgmd::{Admin, Config, Input, Manager, Now, Output, StepAt};
 use status::{ClusterStatus, Role};
 
 /// Small, fast, the same everywhere (splitmix64).
@@ -54,6 +54,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<String>,
     /// Starts of each resource so far.
     pub(crate) starts: BTreeMap<String, u32>,
+    /// Who has said that it is done with which step of a reconfiguration.
+    pub(crate) steps_done: BTreeSet<(u32, u32)>,
     last_life: u64,
     last_view: u64,
     last_reply: Option<Result<serde_json::Value, String>>,
@@ -112,6 +114,7 @@ impl World {
             last_life: 0,
             last_view: 0,
             last_reply: None,
+            steps_done: BTreeSet::new(),
         };
         for id in 1..=nodes {
             let node = Node {
@@ -256,6 +259,13 @@ impl World {
 
     fn input(&mut self, id: u32, input: Input) {
         self.nodes.get_mut(&id).unwrap().inbox.push_back(input);
+    }
+
+    /// All living nodes come to a step of a reconfiguration.
+    pub(crate) fn reconfigure(&mut self, step: u32, name: &str) {
+        for id in self.alive() {
+            self.input(id, Input::Step(StepAt { epoch: 1, step, name: name.to_owned() }));
+        }
     }
 
     // --- the ring daemon ---
@@ -406,7 +416,10 @@ impl World {
                 Output::Log(_, text) => self.note(format!("n{id}: {text}")),
                 Output::Reply { answer, .. } => self.last_reply = Some(answer),
                 Output::Finished(clean) => self.finished(id, clean),
-                Output::Save(_) | Output::StepDone { .. } | Output::Said(_) => {}
+                Output::StepDone { step, .. } => {
+                    self.steps_done.insert((id, step));
+                }
+                Output::Save(_) | Output::Said(_) => {}
                 Output::Alert(_) | Output::Alerts(_) => {}
             }
         }
