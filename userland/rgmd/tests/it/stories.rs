@@ -136,7 +136,7 @@ fn what_fencing_could_not_see_to_is_started_when_the_operator_has_confirmed_it()
         world.settle();
         assert!(world.log.iter().any(|l| l.contains("was not terminated")), "{}", world.log.join("\n"));
         let survivor = world.alive()[0];
-        world.admin(survivor, Admin::Confirm { node: format!("n{g}") });
+        world.admin(survivor, Admin::Confirm { node: format!("n{g}"), by: None });
         world.reply().unwrap();
         world.settle();
         let done = |node: &u32| world.steps_done.contains(&(*node, 3));
