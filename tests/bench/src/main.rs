@@ -25,6 +25,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use daemon::{Daemon, Ring};
+use fail_over::Stack;
 use membership::Fault;
 use stability::Load;
 use table::Table;
@@ -43,6 +44,7 @@ Examples:
   cargo run --release -p bench -- scale --nodes 3,16 --daemon cmmd
   cargo run --release -p bench -- throughput --size 1024 --senders one --times 5
   cargo run --release -p bench -- throughput --libcpg --daemon cmmd --daemon corosync-sealed
+  cargo run --release -p bench -- fail-over --times 5
   cargo run --release -p bench -- resources --resources 500 --changes 5000
   cargo run --release -p bench -- calls
   cargo run --release -p bench -- disk
@@ -85,14 +87,23 @@ enum Bench {
         #[command(flatten)]
         rig: Rig,
     },
-    /// SIGKILL of the node that runs a group → the group started elsewhere (3 nodes)
+    /// A fault → the group of three resources up again (3 nodes), with corosync and Pacemaker beside us
     FailOver {
-        /// How many deaths of each kind
-        #[arg(long, default_value_t = 10)]
+        /// Under whom; may be given several times
+        #[arg(long, default_values_t = [fail_over::Stack::Holdfast, fail_over::Stack::Pacemaker], value_enum)]
+        stack: Vec<fail_over::Stack>,
+        /// What happens; may be given several times
+        #[arg(long, default_values_t = [fail_over::Fault::Node, fail_over::Fault::Daemon, fail_over::Fault::Service, fail_over::Fault::Standby], value_enum)]
+        fault: Vec<fail_over::Fault>,
+        /// How many times each
+        #[arg(long, default_value_t = 5)]
         times: u32,
-        /// `totem.token` in milliseconds
-        #[arg(long, default_value_t = 1000)]
+        /// `totem.token` in milliseconds; 0: every timer at its default
+        #[arg(long, default_value_t = 0)]
         token: u32,
+        /// How often resources are monitored
+        #[arg(long, default_value = "10s")]
+        monitor: String,
     },
     /// Hundreds of resources: how long they take to start, move and stop, and how many changes of the configuration are taken
     Resources {
@@ -290,7 +301,9 @@ fn main() -> ExitCode {
         Bench::Detect { fault, times, rig } => detect(&fault, times, &rig),
         Bench::Faults { times, rig } => faults(times, &rig),
         Bench::Form { times, rig } => form(times, &rig),
-        Bench::FailOver { times, token } => fail_over(times, token),
+        Bench::FailOver { stack, fault, times, token, monitor } => {
+            fail_over(&stack, &fault, times, token, &monitor)
+        }
         Bench::Resources { nodes, resources, changes, connections } => {
             let mut table = Table::new(&format!("{resources} resources on {nodes} nodes"));
             let done = resources::run(nodes, resources, changes, connections, &mut table);
@@ -304,7 +317,15 @@ fn main() -> ExitCode {
         }
         Bench::All => detect(&[], 30, &Rig::at(1000))
             .and_then(|()| form(5, &Rig::at(1000)))
-            .and_then(|()| fail_over(10, 1000))
+            .and_then(|()| {
+                fail_over(
+                    &[Stack::Holdfast],
+                    &[fail_over::Fault::Node, fail_over::Fault::Daemon],
+                    10,
+                    1000,
+                    "10s",
+                )
+            })
             .and_then(|()| idle(30, &Rig::at(1000)))
             .and_then(|()| stability(&[Load::Busy, Load::Flood], 60, &Rig::at(1000))),
     };
@@ -363,15 +384,19 @@ fn form(times: u32, rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-fn fail_over(times: u32, token: u32) -> Result<()> {
-    let mut table = Table::new(&format!(
-        "SIGKILL on the node that runs a group of 3 → group started elsewhere, ms, token {token}"
-    ));
-    for victim in fail_over::Victim::ALL {
-        table.samples(&victim.to_string(), fail_over::moves(victim, times, token)?);
-    }
+fn fail_over(
+    stacks: &[fail_over::Stack],
+    faults: &[fail_over::Fault],
+    times: u32,
+    token: u32,
+    monitor: &str,
+) -> Result<()> {
+    let timers = if token == 0 { "timers at their defaults".to_owned() } else { format!("token {token}") };
+    let mut table =
+        Table::new(&format!("fault → group of 3 up again, ms, {timers}, monitors every {monitor}"));
+    let done = stacks.iter().try_for_each(|s| fail_over::run(*s, faults, times, token, monitor, &mut table));
     table.print();
-    Ok(())
+    done
 }
 
 fn idle(seconds: u32, rig: &Rig) -> Result<()> {
