@@ -28,6 +28,7 @@ pub fn planned(set: &WorkingSet<'_>) -> Vec<(String, Planned)> {
             (Some(_), None) => Planned::Stop,
             // What a dead node ran is started, and was not moved.
             (None, Some(to)) => Planned::Start(to.name.clone()),
+            (Some(from), Some(to)) if !from.online => Planned::Start(to.name.clone()),
             (Some(from), Some(to)) if from.name == to.name => Planned::Stays(to.name.clone()),
             (Some(from), Some(to)) => Planned::Move { from: from.name.clone(), to: to.name.clone() },
         };

@@ -192,6 +192,8 @@ pub struct Outcome {
     pub queued: Span,
     /// More results of this job may follow.
     pub recurring: bool,
+    /// It ended as the time before, and is told only because the agent wrote something to standard error, or has ceased to.
+    pub repeated: bool,
 }
 
 impl Outcome {

@@ -50,8 +50,8 @@ pub(crate) struct Runner {
     running: BTreeMap<usize, Running>,
     /// Recurring jobs between two runs.
     resting: Vec<(Instant, Job)>,
-    /// Result last reported of each recurring job.
-    reported: BTreeMap<JobId, (OpStatus, i32)>,
+    /// Result last reported of each recurring job, and whether its agent wrote to standard error.
+    reported: BTreeMap<JobId, (OpStatus, i32, bool)>,
     watcher: Watcher,
     /// When deaths last brought a resource's monitors forward, and those that died while one ran.
     looked: BTreeMap<String, Instant>,
@@ -401,7 +401,7 @@ impl Runner {
     fn finish(&mut self, job: Job, result: Ended) {
         let recurring = job.interval > Span::ZERO && result.status != OpStatus::Cancelled;
         self.watch_after(&job, &result);
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             id: job.id,
             resource: job.resource.clone(),
             action: job.work.action().to_owned(),
@@ -413,8 +413,9 @@ impl Runner {
             exec: result.exec.into(),
             queued: result.queued.into(),
             recurring,
+            repeated: false,
         };
-        let news = (outcome.status, outcome.rc);
+        let (status, rc, spoke) = (outcome.status, outcome.rc, !outcome.stderr.trim().is_empty());
         let id = job.id;
         let known = if recurring {
             let pause = if self.look_again.remove(&job.resource) {
@@ -423,7 +424,9 @@ impl Runner {
                 job.interval.to_duration()
             };
             self.resting.push((Instant::now() + pause, job));
-            self.reported.insert(id, news) == Some(news)
+            let before = self.reported.insert(id, (status, rc, spoke));
+            outcome.repeated = before.is_some_and(|b| (b.0, b.1) == (status, rc));
+            outcome.repeated && !spoke && !before.is_some_and(|b| b.2)
         } else {
             self.reported.remove(&id);
             false

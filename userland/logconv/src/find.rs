@@ -190,6 +190,20 @@ fn number<T: std::str::FromStr>(found: &Captures<'_>, group: &str) -> Option<T> 
     found.name(group)?.as_str().parse().ok()
 }
 
+impl Event {
+    /// What an agent that watches a network or a disk says of it, in a line that it writes to standard error.
+    #[must_use]
+    pub fn noticed(line: &str) -> Option<Self> {
+        let found = |wordings: &LazyLock<Vec<Regex>>| wordings.iter().find_map(|w| w.captures(line));
+        let network = found(&NETWORK_LOST).map(|f| Self::NetworkLost { host: get(&f, "host") });
+        let disk = || {
+            let f = found(&DISK_ERROR)?;
+            Some(Self::DiskError { device: get(&f, "device"), attribute: get(&f, "attribute") })
+        };
+        network.or_else(disk)
+    }
+}
+
 fn say(event: Event) -> Option<Signal> {
     Some(Signal::Say(event))
 }

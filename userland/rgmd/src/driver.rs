@@ -223,7 +223,9 @@ impl Driver {
             }
         }
         while let Ok(outcome) = self.outcomes.try_recv() {
-            log_output(&outcome);
+            if !outcome.repeated {
+                log_output(&outcome);
+            }
             inputs.push(Input::Outcome(Box::new(outcome)));
         }
         for result in self.alerts.take_results() {

@@ -351,6 +351,7 @@ fn told_of_device(job: &Job, operation: &str, rc: i32) -> Outcome {
         exec: Span::ZERO,
         queued: Span::ZERO,
         recurring: false,
+        repeated: false,
     }
 }
 

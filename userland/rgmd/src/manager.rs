@@ -62,6 +62,8 @@ pub struct Manager {
     pub(crate) fence_jobs: BTreeMap<u64, FenceCall>,
     /// Whom those are about.
     pub(crate) fence_victims: BTreeMap<u64, String>,
+    /// What the last run of each resource's agent noticed.
+    pub(crate) noticed: BTreeMap<String, Vec<logconv::Event>>,
     /// Questions to fence devices under way here, by job.
     pub(crate) fence_asks: BTreeMap<u64, fencing::CallId>,
     /// Calls that this controller has made and not heard of, by number.
@@ -135,6 +137,7 @@ impl Manager {
             fence_orders: Vec::new(),
             fence_jobs: BTreeMap::new(),
             fence_victims: BTreeMap::new(),
+            noticed: BTreeMap::new(),
             fence_asks: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),

@@ -70,6 +70,10 @@ impl Manager {
     }
 
     pub(crate) fn outcome(&mut self, outcome: &Outcome) {
+        self.say_noticed(outcome);
+        if outcome.repeated {
+            return;
+        }
         if let Some(call) = self.fence_asks.remove(&outcome.id.0) {
             let answer = (outcome.status == OpStatus::Done).then_some((outcome.rc, outcome.stdout.as_str()));
             return self.power.fencer.asked(self.now.boot, call, answer);

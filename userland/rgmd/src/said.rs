@@ -65,6 +65,24 @@ impl Manager {
         self.event(Event::Ended { resource, operation, outcome, device });
     }
 
+    /// What an agent that watches a network or a disk has noticed: each once, until a run does not notice it any more.
+    pub(crate) fn say_noticed(&mut self, outcome: &executor::Outcome) {
+        let mut events: Vec<Event> = Vec::new();
+        for event in outcome.stderr.lines().filter_map(Event::noticed) {
+            if !events.contains(&event) {
+                events.push(event);
+            }
+        }
+        let before = match events.is_empty() {
+            true => self.noticed.remove(&outcome.resource),
+            false => self.noticed.insert(outcome.resource.clone(), events.clone()),
+        };
+        let before = before.unwrap_or_default();
+        for event in events.into_iter().filter(|e| !before.contains(e)) {
+            self.event(event);
+        }
+    }
+
     /// A node attribute is another one now.
     pub(crate) fn say_attribute(&mut self, name: &str, node: &str, value: Option<&str>) {
         let (name, node) = (name.to_owned(), node.to_owned());

@@ -198,8 +198,10 @@ fn the_real_postgresql_is_watched() {
         .to_vec();
         j.interval = interval;
         j.timeout = Span::from_secs(45);
+        let id = j.id;
         executor.submit(j);
-        next(&outcomes)
+        // A monitor that ran once more is told of, too, since its agent has something to say.
+        std::iter::repeat_with(|| next(&outcomes)).find(|outcome| outcome.id == id).expect("endless")
     };
     let log = || std::fs::read_to_string(data.join("log")).unwrap_or_default();
     let started = op(1, "start", Span::ZERO);

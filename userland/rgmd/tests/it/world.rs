@@ -630,6 +630,7 @@ fn outcome(job: &Job, status: OpStatus, rc: i32) -> Outcome {
         exec: Span::from_millis(1),
         queued: Span::ZERO,
         recurring: job.interval > Span::ZERO,
+        repeated: false,
     }
 }
 
