@@ -35,7 +35,7 @@ impl Manager {
                 stonith_enabled: cib.options.stonith_enabled,
                 no_quorum_policy: format!("{:?}", cib.options.no_quorum_policy).to_lowercase(),
                 maintenance_mode: cib.options.maintenance,
-                warnings: cib.warnings.iter().map(ToString::to_string).collect(),
+                warnings: self.problems.clone(),
                 ..CibStatus::default()
             },
             nodes: self.replica.nodes.keys().map(|id| self.node_report(*id)).collect(),
