@@ -63,7 +63,7 @@ impl Manager {
         }
         match request {
             Admin::CibDo { mut operation } => {
-                if !self.quorate {
+                if !self.may_change() {
                     let text = "no quorum: the configuration cannot be changed".to_owned();
                     return Ok(Some(json!({ "error": text, "rc": 106 })));
                 }
@@ -248,7 +248,7 @@ impl Manager {
 
     /// Asks the group to take a changed configuration; the answer comes when it is delivered.
     fn change(&mut self, conn: u64, xml: String) -> Result<(), String> {
-        if !self.quorate {
+        if !self.may_change() {
             return Err("no quorum: the configuration cannot be changed".to_owned());
         }
         self.last_change += 1;

@@ -134,6 +134,12 @@ impl Manager {
         self.quorate || self.replica.cib.options.no_quorum_policy == NoQuorumPolicy::Ignore
     }
 
+    /// A partition without quorum changes no configuration either: two halves would not come to one again. Who tells the
+    /// cluster to do without a quorum has said which half counts, by fencing.
+    pub(crate) fn may_change(&self) -> bool {
+        self.quorate || self.replica.cib.options.no_quorum_policy == NoQuorumPolicy::Ignore
+    }
+
     /// The reconfiguration's fence step is over: nothing is started before that.
     pub(crate) fn fences_are_over(&self) -> bool {
         self.step

@@ -285,6 +285,28 @@ fn without_quorum_the_configuration_is_not_changed() {
     assert!(world.running["a"].is_empty());
 }
 
+/// The last of two is without quorum, and its operator still has to be able to put things right.
+#[test]
+fn where_quorum_is_to_be_ignored_a_lone_node_changes_the_configuration_and_its_change_wins() {
+    let ignore = "<nvpair id=\"o-policy\" name=\"no-quorum-policy\" value=\"ignore\"/>";
+    let mut world = started(1, false, ignore);
+    world.kill(2, true);
+    world.kill(3, true);
+    world.settle();
+    let stop = Admin::Meta { resource: "g".into(), name: "target-role".into(), value: Some("Stopped".into()) };
+    world.admin(1, stop);
+    world.reply().unwrap();
+    world.settle();
+    assert!(world.running["a"].is_empty());
+    let version = world.agree(1).cib.version;
+    for id in [2, 3] {
+        world.start(id);
+    }
+    world.settle();
+    assert_eq!(world.agree(2).cib.version, version, "those that come back take it");
+    assert!(world.running["a"].is_empty());
+}
+
 #[test]
 fn a_node_never_seen_is_waited_for_and_then_fenced() {
     each_seed(|seed| {
