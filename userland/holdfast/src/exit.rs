@@ -23,17 +23,24 @@ pub(crate) enum Exit {
     Of(u8),
 }
 
+impl Exit {
+    /// The status that the process ends with.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::Software => 70,
+            Self::CannotCreate => 73,
+            Self::TryAgain => 75,
+            Self::NoPermission => 77,
+            Self::Of(status) => status,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Ok => 0,
-            Exit::Usage => 64,
-            Exit::Unavailable => 69,
-            Exit::Software => 70,
-            Exit::CannotCreate => 73,
-            Exit::TryAgain => 75,
-            Exit::NoPermission => 77,
-            Exit::Of(status) => status,
-        })
+        Self::from(exit.code())
     }
 }

@@ -150,7 +150,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Err(e) => refuse(&e, io),
         },
         Some("crm_simulate") => match simulate::Called::try_parse_from(args) {
-            Ok(called) => simulate::run(&called.args, io),
+            Ok(called) => simulate::run(&called.args, &typed(args), io),
             Err(e) => refuse(&e, io),
         },
         Some("crm_verify") => match verify::Called::try_parse_from(args) {
@@ -193,7 +193,7 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
             Ok(Cli { applet: Applet::Qnet(args) }) => qnet::run(&args, io),
             Ok(Cli { applet: Applet::Quorum(args) }) => quorum::run(&args, io),
             Ok(Cli { applet: Applet::Scsi(args) }) => scsi::run(&args, io),
-            Ok(Cli { applet: Applet::Simulate(args) }) => simulate::run(&args, io),
+            Ok(Cli { applet: Applet::Simulate(asked) }) => simulate::run(&asked, &typed(args), io),
             Ok(Cli { applet: Applet::PmLogconv(args) }) => pm_logconv::run(&args, io),
             Ok(Cli { applet: Applet::Verify(args) }) => verify::run(&args, io),
             Ok(Cli { applet: Applet::Explain(args) }) => simulate::explain::run(&args, io),
@@ -211,19 +211,23 @@ fn run(args: &[OsString], io: &mut Io) -> Exit {
     }
 }
 
+/// A command as it was typed.
+fn typed(args: &[OsString]) -> Vec<String> {
+    args.iter().map(|a| a.to_string_lossy().into_owned()).collect()
+}
+
 /// `crm_mon`, called by its name or as a subcommand.
 fn monitor(args: &[OsString], io: &mut Io) -> Exit {
     // As options these would be offered by shells, which take them for something else.
-    let typed = args.iter().map(|a| match a.to_str() {
+    let words = args.iter().map(|a| match a.to_str() {
         Some("-?") => "--help".into(),
         Some("-$") => "--version".into(),
         _ => a.clone(),
     });
-    let matches = crm_mon::Called::command().try_get_matches_from(typed);
+    let matches = crm_mon::Called::command().try_get_matches_from(words);
     let called = matches.and_then(|m| Ok((crm_mon::Called::from_arg_matches(&m)?, crm_mon::steps(&m))));
-    let given: Vec<String> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
     match called {
-        Ok((called, order)) => crm_mon::run(&called.args, &given, &order, io),
+        Ok((called, order)) => crm_mon::run(&called.args, &typed(args), &order, io),
         Err(e) => refuse(&e, io),
     }
 }

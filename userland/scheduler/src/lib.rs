@@ -27,7 +27,7 @@ pub use report::{
     Clock, Concern, Details, Explanation, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections,
     SimulationView, Step, concerns, current_status, current_status_with, execution_text, exit_status_text,
     legacy_document, old_monitor, page, result_document, revised_status, revised_status_with, simple_monitor,
-    status_text, transition_summary,
+    status_markup, status_text, transition_markup, transition_summary,
 };
 pub use report::{ColocationView, HistoryEntry, LocationView};
 pub use unpack::{Failed, NotACib};

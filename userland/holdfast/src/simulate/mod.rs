@@ -2,6 +2,7 @@
 //! of it.
 
 pub(crate) mod explain;
+mod markup;
 mod profile;
 
 use std::fmt::Display;
@@ -14,11 +15,14 @@ use clap::{ArgAction, Parser, ValueEnum};
 use scheduler::simulate::{Event, Injections, carry_out, inject};
 use scheduler::transition::{Graph, Outcome};
 use scheduler::{
-    Sections, SimulationView, WorkingSet, current_status_with, revised_status_with, transition_summary,
+    Sections, SimulationView, WorkingSet, current_status_with, revised_status_with, status_markup,
+    transition_markup, transition_summary,
 };
 
 use crate::exit::Exit;
 use crate::io::Io;
+
+use markup::Results;
 
 /// Called by the name of Pacemaker's command.
 #[derive(Parser, Debug)]
@@ -182,10 +186,12 @@ const EVENTS: &str = "What happens before";
 const FILES: &str = "Files";
 
 /// How to write what is said.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people.
     Text,
+    /// For programs: an element for each thing that is said.
+    Xml,
 }
 
 /// A point in time, as it was given.
@@ -213,15 +219,30 @@ impl Stop {
     }
 }
 
-pub(crate) fn run(args: &Args, io: &mut Io) -> Exit {
+/// Runs it. `given`: as it was typed, for documents that say how they were asked for.
+pub(crate) fn run(args: &Args, given: &[String], io: &mut Io) -> Exit {
+    let mut results = (args.output_as == Format::Xml).then(Results::default);
     let done = match redirect(args, io) {
         Err(stop) => Err(stop),
-        Ok(()) => start(args, io),
+        Ok(()) => start(args, &mut results, io),
     };
-    done.unwrap_or_else(|stop| {
+    let exit = done.unwrap_or_else(|stop| {
         io.complain(format_args!("crm_simulate: {}\n", stop.text));
         stop.exit
-    })
+    });
+    if let Some(results) = results {
+        let status = if exit == Exit::Ok { (0, "OK") } else { (exit.code(), "Error occurred") };
+        io.say(format_args!("{}", results.document(&request(given), status)));
+    }
+    exit
+}
+
+/// Quoted as Pacemaker's commands do.
+fn request(given: &[String]) -> String {
+    let quoted = |word: &String| {
+        if word.contains(' ') { format!("'{}'", word.replace('\'', "\\'")) } else { word.clone() }
+    };
+    given.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 /// From now on everything is said where it is asked for.
@@ -243,15 +264,16 @@ fn redirect(args: &Args, io: &mut Io) -> Result<(), Stop> {
     Ok(())
 }
 
-fn start(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
+fn start(args: &Args, results: &mut Option<Results>, io: &mut Io) -> Result<Exit, Stop> {
     match &args.profile {
         Some(folder) => profile::run(folder, args.repeat, io),
-        None => whole(args, io),
+        None => whole(args, results, io),
     }
 }
 
 /// All of one run, in the order in which it is shown.
-fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
+fn whole(args: &Args, results: &mut Option<Results>, io: &mut Io) -> Result<Exit, Stop> {
+    let quiet = args.quiet || results.is_some();
     let (name, text) = source(args, io)?;
     let root = read(&text, &name)?;
     let recorded = WorkingSet::recorded_time(&root).filter(|_| args.set_datetime.is_none());
@@ -265,7 +287,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     };
     let mut set = work(&root)?;
     let say = |io: &mut Io, text: &str| {
-        if !args.quiet {
+        if !quiet {
             io.say(format_args!("{text}"));
         }
     };
@@ -275,13 +297,19 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     let view =
         SimulationView { more: sections(args), clock: crate::crm_mon::clock(now.0), plain: style.plain };
     say(io, &(time.clone() + &current_status_with(&set, recorded.is_some(), view)));
+    if let Some(results) = results {
+        results.part("cluster_status", status_markup(&set, true, view));
+    }
 
     let asked = injections(args);
     let injected;
     if !asked.is_empty() {
         say(io, &format!("\n{}", style.heading("Performing Requested Modifications")));
         let modified = inject(&set, &asked, clock());
-        report(&modified.events, args.quiet, style, io);
+        match results {
+            Some(results) => results.modifications(&asked, &modified.events),
+            None => report(&modified.events, args.quiet, style, io),
+        }
         if recorded.is_some() {
             say(io, &format!("Using the original execution date of: {}\n", now.display()));
         }
@@ -297,7 +325,7 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
     let asked = simulate || args.run || files.iter().any(|file| file.is_some());
     // Who wants to see how resources are placed sees what comes of it, too.
     let wanted = args.show_scores || args.show_utilization;
-    let asked = asked || wanted && !args.quiet;
+    let asked = asked || wanted && (results.is_some() || !args.quiet);
     if wanted || asked {
         set.place();
     }
@@ -310,12 +338,22 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         let is_score =
             |line: &str| line.contains("allocation score on ") || line.contains(" promotion score on ");
         let lines = set.scores().lines().filter(|line| args.show_scores || !is_score(line));
+        if let Some(results) = results {
+            let part = match (args.show_scores, args.show_utilization) {
+                (true, true) => "allocations_utilizations",
+                (true, false) => "allocations",
+                _ => "utilizations",
+            };
+            results.part(part, markup::amounts(lines.clone()));
+        }
         let lines: String = lines.map(|line| format!("{}{line}\n", style.mark())).collect();
         say(io, "\n");
         // What was found to differ in secrets only stands before the scores, else among what is told of the run.
         let messages: String = set.messages.drain(..).map(|message| message + "\n").collect();
         let messages = if args.quiet { "" } else { &messages };
-        io.say(format_args!("{}{messages}{lines}", style.heading(title)));
+        if results.is_none() {
+            io.say(format_args!("{}{messages}{lines}", style.heading(title)));
+        }
     }
     let mut exit = Exit::Ok;
     let executed;
@@ -340,14 +378,20 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
         }
         if args.load_graph.is_none() {
             say(io, &format!("\n{}", style.list(&summary)));
+            if let Some(results) = results {
+                results.part("actions", transition_markup(&mut set));
+            }
         }
         if simulate {
-            if args.quiet && wanted {
+            if args.quiet && wanted && results.is_none() {
                 io.say(format_args!("\n")); // the only part of it that the peer does not keep to itself
             }
             say(io, &format!("\n{}", style.heading("Executing Cluster Transition")));
             let done = carry_out(&graph, &set, &args.op_fail, clock());
-            report(&done.events, args.quiet, style, io);
+            match results {
+                Some(results) => results.transition(&done.events),
+                None => report(&done.events, args.quiet, style, io),
+            }
             if done.outcome == Outcome::Terminated {
                 io.complain(format_args!(
                     "Transition failed: terminated\nAn invalid transition was produced\n"
@@ -355,7 +399,11 @@ fn whole(args: &Args, io: &mut Io) -> Result<Exit, Stop> {
                 exit = Exit::Of(1);
             }
             executed = done.cib;
-            say(io, &(time + &revised_status_with(&work(&executed)?, recorded.is_some(), view)));
+            let after = work(&executed)?;
+            say(io, &(time + &revised_status_with(&after, recorded.is_some(), view)));
+            if let Some(results) = results {
+                results.part("revised_cluster_status", status_markup(&after, false, view));
+            }
             last = &executed;
         }
     }
@@ -493,7 +541,7 @@ mod tests {
     fn say(args: &[&str], input: &str) -> (Exit, String) {
         let (mut io, said) = Io::captured(input);
         let called = Called::try_parse_from(args).unwrap();
-        let exit = run(&called.args, &mut io);
+        let exit = run(&called.args, &[], &mut io);
         (exit, String::from_utf8(said.lock().unwrap().clone()).unwrap())
     }
 

@@ -1,6 +1,7 @@
 //! `simulate` on files: what happens before, graphs carried out, and what is written.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::{Temp, holdfast, run};
 
@@ -202,6 +203,58 @@ fn every_way_to_ask_is_answered_as_by_the_installed_command() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), ASKED.len(), wrong.join("\n"));
+}
+
+/// As documents for programs, the same; and of every recorded case where they lie beside the checkout.
+#[test]
+fn documents_for_programs_are_those_of_the_installed_command() {
+    let version = std::process::Command::new("crm_simulate").arg("--version").output();
+    if !version.is_ok_and(|o| String::from_utf8_lossy(&o.stdout).contains("Pacemaker 2.1.5")) {
+        eprintln!("skipped: crm_simulate 2.1.5 is not installed (package pacemaker-cli-utils)");
+        return;
+    }
+    let temp = Temp::new();
+    fs::write(temp.0.join("cib.xml"), include_str!("testdata/simulate.xml")).unwrap();
+    run(holdfast(&temp.0).args(["link", "."]).current_dir(&temp.0));
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/scheduler/cases/xml");
+    let cases = fs::read_dir(cases).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut cases: Vec<PathBuf> = cases.collect();
+    cases.sort();
+    let own = [
+        "-S",
+        "-R",
+        "-s",
+        "-sQ",
+        "-SU",
+        "-SsU",
+        "-RAc",
+        "-SQ -t 2026-01-01",
+        "-S -d n1 -q 0 -g t -i db_monitor_10000@n2=1",
+    ];
+    let own = own.iter().map(|asked| (PathBuf::from("cib.xml"), *asked));
+    // Some of them, in one way each: all of them take a minute.
+    let recorded = cases.into_iter().step_by(10).zip(["-S", "-SsU", "-RAc"].into_iter().cycle());
+    let mut wrong = Vec::new();
+    let mut total = 0;
+    for (document, asked) in own.chain(recorded) {
+        total += 1;
+        let ask = |command: &mut std::process::Command| {
+            let command = command.arg("-x").arg(&document).args(asked.split(' ')).arg("--output-as=xml");
+            let (exit, said, _) = run(command.current_dir(&temp.0).env("TZ", "UTC"));
+            let said = said.replace("./crm_simulate", "crm_simulate");
+            // What is different each time: when it was asked.
+            let said: Vec<String> =
+                said.lines().filter(|l| !l.contains("last-failure-")).map(str::to_owned).collect();
+            (exit, said)
+        };
+        let theirs = ask(&mut std::process::Command::new("crm_simulate"));
+        let ours = ask(&mut std::process::Command::new("./crm_simulate"));
+        if ours != theirs {
+            let differ = theirs.1.iter().zip(&ours.1).find(|(a, b)| a != b);
+            wrong.push(format!("{} {asked}: {:?} {:?} {differ:#?}", document.display(), theirs.0, ours.0));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {total}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -293,7 +293,8 @@ fn where_quorum_is_to_be_ignored_a_lone_node_changes_the_configuration_and_its_c
     world.kill(2, true);
     world.kill(3, true);
     world.settle();
-    let stop = Admin::Meta { resource: "g".into(), name: "target-role".into(), value: Some("Stopped".into()) };
+    let stop =
+        Admin::Meta { resource: "g".into(), name: "target-role".into(), value: Some("Stopped".into()) };
     world.admin(1, stop);
     world.reply().unwrap();
     world.settle();

@@ -14,10 +14,10 @@ pub use explain::{Explanation, Step};
 pub use monitor::{
     Clock, Details, FenceEvent, FenceState, FencingHistory, Markup, Monitor, Sections, SimulationView,
     execution_text, exit_status_text, legacy_document, old_monitor, page, result_document, simple_monitor,
-    status_text,
+    status_markup, status_text,
 };
 pub use tools::{ColocationView, HistoryEntry, LocationView};
-pub use transition_text::transition_summary;
+pub use transition_text::{transition_markup, transition_summary};
 
 use crate::model::WorkingSet;
 use monitor::status_text_with;

@@ -1,56 +1,152 @@
 //! What is going to be done, a line for each resource and node that changes, with the reason.
 
 use std::fmt::Write;
+use std::rc::Rc;
 
+use super::Markup;
 use crate::actions::{ActionId, Is, Task};
 use crate::model::{Flags, NodeId, ResourceId, Role, Variant, WorkingSet};
 
-/// One line about a resource.
-struct Line {
+/// What becomes of a resource.
+struct Change {
     change: &'static str,
     id: String,
-    details: String,
-    reason: Option<String>,
+    /// Where it is, and where it will be: not both nowhere.
+    from: Option<String>,
+    to: Option<String>,
+    role: Role,
+    next_role: Role,
+    reason: Option<Rc<str>>,
+    blocked: bool,
+}
+
+/// A node that is fenced.
+struct Fenced {
+    operation: String,
+    /// Its name; of a guest with its resource.
+    node: String,
+    reason: Rc<str>,
 }
 
 /// The second part of what `crm_simulate` prints: what is going to change. After [`WorkingSet::graph`].
 #[must_use]
 pub fn transition_summary(set: &mut WorkingSet<'_>) -> String {
+    let (fenced, changes) = set.summarize_all();
     let mut out = String::from("Transition Summary:\n");
-    for id in set.actions.ids().rev() {
-        set.summarize_fencing(id, &mut out);
+    for Fenced { operation, node, reason } in fenced {
+        let _ = writeln!(out, "  * Fence ({operation}) {node} '{reason}'");
     }
-    let mut lines = Vec::new();
-    for id in set.top.clone() {
-        set.summarize(id, &mut lines);
-    }
+    let lines: Vec<_> = changes.iter().map(|c| (c, c.details(), c.because())).collect();
     // A column is as wide as the longest before it made it; an id that is too long makes room for two letters more.
     let id_width =
-        lines.iter().map(|l| l.id.len()).fold(5, |width, len| if len > width { len + 2 } else { width });
-    let details_width = lines.iter().map(|l| l.details.len()).fold(5, usize::max);
-    for line in lines {
-        let Line { change, id, details, reason } = line;
-        let reason = reason.map(|r| format!("  {r}")).unwrap_or_default();
-        let _ = writeln!(out, "  * {change:<8}   {id:<id_width$}   ( {details:>details_width$} ){reason}");
+        changes.iter().map(|c| c.id.len()).fold(5, |width, len| if len > width { len + 2 } else { width });
+    let details_width = lines.iter().map(|(_, details, _)| details.len()).fold(5, usize::max);
+    for (Change { change, id, .. }, details, because) in &lines {
+        let because = because.as_ref().map(|r| format!("  {r}")).unwrap_or_default();
+        let _ = writeln!(out, "  * {change:<8}   {id:<id_width$}   ( {details:>details_width$} ){because}");
     }
     out
 }
 
-impl WorkingSet<'_> {
-    fn summarize_fencing(&self, id: ActionId, out: &mut String) {
-        let action = &self.actions[id];
-        let (Some(node), Some(reason)) = (action.node, &action.reason) else { return };
-        if action.task != Task::STONITH || action.is.has(Is::OPTIONAL) {
-            return;
+/// The same for programs: a `node_action` or `rsc_action` each. After [`WorkingSet::graph`].
+#[must_use]
+pub fn transition_markup(set: &mut WorkingSet<'_>) -> Vec<Markup> {
+    let (fenced, changes) = set.summarize_all();
+    let fenced = fenced.into_iter().map(|Fenced { operation, node, reason }| {
+        let task = format!("Fence ({operation})");
+        Markup::new("node_action").with("task", &task).with("node", &node).with("reason", &reason)
+    });
+    fenced.chain(changes.iter().map(Change::markup)).collect()
+}
+
+impl Change {
+    /// Its role matters: it is one that can be promoted.
+    fn with_role(&self) -> bool {
+        self.role > Role::Started || self.next_role > Role::Unpromoted
+    }
+
+    fn details(&self) -> String {
+        let (with_role, same_role) = (self.with_role(), self.role == self.next_role);
+        let (role, next_role) = (self.role.as_str(), self.next_role.as_str());
+        match (self.from.as_deref(), self.to.as_deref()) {
+            (None, None) => String::new(),
+            (None, Some(there)) if with_role => format!("{role} -> {next_role} {there}"),
+            (Some(here), None) if with_role => format!("{role} {here}"),
+            (None, Some(place)) | (Some(place), None) => place.to_owned(),
+            (Some(here), Some(there)) if here == there => {
+                if !same_role {
+                    format!("{role} -> {next_role} {here}")
+                } else if with_role {
+                    format!("{role} {here}")
+                } else {
+                    here.to_owned()
+                }
+            }
+            (Some(here), Some(there)) if !same_role => format!("{role} {here} -> {next_role} {there}"),
+            (Some(here), Some(there)) if with_role => format!("{here} -> {there} {role}"),
+            (Some(here), Some(there)) => format!("{here} -> {there}"),
         }
-        let operation = action.meta("stonith_action").unwrap_or_default();
+    }
+
+    fn because(&self) -> Option<String> {
+        match &self.reason {
+            Some(reason) if !self.blocked => Some(format!("due to {reason}")),
+            Some(reason) => Some(format!("due to {reason} (blocked)")),
+            None => self.blocked.then(|| "blocked".to_owned()),
+        }
+    }
+
+    fn markup(&self) -> Markup {
+        let (with_role, same_role) = (self.with_role(), self.role == self.next_role);
+        let (role, next_role) = (Some(self.role.as_str()), Some(self.next_role.as_str()));
+        let (from, to) = (self.from.as_deref(), self.to.as_deref());
+        let element = Markup::new("rsc_action")
+            .with("action", &self.change.to_ascii_lowercase())
+            .with("resource", &self.id);
+        let only = |name: &'static str, of: Option<&'static str>| (name, of.filter(|_| with_role));
+        let element = match (from, to) {
+            (None, _) if with_role => {
+                element.with_all(&[("role", role), ("next-role", next_role), ("dest", to)])
+            }
+            (None, _) => element.with_all(&[("node", to)]),
+            (_, None) => element.with_all(&[only("role", role), ("node", from)]),
+            _ if same_role && from == to => element.with_all(&[only("role", role), ("source", from)]),
+            _ if same_role => element.with_all(&[("source", from), ("dest", to), only("role", role)]),
+            _ if from == to => {
+                element.with_all(&[("role", role), ("next-role", next_role), ("source", from)])
+            }
+            _ => {
+                element.with_all(&[("role", role), ("source", from), ("next-role", next_role), ("dest", to)])
+            }
+        };
+        element.with_all(&[("reason", self.reason.as_deref()), ("blocked", self.blocked.then_some("true"))])
+    }
+}
+
+impl WorkingSet<'_> {
+    fn summarize_all(&mut self) -> (Vec<Fenced>, Vec<Change>) {
+        let fenced = self.actions.ids().rev().filter_map(|id| self.summarize_fencing(id)).collect();
+        let mut changes = Vec::new();
+        for id in self.top.clone() {
+            self.summarize(id, &mut changes);
+        }
+        (fenced, changes)
+    }
+
+    fn summarize_fencing(&self, id: ActionId) -> Option<Fenced> {
+        let action = &self.actions[id];
+        let (node, reason) = (action.node?, action.reason.clone()?);
+        if action.task != Task::STONITH || action.is.has(Is::OPTIONAL) {
+            return None;
+        }
+        let operation = action.meta("stonith_action").unwrap_or_default().to_owned();
         let container = self.node(node).connection.and_then(|c| self.resource(c).container);
         let container = container.filter(|_| self.is_guest(node));
         let resource = container.map(|c| format!(" (resource: {})", self.resource(c).id)).unwrap_or_default();
-        let _ = writeln!(out, "  * Fence ({operation}) {}{resource} '{reason}'", self.node(node).name);
+        Some(Fenced { operation, node: self.node(node).name.clone() + &resource, reason })
     }
 
-    fn summarize(&mut self, id: ResourceId, lines: &mut Vec<Line>) {
+    fn summarize(&mut self, id: ResourceId, lines: &mut Vec<Change>) {
         if let Variant::Bundle(bundle) = self.resource(id).variant.clone() {
             for replica in &bundle.replicas {
                 let parts = [replica.ip, Some(replica.container), replica.connection, replica.child];
@@ -86,7 +182,7 @@ impl WorkingSet<'_> {
         id: ResourceId,
         current: Option<NodeId>,
         next: Option<NodeId>,
-        lines: &mut Vec<Line>,
+        lines: &mut Vec<Change>,
     ) {
         let moving = current.is_some() && next.is_some() && current != next;
         let one = |set: &mut Self, task, node| set.find_actions(id, (task, 0), node).first().copied();
@@ -126,7 +222,7 @@ impl WorkingSet<'_> {
             } else if failed {
                 self.line("Recover", id, current, None, stop, None)
             } else {
-                self.line("Restart", id, current, None, start, None)
+                self.line("Restart", id, current, next, start, None)
             };
             lines.extend(line);
             return;
@@ -165,44 +261,24 @@ impl WorkingSet<'_> {
         &self,
         change: &'static str,
         id: ResourceId,
-        origin: Option<NodeId>,
-        destination: Option<NodeId>,
+        from: Option<NodeId>,
+        to: Option<NodeId>,
         action: Option<ActionId>,
         because: Option<ActionId>,
-    ) -> Option<Line> {
+    ) -> Option<Change> {
         let action = action?;
+        from.or(to)?;
         let resource = self.resource(id);
-        let with_role = resource.role > Role::Started || resource.next_role > Role::Unpromoted;
-        let same_role = resource.role == resource.next_role;
-        let (role, next_role) = (resource.role.as_str(), resource.next_role.as_str());
-        let name = |node: NodeId| self.node(node).name.as_str();
-        let details = match (origin, destination) {
-            (None, None) => return None,
-            (None, Some(there)) if with_role => format!("{role} -> {next_role} {}", name(there)),
-            (None, Some(there)) => name(there).to_owned(),
-            (Some(here), None) if with_role => format!("{role} {}", name(here)),
-            (Some(here), None) => name(here).to_owned(),
-            (Some(here), Some(there)) if here == there => {
-                if !same_role {
-                    format!("{role} -> {next_role} {}", name(here))
-                } else if with_role {
-                    format!("{role} {}", name(here))
-                } else {
-                    name(here).to_owned()
-                }
-            }
-            (Some(here), Some(there)) if !same_role => {
-                format!("{role} {} -> {next_role} {}", name(here), name(there))
-            }
-            (Some(here), Some(there)) if with_role => format!("{} -> {} {role}", name(here), name(there)),
-            (Some(here), Some(there)) => format!("{} -> {}", name(here), name(there)),
-        };
-        let runnable = self.is(action, Is::RUNNABLE);
-        let reason = match &self.actions[because.unwrap_or(action)].reason {
-            Some(reason) if runnable => Some(format!("due to {reason}")),
-            Some(reason) => Some(format!("due to {reason} (blocked)")),
-            None => (!runnable).then(|| "blocked".to_owned()),
-        };
-        Some(Line { change, id: resource.id.clone(), details, reason })
+        let name = |node: NodeId| self.node(node).name.clone();
+        Some(Change {
+            change,
+            id: resource.id.clone(),
+            from: from.map(name),
+            to: to.map(name),
+            role: resource.role,
+            next_role: resource.next_role,
+            reason: self.actions[because.unwrap_or(action)].reason.clone(),
+            blocked: !self.is(action, Is::RUNNABLE),
+        })
     }
 }

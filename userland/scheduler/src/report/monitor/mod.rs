@@ -235,6 +235,16 @@ pub struct SimulationView {
 
 /// The same as it is asked for.
 pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, view: SimulationView) -> String {
+    simulated(set, pending, view, Kind::Text).0
+}
+
+/// The same for programs: what stands in `cluster_status`.
+#[must_use]
+pub fn status_markup(set: &WorkingSet<'_>, pending: bool, view: SimulationView) -> Vec<Markup> {
+    simulated(set, pending, view, Kind::Xml).1
+}
+
+fn simulated(set: &WorkingSet<'_>, pending: bool, view: SimulationView, kind: Kind) -> (String, Vec<Markup>) {
     let SimulationView { more, clock, plain } = view;
     let asked = Monitor {
         sections: Sections::NODES.with(Sections::RESOURCES).with(more),
@@ -245,9 +255,11 @@ pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, view: Simula
         fencing: None,
         clock,
     };
-    let mut show = Show::new(set, &asked, Kind::Text);
-    show.out.plain = plain;
-    show.out.indent();
+    let mut show = Show::new(set, &asked, kind);
+    if kind == Kind::Text {
+        show.out.plain = plain;
+        show.out.indent();
+    }
     let mut any = show.node_list(false);
     any |= show.resource_list(any);
     if more.has(Sections::ATTRIBUTES) {
@@ -261,7 +273,7 @@ pub(crate) fn status_text_with(set: &WorkingSet<'_>, pending: bool, view: Simula
         show.details.detail = true;
         show.failures(any);
     }
-    show.out.finish().0
+    show.out.finish()
 }
 
 /// One line for a monitoring system.
