@@ -153,7 +153,8 @@ impl Manager {
     }
 
     fn forget_failures(&mut self, whose: Whose, failed: bool) -> Result<Value, String> {
-        let Whose { resource, node } = whose;
+        let Whose { resource, node, operation, interval_ms } = whose;
+        let operation = operation.map(|name| format!("{name}_{}", interval_ms.unwrap_or(0)));
         let base = |id: &str| id.rsplit_once(':').map_or(id, |(base, _)| base).to_owned();
         let element = resource.as_deref().and_then(|id| self.replica.cib.tree().find_id(id));
         // Of what consists of others, those.
@@ -181,16 +182,18 @@ impl Manager {
         let mut cleaned = Vec::new();
         for (id, entry) in self.replica.nodes.iter().filter(|(id, _)| node.is_none_or(|n| n == **id)) {
             for (known, history) in entry.history.iter().filter(|(known, _)| wanted(known)) {
-                if !failed || history.failed.is_some() || self.replica.attributes.has_failures(*id, known) {
+                let counted = self.replica.attributes.has_failures(*id, known, operation.as_deref());
+                if !failed || history.has_failed(operation.as_deref()) || counted {
                     cleaned.push(json!({ "resource": known, "node": entry.name }));
                 }
             }
         }
         match resource {
-            None => self.multicast(&Message::Forget(Forget { node, resource: None, failed })),
+            None => self.multicast(&Message::Forget(Forget { node, resource: None, failed, operation })),
             Some(_) => {
                 for part in parts {
-                    self.multicast(&Message::Forget(Forget { node, resource: Some(part), failed }));
+                    let (resource, operation) = (Some(part), operation.clone());
+                    self.multicast(&Message::Forget(Forget { node, resource, failed, operation }));
                 }
             }
         }

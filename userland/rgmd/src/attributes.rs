@@ -193,11 +193,12 @@ impl Attributes {
         cleared
     }
 
-    /// Failures of a resource are known on a node.
-    pub(crate) fn has_failures(&self, node: u32, resource: &str) -> bool {
+    /// Failures of a resource, of one operation or any, are known on a node.
+    pub(crate) fn has_failures(&self, node: u32, resource: &str, operation: Option<&str>) -> bool {
         self.table.iter().any(|(name, attribute)| {
-            failure(name).is_some_and(|(of, _)| concerns(of, resource))
-                && attribute.values.contains_key(&node)
+            let meant = failure(name)
+                .is_some_and(|(of, what)| concerns(of, resource) && operation.is_none_or(|o| o == what));
+            meant && attribute.values.contains_key(&node)
         })
     }
 

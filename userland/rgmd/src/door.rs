@@ -220,6 +220,12 @@ pub struct Whose {
     /// The node's name.
     #[serde(default)]
     pub node: Option<String>,
+    /// Only where this operation failed.
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// With this interval in milliseconds; none: once.
+    #[serde(default)]
+    pub interval_ms: Option<u64>,
 }
 
 fn yes() -> bool {

@@ -279,6 +279,13 @@ impl History {
         }
     }
 
+    /// A failure is remembered; `operation`: of this one (`monitor_10000`).
+    pub(crate) fn has_failed(&self, operation: Option<&str>) -> bool {
+        self.failed.as_ref().is_some_and(|failed| {
+            operation.is_none_or(|o| o == format!("{}_{}", failed.operation, failed.interval_ms))
+        })
+    }
+
     /// It may run there.
     pub(crate) fn may_run(&self) -> bool {
         self.pending.is_some() || self.activity != Activity::Stopped

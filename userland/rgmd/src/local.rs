@@ -279,11 +279,11 @@ impl Local {
         effects.cancel.extend(starts.map(|(id, _)| JobId(*id)));
     }
 
-    /// Forgets what was seen of resources, so that they are looked at anew; `failed`: only of those that failed, or that
-    /// `counts` knows failures of. Returns which.
+    /// Forgets what was seen of resources, or of one, so that they are looked at anew; `failed`: only of those that failed (with
+    /// this operation, if one is named), or that `counts` knows failures of. Returns which.
     pub(crate) fn forget(
         &mut self,
-        resource: Option<&str>,
+        (resource, operation): (Option<&str>, Option<&str>),
         failed: bool,
         counts: impl Fn(&str) -> bool,
         effects: &mut Effects,
@@ -292,8 +292,8 @@ impl Local {
         let wanted = |id: &str, history: &History| {
             resource.is_none_or(|r| r == id || r == base(id))
                 && (!failed
-                    || history.failed.is_some()
-                    || history.activity == Activity::StopFailed
+                    || history.has_failed(operation)
+                    || (operation.is_none() && history.activity == Activity::StopFailed)
                     || counts(id))
         };
         let ids: Vec<String> =

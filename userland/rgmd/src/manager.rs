@@ -697,11 +697,14 @@ impl Manager {
         if forget.node.is_none_or(|n| n == self.config.me) {
             let mut effects = Effects::default();
             let (attributes, me) = (&self.replica.attributes, self.config.me);
-            let counts = |id: &str| attributes.has_failures(me, id);
-            self.local.forget(forget.resource.as_deref(), forget.failed, counts, &mut effects);
+            let operation = forget.operation.as_deref();
+            let counts = |id: &str| attributes.has_failures(me, id, operation);
+            let whose = (forget.resource.as_deref(), operation);
+            self.local.forget(whose, forget.failed, counts, &mut effects);
             self.effects(effects);
         }
-        self.replica.attributes.clear(forget.node, forget.resource.as_deref(), None);
+        let operation = forget.operation.as_deref();
+        self.replica.attributes.clear(forget.node, forget.resource.as_deref(), operation);
         self.power.try_again();
         self.abort("resources are looked at anew");
     }

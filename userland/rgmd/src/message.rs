@@ -223,6 +223,9 @@ pub(crate) struct Forget {
     pub(crate) resource: Option<String>,
     /// Only where something failed.
     pub(crate) failed: bool,
+    /// Only where this failed: `monitor_10000`.
+    #[serde(default)]
+    pub(crate) operation: Option<String>,
 }
 
 /// See [`Message::Cib`].

@@ -1,6 +1,6 @@
 //! What an operator would tell, each with a few seeds.
 
-use rgmd::Admin;
+use rgmd::{Admin, Whose};
 
 use crate::world::{Faults, World, cib};
 
@@ -229,6 +229,41 @@ fn a_failed_monitor_recovers_in_place() {
         assert_eq!((world.starts["a"], world.starts["b"]), (1, 2), "what it needs is not touched");
         assert_eq!(world.starts["c"], 2, "what needs it is restarted");
     });
+}
+
+#[test]
+fn failures_are_forgotten_by_operation_and_interval() {
+    let mut world = started(1, false, "");
+    let place = world.whereabouts(1, "a").unwrap();
+    world.resource_dies("a");
+    world.settle();
+    let failed = |world: &World| {
+        world
+            .agree(1)
+            .resources
+            .iter()
+            .filter(|r| r.id == "a")
+            .flat_map(|r| &r.fail_counts)
+            .map(|f| f.count)
+            .sum()
+    };
+    let count: u32 = failed(&world);
+    assert_eq!(count, 1);
+    let of = |operation: &str, interval_ms| {
+        let (resource, operation) = (Some("a".to_owned()), Some(operation.to_owned()));
+        Admin::Cleanup(Whose { resource, operation, interval_ms, node: None })
+    };
+    for other in [of("start", None), of("monitor", None), of("monitor", Some(2_000))] {
+        world.admin(2, other);
+        assert_eq!(world.reply().unwrap()["cleaned"], serde_json::json!([]));
+        world.settle();
+        assert_eq!(failed(&world), 1);
+    }
+    world.admin(2, of("monitor", Some(1_000)));
+    let cleaned = serde_json::json!([{ "resource": "a", "node": format!("n{place}") }]);
+    assert_eq!(world.reply().unwrap()["cleaned"], cleaned);
+    world.settle();
+    assert_eq!(failed(&world), 0);
 }
 
 #[test]
