@@ -118,6 +118,18 @@ fn pacemakers_commands_show_and_change_a_running_cluster() {
         (!desk.ask(other, "crm_mon -1 -f").0.contains("fail-count")).then_some(())
     });
     desk.cluster.wait_for_started(other, &crate::SHOP);
+
+    // Stopped and started again, and what takes its time is waited for.
+    let starts = desk.cluster.service_starts().len();
+    desk.run(other, "crm_resource --restart -r service --timeout 120s");
+    assert!(desk.cluster.service_starts().len() > starts, "the service was started again");
+    desk.run(place, "crm_resource --wait --timeout 120s");
+    desk.cluster.wait_for_started(other, &crate::SHOP);
+
+    // The scheduler's and the checker's views of the running cluster.
+    let view = desk.run(other, "crm_simulate -L");
+    assert!(view.contains("Online: [ n1 n2 ]") && view.contains("service"), "{view}");
+    desk.run(place, "crm_verify -L");
     desk.cluster.assert_nothing_ran_twice();
     drop(desk);
 }
