@@ -324,8 +324,14 @@ impl Local {
     }
 
     fn cancel_one(&mut self, key: &str, effects: &mut Effects) {
-        if let Some(recurring) = self.recurring.remove(key) {
-            effects.cancel.push(JobId(recurring.job));
+        let Some(recurring) = self.recurring.remove(key) else { return };
+        effects.cancel.push(JobId(recurring.job));
+        // Whoever ordered it and has had no result yet is told that there will be none: he would wait for ever.
+        if let Some(tag) = recurring.tag {
+            if let Some(history) = self.truth.get_mut(&recurring.resource) {
+                history.pending.take_if(|p| p.order == Some(tag.order()));
+            }
+            self.report(&recurring.resource, Some(tag), None, None, effects);
         }
     }
 
@@ -442,4 +448,48 @@ pub(crate) fn result_text(result: &Entry) -> String {
         _ => "error",
     };
     if result.reason.is_empty() { text.to_owned() } else { format!("{text} ({})", result.reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(operation: &str, interval_ms: u64) -> Action {
+        let key = format!("db_{operation}_{interval_ms}");
+        let mut action = Action::new(1, scheduler::transition::Kind::RscOp, operation, &key);
+        action.resource = Some(Descriptor {
+            id: "db".into(),
+            class: "ocf".into(),
+            kind: "T".into(),
+            ..Descriptor::default()
+        });
+        action.attributes.insert("CRM_meta_interval".into(), interval_ms.to_string());
+        action
+    }
+
+    /// Whoever gave an order waits for its answer, also where it was to look at something again and again and did not get to look
+    /// once.
+    #[test]
+    fn a_repeated_operation_that_is_cancelled_before_its_first_result_is_answered() {
+        let tag = |action| Tag { term: 1, transition: 2, action };
+        for how in ["forget", "stop", "cancel"] {
+            let (mut local, mut effects) = (Local::default(), Effects::default());
+            fn call(action: &Action, tag: Tag) -> Call<'_> {
+                Call { action, transition_key: "k", tag: Some(tag), wall: WallTime(0) }
+            }
+            local.start(call(&order("monitor", 3_000), tag(1)), &mut effects).unwrap();
+            match how {
+                "forget" => drop(local.forget((Some("db"), None), false, |_| false, &mut effects)),
+                "stop" => local.start(call(&order("stop", 0), tag(2)), &mut effects).unwrap(),
+                _ => {
+                    let cancel = Action { operation: "cancel".into(), ..order("monitor", 3_000) };
+                    local.start(call(&cancel, tag(2)), &mut effects).unwrap();
+                }
+            }
+            assert_eq!(effects.cancel.len(), 1, "{how}");
+            assert!(effects.reports.iter().any(|r| r.tag == Some(tag(1))), "{how}: {:?}", effects.reports);
+            let pending = local.truth.get("db").and_then(|h| h.pending.as_ref()).and_then(|p| p.order);
+            assert_eq!(pending, (how == "stop").then(|| tag(2).order()), "{how}");
+        }
+    }
 }
