@@ -55,6 +55,88 @@ fn recorded_documents_are_judged_as_by_the_peer() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A document with values in rules, in defaults and where a resource has its own.
+fn with_values(attributes: &str, defaults: &str, constraints: &str) -> String {
+    format!(
+        r#"<cib validate-with="pacemaker-3.9" crm_feature_set="3.16.1" epoch="1" num_updates="0" admin_epoch="0" have-quorum="1"><configuration>
+<crm_config><cluster_property_set id="o"><nvpair id="o1" name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+<nodes><node id="1" uname="n1"/></nodes>
+<resources><primitive id="a" class="ocf" provider="pacemaker" type="Dummy">{attributes}</primitive></resources>
+<constraints>{constraints}</constraints><rsc_defaults>{defaults}</rsc_defaults></configuration><status/></cib>"#
+    )
+}
+
+#[test]
+fn values_in_rules_and_defaults_are_judged_as_by_the_peer() {
+    if !is_installed() {
+        println!("skipped: crm_verify 2.1.5 is not installed (package pacemaker-cli-utils)");
+        return;
+    }
+    let block = |id: &str, rule: &str, name: &str, value: &str| {
+        format!(
+            r#"<meta_attributes id="{id}">{rule}<nvpair id="{id}-1" name="{name}" value="{value}"/></meta_attributes>"#
+        )
+    };
+    let rule = |condition: &str| format!(r#"<rule id="r" score="1">{condition}</rule>"#);
+    let rules = [
+        String::new(),
+        rule(r#"<rsc_expression id="e" type="Dummy"/>"#),
+        rule(r#"<rsc_expression id="e" type="other"/>"#),
+        rule(r#"<date_expression id="e" operation="lt" end="2000-01-01"/>"#),
+        rule(r#"<date_expression id="e" operation="gt" start="2000-01-01"/>"#),
+        rule(r#"<date_expression id="e" operation="gt" start="never"/>"#),
+        rule(r##"<expression id="e" attribute="#uname" operation="defined"/>"##),
+    ];
+    let mut documents = Vec::new();
+    for (name, good, bad) in [
+        ("target-role", "Started", "running"),
+        ("target-role", "Started", "Promoted"),
+        ("requires", "quorum", "luck"),
+        ("requires", "quorum", "unfencing"),
+        ("multiple-active", "block", "many"),
+        ("migration-threshold", "3", "-5"),
+        ("resource-stickiness", "3", "sticky"),
+    ] {
+        for rule in &rules {
+            let bad = block("bad", rule, name, bad);
+            documents.push(with_values(&bad, "", ""));
+            documents.push(with_values("", &bad, ""));
+            // What the resource says itself counts before the defaults.
+            documents.push(with_values(&block("good", "", name, good), &bad, ""));
+        }
+    }
+    let expression = r##"<expression id="e" attribute="#uname" operation="eq" value="n1"/>"##;
+    for role in ["Started", "promoted", "Slave", "Unknown", "", "running"] {
+        let rule = format!(r#"<rule id="r" score="1" role="{role}">{expression}</rule>"#);
+        documents.push(with_values(
+            "",
+            "",
+            &format!(r#"<rsc_location id="l" rsc="a">{rule}</rsc_location>"#),
+        ));
+    }
+    for pattern in ["a|b", "!a", "[", "!(", "*"] {
+        let location = format!(r#"<rsc_location id="l" rsc-pattern="{pattern}" node="n1" score="1"/>"#);
+        documents.push(with_values("", "", &location));
+    }
+    let lifetime = format!(
+        r#"<rsc_location id="l" rsc="a" node="n1" score="1"><lifetime>{}</lifetime></rsc_location>"#,
+        rule(expression)
+    );
+    documents.push(with_values("", "", &lifetime));
+    let (mut accepted, mut wrong) = (0, Vec::new());
+    for text in &documents {
+        let theirs = peer_accepts(text).unwrap();
+        accepted += usize::from(theirs == Some(true));
+        let ours = we_accept(text);
+        if theirs != Some(ours) {
+            wrong.push(format!("the peer says {theirs:?}, we say {ours}:\n{text}"));
+        }
+    }
+    println!("{accepted} of {} valid", documents.len());
+    assert!(accepted > 20 && accepted + 20 < documents.len(), "{accepted} of {} valid", documents.len());
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 /// A recorded document where there are some, else a drawn one.
 fn base(seed: u64) -> String {
     let mut files: Vec<_> =

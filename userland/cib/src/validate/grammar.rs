@@ -304,7 +304,7 @@ impl<'c> Checker<'c> {
             ("meta_attributes", _) if is_primitive => OLD_META.contains(&name),
             ("meta_attributes", "op") => name == "requires",
             ("instance_attributes", _) if is_primitive && self.schema < 2 => OLD_FENCING.contains(&name),
-            ("instance_attributes", "op") if self.schema < 2 => OPERATION_OPTIONS.contains(&name),
+            ("instance_attributes", "op") if self.schema < 1 => OPERATION_OPTIONS.contains(&name),
             _ => false,
         };
         if gone {

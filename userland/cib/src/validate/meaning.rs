@@ -2,9 +2,13 @@
 //! use, which an operator should know before the cluster does so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::UNIX_EPOCH;
 
+use crate::condition::{Attributes, Facts};
+use crate::date::Moment;
+use crate::nvpairs::{Ids, Precedence, collect};
 use crate::tree::Element;
-use crate::values::{parse_bool, parse_duration_ms};
+use crate::values::{Score, parse_bool, parse_duration_ms};
 
 use super::{Finding, Path, Severity};
 
@@ -31,6 +35,13 @@ struct Checker<'c> {
     promotable: bool,
     /// Tags whose members were judged, so that each is once.
     judged: BTreeSet<&'c str>,
+    /// Where values that many resources get stand, with what they were judged for, so that each is said once.
+    inherited: BTreeSet<(u32, u32, bool)>,
+    ids: Ids<'c>,
+    /// Some resource asks for unfencing: others then do so too unless they say otherwise.
+    unfencing: bool,
+    /// When dates in rules are judged.
+    now: Moment,
 }
 
 impl<'c> Checker<'c> {
@@ -45,8 +56,19 @@ impl<'c> Checker<'c> {
             failed: BTreeSet::new(),
             promotable: false,
             judged: BTreeSet::new(),
+            inherited: BTreeSet::new(),
+            ids: Ids::of(root),
+            unfencing: false,
+            now: Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs().cast_signed())),
             has_status: root.child("status").is_some_and(|s| s.child("node_state").is_some()),
         };
+        root.walk(&mut |e| {
+            checker.unfencing |= e.name == "meta_attributes"
+                && e.children_named("nvpair").any(|p| {
+                    matches!(p.get("name"), Some("provides" | "requires"))
+                        && p.get("value") == Some("unfencing")
+                });
+        });
         for status in root.children_named("status") {
             status.walk(&mut |e| {
                 let count = e.get("name").and_then(|name| name.strip_prefix("fail-count-"));
@@ -299,30 +321,87 @@ impl<'c> Checker<'c> {
         }
     }
 
-    /// Meta attributes that are the same for every kind of resource.
+    /// Meta attributes that are the same for every kind of resource, as they count: with those of its template, of what it stands
+    /// in and of the defaults, rules judged.
     fn meta(&mut self, resource: &'c Element, promotable: bool) {
-        for block in resource.children_named("meta_attributes") {
-            for pair in block.children_named("nvpair") {
-                let (Some(name), Some(value)) = (pair.get("name"), pair.get("value")) else { continue };
-                self.path.0.push(block);
-                self.path.0.push(pair);
-                self.meta_attribute(name, value, promotable);
-                self.path.0.pop();
-                self.path.0.pop();
+        let template = resource.get("template").and_then(|named| self.by_id.get(named)).copied();
+        let described = template.unwrap_or(resource);
+        let agent = described.get("class").zip(described.get("type"));
+        let agent = agent.map(|(class, kind)| (class, described.get("provider"), kind));
+        let facts = Facts { now: Some(self.now), agent, ..Facts::default() };
+        let sources = self.sources(resource, template);
+        let mut values = Attributes::new();
+        for way in &sources {
+            if let Some(source) = way.last() {
+                let (ids, first) = (&self.ids, Precedence::First);
+                collect(ids, source, "meta_attributes", &facts, None, first, &mut values);
             }
         }
+        for (name, value) in &values {
+            let Some(way) = sources.iter().find_map(|way| self.way_to(way, name, value)) else { continue };
+            let own = way.iter().any(|e| std::ptr::eq(*e, resource));
+            let place = way.last().map(|pair| pair.position).unwrap_or_default();
+            if own || self.inherited.insert((place.line, place.column, promotable)) {
+                let here = std::mem::replace(&mut self.path.0, way);
+                self.meta_attribute(name, value, promotable);
+                self.path.0 = here;
+            }
+        }
+        let class = agent.map(|(class, ..)| class);
+        let is_connection = agent == Some(("ocf", Some("pacemaker"), "remote"));
+        let by_default = !values.contains_key("requires") && class != Some("stonith") && !is_connection;
+        if self.unfencing && by_default && !self.fencing() {
+            self.say(
+                Severity::Warning,
+                "the resource requires unfencing, as another one asks for it, but fencing is disabled",
+                "set the option stonith-enabled to true, or set the meta attribute requires to quorum",
+            );
+        }
+    }
+
+    /// What gives a resource its meta attributes, the first that counts first, each with all that it stands in.
+    fn sources(&self, resource: &'c Element, template: Option<&'c Element>) -> Vec<Vec<&'c Element>> {
+        let here = &self.path.0;
+        let mut sources = vec![here.clone()];
+        if let (Some(template), Some(top)) = (template, here.get(..3)) {
+            sources.push([top, &[template]].concat());
+        }
+        for (depth, outer) in here.iter().enumerate().rev() {
+            let holds = matches!(outer.name.as_str(), "group" | "clone" | "master" | "bundle");
+            if holds && !std::ptr::eq(*outer, resource) {
+                sources.push(here[..=depth].to_vec());
+            }
+        }
+        if let Some(top) = here.get(..2) {
+            let defaults = top[1].children_named("rsc_defaults");
+            sources.extend(defaults.map(|defaults| [top, &[defaults]].concat()));
+        }
+        sources
+    }
+
+    /// Where a value of these meta attributes stands.
+    fn way_to(&self, way: &[&'c Element], name: &str, value: &str) -> Option<Vec<&'c Element>> {
+        way.last()?.children_named("meta_attributes").filter_map(|b| self.ids.resolve(b)).find_map(|block| {
+            let is_it = |p: &&Element| {
+                self.ids.resolve(p).is_some_and(|of| {
+                    p.get("name").or(of.get("name")) == Some(name)
+                        && p.get("value").or(of.get("value")) == Some(value)
+                })
+            };
+            let pair = block.children_named("nvpair").find(is_it)?;
+            Some([way, &[block, pair]].concat())
+        })
     }
 
     fn meta_attribute(&mut self, name: &str, value: &str, promotable: bool) {
         match name {
             _ if value == DEFAULT => {}
             "target-role" => {
-                let known = ["Stopped", "Started", "Promoted", "Unpromoted", "Master", "Slave"];
-                let Some(role) = known.iter().find(|role| role.eq_ignore_ascii_case(value)) else {
+                let Some(role) = ROLES.iter().find(|role| role.eq_ignore_ascii_case(value)) else {
                     self.say(
                         Severity::Error,
                         format!("target-role \"{}\" is not possible, and ignored", value.escape_debug()),
-                        format!("write one of {}", known[..4].join(", ")),
+                        format!("write one of {}", ROLES[..4].join(", ")),
                     );
                     return;
                 };
@@ -342,10 +421,10 @@ impl<'c> Checker<'c> {
                         format!("requires \"{}\" is not possible, and ignored", value.escape_debug()),
                         format!("write one of {}", known.join(", ")),
                     );
-                } else if value.eq_ignore_ascii_case("fencing") && !self.fencing() {
+                } else if value.to_ascii_lowercase().ends_with("fencing") && !self.fencing() {
                     self.say(
                         Severity::Warning,
-                        "the resource requires fencing, but fencing is disabled",
+                        format!("the resource requires {value}, but fencing is disabled"),
                         "set the option stonith-enabled to true, or write quorum",
                     );
                 }
@@ -362,6 +441,13 @@ impl<'c> Checker<'c> {
                         format!("write one of {}", known.join(", ")),
                     );
                 }
+            }
+            "migration-threshold" if Score::parse(value).is_some_and(|score| score < Score::ZERO) => {
+                self.say(
+                    Severity::Warning,
+                    "migration-threshold cannot be negative: 1 is used",
+                    "write a whole number from 0, or INFINITY",
+                );
             }
             "restart-type" if value.eq_ignore_ascii_case("restart") => {
                 self.say(
@@ -470,7 +556,17 @@ impl<'c> Checker<'c> {
 
     fn location(&mut self, location: &'c Element) {
         self.resource(location.get("rsc"));
+        self.lifetime(location);
         for rule in location.children_named("rule") {
+            if let Some(role) = rule.get("role").filter(|role| !is_role(role)) {
+                self.path.0.push(rule);
+                self.say(
+                    Severity::Error,
+                    format!("role \"{}\" is not possible: the rule is ignored", role.escape_debug()),
+                    format!("write one of {}", ROLES[..4].join(", ")),
+                );
+                self.path.0.pop();
+            }
             let scored = ["id-ref", "score", "score-attribute"].iter().any(|name| rule.get(name).is_some());
             if !scored {
                 self.path.0.push(rule);
@@ -493,7 +589,21 @@ impl<'c> Checker<'c> {
         }
     }
 
+    /// Rules of a constraint once stood in an element of their own.
+    fn lifetime(&mut self, constraint: &'c Element) {
+        for lifetime in constraint.children_named("lifetime") {
+            self.path.0.push(lifetime);
+            self.say(
+                Severity::Warning,
+                "lifetime is deprecated",
+                "write a location whose rule has a date_expression in place of it",
+            );
+            self.path.0.pop();
+        }
+    }
+
     fn colocation(&mut self, colocation: &'c Element) {
+        self.lifetime(colocation);
         let (first, second) = (colocation.get("rsc"), colocation.get("with-rsc"));
         self.resource(first);
         self.resource(second);
@@ -515,6 +625,7 @@ impl<'c> Checker<'c> {
     }
 
     fn order(&mut self, order: &'c Element) {
+        self.lifetime(order);
         self.resource(order.get("first"));
         self.resource(order.get("then"));
         if order.get("score").is_some() {
@@ -590,6 +701,13 @@ fn key(op: &Element) -> (&str, u64) {
 fn meta_value<'a>(resource: &'a Element, name: &str) -> Option<&'a str> {
     let mut pairs = resource.children_named("meta_attributes").flat_map(|b| &b.children);
     pairs.find(|p| p.get("name") == Some(name))?.get("value")
+}
+
+/// Roles as they are written, the present names first; upper and lower case are the same.
+const ROLES: [&str; 6] = ["Stopped", "Started", "Promoted", "Unpromoted", "Master", "Slave"];
+
+fn is_role(text: &str) -> bool {
+    ROLES.iter().any(|role| role.eq_ignore_ascii_case(text))
 }
 
 /// A value that asks for the default.

@@ -45,6 +45,18 @@ pub fn concerns(set: &WorkingSet<'_>) -> Vec<Concern> {
             remedy: "what is left out is neither placed nor ordered",
         });
     }
+    let constraints = set.document().child("configuration").and_then(|c| c.child("constraints"));
+    for location in constraints.into_iter().flat_map(|c| c.children_named("rsc_location")) {
+        let Some(pattern) = location.get("rsc-pattern") else { continue };
+        if regex::Regex::new(pattern.strip_prefix('!').unwrap_or(pattern)).is_err() {
+            let id = location.id().unwrap_or_default();
+            found.push(Concern {
+                about: id.to_owned(),
+                what: format!("constraint {id} is ignored: its rsc-pattern is no regular expression"),
+                remedy: "write another pattern, or name the resource with rsc",
+            });
+        }
+    }
     let states = set.document().child("status").into_iter().flat_map(|s| s.children_named("node_state"));
     for state in states {
         let (Some(id), name) = (state.id(), state.get("uname")) else { continue };
