@@ -38,7 +38,8 @@ impl Manager {
                 };
                 return Ok(Some(answer));
             }
-            Admin::Nodes => return Ok(Some(self.nodes())),
+            Admin::Controller if !self.is_synced() => return Ok(Some(self.nodes(self.state()))),
+            Admin::Nodes => return Ok(Some(self.nodes(self.state()))),
             Admin::AttributeQuery { name, node } => return self.attribute(&name, node.as_deref()).map(Some),
             // An agent that asks for this must not be kept waiting, whatever the others do.
             Admin::AttributeUpdate { name, value, node, dampen_ms, set_dampen_only, private } => {
@@ -73,6 +74,13 @@ impl Manager {
                 self.last_change += 1;
                 self.changes.insert(self.last_change, conn);
                 self.multicast(&Message::CibDo { operation, request: self.last_change });
+                return Ok(None);
+            }
+            Admin::Controller if self.is_dc() => return Ok(Some(self.nodes(self.state()))),
+            Admin::Controller => {
+                self.last_change += 1;
+                self.asked.insert(self.last_change, conn);
+                self.multicast(&Message::Ask { request: self.last_change });
                 return Ok(None);
             }
             Admin::Cleanup(whose) => return self.forget_failures(whose, true).map(Some),
@@ -213,17 +221,44 @@ impl Manager {
         Ok(json!({ "attributes": values }))
     }
 
-    fn nodes(&self) -> Value {
+    /// What this member does, in the words of Pacemaker's controller.
+    fn state(&self) -> &'static str {
+        match (self.is_synced(), self.is_dc(), self.engine.is_idle()) {
+            (false, ..) => "S_PENDING",
+            (true, false, _) => "S_NOT_DC",
+            (true, true, false) => "S_TRANSITION_ENGINE",
+            (true, true, true) => "S_IDLE",
+        }
+    }
+
+    /// A member asks what the controller does.
+    pub(crate) fn controller_asked(&mut self, node: u32, request: u64) {
+        if self.is_dc() {
+            self.multicast(&Message::Told { node, request, state: self.state().to_owned() });
+        }
+    }
+
+    /// The controller's answer.
+    pub(crate) fn controller_told(&mut self, node: u32, request: u64, state: &str) {
+        if node == self.config.me
+            && let Some(conn) = self.asked.remove(&request)
+        {
+            self.outputs.push_back(Output::Reply { conn, answer: Ok(self.nodes(state)) });
+        }
+    }
+
+    /// Whom the controller has not answered is told that there may be another one soon.
+    pub(crate) fn controller_unsettled(&mut self) {
+        for conn in std::mem::take(&mut self.asked).into_values() {
+            self.outputs.push_back(Output::Reply { conn, answer: Ok(self.nodes("S_ELECTION")) });
+        }
+    }
+
+    fn nodes(&self, state: &str) -> Value {
         let member = |id: &u32| self.ring.contains(id) || self.replica.is_online(*id);
         let nodes = self.replica.nodes.iter();
         let nodes: Vec<Value> =
             nodes.map(|(id, n)| json!({ "id": id, "name": n.name, "member": member(id) })).collect();
-        let state = match (self.is_synced(), self.is_dc(), self.engine.running.is_some()) {
-            (false, ..) => "S_PENDING",
-            (true, false, _) => "S_NOT_DC",
-            (true, true, true) => "S_TRANSITION_ENGINE",
-            (true, true, false) => "S_IDLE",
-        };
         let dc = self.replica.dc().filter(|_| self.is_synced()).map(|dc| self.replica.name(dc));
         json!({ "me": self.config.me, "nodes": nodes, "quorate": self.quorate, "dc": dc, "state": state })
     }

@@ -158,8 +158,10 @@ pub enum Admin {
         #[serde(default)]
         node: Option<String>,
     },
-    /// Nodes, quorum, the controller and what it does.
+    /// Nodes, quorum, the controller, and what this member does.
     Nodes,
+    /// The same, with what the designated controller does: it is asked, after all that was changed here before.
+    Controller,
     /// From now on every event, one JSON object a line, until the connection ends.
     Events,
     /// Has a node fenced.

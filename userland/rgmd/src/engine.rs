@@ -53,6 +53,11 @@ pub(crate) enum Progress {
 }
 
 impl Engine {
+    /// Nothing is under way, and nothing has changed since the last plan.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_none() && !self.stale
+    }
+
     /// Takes up a plan.
     pub(crate) fn begin(&mut self, decision: Decision) {
         self.last += 1;

@@ -76,6 +76,9 @@ pub struct Manager {
     pub(crate) fence_waiters: BTreeMap<u32, Vec<u64>>,
     /// Changes of the configuration under way from here: request, who asked.
     pub(crate) changes: BTreeMap<u64, u64>,
+    /// Who asks here what the controller does, by question.
+    pub(crate) asked: BTreeMap<u64, u64>,
+    /// Number of the last of either.
     pub(crate) last_change: u64,
     /// The configuration is another one than at the last turn.
     pub(crate) reconfigured: bool,
@@ -144,6 +147,7 @@ impl Manager {
             fence_wanted: BTreeMap::new(),
             fence_waiters: BTreeMap::new(),
             changes: BTreeMap::new(),
+            asked: BTreeMap::new(),
             last_change: 0,
             reconfigured: false,
             problems: Vec::new(),
@@ -276,6 +280,7 @@ impl Manager {
             self.alert(AlertEvent::Node { node: name.clone(), id: *node, member: true });
             self.event(Event::NodeMember { node: name });
         }
+        self.controller_unsettled();
         self.confirming.clear();
         self.power.try_again();
         // Orders that were not delivered before this view are void everywhere.
@@ -483,6 +488,8 @@ impl Manager {
                 self.fence_closing.remove(&target);
                 self.replica.forget_fence(target);
             }
+            Message::Ask { request } => self.controller_asked(sender, request),
+            Message::Told { node, request, state } => self.controller_told(node, request, &state),
             // What follows is of a controller in charge of an agreed view, or void.
             _ if !self.is_synced() => {}
             Message::Order(order) => self.order(sender, &order),

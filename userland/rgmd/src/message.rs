@@ -105,6 +105,20 @@ pub(crate) enum Message {
         /// The victim.
         target: u32,
     },
+    /// Somebody at the sender asks what the designated controller does.
+    Ask {
+        /// Number by which the sender knows it.
+        request: u64,
+    },
+    /// It says so: after all that was delivered before the question.
+    Told {
+        /// Who asked.
+        node: u32,
+        /// Which question.
+        request: u64,
+        /// `S_IDLE`, `S_TRANSITION_ENGINE`.
+        state: String,
+    },
 }
 
 /// See [`Message::Hello`].

@@ -70,8 +70,18 @@ pub(super) struct Known {
 }
 
 impl Nodes {
+    /// As the node sees them; `state` is its own.
     pub(super) fn ask(session: &mut Session) -> Result<Self, Stop> {
-        let answer = session.ask(&json!({ "cmd": "nodes" })).map_err(Stop::from)?;
+        Self::read(session, "nodes")
+    }
+
+    /// The same; `state` is that of the designated controller after all that this node has changed before.
+    pub(super) fn ask_controller(session: &mut Session) -> Result<Self, Stop> {
+        Self::read(session, "controller")
+    }
+
+    fn read(session: &mut Session, command: &str) -> Result<Self, Stop> {
+        let answer = session.ask(&json!({ "cmd": command })).map_err(Stop::from)?;
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let known = |node: &Value| {
             Some(Known {

@@ -94,7 +94,8 @@ fn work(grammar: &Grammar, given: &Given, out: &mut Out<'_>) -> Result<u8, Stop>
         list(&document, given.get("nodes"), given.has("bash-export"), out);
         return Ok(0);
     }
-    let nodes = match Nodes::ask(&mut session) {
+    let asked = if command == "status" { Nodes::ask_controller } else { Nodes::ask };
+    let nodes = match asked(&mut session) {
         Ok(nodes) => nodes,
         Err(stop) => return failed(stop, out),
     };

@@ -300,6 +300,28 @@ fn standby_and_back_through_any_member() {
     });
 }
 
+/// Also one that does not decide itself: scripts wait for it through any member.
+#[test]
+fn every_member_knows_what_the_controller_does() {
+    each_seed(|seed| {
+        let mut world = started(seed, false, "");
+        let state = |world: &mut World, asker: u32| {
+            world.admin(asker, Admin::Controller);
+            world.reply().unwrap()["state"].as_str().unwrap().to_owned()
+        };
+        for asker in 1..=3 {
+            assert_eq!(state(&mut world, asker), "S_IDLE", "n{asker}");
+        }
+        let g = world.whereabouts(1, "a").unwrap();
+        let asker = (1..=3).find(|n| world.agree(1).dc.as_deref() != Some(&format!("n{n}"))).unwrap();
+        world.admin(asker, Admin::Standby { node: format!("n{g}"), on: true });
+        world.reply().unwrap();
+        assert_eq!(state(&mut world, asker), "S_TRANSITION_ENGINE", "what was changed before counts");
+        world.settle();
+        assert_eq!(state(&mut world, asker), "S_IDLE");
+    });
+}
+
 #[test]
 fn without_quorum_the_configuration_is_not_changed() {
     let mut world = started(1, false, "");

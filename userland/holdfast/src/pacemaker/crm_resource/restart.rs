@@ -39,7 +39,7 @@ pub(super) fn wait(given: &Given, session: &mut Session, out: &mut Out<'_>) -> R
     loop {
         let document = session.upgraded()?;
         let pending = pending(&document)?;
-        let idle = !session.is_live() || matches!(Nodes::ask(session)?.state.as_str(), "S_IDLE" | "S_NOT_DC");
+        let idle = !session.is_live() || Nodes::ask_controller(session)?.state == "S_IDLE";
         if pending.is_empty() && idle {
             return DONE;
         }
