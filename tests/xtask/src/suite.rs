@@ -84,7 +84,8 @@ pub(crate) fn run(extent: Extent) -> Result<()> {
     }
     let nextest = cargo(&["nextest", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let mut tests = if nextest.is_ok_and(|s| s.success()) {
-        cargo(&["nextest", "run", "--workspace", "--no-fail-fast"])
+        // Clusters take their priority back.
+        program("nice", ["-n", "10", env!("CARGO"), "nextest", "run", "--workspace", "--no-fail-fast"])
     } else {
         suite.skipped.push("cargo-nextest is not installed: running plain cargo test".into());
         cargo(&["test", "--workspace", "--no-fail-fast"])
