@@ -7,6 +7,7 @@ use crate::attributes::Update;
 use crate::door::{Admin, Output, Whose};
 use crate::manager::Manager;
 use crate::message::{CibChange, Forget, Message};
+use crate::refusal;
 use crate::replica::FenceEntry;
 
 impl Manager {
@@ -23,7 +24,7 @@ impl Manager {
     fn administer(&mut self, conn: u64, request: Admin) -> Result<Option<Value>, String> {
         let node_id = |manager: &Self, name: &str| {
             let found = manager.replica.nodes.iter().find(|(_, n)| n.name == name).map(|(id, _)| *id);
-            found.ok_or_else(|| format!("no node \"{name}\" in this cluster"))
+            found.ok_or_else(|| refusal::no_node(name))
         };
         match request.clone() {
             Admin::Status => {
@@ -60,13 +61,12 @@ impl Manager {
             _ => {}
         }
         if !self.is_synced() {
-            return Err("this node has not agreed with the others yet; try again in a moment".to_owned());
+            return Err(refusal::NOT_AGREED.to_owned());
         }
         match request {
             Admin::CibDo { mut operation } => {
                 if !self.may_change() {
-                    let text = "no quorum: the configuration cannot be changed".to_owned();
-                    return Ok(Some(json!({ "error": text, "rc": 106 })));
+                    return Ok(Some(json!({ "error": refusal::NO_QUORUM, "rc": 106 })));
                 }
                 if let Some(stamp) = &mut operation.stamp {
                     stamp.origin = self.my_name();
@@ -89,20 +89,20 @@ impl Manager {
                 let id = node_id(self, &node)?;
                 let known = self.replica.nodes.get(&id).is_some_and(|n| n.history.contains_key(&resource));
                 if !known {
-                    return Err(format!("nothing is known of {resource} on {node}"));
+                    return Err(refusal::nothing_known(&resource, &node));
                 }
                 self.multicast(&Message::Fail { node: id, resource });
             }
             Admin::Fence { node, action, client } => {
                 let target = node_id(self, &node)?;
                 if !matches!(action.as_str(), "off" | "reboot") {
-                    return Err(format!("nodes are fenced by \"off\" or \"reboot\", not by \"{action}\""));
+                    return Err(refusal::no_such_fencing(&action, &node));
                 }
                 if !self.may_fence() {
-                    return Err("no quorum: nobody may be fenced from here".to_owned());
+                    return Err(refusal::NO_QUORUM_TO_FENCE.to_owned());
                 }
                 if !self.power.can_fence(target, &node) {
-                    return Err(format!("no fence device reaches {node}"));
+                    return Err(refusal::out_of_reach(&node));
                 }
                 let client = client.unwrap_or_else(|| "stonith_admin".to_owned());
                 self.fence_waiters.entry(target).or_default().push(conn);
@@ -112,7 +112,7 @@ impl Manager {
             Admin::Confirm { node, by } => {
                 let id = node_id(self, &node)?;
                 if self.replica.is_online(id) {
-                    return Err(format!("{node} takes part in the cluster: it is not dead"));
+                    return Err(refusal::not_dead(&node));
                 }
                 // Into one line of the log, whatever somebody calls himself.
                 let by: String =
@@ -136,6 +136,7 @@ impl Manager {
                     error: None,
                 });
             }
+            Admin::RemoveNode { node } => return Ok(self.want_removed(conn, node)),
             Admin::Standby { node, on } => {
                 let id = node_id(self, &node)?;
                 let changed = self.replica.cib.with_node_attribute(id, &node, "standby", on.then_some("on"));
@@ -144,6 +145,9 @@ impl Manager {
                     .map(|()| None);
             }
             Admin::Meta { resource, name, value } => {
+                if self.replica.cib.tree().find_id(&resource).is_none() {
+                    return Err(refusal::no_resource(&resource));
+                }
                 let changed = self.replica.cib.with_meta(&resource, &name, value.as_deref());
                 return self
                     .change(conn, changed.map(|c| c.to_xml()).map_err(|e| e.to_string())?)
@@ -177,7 +181,7 @@ impl Manager {
             Some(name) => Some(
                 (self.replica.nodes.iter().find(|(_, n)| n.name == name))
                     .map(|(id, _)| *id)
-                    .ok_or_else(|| format!("no node \"{name}\" in this cluster"))?,
+                    .ok_or_else(|| refusal::no_node(&name))?,
             ),
             None => None,
         };
@@ -185,7 +189,7 @@ impl Manager {
             && element.is_none()
             && !self.replica.nodes.values().any(|n| n.history.keys().any(|known| wanted(known)))
         {
-            return Err(format!("no resource \"{id}\" in the configuration"));
+            return Err(refusal::no_resource(id));
         }
         let mut cleaned = Vec::new();
         for (id, entry) in self.replica.nodes.iter().filter(|(id, _)| node.is_none_or(|n| n == **id)) {
@@ -287,7 +291,7 @@ impl Manager {
     /// Asks the group to take a changed configuration; the answer comes when it is delivered.
     fn change(&mut self, conn: u64, xml: String) -> Result<(), String> {
         if !self.may_change() {
-            return Err("no quorum: the configuration cannot be changed".to_owned());
+            return Err(refusal::NO_QUORUM.to_owned());
         }
         self.last_change += 1;
         self.changes.insert(self.last_change, conn);

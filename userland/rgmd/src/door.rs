@@ -186,6 +186,11 @@ pub enum Admin {
         #[serde(default)]
         node: Option<String>,
     },
+    /// Forgets a node that will not come back.
+    RemoveNode {
+        /// Its name.
+        node: String,
+    },
     /// Takes a node out of service, or back in.
     Standby {
         /// Its name.

@@ -38,6 +38,8 @@ mod metrics;
 mod operations;
 pub mod operator;
 mod power;
+mod refusal;
+mod removal;
 mod replica;
 mod report;
 mod said;

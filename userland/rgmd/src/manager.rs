@@ -305,6 +305,7 @@ impl Manager {
     fn begin_sync(&mut self, view: Vec<(u32, u32)>) {
         let hello = Hello {
             view: view.clone(),
+            name: self.my_name(),
             incarnation: self.config.incarnation,
             release: env!("CARGO_PKG_VERSION").to_owned(),
             epoch: self.replica.epoch,
@@ -363,7 +364,7 @@ impl Manager {
         }
     }
 
-    fn adopt(&mut self, cib: Cib, whose: &str) {
+    pub(crate) fn adopt(&mut self, cib: Cib, whose: &str) {
         let (old, new) = (self.replica.cib.version, cib.version);
         self.log(Level::INFO, format!("Configuration {new} replaces {old}: {whose}"));
         self.replica.cib = cib;
@@ -463,6 +464,7 @@ impl Manager {
             Message::State(report) => self.state_report(sender, &report),
             Message::Cib(change) => self.cib_change(sender, &change),
             Message::CibDo { operation, request } => self.cib_do(sender, &operation, request),
+            Message::NodeRemoved { name, request } => self.node_removed(sender, &name, request),
             Message::Leaving { at_s } => self.node_leaving(sender, at_s),
             Message::Fail { node, resource } => {
                 if node == self.config.me {
@@ -573,7 +575,7 @@ impl Manager {
     fn cib_change(&mut self, sender: u32, change: &CibChange) {
         let mine = if sender == self.config.me { self.changes.remove(&change.request) } else { None };
         let answer = if self.sync.is_some() || change.base != self.cib_version() {
-            Err("the configuration was changed by somebody else meanwhile; try again".to_owned())
+            Err(crate::refusal::OVERTAKEN.to_owned())
         } else {
             self.adopt_cib(&change.xml, &format!("changed on {}", self.replica.name(sender)));
             Ok(serde_json::json!({ "version": self.replica.cib.version.to_string() }))
@@ -586,11 +588,7 @@ impl Manager {
     /// An operation on the document, at the same place of the order for all: what comes of it is the same everywhere.
     fn cib_do(&mut self, sender: u32, operation: &Operation, request: u64) {
         let answer = if self.sync.is_some() {
-            Err(Refusal {
-                rc: 75,
-                text: "Members are just agreeing; try again".to_owned(),
-                ..Refusal::default()
-            })
+            Err(Refusal { rc: 75, text: crate::refusal::AGREEING.to_owned(), ..Refusal::default() })
         } else {
             self.apply(sender, operation)
         };

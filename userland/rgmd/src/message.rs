@@ -68,6 +68,13 @@ pub(crate) enum Message {
         /// Number by which the sender knows it.
         request: u64,
     },
+    /// A node that is gone is to be forgotten.
+    NodeRemoved {
+        /// Its name.
+        name: String,
+        /// Number by which the sender knows it.
+        request: u64,
+    },
     /// The sender wants to leave: its resources are to be stopped.
     Leaving {
         /// Since when, in seconds since 1970.
@@ -126,6 +133,9 @@ pub(crate) enum Message {
 pub(crate) struct Hello {
     /// Members of the view it belongs to: node and pid.
     pub(crate) view: Vec<(u32, u32)>,
+    /// The sender's name; empty: its release does not say.
+    #[serde(default)]
+    pub(crate) name: String,
     /// Life of the sender's ring daemon; 0: not known.
     pub(crate) incarnation: u64,
     /// Release of the sender.

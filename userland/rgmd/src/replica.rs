@@ -26,8 +26,10 @@ pub(crate) struct Replica {
     pub(crate) term: u64,
     /// Members, the longest-standing one first: that one is the designated controller.
     pub(crate) order: Vec<u32>,
-    /// Every configured node, and any other that ever joined.
+    /// Every configured node, and any other that ever joined, without those that were removed.
     pub(crate) nodes: BTreeMap<u32, Node>,
+    /// What nodes were called that were removed, for the history.
+    pub(crate) former: BTreeMap<u32, String>,
     /// The configuration in force.
     pub(crate) cib: Cib,
     /// Transient attributes of members.
@@ -78,6 +80,9 @@ pub(crate) enum Standing {
 /// What one member knows of a node that is no member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Absent {
+    /// Its name; empty: not known.
+    #[serde(default)]
+    pub(crate) name: String,
     /// How it left.
     pub(crate) standing: Standing,
     /// Its last known life.
@@ -122,6 +127,7 @@ impl Replica {
             term: 0,
             order: Vec::new(),
             nodes: names.iter().map(|(id, name)| (*id, node(name))).collect(),
+            former: BTreeMap::new(),
             cib,
             attributes: Attributes::default(),
             fencing: VecDeque::new(),
@@ -135,7 +141,14 @@ impl Replica {
 
     /// A node's name, or its number where it has none.
     pub(crate) fn name(&self, node: u32) -> String {
-        self.nodes.get(&node).map_or_else(|| format!("node {node}"), |n| n.name.clone())
+        let name = self.nodes.get(&node).map(|n| &n.name).or_else(|| self.former.get(&node));
+        name.cloned().unwrap_or_else(|| format!("node {node}"))
+    }
+
+    /// A node is forgotten, but for what it was called.
+    pub(crate) fn remove(&mut self, node: u32) {
+        self.attributes.forget(node);
+        self.former.extend(self.nodes.remove(&node).map(|n| (node, n.name)));
     }
 
     pub(crate) fn is_online(&self, node: u32) -> bool {
@@ -252,7 +265,7 @@ impl Replica {
         absent
             .map(|(id, n)| {
                 let (standing, incarnation) = (n.standing.clone(), n.incarnation);
-                (*id, Absent { standing, incarnation, confirmed: n.confirmed })
+                (*id, Absent { name: n.name.clone(), standing, incarnation, confirmed: n.confirmed })
             })
             .collect()
     }
@@ -275,6 +288,9 @@ pub(crate) fn merge(a: &Absent, b: &Absent) -> Absent {
     let confirmed = a.confirmed.max(b.confirmed);
     let newer = if (a.incarnation, rank(a)) >= (b.incarnation, rank(b)) { a } else { b };
     let mut merged = Absent { confirmed, ..newer.clone() };
+    if merged.name.is_empty() {
+        merged.name = if a.name.is_empty() { b.name.clone() } else { a.name.clone() };
+    }
     if rank(newer) == 4 {
         merged.standing = Standing::Dead;
     }
@@ -288,7 +304,7 @@ mod tests {
     use super::*;
 
     fn absent(standing: Standing, incarnation: u64, confirmed: u64) -> Absent {
-        Absent { standing, incarnation, confirmed }
+        Absent { standing, incarnation, confirmed, ..Absent::default() }
     }
 
     /// A replica with node 1 online, which was ordered to start `a`.

@@ -224,10 +224,9 @@ impl Connection {
             };
             let line: Vec<u8> = self.input.drain(..=end).collect();
             if !line.trim_ascii().is_empty() {
-                return Some(
-                    serde_json::from_slice(line.trim_ascii())
-                        .map_err(|e| format!("request not understood: {e}")),
-                );
+                return Some(serde_json::from_slice(line.trim_ascii()).map_err(|e| {
+                    format!("request not understood: {e}; an example: {{\"cmd\": \"status\"}}")
+                }));
             }
         }
     }

@@ -23,6 +23,13 @@ pub(crate) struct Sync {
     pub(crate) sent: bool,
 }
 
+impl Hello {
+    /// Whether a node has a place in the cluster as its sender knows it.
+    fn knows(&self, node: u32) -> bool {
+        self.order.contains(&node) || self.absent.contains_key(&node)
+    }
+}
+
 impl Sync {
     /// Every member has spoken.
     pub(crate) fn is_complete(&self) -> bool {
@@ -67,13 +74,16 @@ impl Sync {
             .collect();
         let newcomers: Vec<u32> = members.iter().copied().filter(|n| !replica.order.contains(n)).collect();
         replica.order.extend(newcomers);
-        self.install_absent(replica, &members, now);
+        self.install_absent(replica, source, &members, now);
         replica.attributes = Attributes::default();
         for node in members {
             let hello = &self.hellos[&node];
             let continues = self.continues(node, source);
             let entry = replica.nodes.entry(node).or_default();
             let confirmed = entry.confirmed.max(self.confirmed(node));
+            if !hello.name.is_empty() {
+                entry.name.clone_from(&hello.name);
+            }
             if entry.standing != Standing::Online {
                 entry.since = now;
             }
@@ -97,11 +107,19 @@ impl Sync {
         }
     }
 
-    fn install_absent(&self, replica: &mut Replica, members: &[u32], now: Boottime) {
+    fn install_absent(&self, replica: &mut Replica, source: &Hello, members: &[u32], now: Boottime) {
         let mut known: BTreeMap<u32, Absent> = BTreeMap::new();
-        for (node, absent) in self.hellos.values().flat_map(|h| &h.absent) {
-            known.entry(*node).and_modify(|k| *k = merge(k, absent)).or_insert_with(|| absent.clone());
+        for hello in self.hellos.values() {
+            // Who was away while a node was removed does not bring it back; who is new has it from the ring's configuration.
+            let is_removed = |node: &u32, absent: &Absent| {
+                let may_run = matches!(absent.standing, Standing::Unclean(_));
+                hello.epoch > 0 && source.epoch > 0 && !may_run && !source.knows(*node)
+            };
+            for (node, absent) in hello.absent.iter().filter(|(node, absent)| !is_removed(node, absent)) {
+                known.entry(*node).and_modify(|k| *k = merge(k, absent)).or_insert_with(|| absent.clone());
+            }
         }
+        replica.nodes.retain(|node, _| members.contains(node) || known.contains_key(node));
         for (node, absent) in known.into_iter().filter(|(node, _)| !members.contains(node)) {
             let entry = replica.nodes.entry(node).or_default();
             if entry.standing != absent.standing {
@@ -109,6 +127,9 @@ impl Sync {
             }
             (entry.standing, entry.incarnation, entry.confirmed) =
                 (absent.standing, absent.incarnation, absent.confirmed);
+            if entry.name.is_empty() {
+                entry.name = absent.name;
+            }
             if matches!(entry.standing, Standing::Left | Standing::Dead) {
                 entry.history.clear();
             }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use harness::{Cluster, skip};
+use harness::{Cluster, Options, skip};
 
 use crate::{nodes, others, shop};
 
@@ -16,7 +16,11 @@ struct Desk {
 
 impl Desk {
     fn new(name: &str) -> Self {
-        let (cluster, place) = shop(name, nodes(2));
+        Self::of(name, nodes(2))
+    }
+
+    fn of(name: &str, options: Options) -> Self {
+        let (cluster, place) = shop(name, options);
         let folder = std::env::temp_dir().join(format!("holdfast-desk-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let desk = Self { cluster, place, folder };
@@ -196,7 +200,8 @@ fn crmsh_runs_on_a_running_cluster() {
         return;
     }
     assert!(Path::new("/usr/sbin/crm").exists(), "needs the package crmsh");
-    let desk = Desk::new("crmsh");
+    // One of the two will go for good.
+    let desk = Desk::of("crmsh", Options { quorum: "    two_node: 1\n", ..nodes(2) });
     let (place, other) = (desk.place, others(&desk.cluster, &[desk.place])[0]);
     let (here, there) = (Desk::name(place), Desk::name(other));
     let shown = desk.run(1, "crm configure show");
@@ -221,5 +226,21 @@ fn crmsh_runs_on_a_running_cluster() {
     desk.run(1, &format!("crm node online {there}"));
     desk.run(1, "crm resource cleanup extra");
     desk.wait(1, "crm status", "Online: [ n1 n2 ]");
+
+    // A node that will not come back: refused while it takes part, then gone from all that is shown.
+    let (said, status) = desk.ask(place, &format!("crm_node --force -R {there}"));
+    assert_eq!(status, Some(113), "{said}");
+    assert!(said.contains("stop it there first: systemctl stop rgmd cmmd"), "{said}");
+    desk.run(place, &format!("crm_attribute -t nodes -N {there} -n rack -v 7"));
+    desk.cluster.stop(other);
+    desk.wait(place, "crm_mon -1", &format!("OFFLINE: [ {there} ]"));
+    desk.run(place, &format!("crm node delete {there}"));
+    for shows in ["crm_node -l", "crm_mon -1A", "cibadmin -Q -o nodes", "cibadmin -Q -o status"] {
+        let said = desk.run(place, shows);
+        assert!(said.contains(&here) && !said.contains(&there), "{shows}: {said}");
+    }
+    let (said, status) = desk.ask(place, &format!("crm_node --force -R {there}"));
+    assert_eq!(status, Some(68), "{said}");
+    assert!(said.contains("those that are there: crm_node --list"), "{said}");
     desk.cluster.assert_nothing_ran_twice();
 }

@@ -1,6 +1,5 @@
 //! `crm_node`: what this node is called, who is in the cluster, whether it has quorum.
 
-use cib::Element;
 use serde_json::{Value, json};
 
 use super::options::{Given, Grammar, Group, flag, value};
@@ -49,9 +48,10 @@ Examples:
   crm_node -n            what am I called?
   crm_node -p            who is with me?
   crm_node -q            do we have quorum?
-  crm_node -f -R n3      n3 will not come back
+  crm_node -f -R n3      n3 will not come back: stop it, take it out of corosync.conf, then this
 
-Exit status: 0; 64 wrong usage; 68 no such node; 102 the cluster does not run on this node; 106 no quorum",
+Exit status: 0; 64 wrong usage; 68 no such node; 102 the cluster does not run on
+this node; 106 no quorum; 113 the node takes part or may still run something",
 };
 
 /// Nodes as rgmd knows them.
@@ -143,7 +143,11 @@ fn work(grammar: &Grammar, given: &Given, out: &mut Out<'_>) -> Result<u8, Stop>
     if command == "remove" {
         return Ok(match remove(&mut session, given.get("remove").unwrap_or_default()) {
             Ok(()) => 0,
-            Err(stop) => refused(&stop, out),
+            Err(stop) if stop.exit == 102 => refused(&stop, out),
+            Err(stop) => {
+                out.error(format_args!("crm_node: {}", stop.text));
+                stop.exit
+            }
         });
     }
     let nodes = match Nodes::ask(&mut session) {
@@ -195,20 +199,7 @@ fn refused(stop: &Stop, out: &mut Out<'_>) -> u8 {
     stop.exit
 }
 
-/// Takes a node out of rgmd's memory and of the document.
+/// Takes a node out of rgmd's memory and of the document, in one go.
 fn remove(session: &mut Session, name: &str) -> Result<(), Stop> {
-    session.ask(&json!({ "cmd": "remove-node", "node": name }))?;
-    let document = session.document()?;
-    let configuration = document.child("configuration");
-    let same = |e: &&Element| e.get("uname") == Some(name) || e.id() == Some(name);
-    for (section, parent, kind) in [
-        ("nodes", configuration.and_then(|c| c.child("nodes")), "node"),
-        ("status", document.child("status"), "node_state"),
-    ] {
-        let found = parent.and_then(|p| p.children_named(kind).find(same));
-        if let Some(id) = found.and_then(Element::id) {
-            session.delete(section, &Element::new(kind).with("id", id))?;
-        }
-    }
-    Ok(())
+    session.ask(&json!({ "cmd": "remove-node", "node": name })).map(drop).map_err(Stop::from)
 }

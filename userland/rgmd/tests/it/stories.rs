@@ -328,9 +328,12 @@ fn without_quorum_the_configuration_is_not_changed() {
     world.cut(&[1]);
     world.settle();
     world.admin(1, Admin::Standby { node: "n1".into(), on: true });
-    assert_eq!(world.reply().unwrap_err(), "no quorum: the configuration cannot be changed");
+    let why = world.reply().unwrap_err();
+    assert!(why.starts_with("no quorum: the configuration cannot be changed"), "{why}");
+    assert!(why.ends_with("what to do next: holdfast doctor"), "{why}");
     world.admin(2, Admin::Meta { resource: "nobody".into(), name: "target-role".into(), value: None });
-    assert_eq!(world.reply().unwrap_err(), "no resource \"nobody\" in the configuration");
+    let why = world.reply().unwrap_err();
+    assert_eq!(why, "no resource \"nobody\" in the configuration; those that are there: crm_resource --list");
     world.admin(
         2,
         Admin::Meta { resource: "g".into(), name: "target-role".into(), value: Some("Stopped".into()) },
@@ -383,4 +386,76 @@ fn a_node_never_seen_is_waited_for_and_then_fenced() {
         assert!(world.whereabouts(1, "a").is_some(), "{}", world.log.join("\n"));
         assert_eq!(world.agree(1).fencing.len(), 1);
     });
+}
+
+fn names(world: &World, id: u32) -> Vec<String> {
+    world.agree(id).nodes.into_iter().map(|n| n.name).collect()
+}
+
+fn remove(world: &mut World, asker: u32, node: &str) -> (serde_json::Value, String) {
+    world.admin(asker, Admin::RemoveNode { node: node.to_owned() });
+    let answer = world.reply().unwrap();
+    (answer["rc"].clone(), answer["error"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_node_that_left_is_removed_and_who_was_away_does_not_bring_it_back() {
+    each_seed(|seed| {
+        let mut world = World::new(seed, 5, &cib(false, ""));
+        for id in 1..=5 {
+            world.start(id);
+        }
+        world.settle();
+        let (rc, why) = remove(&mut world, 1, "n5");
+        assert_eq!(rc, 113, "{why}");
+        assert!(why.ends_with("stop it there first: systemctl stop rgmd cmmd"), "{why}");
+        let (rc, why) = remove(&mut world, 1, "n9");
+        assert_eq!(rc, 68, "{why}");
+        world.leave(5);
+        world.settle();
+        let version = world.agree(1).cib.version;
+        world.cut(&[4]);
+        world.settle();
+        assert_eq!(remove(&mut world, 4, "n5").0, 106, "without quorum");
+        assert_eq!(remove(&mut world, 2, "n5"), (serde_json::Value::Null, String::new()));
+        world.settle();
+        for id in 1..=3 {
+            assert_eq!(names(&world, id), ["n1", "n2", "n3", "n4"]);
+        }
+        assert_ne!(world.agree(1).cib.version, version, "its place in the configuration is gone too");
+        world.heal();
+        world.settle();
+        for id in 1..=4 {
+            assert_eq!(names(&world, id), ["n1", "n2", "n3", "n4"]);
+        }
+        world.start(5);
+        world.settle();
+        for id in 1..=5 {
+            assert_eq!(names(&world, id), ["n1", "n2", "n3", "n4", "n5"]);
+        }
+    });
+}
+
+#[test]
+fn a_node_that_may_be_running_something_is_not_removed_before_it_is_confirmed() {
+    let mut world = started(1, false, "");
+    let g = world.whereabouts(1, "a").unwrap();
+    let survivor = 1 + g % 3;
+    let name = format!("n{g}");
+    world.kill(g, false);
+    world.settle();
+    let (rc, why) = remove(&mut world, survivor, &name);
+    assert_eq!(rc, 113, "{why}");
+    assert!(why.ends_with(&format!("say so first: stonith_admin --confirm {name}")), "{why}");
+    world.admin(survivor, Admin::Confirm { node: name.clone(), by: None });
+    world.reply().unwrap();
+    world.settle();
+    assert_eq!(remove(&mut world, survivor, &name).0, serde_json::Value::Null);
+    world.settle();
+    assert!(!names(&world, survivor).contains(&name));
+    let fenced = world.agree(survivor);
+    assert!(world.whereabouts(survivor, "a").is_some_and(|n| n != g), "{fenced:?}");
+    world.admin(survivor, Admin::FenceHistory { node: Some(name.clone()) });
+    let history = world.reply().unwrap();
+    assert_eq!(history["events"][0]["target"], serde_json::json!(name), "it keeps its name there");
 }
