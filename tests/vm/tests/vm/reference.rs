@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::reference::{Device, MEMBERS, Reference};
-use vm::{Cluster, Options, Root, Watchdog};
+use vm::{Cluster, Disk, Options, Root, Watchdog};
 
 use crate::boot;
 use crate::reference_witness::{Owners, Writer};
@@ -161,6 +161,15 @@ const STARTS: &str = "
     info: Resource prmIpPostgreSQLDB started. (rc=0) ok
     info: Resource prmApPostgreSQLDB tries to start.
     info: Resource prmApPostgreSQLDB started. (rc=0) ok";
+const STOPS: &str = "
+    info: Resource prmApPostgreSQLDB tries to stop.
+    info: Resource prmApPostgreSQLDB stopped. (rc=0) ok
+    info: Resource prmIpPostgreSQLDB tries to stop.
+    info: Resource prmIpPostgreSQLDB stopped. (rc=0) ok
+    info: Resource prmFsPostgreSQLDB tries to stop.
+    info: Resource prmFsPostgreSQLDB stopped. (rc=0) ok
+    info: Resource prmExPostgreSQLDB tries to stop.
+    info: Resource prmExPostgreSQLDB stopped. (rc=0) ok";
 const FAIL_OVER: &str = "error: Start to fail-over.";
 
 /// The lines of a node that fences another one: the first device finds it alive, or its controller, the second takes its power.
@@ -371,22 +380,16 @@ impl Site {
         self.wait_for_log(other, then, &format!("info: Node n{node} is member"));
     }
 
-    /// Pattern [3]: a node has been lost, and is fenced before the service starts on the other one. `begin`: how that is said first.
-    fn fenced(&self, victim: u32, then: [usize; 2], strikes: usize) -> String {
+    /// Pattern [3]: a node has been lost or cannot stop, and is fenced before the service starts on the other one. Recovery 2 and 3, step 1.
+    fn fenced(&self, victim: u32, then: [usize; 2]) {
         let node = 3 - victim;
-        self.wait_for_log(
-            node,
-            then,
-            &format!("{}{STARTS}\n{}", fences(node, victim), succeeded(victim, node)),
-        );
+        let fences = fences(node, victim);
+        self.wait_for_log(node, then, &fences);
+        self.wait_for_log(node, then, &format!("{fences}{STARTS}"));
+        self.wait_for_log(node, then, &format!("{fences}{STARTS}\n{}", succeeded(victim, node)));
         self.wait_for_log(node, then, &format!("warning: Node n{victim} is lost"));
         let screen = self.check(node);
-        assert_eq!(
-            (self.strikes(victim), self.count(node, then, FAIL_OVER)),
-            (strikes + 1, 1),
-            "{:#?}",
-            self.log(node)
-        );
+        assert_eq!(self.count(node, then, FAIL_OVER), 1, "{:#?}", self.log(node));
         assert!(
             screen.contains(&format!("Online: [ n{node} ]"))
                 && screen.contains(&format!("OFFLINE: [ n{victim} ]")),
@@ -398,32 +401,100 @@ impl Site {
             )),
             "{screen}"
         );
-        screen
     }
 }
 
 /// Cases 4 and 5, recovery 2.
-fn machine_dies(site: &Site, active: u32, panics: bool) -> u32 {
+fn machine_dies(site: &Site, active: u32, script: &str, event: &str) -> u32 {
     let cluster = &site.cluster;
     let (then, boot_id, struck) = (site.now(), cluster.boot(active), site.strikes(active));
     let start = Instant::now();
-    let (script, event) =
-        if panics { ("echo c >/proc/sysrq-trigger", "GUEST_PANICKED") } else { ("poweroff -nf", "SHUTDOWN") };
     cluster.order(active, script);
     cluster.wait_for_event(active, event, start);
-    site.fenced(active, then, struck);
+    site.fenced(active, then);
+    assert_eq!(site.strikes(active), struck + 1, "{:?}", cluster.bmc_orders(active));
     site.start(active, boot_id.as_deref());
     site.healthy(3 - active)
 }
 
+/// Case 8: what can still be stopped is, and starts on the other one. Recovery 3, of a machine whose controller does not answer.
+fn shared_disk_is_gone(site: &Site, active: u32) -> u32 {
+    let (cluster, other) = (&site.cluster, 3 - active);
+    let (then, boot_id) = (site.now(), cluster.boot(active));
+    let struck = [1, 2].map(|n| site.strikes(n));
+    cluster.break_disk(active, Disk::Shared);
+    site.wait_for_log(active, then, STOPS);
+    // The database or the lock may have found out before.
+    let attribute = format!("info: Attribute \"diskcheck_status\" is updated to \"ERROR\" at \"n{active}\".");
+    site.wait_for_log(
+        active,
+        then,
+        &format!("error: Disk connection to /dev/vdb is ERROR. (attr_name=diskcheck_status)\n{attribute}"),
+    );
+    site.wait_for_log(other, then, STARTS);
+    site.wait_for_log(other, then, &attribute);
+    site.check(other);
+    let ban =
+        format!("rsc_location-grpPostgreSQLDB-3-rule-2\tprevents grpPostgreSQLDB from running on n{active}");
+    let screen = site.wait_for_screen(other, "n1 and n2 are up", &["Online: [ n1 n2 ]", ": ERROR", &ban]);
+    assert_eq!((screen.matches(": ERROR").count(), screen.matches(": normal").count()), (1, 3), "{screen}");
+    assert_eq!(
+        [1, 2].map(|n| site.count(n, then, FAIL_OVER)).iter().sum::<usize>(),
+        1,
+        "once, by the controller"
+    );
+    assert_eq!([1, 2].map(|n| site.strikes(n)), struck, "nobody had to be fenced");
+    site.say("case 8");
+
+    // Off by force.
+    cluster.unplug_bmc(active);
+    cluster.power_off(active);
+    site.wait_for_log(
+        other,
+        then,
+        &format!(
+            "warning: Node n{active} is lost
+            warning: Failed to execute STONITH device prmStonith{active}-1 for n{active}."
+        ),
+    );
+    site.wait_for_log(
+        other,
+        then,
+        &format!(
+            "warning: Failed to execute STONITH device prmStonith{active}-2 for n{active}.
+            error: Failed to STONITH (reboot) n{active} by n{other}."
+        ),
+    );
+    site.wait_for_screen(other, "it is unclean", &[&format!("Node n{active}: UNCLEAN (offline)")]);
+    // The word of somebody who has looked: it switches nothing.
+    cluster.sh(other, &format!("stonith_admin -C n{active} </dev/null"));
+    site.wait_for_log(other, then, &format!("info: Succeeded to STONITH (off) n{active} by a human."));
+    let offline = format!("OFFLINE: [ n{active} ]");
+    site.wait_for_screen(other, "it is off", &[&format!("Online: [ n{other} ]"), &offline]);
+    // A last try with the silent controller may be under way, and is not to find it well again.
+    let device = format!("execute STONITH device prmStonith{active}-2");
+    cluster.wait_for("no device is at work", || {
+        let count = |what: &str| site.count(other, then, &format!("{what} {device}"));
+        (count("Try to") <= count("Failed to")).then_some(())
+    });
+    // On again, with another cable.
+    cluster.plug_bmc(active);
+    cluster.power_on(active).unwrap();
+    site.start(active, boot_id.as_deref());
+    site.healthy(other)
+}
+
 #[test]
-fn the_reference_configuration_survives_panics_and_power_cuts_of_real_machines() {
+fn the_reference_configuration_survives_what_happens_to_real_machines() {
     if vm::skip() {
         return;
     }
-    let (site, active) = Site::new();
-    let active = machine_dies(&site, active, true);
-    site.say("case 4, recovery 2");
-    machine_dies(&site, active, false);
-    site.say("case 5, recovery 2");
+    let (site, mut active) = Site::new();
+    let deaths = [("4", "echo c >/proc/sysrq-trigger", "GUEST_PANICKED"), ("5", "poweroff -nf", "SHUTDOWN")];
+    for (case, script, event) in deaths {
+        active = machine_dies(&site, active, script, event);
+        site.say(&format!("case {case}, recovery 2"));
+    }
+    shared_disk_is_gone(&site, active);
+    site.say("case 8, recovery 3");
 }
