@@ -1,5 +1,6 @@
 //! The reference configuration: PostgreSQL on a shared disk, active on one of two nodes, as Linux-HA Japan's PG-REX sites have
-//! it, in the words of the crm shell.
+//! it, in the words of the crm shell. And on more nodes than two: each has its fence devices and a score of its own, and where
+//! a majority can decide, who has none stops (`no-quorum-policy`), instead of fencing the others.
 //!
 //! Resources, rules, scores, stickiness, thresholds and `on-fail` stand here once; what is another in every installation
 //! (nodes, devices, addresses, programs, intervals, fence devices) is [`Reference`]. Where Debian lacks an agent of the
@@ -10,11 +11,11 @@ use std::fmt::Write;
 
 use crate::config::Member;
 
-/// What of the reference configuration is an installation's own.
+/// What of the reference configuration is an installation's own, of `N` nodes: two in the original.
 #[derive(Clone, Debug)]
-pub struct Reference {
-    /// The node that the service prefers, and the other one.
-    pub nodes: [String; 2],
+pub struct Reference<const N: usize = 2> {
+    /// The node that the service prefers, then the others, each with half the score of the one before.
+    pub nodes: [String; N],
     /// Block device with the lock, made by `sfex_init`.
     pub lock_device: String,
     /// Seconds after which a lock that is not renewed is another node's to take.
@@ -46,7 +47,7 @@ pub struct Reference {
     /// How many failures of a resource move it: 1 in the original.
     pub migration_threshold: u32,
     /// The first and the second fence device of each node, tried in this order.
-    pub fencing: [[Device; 2]; 2],
+    pub fencing: [[Device; 2]; N],
 }
 
 /// A fence device.
@@ -76,17 +77,29 @@ pub const STONITH_HELPER: &str = include_str!("stonith-helper");
 pub const MEMBERS: [&str; 4] =
     ["prmExPostgreSQLDB", "prmFsPostgreSQLDB", "prmIpPostgreSQLDB", "prmApPostgreSQLDB"];
 
-impl Reference {
+impl<const N: usize> Reference<N> {
     /// For `crm configure load update FILE`.
     #[must_use]
     pub fn crm(&self) -> String {
-        let [first, second] = &self.nodes;
-        let mut text = HEAD.replace("@THRESHOLD@", &self.migration_threshold.to_string());
+        let each = |line: &dyn Fn(usize, &str) -> String, between: &str| -> String {
+            let lines: Vec<String> =
+                (1..).zip(&self.nodes).map(|(number, name)| line(number, name)).collect();
+            lines.join(between)
+        };
+        let mut text = HEAD
+            .replace("@THRESHOLD@", &self.migration_threshold.to_string())
+            .replace("@POLICY@", if N > 2 { "stop" } else { "ignore" })
+            .replace(
+                "@STONITH@",
+                &each(
+                    &|n, _| format!("group grpStonith{n} \\\n\tprmStonith{n}-1 \\\n\tprmStonith{n}-2\n"),
+                    "\n",
+                ),
+            );
         let _ = write!(
             text,
-            "\n### Fencing Topology ###\nfencing_topology \\\n\
-             \t{first}: prmStonith1-1 prmStonith1-2 \\\n\t{second}: prmStonith2-1 prmStonith2-2\n\n\
-             ### Primitive Configuration ###\n"
+            "\n### Fencing Topology ###\nfencing_topology \\\n{}\n\n### Primitive Configuration ###\n",
+            each(&|n, name| format!("\t{name}: prmStonith{n}-1 prmStonith{n}-2"), " \\\n")
         );
         let lock = [
             ("device", self.lock_device.as_str()),
@@ -144,7 +157,17 @@ impl Reference {
                 fence_device(&mut text, &format!("prmStonith{node}-{level}"), device);
             }
         }
-        text + &CONSTRAINTS.replace("@FIRST@", first).replace("@SECOND@", second)
+        // The last node's first, as the original numbers them.
+        let away: String = (1..)
+            .zip((1..).zip(&self.nodes).collect::<Vec<_>>().into_iter().rev())
+            .map(|(number, (n, name))| {
+                format!(
+                    "location rsc_location-grpStonith{n}-{number} grpStonith{n} \\\n\trule -INFINITY: #uname eq {name}\n"
+                )
+            })
+            .collect();
+        let scores = each(&|n, name| format!("\trule {}: #uname eq {name} \\\n", 400 >> n), "");
+        text + &CONSTRAINTS.replace("@AWAY@", &away).replace("@SCORES@", &scores)
     }
 
     fn primitive(
@@ -181,7 +204,7 @@ fn fence_device(text: &mut String, id: &str, device: &Device) {
 }
 
 const HEAD: &str = r#"### Cluster Option ###
-property no-quorum-policy="ignore" \
+property no-quorum-policy="@POLICY@" \
 	stonith-enabled="true" \
 	startup-fencing="false"
 
@@ -196,14 +219,7 @@ group grpPostgreSQLDB \
 	prmIpPostgreSQLDB \
 	prmApPostgreSQLDB
 
-group grpStonith1 \
-	prmStonith1-1 \
-	prmStonith1-2
-
-group grpStonith2 \
-	prmStonith2-1 \
-	prmStonith2-2
-
+@STONITH@
 ### Clone Configuration ###
 clone clnPing prmPing
 clone clnDiskd1 prmDiskd1
@@ -211,14 +227,8 @@ clone clnDiskd2 prmDiskd2
 "#;
 
 const CONSTRAINTS: &str = r#"### Resource Location ###
-location rsc_location-grpStonith2-1 grpStonith2 \
-	rule -INFINITY: #uname eq @SECOND@
-location rsc_location-grpStonith1-2 grpStonith1 \
-	rule -INFINITY: #uname eq @FIRST@
-location rsc_location-grpPostgreSQLDB-3 grpPostgreSQLDB \
-	rule 200: #uname eq @FIRST@ \
-	rule 100: #uname eq @SECOND@ \
-	rule -INFINITY: not_defined default_ping_set or default_ping_set lt 100 \
+@AWAY@location rsc_location-grpPostgreSQLDB-3 grpPostgreSQLDB \
+@SCORES@	rule -INFINITY: not_defined default_ping_set or default_ping_set lt 100 \
 	rule -INFINITY: not_defined diskcheck_status or diskcheck_status eq ERROR \
 	rule -INFINITY: not_defined diskcheck_status_internal or diskcheck_status_internal eq ERROR
 

@@ -48,7 +48,7 @@ impl Operator {
     }
 
     /// Something happened that makes a calculation necessary: what kind of thing, and what, in words. Until nothing is left to be done
-    /// the strongest kind counts, and of several of a kind the first.
+    /// the strongest kind counts, and of several of a kind the first; a score only for the next calculation.
     pub fn happened(&mut self, cause: Cause, why: &str) {
         if cause > self.cause {
             self.cause = cause;
@@ -74,6 +74,12 @@ impl Operator {
         }
         let watched = &self.watched;
         let Some(begins) = self.failover.acts(self.cause, |id| watched.iter().any(|w| w == id)) else {
+            // An attribute that takes nothing away now (it is well again, say) is not why somebody moves something before all has
+            // settled.
+            if self.cause == Cause::Score && !self.failover.is_open() {
+                self.cause = Cause::None;
+                self.why.clear();
+            }
             return Vec::new();
         };
         let because = Event::Because { why: self.why.clone() };

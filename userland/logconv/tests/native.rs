@@ -177,3 +177,16 @@ fn the_strongest_cause_counts_and_the_first_of_its_kind() {
     let said = operator.transition(&[("db".into(), moved())], &[]);
     assert!(said.is_empty(), "nothing happened");
 }
+
+#[test]
+fn what_is_moved_after_an_attribute_is_well_again_is_no_failover() {
+    let mut one = Node::new();
+    one.operator.happened(Cause::Score, "default_ping_set changed on srv01");
+    one.plans(|| Planned::Stays("srv02".into()));
+    // Watchers still start there, so that nothing has settled.
+    one.operator.happened(Cause::Operator, "the configuration changed");
+    one.plans(moved);
+    one.stops();
+    one.settles();
+    assert!(one.said.iter().all(|m| !m.text.contains("fail-over")), "{:#?}", one.said);
+}

@@ -1,19 +1,17 @@
-//! Two nodes with the reference configuration, a client, and somebody who looks whether two nodes ever have the same thing.
+//! Nodes with the reference configuration, a client, and somebody who looks whether two nodes ever have the same thing.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use harness::reference::{Device, MEMBERS, Reference, STONITH_HELPER};
 use harness::{Cib, Cluster, FENCE_AGENT, Options, SharedDisk, address, node_name};
 
+use super::watch::{Watch, has};
+
 /// The ring has the links `eth0` and `eth1`; the service's network is this one, and the fence devices' the next.
 pub(crate) const SERVICE_LAN: &str = "eth2";
-const VIP: &str = "10.77.2.100";
-const MOUNT: &str = "/var/lib/dbfp";
+pub(super) const VIP: &str = "10.77.2.100";
+pub(super) const MOUNT: &str = "/var/lib/dbfp";
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
 /// See the module.
@@ -45,9 +43,11 @@ pub(crate) fn skip() -> bool {
 }
 
 impl Site {
-    /// A cluster on which the configuration was loaded by crmsh, and the service runs on n1.
-    pub(crate) fn new(name: &str, migration_threshold: u32) -> Self {
-        let options = Options { nodes: 2, links: 2, networks: 2, spare: true, ..Options::default() };
+    /// A cluster on which the configuration was loaded by crmsh, and the service runs on n1. `N` nodes on a ring of this
+    /// daemon.
+    pub(crate) fn new<const N: usize>(name: &str, daemon: &'static str) -> Self {
+        let nodes = u32::try_from(N).unwrap();
+        let options = Options { nodes, links: 2, networks: 2, spare: true, daemon, ..Options::default() };
         let cluster = Cluster::new(name, options, &Cib::new()).unwrap();
         cluster.add_router();
         let shared = SharedDisk::new(cluster.dir(), "mpatha", &[4, 400]).unwrap();
@@ -56,20 +56,18 @@ impl Site {
         fs::write(cluster.dir().join("diskd"), include_str!("../../../../../userland/packaging/ocf/diskd"))
             .unwrap();
         let mut site = Self { cluster, watch: None, _disks: [shared, internal] };
-        // The first is the controller.
-        for node in [1, 2] {
-            site.switch_on(node);
-        }
+        let all = site.cluster.all();
+        all.iter().for_each(|node| site.switch_on(*node));
         site.run(1, MAKE_DATABASE);
         site.watch = Some(Watch::new(&site.cluster));
-        for node in [1, 2] {
-            site.cluster.boot(node).unwrap();
-            let up: Vec<u32> = (1..=node).collect();
-            site.cluster.wait_for_members(&up, &up);
-            site.wait_for(1, "crmadmin -D", "n1");
-        }
+        // The first is the controller.
+        site.cluster.boot(1).unwrap();
+        site.cluster.wait_for_members(&[1], &[1]);
+        site.wait_for(1, "crmadmin -D", "n1");
+        all[1..].iter().for_each(|node| site.cluster.boot(*node).unwrap());
+        site.cluster.wait_for_members(&all, &all);
         let file = site.cluster.dir().join("reference.crm");
-        fs::write(&file, reference(migration_threshold).crm()).unwrap();
+        fs::write(&file, reference::<N>().crm()).unwrap();
         let said = site
             .run(1, &format!("crm options sort-elements no && crm configure load update {}", file.display()));
         println!("crmsh: {said}");
@@ -146,26 +144,6 @@ impl Site {
             };
             MEMBERS.iter().all(runs).then_some(())
         });
-    }
-
-    /// Waits until the screen from the list of nodes on is the recorded one, in both layouts. (The recorded ones are of
-    /// nodes srv01 and srv02, with a power switch of another kind and a monitor every ten seconds.)
-    pub(crate) fn wait_for_screen(&self, node: u32, recorded: [&str; 2]) {
-        let [new, old] = recorded.map(masked);
-        let mut shown = [String::new(), String::new()];
-        let same = |shown: &[String; 2]| shown[0] == new && shown[1] == old;
-        let start = std::time::Instant::now();
-        while !same(&shown) {
-            assert!(
-                start.elapsed() < harness::patience(),
-                "2.1, expected:\n{new}\nshown:\n{}\n1.1, expected:\n{old}\nshown:\n{}\n{}",
-                shown[0],
-                shown[1],
-                self.cluster.report()
-            );
-            shown = ["2.1", "1.1"]
-                .map(|format| masked(&self.ask(node, &format!("crm_mon -1 -fA -L --format={format}")).0));
-        }
     }
 
     /// The operator's log of a node, all its lives: `LEVEL: TEXT`.
@@ -246,14 +224,23 @@ impl Site {
         );
     }
 
+    /// How often a node's power was taken.
+    pub(crate) fn strikes(&self, node: u32) -> usize {
+        let name = node_name(node);
+        let strike =
+            |c: &&harness::FenceCall| c.target == name && ["off", "reboot"].contains(&c.action.as_str());
+        self.cluster.fence_calls().iter().filter(strike).count()
+    }
+
     /// Whether a node has the file system mounted.
     pub(crate) fn mounts(&self, node: u32) -> bool {
         self.cluster.init(node).is_some_and(|init| has(init) & 1 != 0)
     }
 }
 
-fn reference(migration_threshold: u32) -> Reference {
-    let fencing = [1, 2].map(|node| {
+fn reference<const N: usize>() -> Reference<N> {
+    let nodes: [u32; N] = std::array::from_fn(|index| index as u32 + 1);
+    let fencing = nodes.map(|node| {
         let name = node_name(node);
         // Of each network, and the power switch's own.
         let targets: Vec<String> = (0..3).map(|link| address(node, link).to_string()).collect();
@@ -288,7 +275,7 @@ fn reference(migration_threshold: u32) -> Reference {
         ]
     });
     Reference {
-        nodes: [1, 2].map(node_name),
+        nodes: nodes.map(node_name),
         lock_device: "/dev/mapper/mpatha1".into(),
         lock_timeout: 6,
         lock_interval: 2,
@@ -303,125 +290,9 @@ fn reference(migration_threshold: u32) -> Reference {
         shared_disk: "/dev/mapper/mpatha".into(),
         internal_disk: "/dev/internal_a".into(),
         monitor: "2s".into(),
-        migration_threshold,
+        migration_threshold: 1,
         fencing,
     }
-}
-
-/// A screen from the list of nodes on, in the words of the recorded ones, without dates, call numbers and times.
-fn masked(screen: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    let body = screen
-        .lines()
-        .skip_while(|l| !(l.starts_with("Node List:") || l.starts_with("Online:") || l.starts_with("Node ")));
-    for line in body {
-        let mut line = line.replace("n1", "srv01").replace("n2", "srv02");
-        line = line.replace(&format!("stonith:{FENCE_AGENT}"), "stonith:external/ipmi");
-        line = line.replace("2s-interval", "10s-interval").replace("monitor_2000", "monitor_10000");
-        for (from, to) in [
-            ("last-failure='", "'"),
-            (" at ", ""),
-            ("call=", ","),
-            ("last-rc-change='", "'"),
-            ("exec=", "ms"),
-        ] {
-            if let Some((head, tail)) = line.split_once(from) {
-                let rest = if to.is_empty() { None } else { tail.split_once(to) };
-                line =
-                    format!("{head}{from}X{}", rest.map_or(String::new(), |(_, rest)| format!("{to}{rest}")));
-            }
-        }
-        lines.push(line);
-    }
-    // The order of the last part is not promised.
-    let bans = lines.iter().position(|l| l.to_lowercase().starts_with("negative location"));
-    if let Some(bans) = bans {
-        lines[bans + 1..].sort();
-    }
-    lines.join("\n").trim_end().to_owned()
-}
-
-/// Looks at both nodes from outside, all the time.
-struct Watch {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    /// The processes whose mounts and addresses are those of n1 and n2.
-    inits: Mutex<[u32; 2]>,
-    twice: Mutex<Vec<String>>,
-    looks: std::sync::atomic::AtomicUsize,
-    over: AtomicBool,
-}
-
-impl Watch {
-    fn new(cluster: &Cluster) -> Self {
-        let shared = Arc::new(Shared {
-            inits: Mutex::new([1, 2].map(|n| cluster.init(n).unwrap_or_default())),
-            twice: Mutex::default(),
-            looks: Default::default(),
-            over: AtomicBool::new(false),
-        });
-        let seen = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            while !seen.over.load(Ordering::Relaxed) {
-                seen.look();
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Self { shared, thread: Some(thread) }
-    }
-
-    fn switched_on(&self, cluster: &Cluster, node: u32) {
-        let mut inits = self.shared.inits.lock().unwrap_or_else(PoisonError::into_inner);
-        inits[node as usize - 1] = cluster.init(node).unwrap_or_default();
-    }
-
-    fn twice(&self) -> Vec<String> {
-        self.shared.twice.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn looks(&self) -> usize {
-        self.shared.looks.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Shared {
-    fn look(&self) {
-        let [first, second] = *self.inits.lock().unwrap_or_else(PoisonError::into_inner);
-        // Had before and after the other was looked at: had at that moment, too.
-        let both = has(first) & has(second) & has(first);
-        self.looks.fetch_add(1, Ordering::Relaxed);
-        if both != 0 {
-            let what =
-                ["", "the file system", "the address", "the file system and the address"][both as usize];
-            let moment =
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            self.twice
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(format!("{}: both nodes have {what}", moment.as_secs_f64()));
-        }
-    }
-}
-
-/// What the node of an init has: 1 the file system, 2 the address.
-fn has(init: u32) -> u8 {
-    let proc = PathBuf::from(format!("/proc/{init}"));
-    let read = |file: &str| fs::read_to_string(proc.join(file)).unwrap_or_default();
-    let mounted = read("mountinfo").contains(&format!(" {MOUNT} "));
-    let addressed = read("net/fib_trie").contains(&format!("-- {VIP}\n"));
-    u8::from(mounted) | u8::from(addressed) << 1
 }
 
 /// What a machine of such a site has before its daemons start. `$1`: the cluster's folder, `$2`: that of the programs.
