@@ -137,6 +137,77 @@ fn values_in_rules_and_defaults_are_judged_as_by_the_peer() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+#[test]
+fn operations_are_judged_as_by_the_peer_wherever_their_attributes_come_from() {
+    if !is_installed() {
+        println!("skipped: crm_verify 2.1.5 is not installed (package pacemaker-cli-utils)");
+        return;
+    }
+    // Operations are judged where they are scheduled: one node is there, and one has a resource that has to stop.
+    let running = r#"<lrm_resource id="a" class="ocf" provider="pacemaker" type="Dummy"><lrm_rsc_op id="a_last_0" operation_key="a_start_0" operation="start" crm_feature_set="3.16.1" transition-key="1:1:0:x" transition-magic="0:0;1:1:0:x" call-id="1" rc-code="0" op-status="0" interval="0"/></lrm_resource>"#;
+    let status = |history: &str| {
+        format!(
+            r#"<status><node_state id="1" uname="n1" in_ccm="true" crmd="online" join="member" expected="member"><lrm id="1"><lrm_resources>{history}</lrm_resources></lrm></node_state></status>"#
+        )
+    };
+    let stopped =
+        r#"<meta_attributes id="s"><nvpair id="s1" name="target-role" value="Stopped"/></meta_attributes>"#;
+    let mut documents = Vec::new();
+    for (name, value) in [
+        ("on-fail", "fence"),
+        ("on-fail", "FENCE"),
+        ("on-fail", "demote"),
+        ("on-fail", "standby"),
+        ("on-fail", "ignore"),
+        ("on-fail", "luck"),
+        ("interval-origin", "2020-01-01"),
+        ("interval-origin", "never"),
+        ("interval-origin", ""),
+    ] {
+        let block = format!(
+            r#"<meta_attributes id="m"><nvpair id="m1" name="{name}" value="{value}"/></meta_attributes>"#
+        );
+        for (operation, interval) in [("start", "0"), ("stop", "0"), ("monitor", "10s")] {
+            let whole = |inner: &str, defaults: &str, resource: &str, status: &str| {
+                let operations = format!(
+                    r#"{resource}<operations><op id="op" name="{operation}" interval="{interval}">{inner}</op></operations>"#
+                );
+                with_values(&operations, "", "")
+                    .replace(
+                        "</configuration>",
+                        &format!("<op_defaults>{defaults}</op_defaults></configuration>"),
+                    )
+                    .replace("<status/>", status)
+            };
+            for (resource, status) in
+                [("", "<status/>".to_owned()), ("", status("")), (stopped, status(running))]
+            {
+                documents.push(whole(&block, "", resource, &status));
+                documents.push(whole("", &block, resource, &status));
+            }
+        }
+    }
+    for value in ["a", "nobody"] {
+        let block = format!(
+            r#"<meta_attributes id="m"><nvpair id="m1" name="container" value="{value}"/></meta_attributes>"#
+        );
+        documents.push(with_values(&block, "", ""));
+        documents.push(with_values("", &block, ""));
+    }
+    let (mut accepted, mut wrong) = (0, Vec::new());
+    for text in &documents {
+        let theirs = peer_accepts(text).unwrap();
+        accepted += usize::from(theirs == Some(true));
+        let ours = we_accept(text);
+        if theirs != Some(ours) {
+            wrong.push(format!("the peer says {theirs:?}, we say {ours}:\n{text}"));
+        }
+    }
+    println!("{accepted} of {} valid", documents.len());
+    assert!(accepted > 30 && accepted + 30 < documents.len(), "{accepted} of {} valid", documents.len());
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
 /// A recorded document where there are some, else a drawn one.
 fn base(seed: u64) -> String {
     let mut files: Vec<_> =

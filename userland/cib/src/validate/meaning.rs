@@ -27,8 +27,6 @@ struct Checker<'c> {
     tags: BTreeMap<&'c str, &'c Element>,
     /// Cluster options. The block that counts first comes first.
     options: BTreeMap<&'c str, &'c str>,
-    /// There is a status to go by: nodes have joined once.
-    has_status: bool,
     /// Resources with a fail count.
     failed: BTreeSet<&'c str>,
     /// What is looked at is a promotable clone or bundle, or inside of one.
@@ -60,7 +58,6 @@ impl<'c> Checker<'c> {
             ids: Ids::of(root),
             unfencing: false,
             now: Moment(UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs().cast_signed())),
-            has_status: root.child("status").is_some_and(|s| s.child("node_state").is_some()),
         };
         root.walk(&mut |e| {
             checker.unfencing |= e.name == "meta_attributes"
@@ -227,13 +224,12 @@ impl<'c> Checker<'c> {
             self.path.0.pop();
         }
         self.failure_timeout(primitive);
-        if let Some(container) = meta_value(primitive, "container")
-            && !self.by_id.contains_key(container)
-        {
+        let repeated = |e: &&Element| matches!(e.name.as_str(), "clone" | "master" | "bundle");
+        if meta_value(primitive, "remote-node") == Some("") && !self.path.0.iter().any(repeated) {
             self.say(
                 Severity::Error,
-                format!("its container \"{}\" does not exist", container.escape_debug()),
-                "name a resource, or remove the meta attribute container",
+                "the guest has no name: it is ignored",
+                "write a name, or remove the meta attribute remote-node",
             );
         }
     }
@@ -288,11 +284,10 @@ impl<'c> Checker<'c> {
                 );
             }
         }
-        // Only what is done is looked at by the scheduler, and before there is a status nothing is.
-        let severity = if self.has_status { Severity::Error } else { Severity::Note };
+        // The scheduler says so of what it schedules: only there is it wrong.
         if name == "stop" && on_fail.is_some_and(|v| matches!(v, "standby" | "demote" | "stop")) {
             self.say(
-                severity,
+                Severity::Note,
                 format!(
                     "on-fail {} is not allowed for stop: the default is used",
                     on_fail.unwrap_or_default()
@@ -447,6 +442,13 @@ impl<'c> Checker<'c> {
                     Severity::Warning,
                     "migration-threshold cannot be negative: 1 is used",
                     "write a whole number from 0, or INFINITY",
+                );
+            }
+            "container" if !self.by_id.contains_key(value) => {
+                self.say(
+                    Severity::Error,
+                    format!("the container \"{}\" does not exist", value.escape_debug()),
+                    "name a resource, or remove the meta attribute container",
                 );
             }
             "restart-type" if value.eq_ignore_ascii_case("restart") => {

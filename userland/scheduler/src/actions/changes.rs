@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cib::Element;
 
-use crate::model::{Flags, NodeId, ResourceId, WorkingSet};
+use crate::model::{DeferredCheck, Flags, NodeId, ResourceId, WorkingSet};
 use crate::orderings::Kind;
 use crate::unpack::{Operation, Parameters};
 
@@ -68,7 +68,16 @@ impl<'c> WorkingSet<'c> {
         }
         let operations = self.since_last_start(element);
         let maintenance = self.resource(id).is(Flags::MAINTENANCE) || self.node(node).maintenance;
+        let mut compared: Vec<(&str, u64)> = Vec::new();
         for op in operations {
+            // What is to begin anew restarts the resource, unless an entry of the same operation came before: what the
+            // operation would be now is worked out once, as that entry asks.
+            if compared.contains(&(op.task, op.interval_ms)) {
+                let entry = op.xml.id().unwrap_or_default();
+                self.begun_anew.retain(|(r, n, e)| !(*r == id && *n == node && e == entry));
+            } else if op.xml.get("op-restart-digest").is_none() && !self.begins_anew(id, node, &op) {
+                compared.push((op.task, op.interval_ms));
+            }
             let call = op.xml.get("call-id").unwrap_or_default();
             if op.interval_ms > 0 && maintenance {
                 self.cancel_recurring(id, node, op.task, op.interval_ms, call);
@@ -77,7 +86,7 @@ impl<'c> WorkingSet<'c> {
             {
                 if self.needs_host_name(id) {
                     // Nothing is placed yet.
-                    self.deferred_changes.push((id, node, op));
+                    self.deferred_changes.push(DeferredCheck { id, node, operation: op, failure: false });
                 } else {
                     self.check_and_forget(id, node, &op);
                 }
@@ -87,8 +96,15 @@ impl<'c> WorkingSet<'c> {
 
     /// What was put off until it is known where bundles' containers are.
     pub(super) fn check_deferred_changes(&mut self) {
-        for (id, node, op) in std::mem::take(&mut self.deferred_changes) {
-            self.check_and_forget(id, node, &op);
+        for DeferredCheck { id, node, operation, failure } in std::mem::take(&mut self.deferred_changes) {
+            if !failure {
+                self.check_and_forget(id, node, &operation);
+            } else if matches!(
+                self.compare_parameters(id, node, &operation),
+                Parameters::Changed | Parameters::Restart
+            ) {
+                self.clear_failures(id, node, "resource parameters have changed");
+            }
         }
     }
 
@@ -97,6 +113,11 @@ impl<'c> WorkingSet<'c> {
         if self.check_operation(id, node, op) && self.fail_count(id, node, true).0 != cib::Score::ZERO {
             self.clear_failures(id, node, "action definition changed");
         }
+    }
+
+    fn begins_anew(&self, id: ResourceId, node: NodeId, op: &Operation<'_>) -> bool {
+        let entry = op.xml.id();
+        self.begun_anew.iter().any(|(r, n, e)| (*r, *n) == (id, node) && Some(e.as_str()) == entry)
     }
 
     fn cancel_recurring(&mut self, id: ResourceId, node: NodeId, task: &str, interval_ms: u64, call: &str) {
@@ -131,10 +152,7 @@ impl<'c> WorkingSet<'c> {
             }
             return true;
         }
-        let anew = |(r, n, entry): &(ResourceId, NodeId, String)| {
-            (*r, *n) == (id, node) && Some(entry.as_str()) == op.xml.id()
-        };
-        let parameters = if self.begun_anew.iter().any(anew) {
+        let parameters = if self.begins_anew(id, node, op) {
             Parameters::Restart
         } else {
             self.compare_parameters(id, node, op)

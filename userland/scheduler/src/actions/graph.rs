@@ -383,7 +383,7 @@ impl WorkingSet<'_> {
     }
 
     /// Name and interval of the operation that an action is for the configuration.
-    fn operation_of(&self, id: ActionId) -> (String, u64) {
+    pub(crate) fn operation_of(&self, id: ActionId) -> (String, u64) {
         let action = &self.actions[id];
         let task = action.key_task().unwrap_or(action.task);
         (self.actions.tasks.name(task).to_owned(), action.interval_ms())

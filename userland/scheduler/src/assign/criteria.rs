@@ -139,7 +139,7 @@ impl WorkingSet<'_> {
         if resource.migration_threshold == Score::ZERO || resource.is(Flags::FAILURE_IGNORED) {
             return false;
         }
-        let (count, _) = self.fail_count(id, node, true);
+        let count = self.fail_count_with_fillers(id, node);
         count > Score::ZERO && count >= resource.migration_threshold
     }
 

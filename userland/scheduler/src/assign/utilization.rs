@@ -72,7 +72,8 @@ impl WorkingSet<'_> {
     }
 
     fn change_capacity(&mut self, id: ResourceId, node: NodeId, give_back: bool) {
-        if self.strategy() == Strategy::Default {
+        // Nothing is placed by it then, but who asks is shown it.
+        if self.strategy() == Strategy::Default && !self.show_utilization {
             return;
         }
         for (name, need) in self.needs(id) {

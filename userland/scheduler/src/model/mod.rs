@@ -83,8 +83,8 @@ pub struct WorkingSet<'c> {
     pub(crate) actions: crate::actions::Actions,
     /// What agents are told of it.
     pub(crate) notices: Vec<crate::actions::Notice>,
-    /// Entries of the history that cannot be compared with the configuration before containers are placed.
-    pub(crate) deferred_changes: Vec<(ResourceId, NodeId, crate::unpack::Operation<'c>)>,
+    /// What is compared once containers are placed.
+    pub(crate) deferred_changes: Vec<DeferredCheck<'c>>,
     /// Containers that have to stop because of what became of what is inside.
     pub(crate) containers_to_stop: Vec<ResourceId>,
     /// Entries of recurring operations whose failures have expired, by their ids.
@@ -111,6 +111,16 @@ pub(crate) struct Ticket {
     pub(crate) standby: bool,
     /// When it was granted last, in seconds since 1970.
     pub(crate) last_granted: Option<i64>,
+}
+
+/// An entry of the history that cannot be compared with the configuration before containers are placed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeferredCheck<'c> {
+    pub(crate) id: ResourceId,
+    pub(crate) node: NodeId,
+    pub(crate) operation: crate::unpack::Operation<'c>,
+    /// The entry is the last failure, which is forgotten if it was one of other parameters.
+    pub(crate) failure: bool,
 }
 
 /// What reading the history already decides.

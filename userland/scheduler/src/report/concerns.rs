@@ -1,6 +1,8 @@
 //! What a scheduled cluster's status shows that an operator should look at before the cluster acts on it.
 
-use crate::model::{Flags, WorkingSet};
+use std::collections::BTreeSet;
+
+use crate::model::{Flags, Role, WorkingSet};
 
 /// One thing, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub fn concerns(set: &WorkingSet<'_>) -> Vec<Concern> {
             });
         }
     }
+    of_operations(set, &mut found);
     for warning in &set.warnings {
         found.push(Concern {
             about: String::new(),
@@ -69,4 +72,57 @@ pub fn concerns(set: &WorkingSet<'_>) -> Vec<Concern> {
         }
     }
     found
+}
+
+/// What cannot be meant by the configuration of an operation, defaults and rules included. Only operations that have a part in
+/// what is scheduled are looked at, whether they are carried out or not: so does the peer.
+fn of_operations(set: &WorkingSet<'_>, found: &mut Vec<Concern>) {
+    let mut seen = BTreeSet::new();
+    for action in set.actions.ids() {
+        let Some(resource) = set.actions[action].resource else { continue };
+        let (task, interval_ms) = set.operation_of(action);
+        if !seen.insert((resource, task.clone(), interval_ms)) {
+            continue;
+        }
+        let meta = set.operation_meta(resource, &task, interval_ms);
+        let id = &set.resource(resource).id;
+        let mut say = |what: String, remedy: &'static str| {
+            found.push(Concern { about: id.clone(), what: format!("{task} of {id}: {what}"), remedy });
+        };
+        if let Some(value) = meta.get("on-fail") {
+            let configured = set.configured_operation(resource, &task, interval_ms);
+            let of_promoted = task == "monitor"
+                && interval_ms > 0
+                && configured.and_then(|op| op.get("role")).and_then(Role::parse) == Some(Role::Promoted);
+            match value.to_ascii_lowercase().as_str() {
+                "standby" | "demote" | "stop" if task == "stop" => say(
+                    format!("on-fail {value} is not allowed for stop: the default is used"),
+                    "write fence, block or ignore",
+                ),
+                "demote" if task != "promote" && !of_promoted => say(
+                    format!("on-fail demote is not allowed for {task}: the default is used"),
+                    "use it with promote, and with recurring monitors of role Promoted",
+                ),
+                "fence" if !set.options.fencing => say(
+                    "on-fail fence without fencing makes no sense: the resource is stopped".to_owned(),
+                    "set the option stonith-enabled to true, or write another on-fail",
+                ),
+                "ignore" | "nothing" | "block" | "fence" | "standby" | "migrate" | "stop" | "restart"
+                | "restart-container" | "demote" => {}
+                _ => say(
+                    format!("on-fail \"{}\" is not possible, and ignored", value.escape_debug()),
+                    "write restart, block, stop, fence, standby, demote or ignore",
+                ),
+            }
+        }
+        if interval_ms > 0
+            && !meta.contains_key("start-delay")
+            && let Some(origin) = meta.get("interval-origin").filter(|o| cib::Moment::parse(o).is_none())
+        {
+            say(
+                format!("interval-origin \"{}\" is no date, and ignored", origin.escape_debug()),
+                "write a date as 2026-01-31 08:00:00",
+            );
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use cib::{Attributes, Element, Facts, Precedence, Score, collect, parse_duration_ms};
 
 use crate::assign::trace::Why;
-use crate::model::{Flags, NodeId, NodeKind, Order, ResourceId, Role, Variant, WorkingSet};
+use crate::model::{DeferredCheck, Flags, NodeId, NodeKind, Order, ResourceId, Role, Variant, WorkingSet};
 
 use super::digests::Parameters;
 use super::history::{State, base_name};
@@ -600,8 +600,12 @@ impl<'c> WorkingSet<'c> {
 
     /// Whether what failed would be tried with other parameters now.
     fn was_reconfigured(&mut self, id: ResourceId, node: NodeId, operation: &Operation<'c>) -> bool {
-        // What depends on where resources will be is not known yet.
-        if !matches!(operation.task, "start" | "monitor") || self.needs_host_name(id) {
+        if !matches!(operation.task, "start" | "monitor") {
+            return false;
+        }
+        if self.needs_host_name(id) {
+            // What depends on where resources will be is not known yet.
+            self.deferred_changes.push(DeferredCheck { id, node, operation: *operation, failure: true });
             return false;
         }
         matches!(self.compare_parameters(id, node, operation), Parameters::Changed | Parameters::Restart)
@@ -619,9 +623,8 @@ impl<'c> WorkingSet<'c> {
 
     /// How often a resource has failed on a node, and when it did last. `effective`: without what has expired.
     pub(crate) fn fail_count(&self, id: ResourceId, node: NodeId, effective: bool) -> (Score, i64) {
-        let (mut count, mut last) = self.own_fail_count(id, node);
-        let resource = self.resource(id);
-        let timeout = resource.failure_timeout;
+        let (mut count, last) = self.own_fail_count(id, node);
+        let timeout = self.resource(id).failure_timeout;
         if effective
             && timeout > 0
             && last > 0
@@ -630,18 +633,23 @@ impl<'c> WorkingSet<'c> {
         {
             count = Score::ZERO;
         }
-        let sums_up = !self.is_bundled(id) && resource.container.is_none();
-        if sums_up && !matches!(resource.variant, Variant::Bundle(_)) {
-            for filler in resource.fillers.iter().filter(|f| self.resource(**f).container == Some(id)) {
-                let (more, when) = self.fail_count(*filler, node, effective);
-                count = count + more;
-                last = last.max(when);
-            }
-        }
         (count, last)
     }
 
-    /// The same of itself alone, expired or not.
+    /// How often a resource and what runs inside it have failed on a node: what its migration threshold counts.
+    pub(crate) fn fail_count_with_fillers(&self, id: ResourceId, node: NodeId) -> Score {
+        let (mut count, _) = self.fail_count(id, node, true);
+        let resource = self.resource(id);
+        let sums_up = !self.is_bundled(id) && resource.container.is_none();
+        if sums_up && !matches!(resource.variant, Variant::Bundle(_)) {
+            for filler in resource.fillers.iter().filter(|f| self.resource(**f).container == Some(id)) {
+                count = count + self.fail_count_with_fillers(*filler, node);
+            }
+        }
+        count
+    }
+
+    /// The same, expired or not.
     pub(crate) fn own_fail_count(&self, id: ResourceId, node: NodeId) -> (Score, i64) {
         let resource = self.resource(id);
         let name = resource.history_name.as_deref().unwrap_or(&resource.id);
