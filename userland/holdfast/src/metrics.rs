@@ -140,6 +140,7 @@ Examples:
   holdfast metrics
   holdfast metrics > /var/lib/prometheus/node-exporter/holdfast.prom     for node_exporter's textfile collector
   holdfast metrics --listen 127.0.0.1:9664                               for Prometheus itself
+  systemctl enable --now holdfast-metrics                                the same, as a service
 
 Exit status:
   0   both daemons answered

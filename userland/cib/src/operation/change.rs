@@ -272,6 +272,15 @@ pub(super) fn expand_all(root: &mut Element) {
     }
 }
 
+/// Whether something in the input may count on. Values as they were read: a plus sign may have been written as a reference.
+pub(super) fn counts_on(input: &Element) -> bool {
+    let mut found = false;
+    input.walk(&mut |element| {
+        found |= element.attributes.iter().any(|(_, value)| value.contains("++") || value.contains("+="));
+    });
+    found
+}
+
 /// Where something counts on. Only that is changed, so that all else stays shared with what the document was.
 fn counting(element: &Element, place: &mut Place, found: &mut Vec<Place>) {
     if element.attributes.iter().any(|(name, value)| expanded(name, value, None).is_some()) {

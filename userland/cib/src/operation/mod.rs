@@ -251,7 +251,7 @@ pub fn apply(document: &Element, operation: &Operation) -> Result<Applied, Refus
     let xpath = path(operation)?;
     let input = change::input(operation)?;
     let mut new = change::change(document, operation, xpath.as_ref(), input.as_ref())?;
-    if operation.xml.as_deref().is_some_and(|xml| xml.contains("++") || xml.contains("+=")) {
+    if input.as_ref().is_some_and(change::counts_on) {
         change::expand_all(&mut new);
     }
     if let Some(acl) = Acl::of(document, operation.user.as_deref(), &operation.groups) {

@@ -213,3 +213,21 @@ fn an_operation_survives_the_wire() {
     let json = serde_json::to_value(&refusal).unwrap();
     assert_eq!((json["rc"].as_i64(), json["error"].as_str()), (Some(70), Some("Invalid argument")));
 }
+
+/// A plus sign is one however it was written.
+#[test]
+fn values_count_on_also_where_a_plus_sign_is_a_character_reference() {
+    let before = Element::parse(EMPTY, "empty").unwrap();
+    let set = |value: &str| Operation {
+        section: Some("crm_config".into()),
+        xml: Some(format!(
+            r#"<cluster_property_set id="s"><nvpair id="n" name="size" value="{value}"/></cluster_property_set>"#
+        )),
+        ..Operation::new(OperationKind::Create)
+    };
+    let plain = apply(&before, &set("value++")).unwrap().document;
+    assert_ne!(plain.find_id("n").unwrap().get("value"), Some("value++"));
+    for value in ["value&#43;&#43;", "value+&#x2b;"] {
+        assert_eq!(apply(&before, &set(value)).unwrap().document, plain, "{value}");
+    }
+}
