@@ -191,13 +191,13 @@ impl Turmoil<'_> {
                 self.later(8_000, Undo::Agent(resource, node, operation));
             }
             15 => {
-                if self.cluster.fill_disk(node, true).is_ok() {
+                if !self.disk_is_troubled(node) && self.cluster.fill_disk(node, true).is_ok() {
                     self.say("full", &format!("disk of n{node}"));
                     self.later(6_000, Undo::Room(node));
                 }
             }
             16 => {
-                if self.cluster.freeze_disk(node, true).is_ok() {
+                if !self.disk_is_troubled(node) && self.cluster.freeze_disk(node, true).is_ok() {
                     self.say("slow", &format!("disk of n{node}"));
                     self.later(2_000, Undo::Thaw(node));
                 }
@@ -225,6 +225,11 @@ impl Turmoil<'_> {
                 self.cluster.heal();
             }
         }
+    }
+
+    /// Full or frozen: who fills a frozen disk, or makes room there, waits for the thaw, and here the same thread is to see to that.
+    fn disk_is_troubled(&self, node: u32) -> bool {
+        self.undo.iter().any(|(_, undo)| matches!(undo, Undo::Room(n) | Undo::Thaw(n) if *n == node))
     }
 
     /// What an operator types; that it may be refused just now is a part of it.
