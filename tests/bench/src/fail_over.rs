@@ -93,8 +93,11 @@ impl Bench {
                     self.boot(node)?;
                 }
                 self.online();
-                let cib = self.cluster.node_dir(1).join("../cib.xml");
-                self.type_in(1, &format!("cibadmin --replace --xml-file {}", cib.display()))
+                // Pacemaker has made one of its own by now, and takes only a newer one.
+                let ours = std::fs::read_to_string(self.cluster.node_dir(1).join("../cib.xml"))?;
+                let newer = self.cluster.node_dir(1).join("newer.xml");
+                std::fs::write(&newer, ours.replace("admin_epoch=\"0\"", "admin_epoch=\"1\""))?;
+                self.type_in(1, &format!("cibadmin --replace --xml-file {}", newer.display()))
             }
         }
     }
