@@ -311,6 +311,11 @@ impl Turmoil<'_> {
                 println!("{:8.2} not yet: {wrong:?}", self.started.elapsed().as_secs_f64());
                 for node in self.cluster.all() {
                     self.type_in(node, "crm_resource --cleanup");
+                    // A node that was cut off found nothing to take back, of what was typed on the other side: that passed for done.
+                    self.type_in(node, &format!("crm_standby -N n{node} -D"));
+                }
+                for what in MOVED {
+                    self.type_in(self.cluster.all()[0], &format!("crm_resource --clear -r {what}"));
                 }
                 cleaned = Instant::now();
             }
