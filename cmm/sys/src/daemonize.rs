@@ -66,10 +66,19 @@ impl Signals {
     /// # Errors
     /// What `sigprocmask` and `signalfd` say.
     pub fn new() -> io::Result<Self> {
-        let mut set = SigSet::empty();
-        for s in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            set.add(s);
-        }
+        Self::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+    }
+
+    /// The same with SIGCHLD, for who has children.
+    ///
+    /// # Errors
+    /// As for [`Self::new`].
+    pub fn with_children() -> io::Result<Self> {
+        Self::of(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD])
+    }
+
+    fn of(signals: &[Signal]) -> io::Result<Self> {
+        let set: SigSet = signals.iter().copied().collect();
         set.thread_block()?;
         Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
@@ -88,3 +97,5 @@ impl AsFd for Signals {
 
 /// SIGHUP's number.
 pub const SIGHUP: i32 = libc::SIGHUP;
+/// SIGCHLD's number.
+pub const SIGCHLD: i32 = libc::SIGCHLD;

@@ -16,12 +16,13 @@ pub fn adopt() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
-/// Takes the exit status of orphans that have ended. The kernel gives orphans to the first thread, so children that other
+/// Takes the exit status of orphans that have ended, without those that somebody else here waits for. The kernel gives orphans to the first thread, so children that other
 /// threads have started are not touched: the first thread must start none of its own.
-pub fn reap() {
+pub fn reap(waited_for: impl Fn(u32) -> bool) {
     let me = std::process::id();
     let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();
-    for pid in children.split_whitespace().filter_map(|p| p.parse().ok()) {
+    let children = children.split_whitespace().filter_map(|p| p.parse::<u32>().ok());
+    for pid in children.filter(|pid| !waited_for(*pid)).filter_map(|pid| i32::try_from(pid).ok()) {
         let _ = waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
     }
 }

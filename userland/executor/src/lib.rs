@@ -195,6 +195,12 @@ impl Executor {
         self.send(Command::Watching(on));
     }
 
+    /// Takes leave of orphans that have ended: to be called at SIGCHLD. An agent asks `kill -0` whether what it stops is gone, and a
+    /// process that nobody has taken leave of says no.
+    pub fn take_leave_of_orphans(&self) {
+        self.send(Command::Orphans);
+    }
+
     /// What agents run in, for the log; to be said once.
     pub fn surroundings(&self) -> &str {
         &self.surroundings

@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Watch(String, Vec<PathBuf>),
     Unwatch(String),
     Watching(bool),
+    Orphans,
     End,
 }
 
@@ -156,6 +157,7 @@ impl Runner {
                     }
                     Command::Unwatch(resource) => self.watcher.pause(self.poll.registry(), &resource),
                     Command::Watching(on) => self.config.watch = on,
+                    Command::Orphans => holdfast_sys::orphans::reap(|pid| self.watcher.knows(pid)),
                     Command::End => return self.kill_all(),
                 }
             }

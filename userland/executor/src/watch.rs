@@ -123,6 +123,11 @@ impl Watcher {
         self.resources.get(resource).is_some_and(|e| e.told && e.had_mains && e.mains.is_empty())
     }
 
+    /// Its death is told, with how it ended.
+    pub(crate) fn knows(&self, pid: u32) -> bool {
+        self.resources.values().any(|e| e.mains.contains_key(&pid))
+    }
+
     /// No death is told until the next [`Self::begin`]: an operation may be what ends it.
     pub(crate) fn pause(&mut self, registry: &Registry, resource: &str) {
         let Some(entry) = self.resources.get_mut(resource) else { return };

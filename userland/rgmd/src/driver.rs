@@ -13,7 +13,7 @@ use cmm_ipc::abi::cmap::Value;
 use crossbeam_channel::Receiver;
 use executor::{Alert, Alerts, Executor, ExecutorConfig, Outcome, Watched};
 use holdfast_sys::clock;
-use holdfast_sys::daemonize::Signals;
+use holdfast_sys::daemonize::{self, Signals};
 use holdfast_sys::service::Notify;
 use holdfast_types::{Boottime, Span, WallTime};
 use logconv::Event;
@@ -174,7 +174,7 @@ impl Driver {
             self.manager.turn(at);
             self.carry_out(&mut inputs);
             if at.boot >= reap_at {
-                holdfast_sys::orphans::reap();
+                self.executor.take_leave_of_orphans();
                 reap_at = at.boot + REAP_INTERVAL;
             }
             if let Some(clean) = self.finished {
@@ -200,9 +200,12 @@ impl Driver {
         }
         self.admit(requests, inputs);
         while let Some(signal) = self.signals.next_signal() {
-            if signal != holdfast_sys::daemonize::SIGHUP {
+            if is_stop(signal) {
                 self.notify.say("STOPPING=1");
                 inputs.push(Input::Shutdown);
+            } else if signal == daemonize::SIGCHLD {
+                // At once: agents look whether what they stopped still exists, and sleep for a second if it does.
+                self.executor.take_leave_of_orphans();
             }
         }
     }
@@ -379,7 +382,7 @@ fn connect(signals: &mut Signals) -> Result<(Ring, Facts), Fatal> {
             tracing::info!("Waiting for the ring daemon: {error}");
             said = error;
         }
-        if signals.next_signal().is_some_and(|s| s != holdfast_sys::daemonize::SIGHUP) {
+        if signals.next_signal().is_some_and(is_stop) {
             return Err(Fatal::new(exit::UNAVAILABLE, "stopped while waiting for the ring daemon"));
         }
         std::thread::sleep(RETRY);
@@ -409,6 +412,11 @@ fn own_scratch(run_dir: &Path, incarnation: u64) -> std::io::Result<PathBuf> {
     }
     fs::write(&mark, life)?;
     Ok(scratch)
+}
+
+/// It asks this daemon to end.
+const fn is_stop(signal: i32) -> bool {
+    !matches!(signal, daemonize::SIGHUP | daemonize::SIGCHLD)
 }
 
 /// A resource's process ended unasked. Its monitors tell what that means.
@@ -463,7 +471,7 @@ const CMAP: Token = Token(2);
 const CPG: Token = Token(3);
 const QUORUM: Token = Token(4);
 const FIRST_ADMIN: usize = 16;
-/// How often dead orphans of agents are taken leave of.
+/// How often dead orphans of agents are taken leave of whose signal did not come.
 const REAP_INTERVAL: Span = Span::from_secs(1);
 /// Longest sleep: a wake-up that was lost costs no more than this.
 const SLEEP_MAX: Duration = Duration::from_secs(1);

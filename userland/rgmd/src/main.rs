@@ -56,7 +56,8 @@ fn run(args: &Args) -> Result<(), Fatal> {
     };
     log::begin(args.json, background.is_some(), args.verbose);
     // Before any thread: they inherit it.
-    let signals = Signals::new().map_err(|e| Fatal::new(exit::OS, format!("cannot read signals: {e}")))?;
+    let signals =
+        Signals::with_children().map_err(|e| Fatal::new(exit::OS, format!("cannot read signals: {e}")))?;
     // What agents leave running stays below this process, where the guardian sees it even if it forgot its environment.
     if let Err(e) = holdfast_sys::orphans::adopt() {
         tracing::warn!(
