@@ -158,6 +158,39 @@ fn a_ban_without_an_end_says_how_it_is_removed_and_a_move_that_will_not_happen_w
 }
 
 #[test]
+fn bans_and_moves_last_as_long_as_the_cluster_says_where_nobody_says_how_long() {
+    let temp = Temp::new();
+    let file = temp.0.join("cib.xml");
+    fs::write(&file, DOCUMENT).unwrap();
+    let holdfast = |words: &[&str]| {
+        let mut command = crate::holdfast(&temp.0);
+        run(command.args(words).env("CIB_file", &file).env_remove("CIB_shadow"))
+    };
+    let ban = ["crm_resource", "--ban", "-r", "grp", "-N", "n2"];
+    let rule = || fs::read_to_string(&file).unwrap().contains("cli-ban-grp-on-n2-lifetime");
+    assert_eq!(holdfast(&ban).0, Some(0));
+    assert!(!rule(), "for good, as ever");
+    holdfast(&["crm_resource", "--clear", "-r", "grp"]);
+    assert_eq!(holdfast(&["crm_attribute", "-n", "holdfast-ban-lifetime", "-v", "PT8H"]).0, Some(0));
+    let (status, stdout, stderr) = holdfast(&ban);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""), "nothing is left to be removed by hand");
+    assert!(stdout.starts_with("Migration will take effect until: "), "{stdout}");
+    assert!(rule());
+
+    // What cannot be understood changes nothing.
+    holdfast(&["crm_resource", "--clear", "-r", "grp"]);
+    holdfast(&["crm_attribute", "-n", "holdfast-ban-lifetime", "-v", "a while"]);
+    let before = fs::read_to_string(&file).unwrap();
+    for words in [&ban[..], &["crm_resource", "--move", "-r", "grp", "-N", "n2"]] {
+        let (status, _, stderr) = holdfast(words);
+        assert_eq!(status, Some(64), "{stderr}");
+        assert!(stderr.contains("crm_attribute -n holdfast-ban-lifetime -v P1D"), "{stderr}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    }
+    assert_eq!(holdfast(&[&ban[..], &["-u", "P1D"]].concat()).0, Some(0));
+}
+
+#[test]
 fn failures_in_a_file_are_not_cleared_and_nothing_breaks() {
     // Pacemaker's own command crashes here, so it is no measure.
     let temp = Temp::new();

@@ -74,7 +74,7 @@ pub(super) const GRAMMAR: Grammar = Grammar {
                 flag("ban", 'B', "Keep it off a node (-N), or the one where it runs"),
                 flag("clear", 'U', "Take back what --move and --ban have done"),
                 flag("expired", 'e', "With --clear: only what has expired"),
-                value("lifetime", 'u', "TIMESPEC", "With -B and -M: for so long, as P1D or PT2H"),
+                value("lifetime", 'u', "TIMESPEC", "With -B and -M: for so long, as P1D or PT2H; else the cluster option holdfast-ban-lifetime, else for good"),
                 flag("promoted", ' ', "With -B, -M and -U: for the promoted role alone"),
                 flag("master", ' ', "The old word for --promoted"),
             ],

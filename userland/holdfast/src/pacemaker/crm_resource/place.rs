@@ -21,7 +21,7 @@ pub(super) fn work(
         (_, None, _) => DONE,
         ("move", Some(id), Some(node)) => move_to(task, set, id, node, session, out),
         ("ban", Some(_), Some(node)) => {
-            let until = until(task, out)?;
+            let until = until(task, session, out)?;
             ban(task, task.name, &set.node_at(node).name, task.promoted, until.as_deref(), session, out)?;
             DONE
         }
@@ -30,22 +30,43 @@ pub(super) fn work(
     }
 }
 
-/// The end of what `--lifetime` asks for.
-fn until(task: &Task<'_>, out: &mut Out<'_>) -> Result<Option<String>, Stop> {
-    let Some(lifetime) = task.given.get("lifetime") else { return Ok(None) };
-    let Some(duration) = Duration::parse(lifetime) else {
+/// A cluster option of ours (decision 43): how long bans and moves last that are made without `--lifetime`.
+const DEFAULT_LIFETIME: &str = "holdfast-ban-lifetime";
+
+/// The end of what `--lifetime` asks for, or else the cluster's default lifetime; none: it is for good.
+fn until(task: &Task<'_>, session: &mut Session, out: &mut Out<'_>) -> Result<Option<String>, Stop> {
+    let (lifetime, whence) = match task.given.get("lifetime") {
+        Some(lifetime) => (lifetime.to_owned(), "--lifetime"),
+        None => match default_lifetime(&session.document()?) {
+            Some(lifetime) => (lifetime, DEFAULT_LIFETIME),
+            None => return Ok(None),
+        },
+    };
+    let Some(duration) = Duration::parse(&lifetime) else {
         out.error(format_args!(
             "Invalid duration specified: {lifetime}\n\
              Please refer to https://en.wikipedia.org/wiki/ISO_8601#Durations for examples of valid durations"
         ));
+        if whence == DEFAULT_LIFETIME {
+            out.error(format_args!(
+                "It is the cluster option {whence}; set it anew: crm_attribute -n {whence} -v P1D; or name a --lifetime"
+            ));
+        }
         return Err(Stop::silent(USAGE));
     };
     let end = duration.after(dates::now()).ok_or_else(|| {
-        Stop::new(USAGE, format!("--lifetime {lifetime}: no calendar goes so far; write for example P1D"))
+        Stop::new(USAGE, format!("{whence} {lifetime}: no calendar goes so far; write for example P1D"))
     })?;
     let text = Written { local: true, ..Written::default() }.of(end);
     out.info(format_args!("Migration will take effect until: {text}"));
     Ok(Some(text))
+}
+
+fn default_lifetime(document: &Element) -> Option<String> {
+    let options = document.child("configuration")?.child("crm_config")?;
+    let mut pairs = options.children.iter().flat_map(|set| &set.children);
+    let set = pairs.find(|pair| pair.name == "nvpair" && pair.get("name") == Some(DEFAULT_LIFETIME))?;
+    set.get("value").filter(|value| !value.is_empty()).map(str::to_owned)
 }
 
 /// What the original leaves to its manual. It goes to standard error, where scripts that read the answer do not look.
@@ -279,7 +300,7 @@ fn leave(
             ));
         }
     };
-    let until = until(task, out)?;
+    let until = until(task, session, out)?;
     ban(task, name, &set.node_at(node).name, task.promoted, until.as_deref(), session, out)?;
     DONE
 }
@@ -319,11 +340,11 @@ fn move_to(
         return Err(Code::ALREADY.into());
     }
     let to = &set.node_at(to).name;
+    let end = until(task, session, out)?;
     for node in &set.by_name {
         clear(&name, &set.node_at(*node).name, false, task.force, session)?;
     }
     clear(&name, to, true, task.force, session)?;
-    let end = until(task, out)?;
     prefer(&name, to, only_promoted, end.as_deref(), session)?;
     if !task.force {
         if let Some(place) = where_placed(session, &name).filter(|place| place != to && !only_promoted) {
@@ -339,7 +360,7 @@ fn move_to(
     }
     match current {
         Some(from) => {
-            let end = until(task, out)?;
+            let end = until(task, session, out)?;
             ban(task, &name, &set.node_at(from).name, only_promoted, end.as_deref(), session, out)?;
         }
         None if count > 1 => {
