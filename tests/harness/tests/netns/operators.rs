@@ -134,8 +134,50 @@ fn pacemakers_commands_show_and_change_a_running_cluster() {
     let view = desk.run(other, "crm_simulate -L");
     assert!(view.contains("Online: [ n1 n2 ]") && view.contains("service"), "{view}");
     desk.run(place, "crm_verify -L");
+    a_fail_over_is_explained_and_what_is_left_of_it_mended(&desk);
     desk.cluster.assert_nothing_ran_twice();
     drop(desk);
+}
+
+/// Why the service moved, in a sentence of any node; then what the doctor says is typed, word for word, until nothing is left to be done.
+fn a_fail_over_is_explained_and_what_is_left_of_it_mended(desk: &Desk) {
+    desk.run(1, "crm_resource -r service -m -p migration-threshold -v 1");
+    let place = desk.cluster.service_runs_on("shop")[0];
+    let other = others(&desk.cluster, &[place])[0];
+    let (here, there) = (Desk::name(place), Desk::name(other));
+    desk.run(place, "kill -9 $(cat /run/anything_service.pid)");
+    desk.wait(other, "crm_resource -W -r service", &format!("running on: {there}"));
+    desk.run(other, "crm_resource --wait --timeout 120s");
+    for node in [place, other] {
+        let why = desk.run(node, "holdfast why service");
+        println!("{why}");
+        assert!(why.contains(&there) && why.contains(&here) && why.contains("because it failed on"), "{why}");
+    }
+    // It stays away from where it failed until somebody has looked.
+    desk.run(other, &format!("crm_resource -B -r shop -N {here}"));
+    let mut typed = Vec::new();
+    loop {
+        let (said, status) = desk.ask(other, "holdfast doctor --json");
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"));
+        if status == Some(0) {
+            break;
+        }
+        let next = said["next"].as_str().unwrap_or_else(|| panic!("no next command in {said}")).to_owned();
+        assert!(typed.len() < 10, "never well: {typed:?}\n{said}");
+        desk.run(other, &next);
+        desk.run(other, "crm_resource --wait --timeout 120s");
+        typed.push(next);
+    }
+    println!("typed: {typed:?}");
+    // The steps of the manuals: out of service, cleaned up, back in service, and no ban is left.
+    let steps = [
+        format!("crm_standby -U {here} -v on"),
+        format!("crm_resource -C -r service -N {here}"),
+        format!("crm_standby -U {here} -v off"),
+        "crm_resource -U -r shop".to_owned(),
+    ];
+    assert_eq!(typed, steps);
+    assert!(!desk.run(place, "crm_mon -1 -f").contains("fail-count"));
 }
 
 /// What monitoring reads of a running node, over HTTP.
