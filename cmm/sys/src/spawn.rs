@@ -34,7 +34,7 @@ pub struct Spawned {
 }
 
 impl Spawn {
-    /// Starts the program: stdout and stderr are non-blocking pipes, umask 0026, default signal dispositions, normal
+    /// Starts the program: stdout and stderr are non-blocking pipes, umask 0026, default signal dispositions, no signal blocked, normal
     /// scheduling, no protection from the kernel's memory killer, and every descriptor above 2 closed.
     ///
     /// # Errors
@@ -63,6 +63,7 @@ impl Spawn {
                     return Err(io::Error::last_os_error());
                 }
                 ordinary_priority();
+                deliver_signals();
                 libc::umask(0o026);
                 // Close on exec rather than now: the standard library still reports a failed exec over a pipe of its own.
                 libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
@@ -137,6 +138,17 @@ impl Spawned {
     }
 }
 
+/// A daemon that reads its signals from a descriptor has them blocked, and the standard library passes that on: a shell that waits
+/// for SIGCHLD, as `timeout` does, would never hear of its child. For the child between fork and exec.
+fn deliver_signals() {
+    // SAFETY: an all-zero set is a valid argument for `sigemptyset`, which fills it in.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local that lives through the call.
+    unsafe { libc::sigemptyset(&raw mut none) };
+    // SAFETY: the same; no old set is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut()) };
+}
+
 /// An agent has no part in what a daemon needs for itself. Refusals do not matter: then there was nothing to give back.
 /// For the child between fork and exec: calls only async-signal-safe functions.
 fn ordinary_priority() {
@@ -188,4 +200,35 @@ fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::daemonize::Signals;
+
+    /// `timeout` waits for SIGCHLD, and an agent that is told to end has to hear it.
+    #[test]
+    fn an_agent_of_a_daemon_that_reads_its_signals_has_none_of_them_blocked() {
+        let blocked = || {
+            let spawn = Spawn {
+                program: "/bin/grep".into(),
+                args: ["SigBlk", "/proc/self/status"].map(OsString::from).to_vec(),
+                env: Vec::new(),
+                dir: "/".into(),
+                stdin: false,
+                cgroup: None,
+                user: None,
+            };
+            let mut child = spawn.start().expect("it starts").child;
+            child.wait().expect("it ends");
+            let mut said = String::new();
+            child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("it is readable");
+            said.split_whitespace().last().expect("a mask").to_owned()
+        };
+        let _signals = Signals::with_children().expect("signals");
+        assert_eq!(blocked(), "0000000000000000");
+    }
 }
