@@ -16,8 +16,9 @@ pub fn adopt() -> io::Result<()> {
     Ok(nix::sys::prctl::set_child_subreaper(true)?)
 }
 
-/// Takes the exit status of orphans that have ended, without those that somebody else here waits for. The kernel gives orphans to the first thread, so children that other
-/// threads have started are not touched: the first thread must start none of its own.
+/// Takes the exit status of orphans that have ended, without those that somebody else here waits for. The kernel gives
+/// orphans to the first thread, so children that other threads have started are not touched: the first thread must start
+/// none of its own.
 pub fn reap(waited_for: impl Fn(u32) -> bool) {
     let me = std::process::id();
     let children = std::fs::read_to_string(format!("/proc/{me}/task/{me}/children")).unwrap_or_default();

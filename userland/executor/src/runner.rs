@@ -148,6 +148,7 @@ impl Runner {
                 process.stdout.drain();
                 process.stderr.drain();
             }
+            let mut orphans = false;
             while let Ok(command) = self.commands.try_recv() {
                 match command {
                     Command::Run(job) => self.queue.push_back(Pending { job: *job, since: Instant::now() }),
@@ -157,9 +158,14 @@ impl Runner {
                     }
                     Command::Unwatch(resource) => self.watcher.pause(self.poll.registry(), &resource),
                     Command::Watching(on) => self.config.watch = on,
-                    Command::Orphans => holdfast_sys::orphans::reap(|pid| self.watcher.knows(pid)),
+                    Command::Orphans => orphans = true,
                     Command::End => return self.kill_all(),
                 }
+            }
+            // Once for all signals of a turn: hundreds of agents may end in one.
+            if orphans {
+                let watched = self.watcher.pids();
+                holdfast_sys::orphans::reap(|pid| watched.contains(&pid));
             }
             self.expire();
             self.reap();

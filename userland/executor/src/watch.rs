@@ -123,9 +123,9 @@ impl Watcher {
         self.resources.get(resource).is_some_and(|e| e.told && e.had_mains && e.mains.is_empty())
     }
 
-    /// Its death is told, with how it ended.
-    pub(crate) fn knows(&self, pid: u32) -> bool {
-        self.resources.values().any(|e| e.mains.contains_key(&pid))
+    /// Processes whose death is told, with how they ended.
+    pub(crate) fn pids(&self) -> BTreeSet<u32> {
+        self.resources.values().flat_map(|e| e.mains.keys().copied()).collect()
     }
 
     /// No death is told until the next [`Self::begin`]: an operation may be what ends it.
