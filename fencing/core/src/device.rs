@@ -225,6 +225,12 @@ impl Device {
         self.check
     }
 
+    /// Its agent: `fence_scsi`.
+    #[must_use]
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
     /// The name that it knows a node by.
     #[must_use]
     pub fn alias<'a>(&'a self, node: &'a str) -> &'a str {

@@ -348,6 +348,14 @@ impl Fencer {
         self.running.len() < before
     }
 
+    /// Forgets requests that a node be given access (`on`), also where an agent runs for it, but those that are still
+    /// wanted: such a node's fencing must not wait for it.
+    pub fn withdraw_unfencing(&mut self, wanted: impl Fn(NodeId) -> bool) {
+        let goes = |r: &Request| r.action == "on" && !wanted(r.target);
+        self.later.retain(|(request, ..)| !goes(request));
+        self.running.retain(|r| !goes(&r.request));
+    }
+
     /// Forgets everything: another member is in charge now.
     pub fn abandon(&mut self) {
         self.running.clear();
@@ -488,7 +496,10 @@ impl Fencer {
         let mut open = BTreeMap::new();
         let mut until = now;
         for device in unknown {
-            let Some(executor) = self.executor(&device, "list", target) else {
+            // A node that is given access is no victim: it may ask for itself.
+            let banned = |c: &Candidate| c.banned_devices.contains(&device.id);
+            let itself = || self.candidates.iter().find(|c| action == "on" && !banned(c)).map(|c| c.node);
+            let Some(executor) = self.executor(&device, "list", target).or_else(itself) else {
                 self.learn(now, &device.id, &name, None);
                 continue;
             };

@@ -89,7 +89,10 @@ fn forgotten_moves(sources: &Sources) -> Vec<status::Note> {
     let answer = ask_rgmd(sources, r#"{"cmd":"cib"}"#).ok();
     let answer: Option<serde_json::Value> = answer.and_then(|a| serde_json::from_str(&a).ok());
     let root = answer.and_then(|a| cib::Element::parse(a.get("xml")?.as_str()?, "rgmd").ok());
-    root.map(|root| crate::moves::left_behind(&root)).unwrap_or_default()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    root.map(|root| crate::moves::left_behind(&root, now, holdfast_sys::timezone::utc_offset))
+        .unwrap_or_default()
 }
 
 /// One question to `rgmd`'s admin socket: a line of JSON each way.

@@ -4,22 +4,29 @@
 use cib::Element;
 use status::Note;
 
-/// A note for each, with the command that removes it.
-pub(crate) fn left_behind(cib: &Element) -> Vec<Note> {
+/// A note for each, with its age and the command that removes it. `now`: seconds since 1970; `zone`: seconds east of Greenwich
+/// at a moment.
+///
+/// When a constraint was made is not written down: it is as old as the last change of the configuration at least, since that would
+/// have been its own.
+pub(crate) fn left_behind(cib: &Element, now: i64, zone: fn(i64) -> i32) -> Vec<Note> {
+    let changed = advice::last_change(cib, zone).map(|at| now.saturating_sub(at)).filter(|age| *age >= 60);
+    let ms = changed.and_then(|age| u64::try_from(age).ok()).map(|age| age.saturating_mul(1_000));
+    let age = ms.map(|ms| format!(", and has done so for {} at least", status::age(ms))).unwrap_or_default();
     let constraints = cib.child("configuration").and_then(|c| c.child("constraints"));
     let locations = constraints.into_iter().flat_map(|c| &c.children).filter(|c| c.name == "rsc_location");
-    locations.filter_map(note).collect()
+    locations.filter_map(|location| note(location, &age)).collect()
 }
 
-fn note(location: &Element) -> Option<Note> {
+fn note(location: &Element, age: &str) -> Option<Note> {
     let (id, resource) = (location.id()?, location.get("rsc")?);
     // With a lifetime it names its node in a rule.
     let node = location.get("node").or_else(|| node_of_rule(location)).unwrap_or("a node");
     let until = if location.child("rule").is_some() { "until its time is over" } else { "for good" };
     let what = if id.starts_with("cli-ban-") {
-        format!("a move has left a ban behind: {id} keeps {resource} away from {node} {until}")
+        format!("a move has left a ban behind: {id} keeps {resource} away from {node} {until}{age}")
     } else if id.starts_with("cli-prefer-") {
-        format!("a move has left a wish behind: {id} draws {resource} to {node} {until}")
+        format!("a move has left a wish behind: {id} draws {resource} to {node} {until}{age}")
     } else {
         return None;
     };
@@ -48,7 +55,7 @@ mod tests {
             <rsc_order id="cli-ban-is-no-order" first="a" then="b"/>"##;
         let text =
             format!("<cib><configuration><constraints>{constraints}</constraints></configuration></cib>");
-        let notes = left_behind(&Element::parse(&text, "test").unwrap());
+        let notes = left_behind(&Element::parse(&text, "test").unwrap(), 1_800_000_000, |_| 0);
         let told: Vec<&str> = notes.iter().map(|n| n.what.as_str()).collect();
         assert_eq!(
             told,
@@ -58,5 +65,19 @@ mod tests {
             ]
         );
         assert!(notes.iter().all(|n| n.remedy.ends_with("crm_resource --clear --resource shop")));
+    }
+    #[test]
+    fn what_a_move_left_is_as_old_as_the_last_change_at_least() {
+        let ban = r#"<rsc_location id="cli-ban-shop-on-n1" rsc="shop" node="n1" score="-INFINITY"/>"#;
+        let text = format!(
+            "<cib cib-last-written=\"Fri Jan 15 08:00:00 2027\"><configuration><constraints>{ban}</constraints></configuration></cib>"
+        );
+        let root = Element::parse(&text, "test").unwrap();
+        let told = |now: i64| left_behind(&root, now, |_| 3_600).remove(0).what;
+        // 07:00:00 UTC.
+        let written = 1_799_996_400;
+        assert!(told(written + 59).ends_with("away from n1 for good"), "{}", told(written + 59));
+        let three_hours = told(written + 3 * 3_600);
+        assert!(three_hours.ends_with(" for good, and has done so for 3 h at least"), "{three_hours}");
     }
 }

@@ -29,7 +29,8 @@ impl Manager {
             // A view may come before the word on what it means for quorum: nothing is done on the old one.
             if self.unsettled.is_empty() {
                 if self.power.expire(now.boot) {
-                    self.engine.stale = true;
+                    // Also where a transition waits for what had been given up.
+                    self.engine.abort();
                 }
                 self.transition();
                 self.fence();

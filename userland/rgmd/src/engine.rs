@@ -160,17 +160,30 @@ impl Transition {
         self.sent.len()
     }
 
+    /// Nodes that are to be given access and have not been: the synapse, the name, and whether it is begun.
+    pub(crate) fn unfencing(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        self.open_stonith(true)
+    }
+
     /// Nodes that are to be fenced and are not known to be dead: the synapse, the name, and whether it is begun.
     pub(crate) fn fencing(&self) -> impl Iterator<Item = (usize, &str, bool)> {
+        self.open_stonith(false)
+    }
+
+    fn open_stonith(&self, gives_access: bool) -> impl Iterator<Item = (usize, &str, bool)> {
         let open = (0..self.progress.len()).filter(|at| self.progress[*at] != Progress::Done);
-        open.filter_map(|at| {
+        open.filter_map(move |at| {
             let action = self.action(at);
-            let kills = action.operation == "stonith"
-                && action.attributes.get("CRM_meta_stonith_action").is_none_or(|a| a != "on");
-            let node = action.node.as_ref().filter(|_| kills)?;
+            let meant = action.operation == "stonith" && gives_access_by(action) == gives_access;
+            let node = action.node.as_ref().filter(|_| meant)?;
             Some((at, node.name.as_str(), self.progress[at] == Progress::Sent))
         })
     }
+}
+
+/// It gives a node access to what is shared (unfencing) instead of taking the node down.
+fn gives_access_by(action: &Action) -> bool {
+    action.attributes.get("CRM_meta_stonith_action").is_some_and(|a| a == "on")
 }
 
 #[cfg(test)]

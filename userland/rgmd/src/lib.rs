@@ -45,6 +45,7 @@ mod report;
 mod said;
 mod sync;
 mod transitions;
+mod unfencing;
 
 pub use alerts::as_json;
 pub use door::{Admin, Config, Input, Now, Output, StepAt, Whose};

@@ -24,6 +24,7 @@ use crate::power::Power;
 use crate::replica::{Replica, Standing};
 use crate::said::Said;
 use crate::sync::Sync;
+use crate::unfencing::Access;
 
 /// The resource-group manager of one node.
 #[derive(Debug)]
@@ -66,6 +67,10 @@ pub struct Manager {
     pub(crate) noticed: BTreeMap<String, Vec<logconv::Event>>,
     /// Questions to fence devices under way here, by job.
     pub(crate) fence_asks: BTreeMap<u64, fencing::CallId>,
+    /// Agents of fence devices that are asked here what they can do, by job.
+    pub(crate) ability_jobs: BTreeMap<u64, String>,
+    /// Nodes that are being given access on this controller's order.
+    pub(crate) unfencing: BTreeMap<u32, Access>,
     /// Calls that this controller has made and not heard of, by number.
     pub(crate) fence_calls: BTreeMap<u64, FenceCall>,
     /// Victims whose fencing ended here; that it did is not delivered yet.
@@ -142,6 +147,8 @@ impl Manager {
             fence_victims: BTreeMap::new(),
             noticed: BTreeMap::new(),
             fence_asks: BTreeMap::new(),
+            ability_jobs: BTreeMap::new(),
+            unfencing: BTreeMap::new(),
             fence_calls: BTreeMap::new(),
             fence_closing: BTreeSet::new(),
             fence_wanted: BTreeMap::new(),
@@ -282,6 +289,8 @@ impl Manager {
         }
         self.controller_unsettled();
         self.confirming.clear();
+        // Access that was given to an earlier life of a node, or before it was away, counts for nothing.
+        self.forget_unfencing();
         self.power.try_again();
         // Orders that were not delivered before this view are void everywhere.
         for order in std::mem::take(&mut self.undelivered) {
@@ -394,6 +403,7 @@ impl Manager {
             self.outputs.push_back(Output::Log(Level::WARN, format!("Configuration: {problem}")));
         }
         self.problems = problems;
+        self.ask_abilities();
         self.own_stops = None;
         self.named = false;
         self.say(Said::Watch(advice::watched(self.replica.cib.tree())));
@@ -408,6 +418,7 @@ impl Manager {
         } else {
             self.power.fencer.abandon();
             self.fence_calls.clear();
+            self.unfencing.clear();
             self.say(Said::Resign);
         }
         if dc == before {

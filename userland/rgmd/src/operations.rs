@@ -34,6 +34,10 @@ impl Manager {
             let error = Some(format!("{} has no quorum", self.my_name()));
             return self.multicast(&Message::FenceRan { call: run.call, error });
         }
+        if let Some(agent) = self.power.learning(&run.device) {
+            let error = Some(format!("{} does not know yet what {agent} can do", self.my_name()));
+            return self.multicast(&Message::FenceRan { call: run.call, error });
+        }
         let Some(call) = self.power.call(&run.device, &run.action, &run.name, run.target) else {
             let error = Some(format!("{} does not know device {}", self.my_name(), run.device));
             return self.multicast(&Message::FenceRan { call: run.call, error });
@@ -49,13 +53,16 @@ impl Manager {
                 run.device
             ),
         );
-        self.event(Event::DeviceBegins {
-            device: run.device.clone(),
-            executor: self.my_name(),
-            action: call.action.clone(),
-            node: run.name.clone(),
-        });
-        self.fence_victims.insert(id.0, run.name.clone());
+        // The operator's log speaks of nodes that are taken down.
+        if run.action != "on" {
+            self.event(Event::DeviceBegins {
+                device: run.device.clone(),
+                executor: self.my_name(),
+                action: call.action.clone(),
+                node: run.name.clone(),
+            });
+            self.fence_victims.insert(id.0, run.name.clone());
+        }
         self.fence_jobs.insert(id.0, run.call);
         self.outputs.push_back(Output::Run(Box::new(Job {
             id,
@@ -73,6 +80,9 @@ impl Manager {
         self.say_noticed(outcome);
         if outcome.repeated {
             return;
+        }
+        if let Some(agent) = self.ability_jobs.remove(&outcome.id.0) {
+            return self.learned(&agent, outcome);
         }
         if let Some(call) = self.fence_asks.remove(&outcome.id.0) {
             let answer = (outcome.status == OpStatus::Done).then_some((outcome.rc, outcome.stdout.as_str()));
@@ -93,9 +103,10 @@ impl Manager {
                     outcome.resource.trim_start_matches("fence:")
                 ),
             );
-            let node = self.fence_victims.remove(&outcome.id.0).unwrap_or_default();
-            let device = outcome.resource.trim_start_matches("fence:").to_owned();
-            self.event(Event::DeviceEnded { device, node, ok: error.is_none() });
+            if let Some(node) = self.fence_victims.remove(&outcome.id.0) {
+                let device = outcome.resource.trim_start_matches("fence:").to_owned();
+                self.event(Event::DeviceEnded { device, node, ok: error.is_none() });
+            }
             return self.multicast(&Message::FenceRan { call, error });
         }
         let mut effects = Effects::default();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cib::{Cib, FencingTarget, parse_duration_ms};
 use executor::{AlertEvent, Job};
-use fencing::{Call, Candidate, Device, Fencer, Level as FencingLevel, Limits, Target};
+use fencing::{Abilities, Call, Candidate, Device, Fencer, Level as FencingLevel, Limits, Target};
 use fencing::{Output as FenceOutput, Record, Request, Verdict as FenceVerdict};
 use holdfast_types::{Boottime, Incarnation, NodeId, Span};
 use logconv::{Cause, Event};
@@ -25,6 +25,12 @@ pub(crate) struct Power {
     timeout: Span,
     /// Nodes whose fencing was given up, and until when.
     given_up: BTreeMap<u32, Boottime>,
+    /// Nodes that could not be given access, and until when. Apart: they may be fenced all the same.
+    unfencing_given_up: BTreeMap<u32, Boottime>,
+    /// What agents of devices that unfence can do; `None`: it is being asked, or could not be found out.
+    pub(crate) abilities: BTreeMap<String, Option<Abilities>>,
+    /// Agents that are being asked.
+    pub(crate) asked: std::collections::BTreeSet<String>,
 }
 
 /// A node that is to be fenced.
@@ -46,7 +52,14 @@ impl Power {
         self.devices.clear();
         for primitive in cib.fence_devices().filter(|p| p.meta.target_role == cib::TargetRole::Started) {
             match Device::new(&primitive.id, &primitive.kind, &primitive.params, parse_duration_ms) {
-                Ok(device) => self.devices.push(device),
+                Ok(device) => {
+                    let known = self.abilities.get(&primitive.kind).cloned().flatten();
+                    let known = known.filter(|_| crate::unfencing::unfences(primitive));
+                    self.devices.push(match known {
+                        Some(abilities) => device.with_abilities(abilities),
+                        None => device,
+                    });
+                }
                 Err(error) => problems.push(error.to_string()),
             }
         }
@@ -74,7 +87,7 @@ impl Power {
             ..Limits::default()
         };
         self.fencer.configure(self.devices.clone(), levels, limits);
-        self.given_up.clear();
+        self.try_again();
         problems
     }
 
@@ -100,21 +113,43 @@ impl Power {
         self.given_up.insert(node, until);
     }
 
+    /// Whether a node may be given access now: that has not been given up.
+    pub(crate) fn may_unfence(&self, node: u32) -> bool {
+        !self.unfencing_given_up.contains_key(&node)
+    }
+
+    /// As [`Self::give_up`], for access.
+    pub(crate) fn give_up_unfencing(&mut self, node: u32, until: Boottime) {
+        self.unfencing_given_up.insert(node, until);
+    }
+
+    /// The agent of a device, where it is just being asked what it can do.
+    pub(crate) fn learning(&self, device: &str) -> Option<&str> {
+        let device = self.devices.iter().find(|d| d.id == device)?;
+        self.asked.get(device.agent()).map(String::as_str)
+    }
+
     /// Something changed: what was given up is tried again.
     pub(crate) fn try_again(&mut self) {
+        self.unfencing_given_up.clear();
         self.given_up.clear();
     }
 
     /// Forgets what is due to be tried again. Whether there was something.
     pub(crate) fn expire(&mut self, now: Boottime) -> bool {
-        let before = self.given_up.len();
-        self.given_up.retain(|_, until| *until > now);
-        self.given_up.len() < before
+        let mut expired = false;
+        for given_up in [&mut self.given_up, &mut self.unfencing_given_up] {
+            let before = given_up.len();
+            given_up.retain(|_, until| *until > now);
+            expired |= given_up.len() < before;
+        }
+        expired
     }
 
     /// When [`Self::expire`] or the automaton is due.
     pub(crate) fn next_timeout(&self) -> Option<Boottime> {
-        self.given_up.values().copied().chain(self.fencer.next_timeout()).min()
+        let given_up = self.given_up.values().chain(self.unfencing_given_up.values()).copied();
+        given_up.chain(self.fencer.next_timeout()).min()
     }
 }
 
@@ -164,9 +199,11 @@ impl Manager {
         if !self.engine.stale {
             let targets = self.fence_targets();
             self.withdraw_fences(&targets);
+            self.unfence(&targets.keys().copied().collect());
             for (target, wanted) in targets {
                 let (node, name) = (target.get(), self.replica.name(target.get()));
-                let may = self.may_fence() && self.power.can_fence(node, &name);
+                let may =
+                    self.may_fence() && self.power.asked.is_empty() && self.power.can_fence(node, &name);
                 if may && !self.power.fencer.is_fencing(target) && !self.fence_closing.contains(&node) {
                     self.request_fence(node, &wanted);
                 }
@@ -310,6 +347,10 @@ impl Manager {
 
     fn fence_ended(&mut self, record: Record) {
         let target = record.request.target.get();
+        if record.request.action == "on" {
+            // Never a word on a death.
+            return self.unfencing_ended(target, &record);
+        }
         let error = match record.verdict {
             FenceVerdict::Succeeded => None,
             FenceVerdict::Failed(why) => Some(why),

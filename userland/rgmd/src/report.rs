@@ -3,8 +3,8 @@
 use cib::parse_bool;
 use scheduler::{Alone, Decision, Seen};
 use status::{
-    Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, NodeRef,
-    NodeStatus, OperationStatus, PendingAction, ResourceStatus, Role,
+    Answered, Ban, CibStatus, ClusterStatus, FailCount, FailedAction, FenceRecord, FenceState, LastChange,
+    NodeRef, NodeStatus, OperationStatus, PendingAction, ResourceStatus, Role,
 };
 
 use crate::duties::{unix_ms, unix_seconds};
@@ -13,6 +13,19 @@ use crate::manager::Manager;
 use crate::replica::Standing;
 
 use holdfast_types::WallTime;
+
+/// Who changed the configuration last, and when; [`None`] where the document does not say it.
+fn last_change(root: &cib::Element) -> Option<LastChange> {
+    let at = advice::last_change(root, holdfast_sys::timezone::utc_offset)?;
+    let word = |name: &str| root.get(name).unwrap_or_default().to_owned();
+    let unix_ms = u64::try_from(at).ok()?.saturating_mul(1_000);
+    Some(LastChange {
+        unix_ms,
+        user: word("update-user"),
+        client: word("update-client"),
+        origin: word("update-origin"),
+    })
+}
 
 impl Manager {
     /// The model.
@@ -36,7 +49,7 @@ impl Manager {
                 no_quorum_policy: format!("{:?}", cib.options.no_quorum_policy).to_lowercase(),
                 maintenance_mode: cib.options.maintenance,
                 warnings: self.problems.clone(),
-                ..CibStatus::default()
+                last_change: last_change(cib.tree()),
             },
             nodes: self.replica.nodes.keys().map(|id| self.node_report(*id)).collect(),
             resources: self.resource_reports(&decision),

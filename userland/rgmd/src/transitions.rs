@@ -171,13 +171,8 @@ impl Manager {
 
     /// Something that the cluster does by itself. Whether it ended at once.
     fn begin_event(&mut self, at: usize, action: &Action) -> bool {
-        let node = action.node.as_ref().map_or("", |n| n.name.as_str());
         match action.operation.as_str() {
-            "stonith" if action.attributes.get("CRM_meta_stonith_action").is_some_and(|a| a == "on") => {
-                self.log(Level::WARN, format!("Node {node} is not unfenced: that is not done yet"));
-                true
-            }
-            // Carried out by `fence`; over when the death is known.
+            // Carried out by `fence`; over when the death is known, or, by `unfence`, when the node has access.
             "stonith" => {
                 if let Some(running) = self.engine.running.as_mut() {
                     running.begun(at, None);

@@ -4,16 +4,23 @@
 //!
 //! `RGMD_SEED=n cargo test -p rgmd chaos` replays one run, `RGMD_SEEDS=n` runs so many.
 
+use std::collections::BTreeSet;
+
 use rgmd::{Admin, Whose};
 
-use crate::world::{Faults, World, cib};
+use crate::world::{Faults, World, cib, unfencing};
 
 fn run(seed: u64) {
     let nodes = 2 + u32::try_from(seed % 4).unwrap();
     let stonith = !seed.is_multiple_of(3);
-    let mut world = World::new(seed, nodes, &cib(stonith, ""));
+    let access = stonith && seed % 4 == 1;
+    let text = if access { unfencing() } else { cib(stonith, "") };
+    let mut world = World::new(seed, nodes, &text);
+    // Then the world also checks that it was given before each start.
+    world.access = access.then(BTreeSet::new);
     if seed.is_multiple_of(5) {
-        world.faults = Faults { start: 5, stop: if stonith { 5 } else { 0 }, stop_on: 0, fence: 30 };
+        world.faults =
+            Faults { start: 5, stop: if stonith { 5 } else { 0 }, stop_on: 0, fence: 30, unfence_on: 0 };
     }
     for id in 1..=nodes {
         world.start(id);

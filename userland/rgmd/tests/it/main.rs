@@ -3,4 +3,5 @@
 
 mod chaos;
 mod stories;
+mod unfencing;
 mod world;

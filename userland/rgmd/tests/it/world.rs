@@ -41,6 +41,8 @@ pub(crate) struct Faults {
     /// Only there; 0: everywhere.
     pub(crate) stop_on: u32,
     pub(crate) fence: u64,
+    /// Of giving this node access, always; 0: nowhere.
+    pub(crate) unfence_on: u32,
 }
 
 pub(crate) struct World {
@@ -52,6 +54,8 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) cib: Cib,
     pub(crate) log: Vec<String>,
+    /// Who has access to what is shared, where nodes have to be given it.
+    pub(crate) access: Option<BTreeSet<u32>>,
     /// Starts of each resource so far.
     pub(crate) starts: BTreeMap<String, u32>,
     /// Who has said that it is done with which step of a reconfiguration.
@@ -110,6 +114,7 @@ impl World {
             faults: Faults::default(),
             cib,
             log: Vec::new(),
+            access: None,
             starts: BTreeMap::new(),
             last_life: 0,
             last_view: 0,
@@ -183,6 +188,9 @@ impl World {
     /// Every process of the node dies. `confirmed`: its guardian has the last word.
     pub(crate) fn kill(&mut self, id: u32, confirmed: bool) {
         self.note(format!("kill n{id}, confirmed: {confirmed}"));
+        if let Some(access) = &mut self.access {
+            access.remove(&id);
+        }
         // Also what a manager that is gone has left running.
         for on in self.running.values_mut() {
             on.remove(&id);
@@ -403,7 +411,8 @@ impl World {
                 Output::Multicast(bytes) => self.multicast(id, &bytes),
                 Output::Run(job) => {
                     if let Work::Fence { action, .. } = &job.work {
-                        let may = action == "monitor" || self.nodes[&id].told_quorate;
+                        let harmless = matches!(action.as_str(), "monitor" | "metadata");
+                        let may = harmless || self.nodes[&id].told_quorate;
                         assert!(may, "n{id} fences without quorum\n{}", self.log.join("\n"));
                     }
                     self.nodes.get_mut(&id).unwrap().jobs.push(Run { job: *job, due: None, reported: None });
@@ -495,7 +504,8 @@ impl World {
                 index += 1;
             } else {
                 node.jobs.remove(index);
-                outcomes.push(outcome(&job, OpStatus::Done, rc));
+                let stdout = if job.work.action() == "metadata" { METADATA } else { "" };
+                outcomes.push(Outcome { stdout: stdout.to_owned(), ..outcome(&job, OpStatus::Done, rc) });
             }
         }
         outcomes
@@ -509,6 +519,11 @@ impl World {
             on.insert(id);
             *self.starts.entry(resource.to_owned()).or_default() += 1;
             self.note(format!("n{id} begins to start {resource}"));
+            assert!(
+                self.access.as_ref().is_none_or(|a| a.contains(&id)),
+                "{resource} is started on n{id}, which has no access\n{}",
+                self.log.join("\n")
+            );
             assert!(
                 elsewhere.is_empty(),
                 "{resource} is started on n{id} and runs on {elsewhere:?}\n{}",
@@ -534,12 +549,27 @@ impl World {
     }
 
     fn fence_agent(&mut self, id: u32, job: &Job) -> i32 {
-        if job.work.action() == "monitor" {
+        if matches!(job.work.action(), "monitor" | "metadata") {
             return 0;
         }
-        let port = job.params.iter().find(|(k, _)| k == "port").map(|(_, v)| v.as_str()).unwrap();
+        let argument = if self.access.is_some() { "plug" } else { "port" };
+        let port = job.params.iter().find(|(k, _)| k == argument).map(|(_, v)| v.as_str()).unwrap();
         let target: u32 = port.trim_start_matches('n').parse().unwrap();
+        if job.work.action() == "on" {
+            assert_eq!(target, id, "a node gives another one access");
+            if self.faults.unfence_on == id {
+                return 1;
+            }
+            self.note(format!("n{id} has access"));
+            self.access.as_mut().unwrap().insert(id);
+            return 0;
+        }
         assert_ne!(target, id, "a node runs the agent that fences itself");
+        assert!(
+            self.access.is_none() || job.work.action() == "off",
+            "an agent without reboot is called for {}",
+            job.work.action()
+        );
         if self.rng.percent(self.faults.fence) {
             return 1;
         }
@@ -634,6 +664,11 @@ fn outcome(job: &Job, status: OpStatus, rc: i32) -> Outcome {
     }
 }
 
+/// What an agent says of itself that gives nodes access and cannot restart them.
+const METADATA: &str = "<resource-agent><parameters><parameter name=\"plug\"/></parameters><actions>\
+    <action name=\"on\" automatic=\"1\" on_target=\"1\"/><action name=\"off\"/><action name=\"monitor\"/>\
+    <action name=\"metadata\"/></actions></resource-agent>";
+
 /// A group of three, a resource by itself, and with `stonith` a fence device.
 pub(crate) fn cib(stonith: bool, more: &str) -> String {
     let primitive = |id: &str| {
@@ -655,4 +690,13 @@ pub(crate) fn cib(stonith: bool, more: &str) -> String {
         primitive("solo"),
         if stonith { fence } else { "" }
     )
+}
+
+/// The same, with a device that gives nodes access.
+pub(crate) fn unfencing() -> String {
+    let plain = r#"<primitive id="fence" class="stonith" type="fence_t"/>"#;
+    let device = r#"<primitive id="fence" class="stonith" type="fence_t"><instance_attributes id="f"><nvpair id="f-l" name="pcmk_host_list" value="n1 n2 n3 n4 n5"/></instance_attributes><meta_attributes id="f-m"><nvpair id="f-p" name="provides" value="unfencing"/></meta_attributes></primitive>"#;
+    let text = cib(true, "").replace(plain, device);
+    assert!(text.contains("unfencing"));
+    text
 }
