@@ -248,7 +248,13 @@ else
     mount --bind "$2/state" /var/lib/holdfast
 fi
 if [ -d /var/lib/pacemaker ]; then
-    [ -d "$2/pacemaker" ] || cp -a /var/lib/pacemaker "$2/pacemaker"
+    # Its folders: a file there is of a tool that another test runs, and may be gone before it is copied.
+    [ -d "$2/pacemaker" ] || find /var/lib/pacemaker -type d | while read -r dir; do
+        copy="$2/pacemaker${dir#/var/lib/pacemaker}"
+        mkdir "$copy"
+        chown --reference="$dir" "$copy"
+        chmod --reference="$dir" "$copy"
+    done
     mount --bind "$2/pacemaker" /var/lib/pacemaker
 fi
 cp "$2/../agents/"* /usr/sbin/
